@@ -1,0 +1,41 @@
+"""The only module that reads a clock or sleeps; everything else is given a `Now`.
+
+Time has two readings (design, section 3): wall time, which schedules and people use, and alive time, the
+controller's own uptime added up over all its lives, by which the ten hours of `failAfter` are counted.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One moment: wall time in milliseconds since the Unix epoch, alive time in milliseconds of uptime."""
+
+    wall_ms: int
+    alive_ms: int
+
+
+class Clock:
+    """The machine's clock. `alive_base_ms` is the uptime that earlier lives of the controller recorded."""
+
+    def __init__(self, alive_base_ms: int = 0) -> None:
+        self._alive_base_ms = alive_base_ms
+        self._born_s = time.monotonic()
+
+    def now(self) -> Now:
+        alive_ms = self._alive_base_ms + int((time.monotonic() - self._born_s) * 1000)
+        return Now(wall_ms=time.time_ns() // 1_000_000, alive_ms=alive_ms)
+
+
+def utc(wall_ms: int) -> datetime:
+    """The aware UTC datetime of a wall time."""
+    return datetime.fromtimestamp(wall_ms / 1000, UTC)
+
+
+def iso(wall_ms: int) -> str:
+    """`2026-11-21T10:00:00.000Z`, the one format in which times are written."""
+    return utc(wall_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,127 @@
+"""What a run and its controller say to each other, as values; `reconciler.runner` carries them over a socket.
+
+    controller -> run    Order once, then an Answer to every Unit and every set of Intents, and perhaps a Stop
+    run -> controller    Units, Intents, Output, SecretSeen; last Ended; and from the fork server Exited
+
+A message that carries units or intents is answered before the run goes on, so at most one is open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reconciler.core.provider import Intent, Unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SegmentRef:
+    """A committed segment: its file relative to the data folder, and the position of its first message."""
+
+    file: str
+    first: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Everything a run may know. JSON-able by `dataclasses.asdict`.
+
+    `path` is the spec file's, relative to the root. `config` and `credentials` (references, never values) are of the
+    normalised spec. `streams` lists, for each stream that the job reads, its segments in order of position.
+    `columns` are the types that the Stream's spec declares. `secret_key` is hex; secrets are reported by HMAC-SHA256
+    under it.
+    """
+
+    job: str
+    run: int
+    attempt: int
+    generation: int
+    root: str
+    path: str
+    provider: str
+    job_type: str
+    config: Mapping[str, Any]
+    authorization: str = ""
+    method: str = ""
+    credentials: Mapping[str, Any] = field(default_factory=dict)
+    cursor: Any = None
+    unit: int = 1
+    omitted: int = 0
+    open_intents: tuple[Intent, ...] = ()
+    streams: Mapping[str, tuple[SegmentRef, ...]] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    data_dir: str = ""
+    allow_paths: tuple[str, ...] = ()
+    allow_exec: bool = False
+    secret_key: str = ""
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """A unit to be committed."""
+
+    run: int
+    attempt: int
+    unit: Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Intended:
+    """Intents to be committed."""
+
+    run: int
+    attempt: int
+    intents: tuple[Intent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A line of captured output, already redacted."""
+
+    run: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecretSeen:
+    """The keyed digest of one credential that the run resolved."""
+
+    run: int
+    authorization: str
+    field: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a run says that it ended. `message` is redacted. `stopped` is a run that ended early because it was asked
+    to; `found_nothing` a success without a unit."""
+
+    run: int
+    attempt: int
+    how: Literal["succeeded", "stopped", "retriable", "fatal", "limited"]
+    message: str = ""
+    retry_after_s: float | None = None
+    found_nothing: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """A run's process is gone. Without an `Ended` before it, it died by itself: an error. `timed_out` and `killed`
+    say that the runner killed it: after its timeout, or 30 s after a stop."""
+
+    run: int
+    attempt: int
+    pid: int
+    exit_code: int | None
+    signal: int | None
+    peak_kib: int
+    cpu_s: float
+    timed_out: bool = False
+    killed: bool = False
+
+
+FromRun = Produced | Intended | Output | SecretSeen | Ended | Exited

@@ -1,0 +1,306 @@
+"""What a provider is, and what a run may do: the protocol between a provider, the process that runs it, and the
+controller that commits its units.
+
+A provider is a module that exposes `PROVIDER: Provider`. `JobType.run(context)` is a generator of units: each unit it
+yields is committed whole before the generator goes on (its data, cursor, counts and event in one transaction), and a
+run that is cut off goes on from the cursor of its last committed unit. A run never sees the record: everything it may
+know is in its `Context`.
+
+The data hands (`context.data`) are those of `reconciler.data`; they are a protocol here so that a provider imports only
+`reconciler.core` and `reconciler.errors`. Tables are `pyarrow.Table`, typed `Any` because the core imports no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Table = Any
+Json = Any
+TypeName = Literal["import", "export", "enrichment"]
+
+
+class Secret:
+    """A resolved secret: it never prints, pickles or compares as its value; `reveal()` is the one way in."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return "***"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled")
+
+
+# --- what a run hands to the controller -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A segment file that is whole and fsynced, and that no row names yet.
+
+    `file` is relative to the data folder. `schema` is the digest of its raw columns' names and types: only segments
+    of one schema are compacted together.
+    """
+
+    stream: str
+    file: str
+    rows: int
+    size: int
+    schema: str
+    min_timestamp_ms: int | None = None
+    max_timestamp_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What an export is about to send, committed before a byte leaves.
+
+    `first` and `last` are stream positions, inclusive. `digest` is the SHA-256 hex of the body (of the file's planned
+    name for a file export). `detail` is whatever the provider needs to send exactly the same again.
+    """
+
+    key: str
+    first: int
+    last: int
+    digest: str
+    detail: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """The smallest piece of a run that is committed whole.
+
+    `rows` counts messages landed or sent; `omitted` what was left out with a reason; `added` and `removed` members
+    (audience exports). `cursor` replaces the job's cursor. `moved` says whether the cursor moved (which closes the
+    window of errors). `closes` are the keys of the intents whose outcome this is. `rejects` are files, relative to
+    the data folder, that hold what was omitted. `message` is one line for the log.
+    """
+
+    cursor: Json
+    rows: int = 0
+    added: int = 0
+    removed: int = 0
+    omitted: int = 0
+    segments: tuple[Staged, ...] = ()
+    closes: tuple[str, ...] = ()
+    rejects: tuple[str, ...] = ()
+    message: str = ""
+    moved: bool = True
+
+
+# --- what the data hands give a run ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One bad row: where it stood (line or record number from 1, as `line`), why it is bad, and its text as it came."""
+
+    line: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A piece of a file: its good rows as a table of raw columns, its bad ones, and the mark from which reading goes
+    on after it (JSON-able, opaque to the provider)."""
+
+    table: Table
+    rejects: tuple[Reject, ...]
+    mark: Json
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimestampRule:
+    """Which raw column holds a message's own time, and how it is written: `iso8601` (default), `epoch_s`, `epoch_ms`,
+    or a strptime pattern. A time without an offset is UTC."""
+
+    field: str
+    format: str = "iso8601"
+
+
+class StreamReader(Protocol):
+    """A stream as it stood when the run began: positions `0 <= p < end`, in order. Raw columns as they came."""
+
+    name: str
+    end: int
+
+    def tables(self, first: int, stop: int, *, meta: bool = False, rows: int = 65_536) -> Iterator[tuple[int, Table]]:
+        """Tables of at most `rows` messages for positions `first <= p < stop`, each with its first position. Each
+        table has the columns and types of the segment it comes from. With `meta` also `_timestamp`, `_received`,
+        `_job`, `_run`, `_unit`."""
+        ...
+
+    def unified(self, first: int, stop: int, *, meta: bool = False, rows: int = 65_536) -> Iterator[Table]:
+        """The same messages with one schema for all: columns that come and go are null where they were absent, types
+        widen without loss, or to text."""
+        ...
+
+    def schema(self, first: int, stop: int, *, meta: bool = False) -> Any:
+        """The one `pyarrow.Schema` that `unified` yields."""
+        ...
+
+    def json_messages(self, first: int, stop: int, *, rows: int = 65_536) -> Iterator[tuple[int, list[str]]]:
+        """The same messages as JSON object texts (UTF-8 text, raw columns as they came), each list with its first
+        position. The text of a message never changes, whatever compaction does."""
+        ...
+
+
+class Data(Protocol):
+    """The data hands. Every method that reads yields blocks of bounded memory; none passes rows through Python one at
+    a time except for rows it rejects."""
+
+    def read_csv(
+        self, path: Path, mark: Json, *, delimiter: str, quote: str, encoding: str, header: bool,
+        columns: Sequence[str] | None, compression: str,
+    ) -> Iterator[Block]: ...
+
+    def read_ndjson(self, path: Path, mark: Json, *, encoding: str, compression: str) -> Iterator[Block]: ...
+
+    def read_parquet(self, path: Path, mark: Json) -> Iterator[Block]: ...
+
+    def read_json(self, body: bytes, records: str) -> Block:
+        """The records of one JSON document: `records` is a dotted path to an array of objects, empty where the body is
+        the array (or one object) itself. A member that is not an object is a reject. Raises Retriable for a body that
+        is not JSON and Fatal where the path leads to no array."""
+        ...
+
+    def pluck(self, body: bytes, path: str) -> Json:
+        """The value at a dotted path of a JSON document; None where there is none."""
+        ...
+
+    def stage(self, stream: str, table: Table, *, timestamp: TimestampRule | None = None) -> tuple[Staged, ...]:
+        """Writes a table as a new segment and fsyncs it. Empty for a table without rows. The received time, job, run
+        and unit are the context's. Values of the timestamp column that cannot be read must have been rejected before
+        (`check_timestamps`)."""
+        ...
+
+    def check_timestamps(self, block: Block, rule: TimestampRule) -> Block:
+        """Moves rows whose timestamp is present but cannot be read into the block's rejects. Raises Fatal where the
+        column itself is missing."""
+        ...
+
+    def stage_rejects(self, source: str, rejects: Iterable[Reject]) -> str:
+        """Writes bad rows with their reasons (NDJSON: source, line, reason, text), fsynced; its path relative to the
+        data folder."""
+        ...
+
+    def write_file(
+        self, path: Path, format: Literal["csv", "ndjson", "parquet"], reader: StreamReader, first: int, stop: int, *,
+        meta: bool, options: Mapping[str, Any],
+    ) -> int:
+        """Writes messages under a temporary name beside `path`, fsyncs, renames, fsyncs the folder; the rows written."""
+        ...
+
+
+class Context(Protocol):
+    """All that a run may know and do."""
+
+    job: str
+    run: int
+    attempt: int
+    unit: int  # the number of the unit that is being made, from 1 over all attempts of the run
+    config: Any  # the job type's config model, validated
+    cursor: Json  # of the last committed unit; None at the beginning
+    omitted: int  # by the units of this run that are committed, over all attempts
+    method: str  # the authorization's method, "" where there is none
+    credentials: Mapping[str, Secret]
+    open_intents: tuple[Intent, ...]  # committed but without an outcome: to be sent again first
+    data: Data
+
+    def path(self, text: str) -> Path:
+        """A path of the spec, relative to the spec's folder, resolved; for a glob, its fixed part. Raises Fatal where
+        it leaves the root and every `--allow-path`. Checked again on the real path, so a symlink does not escape."""
+        ...
+
+    def expand(self, pattern: str) -> list[tuple[str, Path]]:
+        """The files of a path or glob, sorted, each with its text relative to the spec's folder. A glob may match
+        nothing; a plain path that is missing raises Fatal."""
+        ...
+
+    def stream(self, name: str) -> StreamReader: ...
+
+    def intend(self, intents: Sequence[Intent]) -> None:
+        """Returns once the controller has committed them; raises `Superseded` (a BaseException of the runner) where it
+        refuses."""
+        ...
+
+    def now_ms(self) -> int:
+        """Wall time in milliseconds."""
+        ...
+
+    def log(self, text: str) -> None:
+        """One line into the captured output of the run, redacted."""
+        ...
+
+    def stopping(self) -> bool:
+        """True once the run has been asked to stop at its next unit. A generator may then finish its unit early."""
+        ...
+
+
+# --- what a provider is ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One way to authorize: `fields` maps each credential's name to what it is, in words; all are required."""
+
+    name: str
+    title: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobType:
+    """One way to integrate with a provider.
+
+    `schema` is the JSON Schema (2020-12) of `config`. Two annotations on a property have meaning here:
+    `x-stream: reads|writes` (its value names a declared Stream) and `x-resetsCursor: true` (a changed value drops the
+    cursor, and the plan says so). `config` makes the typed model out of a checked mapping. `authorization` says
+    whether a Job needs one: `required`, `optional` or `none`.
+    """
+
+    name: str
+    type: TypeName
+    title: str
+    schema: Mapping[str, Any]
+    config: Callable[[Mapping[str, Any]], Any]
+    run: Callable[[Context], Iterator[Unit]]
+    authorization: Literal["required", "optional", "none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A vendor or system. `check(method, credentials, uses)` tries an authorization against the real system, without
+    changing anything there; `uses` are the (jobType, config) of the jobs that refer to it. It returns one line that
+    says what was found, and raises Fatal or Retriable."""
+
+    name: str
+    title: str
+    methods: tuple[Method, ...] = ()
+    job_types: tuple[JobType, ...] = ()
+    check: Callable[[str, Mapping[str, Secret], Sequence[tuple[str, Mapping[str, Any]]]], str] | None = None
+
+    def job_type(self, name: str) -> JobType | None:
+        return next((one for one in self.job_types if one.name == name), None)
+
+    def method(self, name: str) -> Method | None:
+        return next((one for one in self.methods if one.name == name), None)
+
+
+Catalogue = Mapping[str, Provider]
