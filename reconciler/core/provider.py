@@ -258,11 +258,13 @@ class Context(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
-    """One way to authorize: `fields` maps each credential's name to what it is, in words; all are required."""
+    """One way to authorize: `fields` maps each credential's name to what it is, in words; all are required. Those of
+    `optional` may be there as well."""
 
     name: str
     title: str
     fields: Mapping[str, str] = field(default_factory=dict)
+    optional: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
