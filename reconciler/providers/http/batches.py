@@ -1,0 +1,129 @@
+"""What a webhook is sent: batches of messages, their bodies, keys and signatures.
+
+A batch can be sent again after any crash, byte for byte: the texts of messages never change, and all else that its body
+is made of stands in its intent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reconciler.core.provider import Intent, StreamReader
+from reconciler.errors import Fatal
+
+#: A batch ends before it grows over this, before compression; a larger message goes alone.
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+#: How many messages are read from the stream at a time, where batches are smaller.
+READ_ROWS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages `first` to `last` as texts, and the intent that stands for them."""
+
+    intent: Intent
+    texts: tuple[str, ...]
+    body: bytes
+
+
+def body_of(job: str, stream: str, texts: Sequence[str]) -> bytes:
+    head = f'{{"job":{_quoted(job)},"stream":{_quoted(stream)},"messages":['
+    return (head + ",".join(texts) + "]}").encode("utf-8", "replace")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def key_of(run: int, job: str, stream: str, first: int, last: int, digest: str) -> str:
+    """The Idempotency-Key of a batch: `RUN-FIRST-LAST-` and 24 digits that cover everything the batch is.
+
+    Run ids never repeat, so that a job created anew or restarted sends the same messages under other keys; the digest
+    of the body is in it, so that a key never stands for other bytes."""
+    whole = json.dumps([run, job, stream, first, last, digest])
+    return f"{run}-{first}-{last}-{hashlib.sha256(whole.encode()).hexdigest()[:24]}"
+
+
+def make(run: int, job: str, stream: str, begin: int, first: int, texts: Sequence[str], parent: str = "") -> Batch:
+    """A batch that has not been sent before. `begin` is the position after the batch before it (positions may have
+    gaps); `parent` is the key of the batch that it is a part of."""
+    body = body_of(job, stream, texts)
+    digest = hashlib.sha256(body).hexdigest()
+    last = first + len(texts) - 1
+    detail: dict[str, Any] = {"job": job, "stream": stream, "begin": begin}
+    if parent:
+        detail["parent"] = parent
+    key = key_of(run, job, stream, first, last, digest)
+    return Batch(Intent(key=key, first=first, last=last, digest=digest, detail=detail), tuple(texts), body)
+
+
+def again(intent: Intent, reader: StreamReader) -> Batch:
+    """The batch of an intent, read anew. Raises Fatal where its bytes are not those that were promised."""
+    texts: list[str] = []
+    for _, some in reader.json_messages(intent.first, intent.last + 1):
+        texts += some
+    body = body_of(intent.detail["job"], intent.detail["stream"], texts)
+    if hashlib.sha256(body).hexdigest() != intent.digest:
+        raise Fatal(
+            f"messages {intent.first} to {intent.last} of stream {reader.name} no longer read as they did when batch "
+            f"{intent.key} was first sent, so it is not sent again; change `restart` to begin anew"
+        )
+    return Batch(intent, tuple(texts), body)
+
+
+def new_batches(run: int, job: str, reader: StreamReader, first: int, size: int) -> Iterator[Batch]:
+    """The messages from position `first` to the end of the stream, in batches of at most `size`."""
+    begin = first
+    for start, texts in _grouped(reader.json_messages(first, reader.end, rows=max(size, READ_ROWS)), size):
+        yield make(run, job, reader.name, begin, start, texts)
+        begin = start + len(texts)
+
+
+def _grouped(lists: Iterable[tuple[int, list[str]]], size: int) -> Iterator[tuple[int, list[str]]]:
+    """Regroups runs of neighbouring messages by number and bytes; a gap in the positions ends a group."""
+    group: list[str] = []
+    start = weight = 0
+    for first, texts in lists:
+        for position, text in enumerate(texts, first):
+            bytes_ = len(text.encode("utf-8", "replace"))
+            full = len(group) == size or weight + bytes_ > MAX_BATCH_BYTES or position != start + len(group)
+            if group and full:
+                yield start, group
+                group, weight = [], 0
+            if not group:
+                start = position
+            group.append(text)
+            weight += bytes_
+    if group:
+        yield start, group
+
+
+def halves(batch: Batch, run: int) -> tuple[Batch, Batch]:
+    """The two parts of a refused batch, each with a key of its own."""
+    intent, middle = batch.intent, len(batch.texts) // 2
+    job, stream, begin = intent.detail["job"], intent.detail["stream"], intent.detail["begin"]
+    cut = intent.first + middle
+    return (
+        make(run, job, stream, begin, intent.first, batch.texts[:middle], intent.key),
+        make(run, job, stream, cut, cut, batch.texts[middle:], intent.key),
+    )
+
+
+def unfinished(intents: Iterable[Intent]) -> tuple[list[Intent], list[str]]:
+    """Of the open intents of earlier attempts: those to send again, by position, and the keys of those that were
+    refused and split, whose parts are among the others."""
+    everyone = list(intents)
+    split = {one.detail.get("parent", "") for one in everyone}
+    return (
+        sorted((one for one in everyone if one.key not in split), key=lambda one: (one.first, one.last)),
+        [one.key for one in everyone if one.key in split],
+    )
+
+
+def signature(body: bytes, secret: str) -> str:
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()

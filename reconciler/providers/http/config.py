@@ -1,0 +1,277 @@
+"""The config models of the http provider, and the JSON Schemas made of them.
+
+The schema is what a spec is checked against, the model what a run works with; both say the same. Nested models stand
+inline in the schema, so that an error names its field and `x-` annotations are found without following references.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
+
+MAX_BATCH: Final = 10_000
+MAX_TIMEOUT_S: Final = 600
+
+#: Headers that this provider sets itself, that belong to the connection, or that would hold a literal secret.
+RESERVED_HEADERS: Final = (
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "idempotency-key",
+    "if-modified-since",
+    "if-none-match",
+    "keep-alive",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+)
+
+
+def _any_case(word: str) -> str:
+    return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
+
+
+_URL: Final = r"^https?://[^/?#@\s\\\x00-\x1f]+([/?#][^\s\x00-\x1f]*)?$"
+_HEADER_NAME: Final = rf"^(?!({'|'.join(map(_any_case, RESERVED_HEADERS))})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,100}}$"
+_HEADER_VALUE: Final = r"^[!-~]([ -~]*[!-~])?$"
+
+
+def _matching(pattern: str, what: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.search(value) or value.endswith("\n"):
+            raise ValueError(f"not {what}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _whole(value: Any) -> Any:
+    """JSON Schema counts 5.0 as an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+Url = Annotated[
+    str,
+    Field(max_length=2000),
+    _matching(_URL, "an http or https URL without a user name in it"),
+    WithJsonSchema({"type": "string", "pattern": _URL, "maxLength": 2000}),
+]
+HeaderName = Annotated[
+    str,
+    _matching(_HEADER_NAME, "a header that may be set"),
+    WithJsonSchema({"type": "string", "pattern": _HEADER_NAME}),
+]
+HeaderValue = Annotated[
+    str,
+    Field(max_length=4000),
+    _matching(_HEADER_VALUE, "a header's value"),
+    WithJsonSchema({"type": "string", "pattern": _HEADER_VALUE, "maxLength": 4000}),
+]
+Headers = Annotated[
+    dict[HeaderName, HeaderValue],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {
+                "pattern": _HEADER_NAME,
+                "description": "a header that is not set by the provider itself",
+            },
+            "additionalProperties": {"type": "string", "pattern": _HEADER_VALUE, "maxLength": 4000},
+        }
+    ),
+]
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Param = Annotated[str | bool | int | float, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+No = SkipJsonSchema[None]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+
+#: The fields that each way of paging reads, beside `type` and `maxPages`.
+_PAGING: Final[Mapping[str, tuple[str, ...]]] = {
+    "link": ("nextPath",),
+    "page": ("param", "start", "size", "sizeParam"),
+    "offset": ("param", "start", "size", "sizeParam"),
+    "cursor": ("param", "cursorPath", "size", "sizeParam"),
+}
+
+
+def _paging_rules(schema: dict[str, Any]) -> None:
+    schema["allOf"] = [
+        {
+            "if": {"properties": {"type": {"const": kind}}, "required": ["type"]},
+            "then": {"propertyNames": {"enum": ["type", "maxPages", *fields]}}
+            | ({"required": ["cursorPath"]} if kind == "cursor" else {})
+            | ({"dependentRequired": {"size": ["sizeParam"]}}),
+        }
+        for kind, fields in _PAGING.items()
+    ]
+
+
+class Pagination(_Config):
+    """How one answer leads to the next. A listing ends where there is no next link or cursor, or with a page that has
+    no records (pages and offsets): a page that is merely short may be the server's own limit."""
+
+    model_config = ConfigDict(json_schema_extra=_paging_rules)
+
+    type: Literal["link", "page", "offset", "cursor"] = Field(
+        description="`link`: the Link header's rel=next, or a URL in the body. `page`: a page number. `offset`: the "
+        "number of records before the page. `cursor`: a value of the body that the next request sends back"
+    )
+    param: Text | No = Field(
+        None, description="The query parameter that says which page; `page`, `offset` or `cursor` unless set"
+    )
+    start: Annotated[Int, Field(ge=0)] | No = Field(None, description="The first page (1 unless set) or offset (0)")
+    size: Annotated[Int, Field(ge=1, le=100_000)] | No = Field(None, description="Records a page, sent as `sizeParam`")
+    size_param: Text | No = Field(None, description="The query parameter that asks for a page's size")
+    next_path: Text | No = Field(None, description="The dotted path of the next URL in the body, instead of the header")
+    cursor_path: Text | No = Field(None, description="The dotted path of the next cursor in the body")
+    max_pages: Annotated[Int, Field(ge=1, le=1_000_000)] = Field(
+        10_000, description="A listing that has not ended after so many pages is an error"
+    )
+
+    @model_validator(mode="after")
+    def _fields_fit_the_type(self) -> Pagination:
+        allowed = {"type", "maxPages", *_PAGING[self.type]}
+        names = {to_camel(name) for name in self.model_fields_set}
+        if strange := sorted(names - allowed):
+            raise ValueError(f"{strange[0]} means nothing for pages by {self.type}")
+        if self.type == "cursor" and self.cursor_path is None:
+            raise ValueError("cursorPath is needed for pages by cursor")
+        if self.size is not None and self.size_param is None:
+            raise ValueError("sizeParam is needed where size is set")
+        return self
+
+
+class Incremental(_Config):
+    """Only what is new: the highest value of a field that was seen is sent with the next run's requests."""
+
+    field: Text = Field(
+        description="The dotted path of the field in a record that rises: a time, or a number. Records at the highest "
+        "value seen are neither lost nor landed twice, whether the server's filter includes that value or not; records "
+        "below it are taken as seen"
+    )
+    param: Text = Field(description="The query parameter that the highest value seen is sent as")
+
+
+class _Request(_Config):
+    headers: Headers = Field({}, description="Headers to send; never a credential, which an Authorization holds")
+    api_key_header: HeaderName = Field("X-API-Key", description="The header of the method `api-key`")
+    allow_private_addresses: bool = Field(
+        False, description="Whether private and loopback addresses may be connected to; link-local ones never are"
+    )
+    timeout_seconds: Annotated[Int, Field(ge=1, le=MAX_TIMEOUT_S)] = Field(
+        60, description="Of one request whole, from looking up the name to the last byte of the answer"
+    )
+
+
+class ImportJson(_Request):
+    """Lands the records of JSON answers on a stream."""
+
+    url: Url = Field(
+        description="What is requested with GET", examples=["https://api.example.com/v1/orders"],
+        json_schema_extra={"x-resetsCursor": True},
+    )  # fmt: skip
+    stream: Text = Field(
+        description="The stream that the records land on",
+        json_schema_extra={"x-stream": "writes", "x-resetsCursor": True},
+    )
+    records: Annotated[str, Field(max_length=200)] = Field(
+        "", description="The dotted path of the array of records in the body; empty where the body is the array"
+    )
+    params: dict[Text, Param] = Field({}, description="Query parameters of every request")
+    pagination: Pagination | No = Field(None, description="How one answer leads to the next; one request unless set")
+    incremental: Incremental | No = Field(
+        None, description="Only what is new since the last run", json_schema_extra={"x-resetsCursor": True}
+    )
+    timestamp_field: Text | No = Field(None, description="The field that holds a message's own time")
+    timestamp_format: Text = Field(
+        "iso8601", description="`iso8601`, `epoch_s`, `epoch_ms`, or a strptime pattern; without an offset it is UTC"
+    )
+    max_rejects: Annotated[Int, Field(ge=0)] = Field(
+        0, description="So many bad records, over all attempts of a run, are omitted with their reason; more fail it"
+    )
+
+
+class Signature(_Config):
+    """HMAC-SHA256 over the body as it is sent (compressed, where `compression` is set), as `sha256=` and lower-case
+    hexadecimal digits. The key is the credential `signingSecret` of the job's authorization."""
+
+    header: HeaderName = Field("X-Signature", description="The header that holds the signature")
+
+
+class ExportWebhook(_Request):
+    """Posts a stream's new messages, in order and in batches."""
+
+    stream: Text = Field(
+        description="The stream whose messages are sent",
+        json_schema_extra={"x-stream": "reads", "x-resetsCursor": True},
+    )
+    url: Url = Field(description="Where batches are posted to", examples=["https://hooks.example.com/in"])
+    batch_size: Annotated[Int, Field(ge=1, le=MAX_BATCH)] = Field(
+        500, description="Messages a request at most; a batch also ends at 4 MiB"
+    )
+    compression: Literal["none", "gzip"] = Field("none", description="How bodies are compressed")
+    signature: Signature | No = Field(None, description="Sign every body with HMAC-SHA256")
+    max_rejects: Annotated[Int, Field(ge=0)] | No = Field(
+        None,
+        description="So many refused messages, over all attempts of a run, are omitted with the answer as their "
+        "reason; more fail it. Unless set, any number is omitted, but 25 refused in a row fail the run",
+    )
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a model, with nested models inline and without what only names a Python class."""
+    raw = model.model_json_schema(by_alias=True)
+    defs = raw.pop("$defs", {})
+    schema: dict[str, Any] = _inlined(raw, defs)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+#: What pydantic calls the limits of a number that a function has looked at first.
+_KEYWORDS: Final = {"ge": "minimum", "le": "maximum"}
+
+
+def _inlined(node: Any, defs: Mapping[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_inlined(one, defs) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = defs[node["$ref"].rpartition("/")[2]]
+        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
+    kept = {
+        _KEYWORDS.get(key, key): {name: _inlined(one, defs) for name, one in value.items()}
+        if key == "properties"
+        else _inlined(value, defs)
+        for key, value in node.items()
+        if not (key == "default" and value is None) and key != "discriminator"
+    }
+    if isinstance(kept.get("title"), str):  # a keyword here, not a property's name: those are mapped above
+        del kept["title"]
+    return kept

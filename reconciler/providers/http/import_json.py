@@ -1,0 +1,242 @@
+"""`import-json`: the records of JSON answers, page by page, onto a stream.
+
+Several pages share one unit, bounded by rows, bytes and time; its cursor names the next page, so that an import that
+was cut off goes on there. A page is a segment. See `progress.py` for what is new and what has been seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+from reconciler.core.document import digest_of
+from reconciler.core.provider import Block, Context, Reject, Staged, TimestampRule, Unit
+from reconciler.errors import Fatal, RunError
+from reconciler.providers.http.answers import failure
+from reconciler.providers.http.authorize import credential_headers, hidden_texts
+from reconciler.providers.http.client import Answer, Client, label
+from reconciler.providers.http.config import ImportJson
+from reconciler.providers.http.pages import first_place, next_place, request_url
+from reconciler.providers.http.progress import MAX_PAGES_KEPT, Progress, sift
+
+#: A unit ends with the page that reaches one of these.
+UNIT_ROWS: Final = 50_000
+UNIT_BYTES: Final = 32 * 1024 * 1024
+UNIT_MS: Final = 10_000
+
+_VALIDATOR: Final = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,1022}\Z")
+
+
+def run(context: Context) -> Iterator[Unit]:
+    """Requests one page after the other from where the cursor stands. A page that fails leaves the pages before it
+    committed."""
+    config: ImportJson = context.config
+    with Client(allow_private=config.allow_private_addresses, timeout_s=config.timeout_seconds) as client:
+        importer = _Importer(context, config, client)
+        while not importer.finished:
+            try:
+                importer.step()
+            except RunError:
+                if importer.has_unit:
+                    yield importer.unit()
+                raise
+            if importer.is_full or (context.stopping() and not importer.finished):
+                yield importer.unit()
+                if context.stopping():
+                    return
+        if importer.has_unit:
+            yield importer.unit()
+
+
+class _Importer:
+    def __init__(self, context: Context, config: ImportJson, client: Client) -> None:
+        self._context = context
+        self._config = config
+        self._client = client
+        self._private = {
+            **config.headers,
+            **credential_headers(context.method, context.credentials, config.api_key_header),
+        }
+        self._hidden = hidden_texts(context.credentials, self._private)
+        paging = config.pagination
+        shape = digest_of([config.url, config.params, paging.model_dump() if paging else None])
+        loaded = Progress.load(context.cursor)
+        self._interrupted = loaded.open is not None
+        self._progress = loaded.begin(shape, first_place(paging))
+        self._visited: set[str] = set()
+        self._last_body = ""
+        self._omitted = context.omitted
+        self.finished = False
+        self._clear()
+
+    def _clear(self) -> None:
+        self._segments: list[Staged] = []
+        self._rejects: list[Reject] = []
+        self._rows = self._bytes = self._pages = 0
+        self._began_ms = self._context.now_ms()
+
+    # --- one page
+
+    def step(self) -> None:
+        """Requests the next page and stages what is new in it. Nothing changes where it raises."""
+        listing = self._progress.open
+        assert listing is not None
+        self._refuse_circles(listing.place, listing.count)
+        url = request_url(self._config, listing.place, self._progress.since)
+        answer = self._fetch(url)
+        if answer.status == 304:
+            self.finished = True
+            self._progress = replace(self._progress, open=None)
+            return
+        block, found = self._block(answer)
+        following = next_place(self._config, self._context.data, listing.place, answer, found)
+        body = hashlib.sha256(answer.body).hexdigest()[:16]
+        if found and following is not None and body == self._last_body:
+            raise Fatal(f"{label(answer.url)}: the pages go round in a circle: two in a row are the same")
+        self._land(block, body)
+        self._last_body = body
+        self._move(following, answer, url)
+
+    def _refuse_circles(self, place: dict[str, Any], count: int) -> None:
+        mark = digest_of(place)
+        if mark in self._visited:
+            raise Fatal(f"{label(self._config.url)}: the pages go round in a circle: one leads back to an earlier one")
+        self._visited.add(mark)
+        paging = self._config.pagination
+        if paging is not None and count >= paging.max_pages:
+            raise Fatal(
+                f"{label(self._config.url)}: the listing has not ended after maxPages ({paging.max_pages}) pages"
+            )
+
+    def _fetch(self, url: str) -> Answer:
+        answer = self._client.request("GET", url, headers=self._conditions(url), private=self._private)
+        if answer.status not in (200, 201, 203, 204, 206, 304) or (answer.status == 304 and not self._conditions(url)):
+            raise failure("GET", answer, self._context.now_ms(), self._hidden)
+        return answer
+
+    def _conditions(self, url: str) -> dict[str, str]:
+        """What makes the only request of a listing conditional (RFC 9110, 13): the validators of the same URL."""
+        known = self._progress.validators
+        if self._config.pagination is not None or known.get("url") != digest_of(url):
+            return {}
+        names = (("If-None-Match", "etag"), ("If-Modified-Since", "modified"))
+        return {header: known[name] for header, name in names if name in known}
+
+    def _block(self, answer: Answer) -> tuple[Block | None, int]:
+        """The records of an answer, and how many it held."""
+        if answer.status == 204 or not answer.body.strip():
+            return None, 0
+        block = self._context.data.read_json(answer.body, self._config.records)
+        return block, block.table.num_rows + len(block.rejects)
+
+    # --- what is new in it
+
+    def _land(self, block: Block | None, body: str) -> None:
+        listing = self._progress.open
+        assert listing is not None
+        if block is None or (not self._config.incremental and body in self._progress.pages):
+            self._progress = replace(self._progress, open=replace(listing, pages=_kept(listing.pages, body)))
+            return
+        high, edge = listing.high, listing.edge
+        if self._config.incremental:
+            sifted = sift(block.table, self._config.incremental.field, self._progress)
+            high, edge = sifted.high, sifted.edge
+            block = _only(block, sifted.new, sifted.bad, self._config.incremental.field)
+        rule = self._rule()
+        if rule and block.table.num_rows:
+            block = self._context.data.check_timestamps(block, rule)
+        self._refuse_too_many(block.rejects)
+        self._segments += self._context.data.stage(self._config.stream, block.table, timestamp=rule)
+        page = f" (page {listing.count + 1})" if self._config.pagination else ""
+        self._rejects += [replace(one, reason=one.reason + page) for one in block.rejects]
+        self._rows += block.table.num_rows
+        pages = () if self._config.incremental else _kept(listing.pages, body)
+        self._progress = replace(self._progress, open=replace(listing, high=high, edge=edge, pages=pages))
+
+    def _rule(self) -> TimestampRule | None:
+        if self._config.timestamp_field is None:
+            return None
+        return TimestampRule(field=self._config.timestamp_field, format=self._config.timestamp_format)
+
+    def _refuse_too_many(self, rejects: tuple[Reject, ...]) -> None:
+        if rejects and self._omitted + len(self._rejects) + len(rejects) > self._config.max_rejects:
+            raise Fatal(
+                f"more than maxRejects ({self._config.max_rejects}) records are bad; "
+                f"record {rejects[0].line} of the answer: {rejects[0].reason}"
+            )
+
+    def _move(self, following: dict[str, Any] | None, answer: Answer, url: str) -> None:
+        listing = self._progress.open
+        assert listing is not None
+        self._bytes += len(answer.body)
+        self._pages += 1
+        if following is not None:
+            self._progress = replace(self._progress, open=replace(listing, place=following, count=listing.count + 1))
+            return
+        self.finished = True
+        self._progress = self._progress.finish()
+        if self._config.pagination is None:
+            self._progress = replace(self._progress, validators=_validators(answer, url))
+
+    # --- units
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the unit has grown large enough, or old enough, to be committed before the next page."""
+        old = self._pages > 0 and self._context.now_ms() - self._began_ms >= UNIT_MS
+        return not self.finished and (self._rows >= UNIT_ROWS or self._bytes >= UNIT_BYTES or old)
+
+    @property
+    def has_unit(self) -> bool:
+        """Whether something was found, or a listing that was cut off has come to its end. A listing that found nothing
+        is no unit: what it learnt (new validators) is worth no line in the log."""
+        return self._rows > 0 or bool(self._rejects) or (self.finished and self._interrupted)
+
+    def unit(self) -> Unit:
+        source, bad = label(self._config.url), len(self._rejects)
+        made = Unit(
+            cursor=self._progress.cursor(),
+            rows=self._rows,
+            omitted=bad,
+            segments=tuple(self._segments),
+            rejects=(self._context.data.stage_rejects(source, self._rejects),) if bad else (),
+            message=f"{self._pages} {'page' if self._pages == 1 else 'pages'} of {source}",
+        )
+        self._omitted += bad
+        self._interrupted = self._progress.open is not None
+        self._clear()
+        return made
+
+
+def _kept(pages: tuple[str, ...], body: str) -> tuple[str, ...]:
+    return pages if body in pages or len(pages) >= MAX_PAGES_KEPT else (*pages, body)
+
+
+def _only(block: Block, new: list[int], bad: list[int], path: str) -> Block:
+    """The block with its new rows alone, and those without a value to go on by among the rejects."""
+    lines = _lines(block)
+    why = f"the record has no usable {path}, by which this import goes on"
+    rejects = (Reject(lines[index], why, _text(block, index)) for index in bad)
+    table = block.table if len(new) == block.table.num_rows else block.table.take(new)
+    return replace(block, table=table, rejects=(*block.rejects, *rejects))
+
+
+def _text(block: Block, index: int) -> str:
+    return json.dumps(block.table.slice(index, 1).to_pylist()[0], default=str, ensure_ascii=False)
+
+
+def _lines(block: Block) -> list[int]:
+    """The number of each row's record in the answer, from 1: rejects stand between them."""
+    taken = {reject.line for reject in block.rejects}
+    total = block.table.num_rows + len(taken)
+    return [number for number in range(1, total + 1) if number not in taken]
+
+
+def _validators(answer: Answer, url: str) -> dict[str, str]:
+    found = {"etag": answer.headers.get("etag", ""), "modified": answer.headers.get("last-modified", "")}
+    usable = {name: value for name, value in found.items() if _VALIDATOR.match(value)}
+    return {"url": digest_of(url), **usable} if usable else {}

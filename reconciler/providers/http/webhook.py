@@ -1,0 +1,214 @@
+"""`export-webhook`: a stream's new messages, posted in order and in batches.
+
+A batch's intent is committed before a byte of it leaves (`context.intend`), its outcome afterwards, as a unit. What
+an earlier attempt left open is sent first, the same bytes under the same key; so a message may arrive twice, but then
+under one key. Batches are sent one at a time, in order of position.
+
+A batch refused for its content (400, 413, 422) is halved, down to the one message that is to blame, which is omitted
+with the answer as its reason: k bad messages of n take about k log2 n requests. A refused message is committed as
+omitted only once something else was accepted, or the end is reached: a receiver that refuses everything is an error of
+the whole, not of the messages, and must not use up the stream.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from reconciler.core.provider import Context, Intent, Json, Reject, Unit
+from reconciler.errors import Fatal
+from reconciler.providers.http.answers import excerpt, failure
+from reconciler.providers.http.authorize import credential_headers, hidden_texts
+from reconciler.providers.http.batches import MAX_BATCH_BYTES, Batch, again, halves, new_batches, signature, unfinished
+from reconciler.providers.http.client import Answer, Client
+from reconciler.providers.http.config import ExportWebhook
+
+#: So many batches are intended in one commit, unless they reach four times `MAX_BATCH_BYTES` before.
+MAX_AHEAD: Final = 8
+#: So many messages refused in a row, with nothing accepted between, fail a run whose `maxRejects` is not set.
+MAX_REFUSED_IN_A_ROW: Final = 25
+#: Answers that refuse what a batch holds, not the request as such.
+REFUSES_CONTENT: Final = frozenset({400, 413, 422})
+
+
+def run(context: Context) -> Iterator[Unit]:
+    """Sends what is open, then what is new. The cursor is `{"next": POSITION}`."""
+    config: ExportWebhook = context.config
+    with Client(allow_private=config.allow_private_addresses, timeout_s=config.timeout_seconds) as client:
+        sender = _Sender(context, config, client)
+        yield from sender.deliver(sender.open_batches())
+        for group in sender.new_groups():
+            context.intend([batch.intent for batch in group])
+            yield from sender.deliver(group)
+        yield from sender.conclude()
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A message that was refused alone."""
+
+    intent: Intent
+    reject: Reject
+
+
+class _Sender:
+    def __init__(self, context: Context, config: ExportWebhook, client: Client) -> None:
+        self._context = context
+        self._config = config
+        self._client = client
+        self._private = {
+            **config.headers,
+            **credential_headers(context.method, context.credentials, config.api_key_header),
+        }
+        self._hidden = hidden_texts(context.credentials, self._private)
+        self._secret = _signing_secret(context) if config.signature else ""
+        self._next: int = context.cursor["next"] if context.cursor else 0
+        self._omitted = context.omitted
+        self._again, self._split = unfinished(context.open_intents)
+        self._refused: list[_Refused] = []
+        self._abandoned: list[str] = []
+
+    # --- what there is to send
+
+    def open_batches(self) -> Iterator[Batch]:
+        """The batches that earlier attempts left open. Those of a stream that the job no longer reads are given up."""
+        for intent in self._again:
+            if intent.detail["stream"] != self._config.stream:
+                self._context.log(f"batch {intent.key} of stream {intent.detail['stream']} is given up")
+                self._abandoned.append(intent.key)
+                continue
+            yield again(intent, self._context.stream(self._config.stream))
+
+    def new_groups(self) -> Iterator[list[Batch]]:
+        """What is new on the stream, in groups that are intended together."""
+        if self._context.stopping():
+            return
+        context, config = self._context, self._config
+        group: list[Batch] = []
+        reader = context.stream(config.stream)
+        if self._next >= reader.end:
+            return
+        for batch in new_batches(context.run, context.job, reader, self._next, config.batch_size):
+            group.append(batch)
+            if len(group) == MAX_AHEAD or sum(len(one.body) for one in group) >= 4 * MAX_BATCH_BYTES:
+                yield group
+                group = []
+                if context.stopping():
+                    return
+        if group:
+            yield group
+
+    # --- sending it
+
+    def deliver(self, batches: Iterable[Batch]) -> Iterator[Unit]:
+        """Sends batches in order, splitting what is refused. Ends early where the run is to stop: what was intended
+        stays open and is sent first next time."""
+        parts: deque[Batch] = deque()
+        coming = iter(batches)
+        while (batch := parts.popleft() if parts else next(coming, None)) is not None:
+            answer = self._post(batch)
+            if 200 <= answer.status < 300:
+                yield self._accepted(batch)
+            elif answer.status not in REFUSES_CONTENT:
+                raise failure("POST", answer, self._context.now_ms(), self._hidden)
+            elif len(batch.texts) > 1:
+                parts.extendleft(reversed(self._halved(batch)))
+            else:
+                self._refuse(batch, answer)
+            if self._context.stopping():
+                return
+
+    def conclude(self) -> Iterator[Unit]:
+        """Commits what is left when everything was sent: messages refused at the end, batches that were given up."""
+        if (self._refused or self._abandoned or self._split) and not self._context.stopping():
+            yield self._unit(None, 0)
+
+    def _post(self, batch: Batch) -> Answer:
+        body = batch.body
+        headers = {"Content-Type": "application/json", "Idempotency-Key": batch.intent.key}
+        if self._config.compression == "gzip":
+            body = gzip.compress(body, compresslevel=6, mtime=0)
+            headers["Content-Encoding"] = "gzip"
+        if self._config.signature:
+            headers[self._config.signature.header] = signature(body, self._secret)
+        return self._client.request(
+            "POST", self._config.url, headers=headers, private=self._private, content=body, whole=False
+        )
+
+    def _halved(self, batch: Batch) -> list[Batch]:
+        parts = list(halves(batch, self._context.run))
+        self._context.intend([part.intent for part in parts])
+        self._split.append(batch.intent.key)
+        return parts
+
+    def _refuse(self, batch: Batch, answer: Answer) -> None:
+        """Holds a refused message until something shows that it alone is to blame. Raises Fatal over the limit."""
+        reason = f"answered {answer.status}"
+        if said := excerpt(answer, self._hidden):
+            reason += f": {said}"
+        self._refused.append(_Refused(batch.intent, Reject(batch.intent.first, reason, batch.texts[0])))
+        limit, held = self._config.max_rejects, len(self._refused)
+        if limit is not None and self._omitted + held > limit:
+            raise Fatal(
+                f"more than maxRejects ({limit}) messages were refused; the last one ({batch.intent.first}) {reason}"
+            )
+        if limit is None and held >= MAX_REFUSED_IN_A_ROW:
+            raise Fatal(
+                f"{held} messages in a row were refused, the last one ({batch.intent.first}) {reason}; "
+                "set `maxRejects` where so many are to be omitted"
+            )
+
+    # --- what came of it
+
+    def _accepted(self, batch: Batch) -> Unit:
+        return self._unit(batch.intent, len(batch.texts))
+
+    def _unit(self, accepted: Intent | None, rows: int) -> Unit:
+        """The outcome of everything since the last unit: refused messages, split and abandoned batches, and the batch
+        that was accepted."""
+        refused, self._refused = self._refused, []
+        done = [one.intent for one in refused] + ([accepted] if accepted else [])
+        for intent in done:
+            self._next = _advanced(self._next, intent)
+        closes = [*self._abandoned, *self._split, *(intent.key for intent in done)]
+        self._abandoned, self._split = [], []
+        self._omitted += len(refused)
+        rejects: tuple[str, ...] = ()
+        if refused:
+            rejects = (self._context.data.stage_rejects(self._config.stream, [one.reject for one in refused]),)
+        return Unit(
+            cursor=self._cursor(),
+            rows=rows,
+            omitted=len(refused),
+            closes=tuple(closes),
+            rejects=rejects,
+            message=_message(accepted, refused),
+            moved=bool(done),
+        )
+
+    def _cursor(self) -> Json:
+        return {"next": self._next}
+
+
+def _advanced(cursor: int, intent: Intent) -> int:
+    """The cursor after an intent. One that begins ahead of the cursor (left open from before a `restart`) or ends
+    behind it moves nothing: what is between would be skipped."""
+    return intent.last + 1 if intent.detail["begin"] <= cursor <= intent.last else cursor
+
+
+def _message(accepted: Intent | None, refused: list[_Refused]) -> str:
+    said = [f"message {one.reject.line} was refused ({one.reject.reason})" for one in refused[:3]]
+    if len(refused) > 3:
+        said.append(f"{len(refused) - 3} more were refused")
+    if accepted:
+        said.insert(0, f"messages {accepted.first} to {accepted.last} were accepted as {accepted.key}")
+    return "; ".join(said)
+
+
+def _signing_secret(context: Context) -> str:
+    if "signingSecret" not in context.credentials:
+        raise Fatal("`signature` needs the credential `signingSecret` in the job's authorization")
+    return context.credentials["signingSecret"].reveal()
