@@ -1,0 +1,536 @@
+"""The planner: what is declared and what is known in, what is to be done out; pure, with `now` a part of its input.
+
+It is given differences (design, section 5): pairs that are equal and whose time has not come change nothing, so that
+planning the differing pairs equals planning the whole. Applying a plan and planning again at the same `now` is empty.
+
+A rename is one job: a document that says `renamedFrom` and whose new name is unknown takes over what is known of the
+old one, where no document declares the old one any more; chains of renames in one commit are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, Literal
+
+from reconciler.clock import Now, iso
+from reconciler.core.change import Change, asks, changed_fields, changes, resets_cursor
+from reconciler.core.document import KINDS, Document, Kind, digest_of
+from reconciler.core.gate import FINAL
+from reconciler.core.rules import PURGE_AFTER_MS as PURGE_AFTER_MS
+from reconciler.core.state import Status
+from reconciler.core.words import DAY_MS, listed
+from reconciler.errors import Problem
+
+FORMAT_VERSION: Final = 1
+
+Life = Literal["live", "purged", "orphaned", "archived"]
+
+
+class Verb(StrEnum):
+    """What is done; in this order to one thing."""
+
+    MOVE = "move"
+    CREATE = "create"
+    UPDATE = "update"
+    RERUN = "rerun"
+    PAUSE = "pause"
+    RESUME = "resume"
+    PURGE = "purge"
+    DELETE = "delete"
+
+
+#: The verbs as a summary names them.
+SUMMARY: Final = (
+    Verb.CREATE,
+    Verb.UPDATE,
+    Verb.PAUSE,
+    Verb.RESUME,
+    Verb.RERUN,
+    Verb.MOVE,
+    Verb.DELETE,
+    Verb.PURGE,
+)
+
+#: What others need comes first, and goes last.
+_KIND_RANK: Final[Mapping[str, int]] = {"Authorization": 0, "Stream": 1, "Audience": 2, "Job": 3}
+
+#: Changed fields by which a job leaves a status for good, or for a pause.
+_LEAVES: Final[Mapping[Status, frozenset[str]]] = {
+    Status.FAILED: frozenset(
+        {"provider", "jobType", "config", "schedule", "authorization", "retry", "timeout", "suspend"}
+    ),
+    Status.COMPLETED: frozenset({"provider", "jobType", "config", "schedule", "suspend"}),
+    Status.PAUSED: frozenset({"suspend"}),
+}
+
+#: How a purged job is brought back, by the status it was purged in.
+_COMES_BACK: Final[Mapping[Status, str]] = {
+    Status.FAILED: "change spec.rerun to run it again",
+    Status.COMPLETED: "change spec.rerun to run it again",
+    Status.PAUSED: "set spec.suspend to false to run it again",
+}
+
+# --- what goes in ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the record knows of a named thing.
+
+    `spec` is normalised, as it was last made true. `status`, `since_ms` and `expired` are a job's. `life`: a `purged`
+    thing is a tombstone, an `orphaned` one a kept cursor, an `archived` one a stream that holds messages; the latter
+    two are not there until they are declared again. `title`, `description` and `labels` only show what an edit
+    changes; None where they were not looked up. `rows` are the rows landed or sent so far.
+    """
+
+    kind: Kind
+    name: str
+    path: str
+    digest: str
+    work_digest: str
+    metadata_digest: str
+    generation: int = 1
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    deletion_policy: str = "delete"
+    status: Status | None = None
+    since_ms: int | None = None
+    expired: bool = False
+    life: Life = "live"
+    title: str | None = None
+    description: str | None = None
+    labels: Mapping[str, str] | None = None
+    rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """One name, as declared and as known. `invalid`: its spec is there but invalid, so its job stays as it was."""
+
+    declared: Document | None = None
+    known: Known | None = None
+    invalid: bool = False
+
+    @property
+    def key(self) -> tuple[Kind, str]:
+        one = self.declared or self.known
+        assert one is not None, "a pair has at least one side"
+        return one.kind, one.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """The planner's input.
+
+    `hold_deletions` says why nothing may be deleted now, None where it may. `resets` are, for a provider and job type,
+    the config fields whose change drops the cursor. `references` are, for an authorization or stream that may be
+    deleted, the jobs whose spec in the record refers to it.
+    """
+
+    pairs: Sequence[Pair] = ()
+    hold_deletions: str | None = None
+    resets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    references: Mapping[tuple[Kind, str], Iterable[str]] = field(default_factory=dict)
+
+
+# --- what comes out -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One step, with its reason. `path` is where the spec is (was, for a deletion). `message` says what follows that
+    the reader may not expect, such as what lands twice."""
+
+    verb: Verb
+    kind: Kind
+    name: str
+    path: str
+    reason: str
+    changes: tuple[Change, ...] = ()
+    resets_cursor: bool = False
+    renamed_from: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is not done now, and why."""
+
+    kind: Kind
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run that a pass would start; not a change."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a pass would do. The planner gives actions and what waits; the controller adds runs and errors."""
+
+    actions: tuple[Action, ...] = ()
+    runs: tuple[PlannedRun, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    errors: tuple[Problem, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changes; runs do not count."""
+        return not self.actions
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How often each verb stands in the plan, the ones that do not included."""
+        verbs = [action.verb for action in self.actions]
+        return {str(verb): verbs.count(verb) for verb in SUMMARY}
+
+
+# --- planning -------------------------------------------------------------------------------------------------------
+
+
+def plan(difference: Difference, now: Now) -> Plan:
+    """The ordered actions that make the declared true; what cannot be done now waits, with its reason."""
+    renames = renamed(difference.pairs)
+    taken = {(known.kind, known.name) for known in renames.values()}
+    actions: list[Action] = []
+    waiting: list[Waiting] = []
+    gone: list[Known] = []
+    for pair in difference.pairs:
+        known = renames.get(pair.key, None if pair.key in taken else pair.known)
+        if pair.invalid:
+            continue
+        if pair.declared is None:
+            gone.extend([known] if known is not None and known.life in ("live", "purged") else [])
+        elif known is None or known.life in ("orphaned", "archived"):
+            actions.append(_create(pair.declared, known))
+        else:
+            made, waits = _edit(pair.declared, known, difference, now)
+            actions.extend(made)
+            waiting.extend(waits)
+    deletions, kept = _delete(gone, difference)
+    order = {key: number for number, key in enumerate(renames)}
+    return Plan(
+        actions=tuple(sorted((*actions, *deletions), key=lambda action: _order(action, order))),
+        waiting=tuple(sorted((*waiting, *kept), key=lambda one: (_KIND_RANK[one.kind], one.name, one.reason))),
+    )
+
+
+def differing(pairs: Iterable[Pair], now: Now) -> tuple[Pair, ...]:
+    """The pairs that can make a plan: those that differ, those whose time has come, tombstones (of which the plan must
+    speak), and every pair on a chain of renames."""
+    pairs = tuple(pairs)
+    chained = {(pair.declared.kind, pair.declared.renamed_from) for pair in pairs if pair.declared}
+    return tuple(pair for pair in pairs if pair.key in chained or differs(pair, now))
+
+
+def differs(pair: Pair, now: Now) -> bool:
+    """Whether a pair, by itself, can make a plan."""
+    declared, known = pair.declared, pair.known
+    if declared is None or known is None or known.life != "live" or _is_purge_due(known, now):
+        return True
+    return (declared.digest, declared.metadata_digest, declared.path) != (
+        known.digest,
+        known.metadata_digest,
+        known.path,
+    )
+
+
+def renamed(pairs: Iterable[Pair]) -> dict[tuple[Kind, str], Known]:
+    """For each document that is a rename, what is known under its old name; the end of a chain of renames first, so
+    that every new name is free when its turn comes."""
+    by_key = {pair.key: pair for pair in pairs}
+    found: dict[tuple[Kind, str], Known] = {}
+    taken: set[tuple[Kind, str]] = set()
+    for key in sorted(by_key):
+        if by_key[key].known is None and not by_key[key].invalid:
+            chain = _chain(by_key, key)
+            sources = {(known.kind, known.name) for known in chain.values()}
+            if not sources & taken:
+                found.update(chain)
+                taken |= sources
+    return found
+
+
+def _chain(by_key: Mapping[tuple[Kind, str], Pair], key: tuple[Kind, str]) -> dict[tuple[Kind, str], Known]:
+    """The renames that lead to a new name: `c` was `b`, and, where another document is `b` now, `b` was `a`. Empty
+    where the chain does not end in a name that no document declares."""
+    chain: dict[tuple[Kind, str], Known] = {}
+    while True:
+        declared = by_key[key].declared
+        source = None if declared is None else by_key.get((declared.kind, declared.renamed_from))
+        if source is None or source.known is None or source.invalid or source.key in chain or source.key == key:
+            return {}
+        chain[key] = source.known
+        if source.declared is None:
+            return chain
+        key = source.key
+
+
+def _order(action: Action, renames: Mapping[tuple[Kind, str], int]) -> tuple[int, int, int, str, int]:
+    """Moves first, then what others need before what needs it; deletions last and the other way round."""
+    rank = _KIND_RANK[action.kind]
+    if action.verb is Verb.MOVE:
+        return 0, rank, renames.get((action.kind, action.name), len(renames)), action.name, 0
+    if action.verb is Verb.DELETE:
+        return 2, -rank, 0, action.name, 0
+    return 1, rank, 0, action.name, list(Verb).index(action.verb)
+
+
+# --- one document ---------------------------------------------------------------------------------------------------
+
+
+def _create(declared: Document, known: Known | None) -> Action:
+    if known is None:
+        old = declared.renamed_from
+        reason = f"declared in {declared.path}" + (f"; nothing is known of {old}, its old name" if old else "")
+    elif known.life == "orphaned":
+        reason = "declared again; it goes on from the cursor that was kept"
+    else:
+        reason = "declared again; the messages it held are still there"
+    return Action(verb=Verb.CREATE, kind=declared.kind, name=declared.name, path=declared.path, reason=reason)
+
+
+def _edit(declared: Document, known: Known, difference: Difference, now: Now) -> tuple[list[Action], list[Waiting]]:
+    actions = [
+        *_move(declared, known),
+        *_update(declared, known, difference.resets),
+        *_rerun(declared, known),
+        *_suspend(declared, known),
+    ]
+    stays = not _leaves(declared, known, now)
+    if known.life == "purged" and known.status in FINAL and stays:
+        reason = f"purged after {PURGE_AFTER_MS // DAY_MS} days as {known.status}; {_COMES_BACK[known.status]}"
+        return actions, [Waiting(declared.kind, declared.name, reason)]
+    if stays and _is_purge_due(known, now):
+        actions.append(_purge(declared, known))
+    return actions, []
+
+
+def _move(declared: Document, known: Known) -> Iterator[Action]:
+    reasons = []
+    if declared.name != known.name:
+        reasons.append(f"renamed from {known.name}")
+    if declared.path != known.path:
+        reasons.append(f"moved from {known.path}")
+    if reasons:
+        yield Action(
+            verb=Verb.MOVE,
+            kind=declared.kind,
+            name=declared.name,
+            path=declared.path,
+            reason=" and ".join(reasons),
+            renamed_from=known.name if declared.name != known.name else "",
+        )
+
+
+def _update(declared: Document, known: Known, resets: Mapping[tuple[str, str], frozenset[str]]) -> Iterator[Action]:
+    fields = _updated_fields(declared, known)
+    edited = _metadata_changes(declared, known)
+    if not fields and declared.metadata_digest == known.metadata_digest:
+        return
+    job_type = (declared.spec.get("provider", ""), declared.spec.get("jobType", ""))
+    resetting = declared.kind == "Job" and resets_cursor(known.spec, declared.spec, resets.get(job_type, frozenset()))
+    yield Action(
+        verb=Verb.UPDATE,
+        kind=declared.kind,
+        name=declared.name,
+        path=declared.path,
+        reason=_update_reason(fields, edited),
+        changes=(*_spec_changes(declared, known, fields), *edited),
+        resets_cursor=resetting,
+        message=_lands_twice(declared, known) if resetting else "",
+    )
+
+
+def _rerun(declared: Document, known: Known) -> Iterator[Action]:
+    restart = asks(known.spec, declared.spec, "restart")
+    asked = [name for name in ("rerun", "restart") if asks(known.spec, declared.spec, name)]
+    if asked:
+        yield Action(
+            verb=Verb.RERUN,
+            kind=declared.kind,
+            name=declared.name,
+            path=declared.path,
+            reason=f"{listed([f'spec.{name}' for name in asked])} changed",
+            changes=_spec_changes(declared, known, asked),
+            resets_cursor=restart,
+            message=_lands_twice(declared, known) if restart else "",
+        )
+
+
+def _suspend(declared: Document, known: Known) -> Iterator[Action]:
+    before, after = bool(known.spec.get("suspend")), bool(declared.spec.get("suspend"))
+    if before != after:
+        yield Action(
+            verb=Verb.PAUSE if after else Verb.RESUME,
+            kind=declared.kind,
+            name=declared.name,
+            path=declared.path,
+            reason=f"spec.suspend is {'true' if after else 'false'}",
+            changes=(Change("spec.suspend", before, after),),
+        )
+
+
+def _purge(declared: Document, known: Known) -> Action:
+    return Action(
+        verb=Verb.PURGE,
+        kind=declared.kind,
+        name=declared.name,
+        path=declared.path,
+        reason=f"{known.status} for {PURGE_AFTER_MS // DAY_MS} days, since {iso(known.since_ms or 0)}",
+    )
+
+
+def _is_purge_due(known: Known, now: Now) -> bool:
+    if known.life != "live" or known.status not in FINAL or known.since_ms is None:
+        return False
+    return now.wall_ms - known.since_ms >= PURGE_AFTER_MS
+
+
+def _leaves(declared: Document, known: Known, now: Now) -> bool:
+    """Whether the edit takes the job out of the status it is in (design, section 3)."""
+    if known.status not in FINAL:
+        return True
+    changed = set(changed_fields(known.spec, declared.spec))
+    if known.status is not Status.PAUSED and any(asks(known.spec, declared.spec, one) for one in ("rerun", "restart")):
+        return True
+    if known.status is Status.COMPLETED and known.expired:
+        expires_at_ms = declared.spec.get("expiresAt")
+        if expires_at_ms is None or expires_at_ms > now.wall_ms:
+            return True
+        changed.discard("schedule")
+    return bool(changed & _LEAVES[known.status])
+
+
+def _updated_fields(declared: Document, known: Known) -> list[str]:
+    """The top-level fields that differ and that no verb of their own speaks of; a `rerun` or `restart` that was only
+    taken away asks for nothing, and so is an update too."""
+    spoken = {"suspend", *(one for one in ("rerun", "restart") if asks(known.spec, declared.spec, one))}
+    return [one for one in changed_fields(known.spec, declared.spec) if one not in spoken]
+
+
+def _update_reason(fields: Sequence[str], edited: Sequence[Change]) -> str:
+    names = [f"spec.{name}" for name in fields] or [one.field for one in edited] or ["metadata"]
+    return f"{listed(names)} changed"
+
+
+def _spec_changes(declared: Document, known: Known, fields: Sequence[str]) -> tuple[Change, ...]:
+    before = {name: known.spec[name] for name in fields if name in known.spec}
+    after = {name: declared.spec[name] for name in fields if name in declared.spec}
+    return changes(before, after)
+
+
+def _metadata_changes(declared: Document, known: Known) -> tuple[Change, ...]:
+    if declared.metadata_digest == known.metadata_digest or known.title is None:
+        return ()
+    before = {"title": known.title, "description": known.description or "", "labels": dict(known.labels or {})}
+    after = {"title": declared.title, "description": declared.description, "labels": dict(declared.labels)}
+    return changes(before, after, "metadata")
+
+
+def _lands_twice(declared: Document, known: Known) -> str:
+    rows = f"the {known.rows:,} rows of earlier runs" if known.rows else "the rows of earlier runs, if any,"
+    stream = (declared.spec.get("config") or {}).get("stream")
+    verb = "sent" if str(declared.spec.get("jobType", "")).startswith("export") else "landed"
+    where = f" on stream {stream}" if stream and verb == "landed" else ""
+    return f"the cursor is dropped: {rows} may be {verb} a second time{where}"
+
+
+# --- what no file declares ------------------------------------------------------------------------------------------
+
+
+def _delete(gone: Sequence[Known], difference: Difference) -> tuple[list[Action], list[Waiting]]:
+    actions: list[Action] = []
+    waiting: list[Waiting] = []
+    handled = {pair.key[1] for pair in difference.pairs if pair.key[0] == "Job" and pair.declared and not pair.invalid}
+    for known in sorted(gone, key=lambda one: (-_KIND_RANK[one.kind], one.name)):
+        keeps = _keeps(known, difference, handled)
+        if keeps:
+            waiting.append(Waiting(known.kind, known.name, keeps))
+        else:
+            actions.append(_deletion(known))
+            handled |= {known.name} if known.kind == "Job" else set()
+    return actions, waiting
+
+
+def _keeps(known: Known, difference: Difference, handled: set[str]) -> str:
+    """Why something that no file declares is not deleted; empty where it is. `handled` are the jobs that do not refer
+    to it any more: those deleted before it, and those whose valid new spec cannot refer to what is not declared."""
+    if known.deletion_policy == "protect":
+        return "no file declares it, but its deletionPolicy is protect"
+    if difference.hold_deletions is not None:
+        return f"no file declares it, but nothing is deleted now: {difference.hold_deletions}"
+    users = sorted(set(difference.references.get((known.kind, known.name), ())) - handled)
+    return f"no file declares it, but {listed(users)} still {_refer(users)} to it" if users else ""
+
+
+def _refer(users: Sequence[str]) -> str:
+    return "refers" if len(users) == 1 else "refer"
+
+
+def _deletion(known: Known) -> Action:
+    orphan = known.kind == "Job" and known.deletion_policy == "orphan"
+    return Action(
+        verb=Verb.DELETE,
+        kind=known.kind,
+        name=known.name,
+        path=known.path,
+        reason="no file declares it",
+        message="its cursor is kept (deletionPolicy: orphan)" if orphan else "",
+    )
+
+
+# --- as JSON --------------------------------------------------------------------------------------------------------
+
+
+def to_json(made: Plan, root: str, revision: str) -> dict[str, Any]:
+    """The plan as section 6 of the design has it. `digest` is over everything else in it."""
+    body: dict[str, Any] = {
+        "formatVersion": FORMAT_VERSION,
+        "root": root,
+        "revision": revision,
+        "digest": "",
+        "summary": made.summary,
+        "actions": [_action_json(action) for action in made.actions],
+        "runs": [{"name": run.name, "reason": run.reason} for run in made.runs],
+        "waiting": [{"kind": one.kind, "name": one.name, "reason": one.reason} for one in made.waiting],
+        "errors": [_problem_json(problem) for problem in made.errors],
+    }
+    body["digest"] = digest_of({name: value for name, value in body.items() if name != "digest"})
+    return body
+
+
+def _action_json(action: Action) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "verb": str(action.verb),
+        "kind": action.kind,
+        "name": action.name,
+        "path": action.path,
+        "reason": action.reason,
+        "changes": [{"field": one.field, "before": one.before, "after": one.after} for one in action.changes],
+        "resetsCursor": action.resets_cursor,
+    }
+    if action.renamed_from:
+        body["renamedFrom"] = action.renamed_from
+    if action.message:
+        body["message"] = action.message
+    return body
+
+
+def _problem_json(problem: Problem) -> dict[str, Any]:
+    return {
+        "path": problem.path,
+        "line": problem.line,
+        "column": problem.column,
+        "field": problem.field,
+        "message": problem.message,
+    }
+
+
+assert set(_KIND_RANK) == set(KINDS), "every kind has its place in the order"
