@@ -1,0 +1,321 @@
+"""What git knows of the root, asked of plain `git` and, where a pass with nothing to do must stay cheap, read from
+git's own files: HEAD, refs, and the marks that git leaves while it works.
+
+Nothing here writes: `--no-optional-locks` keeps even the index as it was, no hook, pager, signature check, file-system
+monitor or lazy fetch runs, and variables of a git that may have started us (`GIT_DIR` in a hook) are not handed on.
+A repository that git refuses to read (`safe.directory`) is a `GitUnusable` with git's own words.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import ReconcileError
+from reconciler.repo.names import is_spec_path
+
+#: One git command may take this long, in seconds.
+GIT_TIMEOUT_S: Final = 120
+
+#: A blob above this size is not a spec, and is skipped; the same limit as for files.
+MAX_BLOB_BYTES: Final = 1 << 20
+
+#: Beyond this many paths a command is given the whole root instead.
+MAX_ARGUMENTS: Final = 200
+
+#: What git leaves in its folder while it works, and what that means.
+BUSY_MARKS: Final[Mapping[str, str]] = {
+    "index.lock": "git's index.lock stands; if no git command is running, remove it",
+    "HEAD.lock": "git's HEAD.lock stands; if no git command is running, remove it",
+    "MERGE_HEAD": "a merge is in progress",
+    "rebase-merge": "a rebase is in progress",
+    "rebase-apply": "a rebase is in progress",
+    "CHERRY_PICK_HEAD": "a cherry-pick is in progress",
+    "REVERT_HEAD": "a revert is in progress",
+    "BISECT_LOG": "a bisect is in progress",
+}
+
+_COMMAND: Final = (
+    "git", "--no-optional-locks", "--literal-pathspecs", "--no-pager",
+    "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "-c", "core.hooksPath=/dev/null",
+    "-c", "log.showSignature=false", "-c", "log.showRoot=true", "-c", "log.mailmap=true",
+)  # fmt: skip
+_STRANGERS: Final = frozenset({
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
+    "GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_TRACE", "GIT_LITERAL_PATHSPECS",
+    "GIT_GLOB_PATHSPECS", "GIT_CEILING_DIRECTORIES",
+})  # fmt: skip
+_OBJECT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_SYMBOLIC_DEPTH: Final = 5
+
+
+class GitUnusable(ReconcileError):
+    """git could not answer. `missing` says that there is no git program at all."""
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """git's state at one moment, as far as its own files tell: the commit, why the work tree may be in the making
+    (None where it is not), marks that differ after any command that wrote, and when the last of them did."""
+
+    head: str | None
+    busy: str | None
+    marks: tuple[int, ...]
+    touched_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The git work tree that the root lies in. `prefix` is the root's path within it: empty, or ending in a slash.
+    Paths that go in and come out are relative to the root."""
+
+    top: Path
+    git_dir: Path
+    common_dir: Path
+    prefix: str
+
+    @classmethod
+    def open(cls, root: Path) -> Repository | None:
+        """The repository that holds `root`, None where it is in no work tree. Starts no process."""
+        try:
+            real = root.resolve(strict=True)
+        except OSError:
+            return None
+        for top in (real, *real.parents):
+            git_dir = _git_dir(top / ".git")
+            if git_dir is not None:
+                prefix = real.relative_to(top).as_posix()
+                return cls(top, git_dir, _common_dir(git_dir), "" if prefix == "." else f"{prefix}/")
+        return None
+
+    # --- read from git's own files ----------------------------------------------------------------------------------
+
+    def moment(self) -> Moment:
+        """Costs a listing and two stats; a repository that has gone has no head."""
+        try:
+            names = set(os.listdir(self.git_dir))
+            folder = os.stat(self.git_dir)
+        except OSError:
+            return Moment(None, None, (), 0)
+        busy = next((text for mark, text in BUSY_MARKS.items() if mark in names), None)
+        try:
+            index = os.stat(self.git_dir / "index")
+        except OSError:
+            return Moment(self.head(), busy, (folder.st_mtime_ns,), folder.st_mtime_ns)
+        marks = (folder.st_mtime_ns, index.st_mtime_ns, index.st_ino, index.st_size)
+        return Moment(self.head(), busy, marks, max(folder.st_mtime_ns, index.st_ctime_ns))
+
+    def head(self) -> str | None:
+        """The commit that HEAD names; None for a branch without commits."""
+        text = _line(self.git_dir / "HEAD")
+        for _ in range(_SYMBOLIC_DEPTH):
+            if not text.startswith("ref:"):
+                return text if _OBJECT.fullmatch(text) else None
+            ref = text[4:].strip()
+            if ref == "refs/heads/.invalid":  # refs are kept in a form of their own, which only git reads
+                return self._resolve_head()
+            if ".." in ref or not ref.startswith("refs/"):
+                return None
+            text = _line(self.git_dir / ref) or _line(self.common_dir / ref) or self._packed(ref)
+        return None
+
+    def branch(self) -> str:
+        """The branch's short name; `HEAD` where it is detached."""
+        text = _line(self.git_dir / "HEAD")
+        return text[4:].strip().removeprefix("refs/heads/") if text.startswith("ref:") else "HEAD"
+
+    def revision(self) -> str:
+        """`main@sha1:…`, empty for a branch without commits."""
+        head = self.head()
+        if head is None:
+            return ""
+        return f"{self.branch()}@{'sha1' if len(head) == 40 else 'sha256'}:{head}"
+
+    def shallow(self) -> frozenset[str]:
+        """The commits at which history was cut off: they seem to have made every file they hold."""
+        try:
+            return frozenset((self.common_dir / "shallow").read_text("ascii").split())
+        except (OSError, UnicodeDecodeError):
+            return frozenset()
+
+    def _packed(self, ref: str) -> str:
+        try:
+            packed = (self.common_dir / "packed-refs").read_bytes()
+        except OSError:
+            return ""
+        wanted = b" " + os.fsencode(ref) + b"\n"
+        end = packed.find(wanted)
+        return packed[packed.rfind(b"\n", 0, end) + 1 : end].decode("ascii", "replace") if end >= 0 else ""
+
+    def _resolve_head(self) -> str | None:
+        try:
+            return self.run("rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip() or None
+        except GitUnusable:
+            return None
+
+    # --- asked of git -----------------------------------------------------------------------------------------------
+
+    def blobs(self, commit: str) -> dict[str, str]:
+        """The spec files of a commit's tree below the root: path to blob id. Links and submodules are not among them,
+        and a commit that is gone raises GitUnusable."""
+        scope = ("--", self.prefix) if self.prefix else ()
+        listing = self.run("ls-tree", "-r", "-z", "--full-tree", commit, *scope)
+        return dict(self._spec_blobs(listing))
+
+    def _spec_blobs(self, listing: bytes) -> Iterator[tuple[str, str]]:
+        for line in listing.split(b"\0"):
+            about, _, name = line.partition(b"\t")
+            path = self.below(name)
+            if path is not None:
+                yield path, about.split(b" ")[2].decode("ascii")
+
+    def below(self, name: bytes) -> str | None:
+        """A path of git's as one relative to the root, if it is a spec's."""
+        path = os.fsdecode(name)
+        if not path.startswith(self.prefix):
+            return None
+        path = path[len(self.prefix) :]
+        return path if is_spec_path(path) else None
+
+    def tracked_in_head(self, paths: Iterable[str]) -> set[str]:
+        """Those of `paths` that HEAD holds."""
+        head = self.head()
+        return set(paths) & self.blobs(head).keys() if head else set()
+
+    def differing(self, paths: Iterable[str] | None = None) -> set[str]:
+        """The tracked spec files whose content on disk is not that of HEAD, missing ones among them: of `paths`, or
+        of the whole root."""
+        some = sorted(set(paths)) if paths is not None else None
+        if some is not None and len(some) <= MAX_ARGUMENTS:
+            if not some:
+                return set()
+            scope = [self.prefix + path for path in some]
+        else:
+            scope = [self.prefix] if self.prefix else ["."]
+        answer = self.run("status", "--porcelain=v1", "-z", "--untracked-files=no", "--no-renames", "--", *scope)
+        found = {path for entry in answer.split(b"\0") if (path := self.below(entry[3:])) is not None}
+        return found if some is None else found & set(some)
+
+    def contents(self, blobs: Mapping[str, str]) -> dict[str, bytes]:
+        """The bytes of `blobs` (path to id), in one call. What is too large for a spec is left out."""
+        ids = sorted(set(blobs.values()))
+        answer = self.run("cat-file", "--batch", stdin="".join(f"{one}\n" for one in ids).encode()) if ids else b""
+        bytes_of = dict(_batch(answer))
+        return {path: bytes_of[blob] for path, blob in sorted(blobs.items()) if blob in bytes_of}
+
+    def is_ancestor(self, older: str, newer: str) -> bool:
+        try:
+            self.run("merge-base", "--is-ancestor", older, newer)
+        except GitUnusable:
+            return False
+        return True
+
+    def run(self, *arguments: str, stdin: bytes = b"") -> bytes:
+        """git's answer. Raises GitUnusable with the first line of what it said."""
+        import subprocess
+
+        try:
+            done = subprocess.run(
+                self._command(arguments), input=stdin, capture_output=True, env=environment(), timeout=GIT_TIMEOUT_S,
+                check=False,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise GitUnusable("The program 'git' was not found.", missing=True) from error
+        except subprocess.TimeoutExpired as error:
+            raise GitUnusable(f"'git {arguments[0]}' did not end within {GIT_TIMEOUT_S} seconds.") from error
+        except OSError as error:
+            raise GitUnusable(f"'git' could not be started: {error.strerror}.") from error
+        if done.returncode != 0:
+            raise GitUnusable(complaint(arguments[0], done.stderr))
+        return done.stdout
+
+    def _command(self, arguments: tuple[str, ...]) -> list[str]:
+        """A fixed program, no shell; where arguments are paths, they stand after `--`."""
+        return [*_COMMAND, "-C", os.fspath(self.top), *arguments]
+
+    def stream(self, *arguments: str) -> Generator[bytes, None, None]:
+        """git's answer piece by piece; a caller that stops early ends git."""
+        import subprocess
+        import threading
+
+        try:
+            process = subprocess.Popen(
+                self._command(arguments), env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        except FileNotFoundError as error:
+            raise GitUnusable("The program 'git' was not found.", missing=True) from error
+        except OSError as error:
+            raise GitUnusable(f"'git' could not be started: {error.strerror}.") from error
+        patience = threading.Timer(GIT_TIMEOUT_S, process.kill)
+        patience.daemon = True
+        patience.start()
+        assert process.stdout is not None
+        try:
+            while piece := os.read(process.stdout.fileno(), 1 << 16):
+                yield piece
+            if process.wait() != 0:
+                raise GitUnusable(f"'git {arguments[0]}' failed or took longer than {GIT_TIMEOUT_S} seconds.")
+        finally:
+            patience.cancel()
+            process.kill()
+            process.stdout.close()
+            process.wait()
+
+
+def environment() -> dict[str, str]:
+    """The environment of a git that answers for this root alone, in English, without asking or fetching."""
+    kept = {name: value for name, value in os.environ.items() if name not in _STRANGERS}
+    return kept | {"LC_ALL": "C.UTF-8", "LANGUAGE": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1"}
+
+
+def complaint(command: str, stderr: bytes) -> str:
+    """One sentence out of what git wrote on its error output."""
+    said = stderr.decode("utf-8", "replace").strip().splitlines()
+    first = next((line.removeprefix("fatal: ").strip() for line in said if line.strip()), "it gave no reason")
+    return f"'git {command}' failed: {first.rstrip('.')}."
+
+
+def _git_dir(dot_git: Path) -> Path | None:
+    """The folder behind `.git`, which is a file in a linked work tree or a submodule."""
+    if dot_git.is_file():
+        text = _line(dot_git)
+        if not text.startswith("gitdir:"):
+            return None
+        dot_git = dot_git.parent / text[7:].strip()
+    return dot_git if (dot_git / "HEAD").is_file() else None
+
+
+def _common_dir(git_dir: Path) -> Path:
+    shared = _line(git_dir / "commondir")
+    return git_dir / shared if shared else git_dir
+
+
+def _line(path: Path) -> str:
+    """The first line of a small file of git's; empty where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return os.fsdecode(file.readline(4096)).strip()
+    except OSError:
+        return ""
+
+
+def _batch(answer: bytes) -> Iterator[tuple[str, bytes]]:
+    """The blobs in an answer of `cat-file --batch`: `id type size LF content LF`, or `id missing LF`."""
+    at = 0
+    while (end := answer.find(b"\n", at)) >= 0:
+        about = answer[at:end].split(b" ")
+        at = end + 1
+        if len(about) == 3:
+            size = int(about[2])
+            if about[1] == b"blob" and size <= MAX_BLOB_BYTES:
+                yield about[0].decode("ascii"), answer[at : at + size]
+            at += size + 1

@@ -1,0 +1,157 @@
+"""Who changed a spec last, and in which commit: read for the whole root in one `git log`, kept on disk under the HEAD
+it was read at, and read again only when HEAD moves (then only the new commits, where history went on).
+
+A commit that only merges changes nothing itself: the author is the one who wrote the change that was merged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.repo.git import Repository
+
+CACHE_NAME: Final = "authors.json"
+
+_FORMAT: Final = "--format=%x01%H%x00%aN%x00%aE%x00%ct"
+_HEADER: Final = re.compile(rb"\n?\x01[0-9a-f]{40,64}")
+_CACHE_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The commit that last changed a file. `boundary` says that a shallow clone's history ends here, so that an older
+    commit may have been the one."""
+
+    hash: str
+    author: str
+    email: str
+    time_ms: int
+    boundary: bool = False
+
+    @property
+    def person(self) -> str:
+        return f"{self.author} <{self.email}>" if self.email else self.author
+
+
+class History:
+    """The commits behind a root's specs. `cache_dir` may be None or read-only: then they are kept in memory."""
+
+    def __init__(self, repository: Repository, cache_dir: Path | None) -> None:
+        self._repository = repository
+        self._cache = cache_dir / CACHE_NAME if cache_dir is not None else None
+        self._head = ""
+        self._commits: dict[str, Commit] = {}
+
+    def authors(self, paths: Iterable[str]) -> Mapping[str, Commit]:
+        """The last commit of each of `paths` (relative to the root). A file that HEAD does not hold, or that differs
+        from it, has none: the OS user is its author. Raises GitUnusable."""
+        wanted = set(paths)
+        head = self._repository.head()
+        if head is None or not wanted:
+            return {}
+        if head != self._head:
+            self._read(head)
+        known = wanted & self._commits.keys()
+        return {path: self._commits[path] for path in sorted(known - self._repository.differing(known))}
+
+    def _read(self, head: str) -> None:
+        blobs = self._repository.blobs(head)
+        old_head, old = (self._head, self._commits) if self._head else self._load()
+        if old_head == head and blobs.keys() <= old.keys():
+            commits = old
+        else:
+            commits = self._follow(head, blobs.keys(), old_head, old)
+            self._save(head, commits)
+        self._head, self._commits = head, {path: one for path, one in commits.items() if path in blobs}
+
+    def _follow(self, head: str, paths: Iterable[str], old_head: str, old: Mapping[str, Commit]) -> dict[str, Commit]:
+        """The commits at `head`: those since `old_head` where history went on from there, else all."""
+        wanted = set(paths)
+        if old_head and self._repository.is_ancestor(old_head, head):
+            fresh = self._log(f"{old_head}..{head}", wanted)
+            carried = {path: old[path] for path in wanted - fresh.keys() if path in old}
+            if len(fresh) + len(carried) == len(wanted):
+                return carried | fresh
+        return self._log(head, wanted)
+
+    def _log(self, revisions: str, wanted: set[str]) -> dict[str, Commit]:
+        """The newest commit of each path, reading history only until every path has one."""
+        scope = ("--", self._repository.prefix) if self._repository.prefix else ()
+        pieces = self._repository.stream(
+            "log", "-z", "--no-renames", "--no-ext-diff", "--no-color", "--no-relative", "--encoding=UTF-8",
+            "--name-only", _FORMAT, revisions, *scope,
+        )  # fmt: skip
+        found: dict[str, Commit] = {}
+        with closing(pieces):
+            for commit, name in _changes(pieces, self._repository.shallow()):
+                path = self._repository.below(name)
+                if path in wanted and path not in found:
+                    found[path] = commit
+                    if len(found) == len(wanted):
+                        break
+        return found
+
+    def _load(self) -> tuple[str, dict[str, Commit]]:
+        """What an earlier process read; a cache that is missing, damaged or of another root is none."""
+        try:
+            kept: Any = json.loads(self._cache.read_bytes()) if self._cache is not None else {}
+            if kept["version"] != _CACHE_VERSION or kept["prefix"] != self._repository.prefix:
+                return "", {}
+            commits = [Commit(**one) for one in kept["commits"]]
+            return str(kept["head"]), {path: commits[number] for path, number in kept["paths"].items()}
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            return "", {}
+
+    def _save(self, head: str, commits: Mapping[str, Commit]) -> None:
+        if self._cache is None:
+            return
+        number: dict[Commit, int] = {}
+        paths = {path: number.setdefault(commit, len(number)) for path, commit in sorted(commits.items())}
+        kept = {
+            "version": _CACHE_VERSION, "prefix": self._repository.prefix, "head": head,
+            "commits": [asdict(commit) for commit in number], "paths": paths,
+        }  # fmt: skip
+        beside = self._cache.with_name(f".{CACHE_NAME}.{os.getpid()}")
+        try:
+            beside.write_text(json.dumps(kept), "utf-8")
+            beside.replace(self._cache)
+        except OSError:
+            beside.unlink(missing_ok=True)  # the cache is disposable: without it the history is read again
+
+
+def os_user() -> str:
+    """The author of what no commit holds: the name of the user that this process runs as."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may run as a user that has no name
+        return str(os.geteuid())
+
+
+def _changes(pieces: Iterable[bytes], shallow: frozenset[str]) -> Iterator[tuple[Commit, bytes]]:
+    """Commits, newest first, each with one file it changed. Tokens end in NUL; a header is four of them, and a line
+    feed stands before the first name."""
+    commit: Commit | None = None
+    tokens = _tokens(pieces)
+    for token in tokens:
+        if _HEADER.fullmatch(token):
+            name, email, when = (next(tokens, b"").decode("utf-8", "replace") for _ in range(3))
+            of = token.lstrip(b"\n\x01").decode("ascii")
+            commit = Commit(of, name, email, int(when) * 1000, of in shallow)
+        elif commit is not None and token:
+            yield commit, token.removeprefix(b"\n")
+
+
+def _tokens(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\0")
+        yield from whole
