@@ -39,3 +39,13 @@ def utc(wall_ms: int) -> datetime:
 def iso(wall_ms: int) -> str:
     """`2026-11-21T10:00:00.000Z`, the one format in which times are written."""
     return utc(wall_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def milliseconds(text: str) -> int:
+    """The wall time of what `iso` wrote."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+def pause(seconds: float) -> None:
+    """Waits. Only a command that has nothing to select on may call this: a settling look, `logs -f`."""
+    time.sleep(seconds)

@@ -1,0 +1,360 @@
+"""Runs: which are owed and may start, what they send back, how they end.
+
+Record first, world second: a start, a unit, an end are committed before a process is made, answered or stopped. So
+whatever a crash cuts off is a run that the record calls live and that has no process, which `recover` finds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from reconciler.clock import Now
+from reconciler.controller.hands import Hands
+from reconciler.controller.lives import Committed, Lives
+from reconciler.controller.orders import order_for
+from reconciler.core import gate as gates
+from reconciler.core import happening, lifecycle
+from reconciler.core.gate import DependencyFacts, Start, Wait, facts_of, gate, owed_by_dependencies, wake_at_ms
+from reconciler.core.messages import (
+    Began,
+    Ended,
+    Exited,
+    FromRun,
+    Intended,
+    Order,
+    Output,
+    Produced,
+    SecretSeen,
+)
+from reconciler.core.rules import JobRules, rules_of
+from reconciler.core.state import EventName, JobState, Outcome, Status
+from reconciler.errors import RunError
+from reconciler.record.jobs import JobRow
+from reconciler.record.runs import RunRow
+
+
+@dataclass(slots=True)
+class Pass:
+    """One pass starts each job at most once: those due when it began, and those that it unblocked. Time stands still
+    for schedules and backoff (`began`), so it waits for no timer and retries nothing."""
+
+    began: Now
+    started: set[int] = field(default_factory=set)
+
+
+class Conductor:
+    """Starts what is owed, commits what runs produce."""
+
+    def __init__(self, hands: Hands, lives: Lives, a_pass: Pass | None = None) -> None:
+        self._hands = hands
+        self._record = hands.record
+        self._runner = hands.runner
+        self._lives = lives
+        self._pass = a_pass
+        self._stopping = False
+        self._ended: set[tuple[int, int]] = set()
+        self.ran = 0
+        self.rows = 0
+        self.failures: dict[str, str] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether any run has a process."""
+        return bool(self._runner.active())
+
+    # --- what a dead controller left --------------------------------------------------------------------------------
+
+    def recover(self, now: Now) -> int:
+        """Ends the processes that an earlier controller left behind, before any run starts; their runs are
+        Interrupted. The number of runs."""
+        left = self._record.runs.live()
+        for run in left:
+            if run.pid is not None and run.pid_start is not None:
+                self._hands.end_leftover(run.pid, run.pid_start)
+        with self._record.transaction():
+            for run in left:
+                job = self._record.jobs.by_id(run.job)
+                self._record.runs.finish(run.id, Outcome.INTERRUPTED, "the controller died", now.wall_ms)
+                if job is not None and lifecycle.is_in_progress(job.state):
+                    self._lives.advance(job, happening.Interrupted("death"), now)
+        self._lives.take_stops()
+        return len(left)
+
+    # --- what is owed -----------------------------------------------------------------------------------------------
+
+    def consider(self, now: Now) -> None:
+        """What time has brought about; then starts what may start, as far as there are slots."""
+        moment = self._pass.began if self._pass else now
+        with self._record.transaction():
+            for job in self._record.jobs.awake(moment.wall_ms):
+                self._weigh(self._catch_up(job, moment), moment)
+        self.tell_stops()
+        self._fill_slots(moment, now)
+
+    def stop_all(self) -> None:
+        """No run starts any more; those at work stop at their next unit."""
+        self._stopping = True
+        for run in self._runner.active():
+            self._runner.stop(run)
+
+    def tell_stops(self) -> None:
+        """Tells runs to stop that what was committed has made obsolete."""
+        active = self._runner.active()
+        for run in self._lives.take_stops():
+            if run in active:
+                self._runner.stop(run)
+
+    def _catch_up(self, job: JobRow, now: Now) -> JobRow:
+        rules = rules_of(job.spec)
+        for event in lifecycle.happenings(job.state, rules, now):
+            if lifecycle.is_legal(job.state, event):
+                job = self._lives.advance(job, event, now, rules=rules)
+        follow = happening.DependencySucceeded()
+        if owed_by_dependencies(job.state, rules, self._dependencies(rules)) and lifecycle.is_legal(job.state, follow):
+            job = self._lives.advance(job, follow, now, rules=rules)
+        return job
+
+    def _weigh(self, job: JobRow, now: Now) -> bool:
+        """Whether the job may start now; if not, it is recorded why, and when to look again."""
+        rules = rules_of(job.spec)
+        a_pass = self._pass
+        in_pass = (
+            None if a_pass is None else gates.Pass(began_ms=a_pass.began.wall_ms, started=job.id in a_pass.started)
+        )
+        decision = gate(job.state, rules, now, self._dependencies(rules), in_pass=in_pass)
+        match decision:
+            case Start():
+                self._record.jobs.wake_at(job.id, wake_at_ms(job.state, rules, now))
+                return True
+            case Wait(reason, until_ms, message):
+                if job.state.reason is not reason or job.waiting != message:
+                    job = self._lives.advance(job, happening.Waiting(reason), now, rules=rules, waiting=message)
+                self._record.jobs.wake_at(job.id, _sooner(until_ms, wake_at_ms(job.state, rules, now)))
+            case None:
+                self._record.jobs.wake_at(job.id, wake_at_ms(job.state, rules, now))
+        return False
+
+    def _dependencies(self, rules: JobRules) -> tuple[DependencyFacts, ...]:
+        if not rules.depends_on:
+            return ()
+        known = self._record.jobs.jobs(rules.depends_on)
+        return tuple(facts_of(job.name, job.state, rules_of(job.spec)) for job in known)
+
+    def _fill_slots(self, moment: Now, now: Now) -> None:
+        """Starts jobs from the front of the queue while there are slots; each is looked at once."""
+        seen = set(self._pass.started) if self._pass else set()
+        while not self._stopping and (free := self._hands.settings.slots - len(self._runner.active())) > 0:
+            waiting = [job for job in self._record.jobs.queue(free + len(seen)) if job.id not in seen]
+            if not waiting:
+                return
+            for job in waiting[:free]:
+                seen.add(job.id)
+                self._try_to_start(job, moment, now)
+
+    def _try_to_start(self, job: JobRow, moment: Now, now: Now) -> None:
+        if job.state.run in self._runner.active():
+            return  # the process of its last attempt is about to go
+        with self._record.transaction():
+            order = self._begin(job, now) if self._weigh(job, moment) else None
+        if order is not None:
+            self._runner.start(order)
+
+    def _begin(self, job: JobRow, now: Now) -> Order | None:
+        """The run is recorded as started; the order to be given once that is committed."""
+        runs = self._record.runs
+        if job.state.run is not None and runs.run(job.state.run) is not None:
+            run_id = job.state.run
+            runs.attempt(run_id, job.generation)
+        else:
+            run_id = runs.begin(job.id, job.generation, now.wall_ms)
+        job = self._lives.advance(job, happening.Started(run_id), now)
+        self._record.jobs.observe(job.id, job.generation)
+        if self._pass:
+            self._pass.started.add(job.id)
+        self.ran += 1
+        run = runs.run(run_id)
+        assert run is not None
+        try:
+            return order_for(self._hands, job, run)
+        except RunError as error:
+            self._finish(job, run, happening.Errored(str(error), fatal=True), Outcome.ERRORED, str(error), now)
+            return None
+
+    # --- what runs say ----------------------------------------------------------------------------------------------
+
+    def receive(self, messages: Sequence[FromRun], now: Now) -> None:
+        """Commits what came, all in one transaction, then answers. A message that the record refuses ends its run
+        alone."""
+        answers: list[tuple[int, bool]] = []
+        with self._record.transaction() as sql:
+            for message in messages:
+                sql.execute("SAVEPOINT message")
+                try:
+                    answers.extend(self._take(message, now))
+                except sqlite3.IntegrityError as error:
+                    sql.execute("ROLLBACK TO message")
+                    answers.extend(self._refuse(message, error, now))
+                sql.execute("RELEASE message")
+        for run, accepted in answers:
+            self._runner.answer(run, accepted)
+        self.tell_stops()
+
+    def _take(self, message: FromRun, now: Now) -> Iterable[tuple[int, bool]]:
+        match message:
+            case Produced():
+                return [(message.run, self._commit(message, now))]
+            case Intended():
+                return [(message.run, self._intend(message))]
+            case Began():
+                self._record.runs.note_process(message.run, message.pid, message.start_ticks)
+            case Output():
+                self._record.runs.append_output(message.run, message.text + "\n")
+            case SecretSeen():
+                self._see_secret(message, now)
+            case Ended():
+                self._end(message, now)
+            case Exited():
+                self._bury(message, now)
+        return ()
+
+    def _refuse(self, message: FromRun, error: Exception, now: Now) -> Iterable[tuple[int, bool]]:
+        if not isinstance(message, Produced | Intended):
+            raise error
+        job, run = self._job_of(message.run, message.attempt)
+        if job is not None and run is not None:
+            text = f"the record refused what the run produced: {error}"
+            self._finish(job, run, happening.Errored(text), Outcome.ERRORED, text, now)
+            self._ended.add((run.id, run.attempt))
+        return [(message.run, False)]
+
+    def _job_of(self, run_id: int, attempt: int) -> tuple[JobRow | None, RunRow | None]:
+        """The job and run of a message, None where it is of another attempt or the job is gone."""
+        run = self._record.runs.run(run_id)
+        if run is None or not run.live or run.attempt != attempt:
+            return None, None
+        return self._record.jobs.by_id(run.job), run
+
+    def _commit(self, message: Produced, now: Now) -> bool:
+        job, run = self._job_of(message.run, message.attempt)
+        if job is None or run is None or job.life != "live" or not lifecycle.accepts_units(job.state):
+            return False
+        number = run.units + 1
+        unit = message.unit
+        self._record.runs.commit_unit(run, number, unit, now.wall_ms)
+        self._lives.advance(
+            job,
+            happening.UnitCommitted(moved=unit.moved, message=unit.message),
+            now,
+            committed=Committed(run=run.id, number=number, unit=unit),
+        )
+        self._record.jobs.wake_at(job.id, wake_at_ms(job.state, rules_of(job.spec), now))
+        self.rows += unit.rows
+        self._hands.listener.progress(job.name, run.id, run.totals.rows + unit.rows, run.started_ms, now.wall_ms)
+        return True
+
+    def _intend(self, message: Intended) -> bool:
+        job, run = self._job_of(message.run, message.attempt)
+        if job is None or run is None or job.life != "live" or not lifecycle.accepts_units(job.state):
+            return False
+        self._record.runs.commit_intents(run, message.intents)
+        return True
+
+    def _see_secret(self, message: SecretSeen, now: Now) -> None:
+        changed = self._record.runs.note_secret(message.authorization, message.field, message.digest, now.wall_ms)
+        run = self._record.runs.run(message.run)
+        job = None if run is None else self._record.jobs.by_id(run.job)
+        if changed and job is not None:
+            text = f"{message.authorization}: the secret behind {message.field} has changed"
+            self._lives.tell(job, EventName.SECRET_ROTATED, text, now)
+
+    def _end(self, message: Ended, now: Now) -> None:
+        job, run = self._job_of(message.run, message.attempt)
+        if job is None or run is None:
+            return
+        self._ended.add((run.id, run.attempt))
+        event, outcome = self._what_happened(message)
+        self._finish(job, run, event, outcome, message.message, now)
+
+    def _what_happened(self, message: Ended) -> tuple[happening.Event, Outcome]:
+        retry_after_ms = None if message.retry_after_s is None else int(message.retry_after_s * 1000)
+        match message.how:
+            case "succeeded":
+                return happening.Succeeded(found_nothing=message.found_nothing), Outcome.SUCCEEDED
+            case "stopped":
+                return self._stopped()
+            case "limited":
+                return happening.Limited(message.message, retry_after_ms), Outcome.RATE_LIMITED
+            case "retriable":
+                return happening.Errored(message.message, retry_after_ms=retry_after_ms), Outcome.ERRORED
+            case "fatal":
+                return happening.Errored(message.message, fatal=True), Outcome.ERRORED
+
+    def _stopped(self) -> tuple[happening.Event, Outcome]:
+        if self._stopping:
+            return happening.Interrupted("stop"), Outcome.INTERRUPTED
+        return happening.Stopped(), Outcome.STOPPED
+
+    def _bury(self, message: Exited, now: Now) -> None:
+        self._record.runs.note_exit(
+            message.run,
+            message.attempt,
+            exit_code=message.exit_code,
+            signal=message.signal,
+            peak_kib=message.peak_kib,
+            cpu_s=message.cpu_s,
+        )
+        if (message.run, message.attempt) in self._ended:
+            self._ended.discard((message.run, message.attempt))
+            return
+        job, run = self._job_of(message.run, message.attempt)
+        if job is None or run is None:
+            return
+        stopped = message.killed or job.state.stopping is not None
+        text = _last_words(message, rules_of(job.spec))
+        event, outcome = self._stopped() if stopped else (happening.Errored(text), Outcome.ERRORED)
+        self._finish(job, run, event, outcome, text, now)
+
+    def _finish(
+        self, job: JobRow, run: RunRow, event: happening.Event, outcome: Outcome, message: str, now: Now
+    ) -> None:
+        """The end of an attempt: the job moves on, and those that wait for it are looked at again."""
+        before = job.state
+        job = self._lives.advance(job, event, now)
+        self._record.runs.finish(run.id, _recorded(outcome, before, job.state), message, now.wall_ms)
+        self._record.runs.trim(job.id)
+        self._record.events.trim("Job", job.name)
+        if outcome is Outcome.ERRORED and before.stopping is not Outcome.SUPERSEDED:
+            self.failures[job.name] = message
+        succeeded = job.state.last_outcome is Outcome.SUCCEEDED
+        for dependent in self._record.jobs.dependents(job.name):
+            follow = happening.DependencySucceeded(job.name)
+            if succeeded and lifecycle.is_legal(dependent.state, follow):
+                self._lives.advance(dependent, follow, now)
+            moment = self._pass.began.wall_ms if self._pass else now.wall_ms
+            self._record.jobs.wake([dependent.id], moment)
+        self._hands.listener.finished(job.name, run.id)
+
+
+def _recorded(outcome: Outcome, before: JobState, after: JobState) -> Outcome:
+    """What the run's row says: a superseded run was superseded, however it ended, and the last error is Failed."""
+    if before.stopping is Outcome.SUPERSEDED:
+        return Outcome.SUPERSEDED
+    return Outcome.FAILED if after.status is Status.FAILED else outcome
+
+
+def _last_words(message: Exited, rules: JobRules) -> str:
+    """Why a process that said nothing is gone."""
+    if message.timed_out:
+        return f"timed out after {(rules.timeout_ms or 0) / 1000:g} s"
+    if message.killed:
+        return "killed: it did not stop at a unit in time"
+    if message.signal is not None:
+        return f"its process was ended by signal {message.signal}"
+    return f"its process ended by itself with exit code {message.exit_code}"
+
+
+def _sooner(one: int | None, other: int | None) -> int | None:
+    times = [time for time in (one, other) if time is not None]
+    return min(times) if times else None

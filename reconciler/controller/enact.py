@@ -1,0 +1,181 @@
+"""Makes a plan true in the record. One transaction: a plan is enacted whole or, after a crash, planned again.
+
+What a verb means to a job's life is the state machine's; what it means to files beside the spec is left as chores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.clock import Now
+from reconciler.controller.lives import Lives
+from reconciler.core.change import spec_events
+from reconciler.core.document import Document
+from reconciler.core.happening import AuthorizationChanged
+from reconciler.core.lifecycle import is_legal
+from reconciler.core.plan import Action, Plan, Verb
+from reconciler.core.rules import rules_of
+from reconciler.core.state import EventName, JobState
+from reconciler.record.events import Event
+from reconciler.record.jobs import JobRow
+from reconciler.record.resources import By
+from reconciler.record.store import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authors:
+    """Who caused what: by file, and for what no commit holds."""
+
+    by_path: Mapping[str, By]
+    otherwise: By
+
+    def of(self, path: str) -> By:
+        return self.by_path.get(path, self.otherwise)
+
+
+class Enactor:
+    """Applies the actions of a plan to the record."""
+
+    def __init__(self, record: Record, lives: Lives, resets: Mapping[tuple[str, str], frozenset[str]]) -> None:
+        self._record = record
+        self._lives = lives
+        self._resets = resets
+        self.beside_logs: list[Event] = []  # what no log file tells of
+
+    def enact(self, plan: Plan, authors: Authors, now: Now) -> None:
+        """Everything in it, in its order."""
+        asleep = {one.name for one in plan.waiting if one.kind == "Job"}
+        edited: set[tuple[str, str]] = set()
+        with self._record.transaction():
+            for action in plan.actions:
+                by = authors.of(action.path)
+                match action.verb:
+                    case Verb.MOVE:
+                        self._move(action, by, now)
+                    case Verb.CREATE:
+                        self._create(action, by, now)
+                    case Verb.DELETE:
+                        self._delete(action, by, now)
+                    case Verb.PURGE:
+                        self._purge(action, by, now)
+                    case Verb.UPDATE | Verb.RERUN | Verb.PAUSE | Verb.RESUME:
+                        if (action.kind, action.name) not in edited:
+                            edited.add((action.kind, action.name))
+                            self._edit(action, plan.actions, by, now, purged=action.name in asleep)
+            for action in plan.actions:
+                if action.kind == "Job":
+                    self._wake_dependents(action.name, now)
+
+    def _document(self, action: Action) -> Document:
+        document = self._record.desired.document(action.kind, action.name)
+        assert document is not None, f"{action.kind} {action.name} is declared"
+        return document
+
+    def _create(self, action: Action, by: By, now: Now) -> None:
+        document = self._document(action)
+        orphan = self._record.jobs.orphan(action.name) if action.kind == "Job" else None
+        resource_id = self._record.resources.create(document, by, now.wall_ms)
+        if action.kind != "Job":
+            self._tell(action, EventName.CREATED, action.reason, by, now)
+            return
+        rules = rules_of(document.spec)
+        self._record.jobs.set_dependencies(resource_id, rules.depends_on)
+        if orphan is not None:
+            self._record.jobs.forget_state(resource_id)
+        self._lives.create(resource_id, rules, now, by, name=document.name, path=document.path)
+        if orphan is not None:
+            self._record.jobs.restore(resource_id, orphan)
+
+    def _move(self, action: Action, by: By, now: Now) -> None:
+        old = self._record.resources.resource(action.kind, action.renamed_from or action.name)
+        assert old is not None, "what moves is known"
+        self._record.resources.move(old.id, action.name, action.path)
+        self._tell(action, EventName.MOVED, action.reason, by, now)
+
+    def _edit(self, action: Action, actions: Sequence[Action], by: By, now: Now, *, purged: bool) -> None:
+        """All that an edited document brings about at once; its verbs are one event each in the job's life."""
+        document = self._document(action)
+        known = self._record.resources.resource(action.kind, action.name)
+        assert known is not None, "what is edited is known"
+        self._record.resources.update(known.id, document, by, now.wall_ms)
+        for one in actions:
+            if (one.kind, one.name, one.verb) == (action.kind, action.name, Verb.UPDATE):
+                self._tell(one, EventName.UPDATED, _with_message(one), by, now)
+        if action.kind == "Authorization" and known.digest != document.digest:
+            self._change_authorization(action.name, by, now)
+        if action.kind != "Job":
+            return
+        rules = rules_of(document.spec)
+        self._record.jobs.set_dependencies(known.id, rules.depends_on)
+        if known.life == "purged" and not purged:
+            self._record.resources.set_life(known.id, "live")
+        job = self._job(known.id)
+        resets = self._resets.get((document.spec["provider"], document.spec["jobType"]), frozenset())
+        for event in spec_events(known.spec, document.spec, resets):
+            job = self._lives.advance(job, event, now, by=by, rules=rules)
+        if not purged:
+            self._record.jobs.wake([known.id], now.wall_ms)
+
+    def _change_authorization(self, name: str, by: By, now: Now) -> None:
+        for job in self._record.jobs.users_of(name):
+            if is_legal(job.state, AuthorizationChanged()):
+                self._lives.advance(job, AuthorizationChanged(), now, by=by)
+
+    def _delete(self, action: Action, by: By, now: Now) -> None:
+        known = self._record.resources.resource(action.kind, action.name)
+        assert known is not None, "what is deleted is known"
+        resources = self._record.resources
+        resources.clear_away(known.kind, known.name, known.path)
+        self._record.events.forget(known.kind, known.name)
+        self._tell(action, EventName.DELETED, _with_message(action), by, now)
+        if action.kind == "Stream" and self._record.streams.counts(action.name)[0]:
+            resources.set_life(known.id, "archived")
+            return
+        if action.kind == "Job":
+            self._lives.stop_if_running(self._job(known.id))
+            if known.spec.get("deletionPolicy") == "orphan":
+                self._record.runs.forget(known.id)
+                self._record.jobs.save_state(known.id, JobState(since_ms=now.wall_ms), wake_at_ms=None)
+                resources.set_life(known.id, "orphaned")
+                return
+        resources.delete(known.id)
+
+    def _purge(self, action: Action, by: By, now: Now) -> None:
+        """Runs, log and status go; the tombstone keeps cursor, totals and last outcome."""
+        known = self._record.resources.resource(action.kind, action.name)
+        assert known is not None, "what is purged is known"
+        self._record.runs.forget(known.id)
+        self._record.events.forget(known.kind, known.name)
+        self._record.resources.set_life(known.id, "purged")
+        self._record.jobs.wake_at(known.id, None)
+        self._record.resources.clear_away(known.kind, known.name, known.path)
+        self._tell(action, EventName.PURGED, action.reason, by, now)
+
+    def _job(self, job_id: int) -> JobRow:
+        job = self._record.jobs.by_id(job_id)
+        assert job is not None, "a Job has its life"
+        return job
+
+    def _wake_dependents(self, name: str, now: Now) -> None:
+        self._record.jobs.wake([job.id for job in self._record.jobs.dependents(name)], now.wall_ms)
+
+    def _tell(self, action: Action, name: EventName, message: str, by: By, now: Now) -> None:
+        event = Event(
+            kind=action.kind,
+            name=action.name,
+            path=action.path,
+            time_ms=now.wall_ms,
+            event=name,
+            message=message,
+            commit=by.commit,
+            author=by.author,
+        )
+        has_log = action.kind == "Job" and name not in (EventName.DELETED, EventName.PURGED)
+        self._record.events.add(event, logged=not has_log)
+        if not has_log:
+            self.beside_logs.append(event)
+
+
+def _with_message(action: Action) -> str:
+    return f"{action.reason}; {action.message}" if action.message else action.reason

@@ -1,0 +1,56 @@
+"""The controller's collaborators, given to its constructor: everything that it does to the world goes through one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from reconciler.clock import Clock
+from reconciler.controller.settings import Listener, Settings
+from reconciler.core.messages import FromRun, Order
+from reconciler.core.provider import Catalogue
+from reconciler.record.store import Record
+from reconciler.repo.git import Repository
+from reconciler.repo.tree import Tree
+from reconciler.repo.write import Writer
+
+
+class Runner(Protocol):
+    """What runs a run: local processes, or (later) a distributed engine."""
+
+    def start(self, order: Order) -> None: ...
+
+    def answer(self, run: int, accepted: bool) -> None:
+        """To the one open Produced or Intended of that run."""
+        ...
+
+    def stop(self, run: int) -> None:
+        """At its next unit; it is killed 30 s later."""
+        ...
+
+    def active(self) -> tuple[int, ...]: ...
+
+    def fileno(self) -> int: ...
+
+    def messages(self, timeout_s: float) -> Sequence[FromRun]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hands:
+    """All of them. `chance` draws from [0, 1). `end_leftover` ends the process of an
+    earlier controller's run by pid and start time, if it is still that one. `catalogue` is asked for only when something runs or is parsed."""
+
+    settings: Settings
+    record: Record
+    tree: Tree
+    repository: Repository | None
+    writer: Writer
+    runner: Runner
+    end_leftover: Callable[[int, int], bool]
+    clock: Clock
+    chance: Callable[[], float]
+    listener: Listener
+    catalogue: Callable[[], Catalogue]

@@ -1,0 +1,120 @@
+"""The one place where a job's state moves on: the table in `core/lifecycle.py` says what follows, the record keeps it with
+the lines for the log. Always inside the caller's transaction; what the world must then be told waits until it is
+committed (`take_stops`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from reconciler.clock import Now
+from reconciler.core import lifecycle
+from reconciler.core.happening import Event as Happening
+from reconciler.core.happening import LogEntry
+from reconciler.core.provider import Unit
+from reconciler.core.rules import JobRules, rules_of
+from reconciler.core.state import EventName, JobState
+from reconciler.record.events import Event
+from reconciler.record.jobs import JobRow
+from reconciler.record.resources import By
+from reconciler.record.store import Record
+
+NOBODY = By(author="")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed:
+    """A unit that an event tells of: its run, its number there, and its counts."""
+
+    run: int
+    number: int
+    unit: Unit
+
+
+@dataclass(slots=True)
+class Lives:
+    """Moves jobs on. `chance` draws from [0, 1) for the jitter of a delay."""
+
+    record: Record
+    chance: Callable[[], float]
+    _stops: list[int] = field(default_factory=list)
+
+    def create(self, job_id: int, rules: JobRules, now: Now, by: By, *, name: str, path: str) -> JobState:
+        """The state of a job that has just been created."""
+        step = lifecycle.created(rules, now)
+        self.record.jobs.insert_state(job_id, step.state, wake_at_ms=now.wall_ms)
+        for entry in step.log:
+            self._log(name, path, None, entry, now, by, None)
+        return step.state
+
+    def advance(
+        self,
+        job: JobRow,
+        event: Happening,
+        now: Now,
+        *,
+        by: By = NOBODY,
+        rules: JobRules | None = None,
+        committed: Committed | None = None,
+        waiting: str = "",
+    ) -> JobRow:
+        """The job after `event`, recorded. It is to be considered at once, whatever its schedule said before."""
+        step = lifecycle.advance(job.state, event, rules or rules_of(job.spec), now, self.chance())
+        self.record.jobs.save_state(job.id, step.state, wake_at_ms=now.wall_ms, waiting=waiting)
+        if step.drop_cursor:
+            self.record.jobs.drop_cursor(job.id)
+        run = step.state.run if step.state.run is not None else job.state.run
+        for entry in step.log:
+            self._log(job.name, job.path, run, entry, now, by, committed)
+        if step.stop_run and job.state.run is not None:
+            self._stops.append(job.state.run)
+        cursor = None if step.drop_cursor else job.cursor
+        return replace(job, state=step.state, wake_at_ms=now.wall_ms, waiting=waiting, cursor=cursor)
+
+    def stop_if_running(self, job: JobRow) -> None:
+        """The job is about to go: a run in progress is to stop; none of its units is accepted any more."""
+        if lifecycle.is_in_progress(job.state) and job.state.run is not None:
+            self._stops.append(job.state.run)
+
+    def tell(self, job: JobRow, name: EventName, message: str, now: Now, by: By = NOBODY) -> None:
+        """A line for the log of what the controller did to the record itself."""
+        self._log(job.name, job.path, None, LogEntry(name, message), now, by, None)
+
+    def take_stops(self) -> list[int]:
+        """The runs to be stopped at their next unit, since this was last asked."""
+        stops, self._stops = self._stops, []
+        return stops
+
+    def _log(
+        self,
+        name: str,
+        path: str,
+        run: int | None,
+        entry: LogEntry,
+        now: Now,
+        by: By,
+        committed: Committed | None,
+    ) -> None:
+        event = Event(
+            kind="Job",
+            name=name,
+            path=path,
+            time_ms=now.wall_ms,
+            event=entry.name,
+            run=run,
+            message=entry.message,
+            commit=by.commit,
+            author=by.author,
+        )
+        if committed is not None and entry.name is EventName.SYNCED:
+            unit = committed.unit
+            event = replace(
+                event,
+                run=committed.run,
+                unit=committed.number,
+                rows=unit.rows,
+                added=unit.added,
+                removed=unit.removed,
+                omitted=unit.omitted,
+            )
+        self.record.events.add(event)

@@ -1,0 +1,187 @@
+"""The order of things: recover, look, plan, enact, run what is due, report; once, or until told to stop.
+
+Level-triggered: events, signals and timers only wake the loop, and each turn looks at everything that has changed.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final
+
+from reconciler.clock import Now, pause
+from reconciler.controller.conduct import Conductor, Pass
+from reconciler.controller.enact import Enactor
+from reconciler.controller.hands import Hands
+from reconciler.controller.housekeeping import Housekeeper
+from reconciler.controller.lives import Lives
+from reconciler.controller.observe import LOOKS, PATIENCE_MS, Observation, Observer
+from reconciler.controller.planning import Planner
+from reconciler.controller.report import Reporter
+from reconciler.controller.settings import Report
+from reconciler.controller.wakeups import Wakeups
+from reconciler.core.plan import Plan
+from reconciler.repo.watch import Watch
+
+#: A full look at least this often, in milliseconds of uptime: a watch may die silently.
+FULL_LOOK_MS: Final = 60_000
+#: Uptime is recorded at least this often.
+ALIVE_SAVED_MS: Final = 10_000
+#: The longest the loop sleeps.
+LONGEST_SLEEP_MS: Final = 10_000
+
+
+class Controller:
+    """One writer of one record. A context manager: leaving it ends every run and gives up the lock."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._record = hands.record
+        self._observer = Observer(hands.record, hands.tree, hands.catalogue)
+        self._planner = Planner(hands)
+        self._reporter = Reporter(hands)
+        self._housekeeper = Housekeeper(hands)
+        self._next_look_ms = 0
+        self._alive_saved_ms = 0
+        self._torn: str | None = None
+
+    # --- one pass ---------------------------------------------------------------------------------------------------
+
+    def run_pass(self) -> Report:
+        """Load, plan, apply, run what is due, wait for those runs, write statuses."""
+        with Wakeups() as wakeups:
+            now = self._hands.clock.now()
+            lives = Lives(self._record, self._hands.chance)
+            recovering = Conductor(self._hands, lives)
+            recovering.recover(now)
+            self._housekeeper.sweep()
+            plan = self._settle(lives, wakeups)
+            conductor = Conductor(self._hands, lives, Pass(began=self._hands.clock.now()))
+            self._run_to_the_end(conductor, wakeups)
+            self._housekeeper.compact()
+            self._reporter.flush(self._hands.clock.now(), last=True)
+            self._save_alive(self._hands.clock.now())
+            return Report(
+                plan=plan,
+                problems=tuple(self._record.desired.problems()),
+                failures=tuple(sorted(conductor.failures.items())),
+                ran=conductor.ran,
+                rows=conductor.rows,
+                interrupted=wakeups.stopping is not None,
+            )
+
+    def _settle(self, lives: Lives, wakeups: Wakeups) -> Plan:
+        """Looks and enacts until nothing is left open that a moment's patience would settle."""
+        done: list[Plan] = []
+        for _ in range(LOOKS):
+            observation, plan = self._reconcile(lives)
+            done.append(plan)
+            if observation.again_ms is None or observation.again_ms > PATIENCE_MS or wakeups.stopping:
+                break
+            pause(observation.again_ms / 1000)
+        actions = tuple(action for plan in done for action in plan.actions)
+        return Plan(actions=actions, waiting=done[-1].waiting, errors=done[-1].errors)
+
+    def _run_to_the_end(self, conductor: Conductor, wakeups: Wakeups) -> None:
+        told = False
+        while True:
+            now = self._hands.clock.now()
+            conductor.consider(now)
+            self._reporter.flush(now)
+            if wakeups.stopping and not told:
+                told = True
+                conductor.stop_all()
+            if not conductor.busy:
+                return
+            wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
+            conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
+
+    # --- the daemon -------------------------------------------------------------------------------------------------
+
+    def watch(self) -> int:
+        """Until SIGTERM or SIGINT: what is true of the tree is made true, and what is due runs. The exit code."""
+        with Wakeups() as wakeups:
+            lives = Lives(self._record, self._hands.chance)
+            conductor = Conductor(self._hands, lives)
+            conductor.recover(self._hands.clock.now())
+            self._housekeeper.sweep()
+            watch = Watch(self._hands.settings.root, wakeups.wake)
+            try:
+                while not wakeups.stopping:
+                    self._turn(conductor, lives, wakeups)
+            finally:
+                watch.close()
+            self._hands.listener.notice(f"{wakeups.stopping.name}: runs stop at their next unit")
+            self._wind_down(conductor, wakeups)
+            return 0 if wakeups.stopping.name == "SIGTERM" else 130
+
+    def _turn(self, conductor: Conductor, lives: Lives, wakeups: Wakeups) -> None:
+        now = self._hands.clock.now()
+        if wakeups.look_wanted or now.alive_ms >= self._next_look_ms:
+            wakeups.look_wanted = False
+            observation, _ = self._reconcile(lives)
+            conductor.tell_stops()
+            self._next_look_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, FULL_LOOK_MS)
+        conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
+        now = self._hands.clock.now()
+        conductor.consider(now)
+        if not conductor.busy:
+            self._housekeeper.compact()
+        self._reporter.flush(now)
+        self._save_alive(now)
+        if not wakeups.stopping and not wakeups.look_wanted:
+            wakeups.wait((self._hands.runner.fileno(),), self._sleep_ms(now) / 1000)
+
+    def _sleep_ms(self, now: Now) -> int:
+        """Until the next job's time, or the next look."""
+        wake_ms = self._record.jobs.next_wake_ms()
+        until_job_ms = LONGEST_SLEEP_MS if wake_ms is None else wake_ms - now.wall_ms
+        return max(0, min(until_job_ms, self._next_look_ms - now.alive_ms, LONGEST_SLEEP_MS))
+
+    def _wind_down(self, conductor: Conductor, wakeups: Wakeups) -> None:
+        """Runs end at their next unit, or are killed; then all is reported."""
+        conductor.stop_all()
+        while conductor.busy:
+            wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
+            conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
+            self._reporter.flush(self._hands.clock.now())
+        now = self._hands.clock.now()
+        self._reporter.flush(now, last=True)
+        self._save_alive(now, always=True)
+
+    # --- both -------------------------------------------------------------------------------------------------------
+
+    def _reconcile(self, lives: Lives) -> tuple[Observation, Plan]:
+        """Looks; plans what differs; enacts it."""
+        now = self._hands.clock.now()
+        observation = self._observer.observe(now)
+        if observation.torn and observation.torn != self._torn:
+            self._hands.listener.notice(f"{observation.torn}; looking again")
+        self._torn = observation.torn
+        plan = self._planner.plan(now)
+        if plan.actions:
+            enactor = Enactor(self._record, lives, self._planner.resets())
+            enactor.enact(plan, self._planner.authors(plan), now)
+            for event in enactor.beside_logs:
+                self._hands.listener.event(event)
+        if observation.changed:
+            self._record.jobs.mark_problems_dirty()
+        self._reporter.flush(now)
+        return observation, plan
+
+    def _save_alive(self, now: Now, *, always: bool = False) -> None:
+        if always or now.alive_ms - self._alive_saved_ms >= ALIVE_SAVED_MS:
+            self._alive_saved_ms = now.alive_ms
+            self._record.set_setting("alive_ms", now.alive_ms)
+
+    def close(self) -> None:
+        self._hands.runner.close()
+        self._hands.tree.close()
+        self._record.close()
+
+    def __enter__(self) -> Controller:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,134 @@
+"""From a look at the tree to what is desired: which files count, which documents are gone, which rules are broken.
+
+A document that no file declares any more stays desired until its absence is certain (design, section 3); `held` then
+says what it waits for, and its file remains a difference for the next look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from reconciler.clock import Clock, Now, pause
+from reconciler.core.document import Document
+from reconciler.core.provider import Catalogue
+from reconciler.errors import Problem
+from reconciler.record.desired import Desired
+from reconciler.record.store import Record
+from reconciler.repo.look import Absence, Gone, Look
+from reconciler.repo.tree import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from reconciler.repo.parse import Parsed
+
+#: Outside the daemon, a tree that leaves something open is looked at so many times at most, so far apart at most.
+LOOKS: Final = 10
+PATIENCE_MS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """What a look has brought. `again_ms`: something was left open, look again after so long."""
+
+    changed: bool
+    torn: str | None
+    again_ms: int | None
+
+
+class Observer:
+    """Looks at the tree and keeps the desired half of the record equal to it."""
+
+    def __init__(
+        self, record: Record, tree: Tree, catalogue: Callable[[], Catalogue], *, overlay: bool = False
+    ) -> None:
+        self._record = record
+        self._desired: Desired = record.desired
+        self._tree = tree
+        self._catalogue = catalogue
+        self._overlay = overlay
+
+    def observe(self, now: Now) -> Observation:
+        """One look, made the desired state as far as it can be believed."""
+        look = self._tree.look(now.alive_ms)
+        contents = self._contents(look)
+        problems = list(look.problems)
+        if contents or problems != self._desired.problems_of("reading"):
+            self._take(look, contents)
+        return Observation(changed=bool(contents), torn=look.torn, again_ms=look.again_ms)
+
+    def observe_until_settled(self, clock: Clock) -> Observation:
+        """Looks again as long as a moment's patience may settle what a look left open."""
+        for _ in range(LOOKS):
+            observation = self.observe(clock.now())
+            if observation.again_ms is None or observation.again_ms > PATIENCE_MS:
+                break
+            pause(observation.again_ms / 1000)
+        return observation
+
+    def _contents(self, look: Look) -> dict[str, Parsed | None]:
+        """What differs: the parsed files by path, None for those that are not there."""
+        contents: dict[str, Parsed | None] = {seen.path: seen.parsed for seen in look.changed}
+        vanished = set(look.vanished)
+        if look.whole:  # nothing is known of what an earlier index was told
+            unread = {problem.path for problem in look.problems} | set(look.held)
+            vanished |= self._desired.paths() - look.files.keys() - unread
+        return contents | dict.fromkeys(sorted(vanished), None)
+
+    def _take(self, look: Look, contents: Mapping[str, Parsed | None]) -> None:
+        if self._overlay:
+            self._desired.overlay()
+        kept = self._kept(look, contents)
+        with self._record.transaction():
+            for path, parsed in contents.items():
+                held = kept.get(path, ())
+                documents = () if parsed is None else parsed.documents
+                self._desired.replace_file(path, documents, () if parsed is None else parsed.problems, held)
+            self._desired.replace_problems(look.problems, "reading")
+            if contents:
+                self._check_across()
+        self._tree.settle(look, keep=kept)
+
+    def _kept(self, look: Look, contents: Mapping[str, Parsed | None]) -> dict[str, tuple[tuple[Document, str], ...]]:
+        """The documents of each file that nothing declares any more, but whose absence is not certain, with the reason."""
+        before = {path: self._desired.documents_of(path) for path in contents}
+        mentioned = {name for parsed in contents.values() if parsed for name in _names(parsed)}
+        lost = [
+            (document, Gone(path, document.kind, document.name))
+            for path, documents in before.items()
+            for document in documents
+            if (document.kind, document.name) not in mentioned
+            and not self._desired.declared_elsewhere(document.kind, document.name, contents)
+        ]
+        verdicts = self._tree.absent(look, [gone for _, gone in lost])
+        kept: dict[str, list[tuple[Document, str]]] = {}
+        for document, gone in lost:
+            if verdicts[gone].absence is not Absence.ABSENT:
+                kept.setdefault(gone.path, []).append((document, verdicts[gone].reason))
+        return {path: tuple(documents) for path, documents in kept.items()}
+
+    def _check_across(self) -> None:
+        """The rules across files, over everything that is desired."""
+        from reconciler.core.check import check  # only where something changed
+
+        documents = list(self._desired.documents())
+        problems = check(documents, self._catalogue())
+        self._desired.replace_problems(problems, "across")
+        self._desired.mark_invalid({(problem.kind, problem.name) for problem in problems})
+
+
+def _names(parsed: Parsed) -> Iterable[tuple[str, str]]:
+    for document in parsed.documents:
+        yield document.kind, document.name
+    for problem in parsed.problems:
+        yield problem.kind, problem.name
+
+
+def reason_to_hold(problems: Iterable[Problem]) -> str | None:
+    """Why nothing is deleted: a file that cannot be read or parsed may declare anything."""
+    for problem in problems:
+        if not problem.name:
+            return f"nothing is deleted while {problem.path} cannot be read or parsed"
+    return None

@@ -1,0 +1,85 @@
+"""What a run is told: everything that it may know, put together from the record at its start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.controller.hands import Hands
+from reconciler.core.messages import Order, SegmentRef
+from reconciler.core.provider import JobType
+from reconciler.core.rules import rules_of
+from reconciler.errors import Fatal
+from reconciler.record.jobs import JobRow
+from reconciler.record.runs import RunRow
+
+
+def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
+    """Raises Fatal where the job's provider, job type or authorization is not there any more."""
+    config: Mapping[str, Any] = job.spec.get("config", {})
+    job_type = _job_type(hands, job)
+    reads = _streams(job_type, config, "reads")
+    method, credentials = _authorization(hands, job.spec.get("authorization", ""))
+    timeout_ms = rules_of(job.spec).timeout_ms
+    settings = hands.settings
+    return Order(
+        job=job.name,
+        run=run.id,
+        attempt=run.attempt,
+        generation=run.generation,
+        root=str(settings.root),
+        path=job.path,
+        provider=job.spec["provider"],
+        job_type=job.spec["jobType"],
+        config=config,
+        authorization=job.spec.get("authorization", ""),
+        method=method,
+        credentials=credentials,
+        cursor=job.cursor,
+        unit=run.units + 1,
+        omitted=run.totals.omitted,
+        open_intents=hands.record.runs.open_intents(job.id),
+        streams={name: _segments(hands, name) for name in reads},
+        columns={name: _columns(hands, name) for name in reads},
+        data_dir=str(settings.state / "data"),
+        allow_paths=tuple(str(path) for path in settings.allow_paths),
+        allow_exec=settings.allow_exec,
+        secret_key=str(hands.record.setting("secret_key")),
+        timeout_s=None if timeout_ms is None else timeout_ms / 1000,
+        writes=_streams(job_type, config, "writes"),
+    )
+
+
+def _job_type(hands: Hands, job: JobRow) -> JobType:
+    provider = hands.catalogue().get(job.spec["provider"])
+    job_type = None if provider is None else provider.job_type(job.spec["jobType"])
+    if job_type is None:
+        raise Fatal(
+            f"there is no job type {job.spec['jobType']} of provider {job.spec['provider']} in this installation"
+        )
+    return job_type
+
+
+def _streams(job_type: JobType, config: Mapping[str, Any], access: str) -> tuple[str, ...]:
+    """The streams that the config names in fields annotated with `x-stream: access`."""
+    properties: Mapping[str, Any] = job_type.schema.get("properties", {})
+    fields = [name for name, schema in properties.items() if schema.get("x-stream") == access]
+    return tuple(str(config[name]) for name in fields if name in config)
+
+
+def _segments(hands: Hands, stream: str) -> tuple[SegmentRef, ...]:
+    return hands.record.streams.segments(stream)
+
+
+def _columns(hands: Hands, stream: str) -> Mapping[str, str]:
+    resource = hands.record.resources.resource("Stream", stream)
+    return {} if resource is None else resource.spec.get("columns", {})
+
+
+def _authorization(hands: Hands, name: str) -> tuple[str, Mapping[str, Any]]:
+    if not name:
+        return "", {}
+    resource = hands.record.resources.resource("Authorization", name)
+    if resource is None:
+        raise Fatal(f"the authorization {name} is not there any more")
+    return resource.spec.get("method", ""), resource.spec.get("credentials", {})

@@ -1,0 +1,98 @@
+"""The planner's input from the record, and what a plan needs beside it: authors, cursor resets, runs that are due."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from reconciler.clock import Now
+from reconciler.controller.enact import Authors
+from reconciler.controller.hands import Hands
+from reconciler.controller.observe import reason_to_hold
+from reconciler.core.document import Document, Kind
+from reconciler.core.plan import Action, Difference, Pair, Plan, PlannedRun, Verb, Waiting, plan
+from reconciler.core.rules import AfterDependencies, Cron, rules_of
+from reconciler.record.resources import By
+from reconciler.repo.git import GitUnusable
+from reconciler.repo.history import History, os_user
+
+
+class Planner:
+    """Plans what differs. With nothing different it builds nothing."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._record = hands.record
+        repository = hands.repository
+        self._history = None if repository is None else History(repository, hands.settings.state / "cache")
+
+    def plan(self, now: Now) -> Plan:
+        """The plan for what differs now, with what waits and what is wrong. Runs are not in it."""
+        pairs = self._record.differences.pairs(now.wall_ms)
+        problems = tuple(self._record.desired.problems())
+        if not pairs:
+            return Plan(waiting=self._held(), errors=problems)
+        difference = Difference(
+            pairs=pairs,
+            hold_deletions=reason_to_hold(problems),
+            resets=self.resets(),
+            references=self._references(pairs),
+        )
+        made = plan(difference, now)
+        return Plan(actions=made.actions, waiting=(*made.waiting, *self._held()), errors=problems)
+
+    def due(self, made: Plan, now: Now) -> tuple[PlannedRun, ...]:
+        """The runs that a pass would start: of known jobs that are due, and of those that the plan creates or wakes."""
+        owing = {job.name: str(job.state.owed or "schedule") for job in self._record.jobs.owing(now.wall_ms)}
+        for action in made.actions:
+            if action.kind == "Job":
+                _foresee(owing, action, self._record.desired.document("Job", action.name))
+        return tuple(PlannedRun(name, owing[name]) for name in sorted(owing))
+
+    def resets(self) -> Mapping[tuple[str, str], frozenset[str]]:
+        """The config fields, by provider and job type, whose change drops the cursor."""
+        return {
+            (provider.name, job_type.name): frozenset(
+                name for name, schema in job_type.schema.get("properties", {}).items() if schema.get("x-resetsCursor")
+            )
+            for provider in self._hands.catalogue().values()
+            for job_type in provider.job_types
+        }
+
+    def authors(self, made: Plan) -> Authors:
+        """Who caused each action: the author of the commit that last changed its file, else the OS user."""
+        otherwise = By(author=os_user())
+        if self._history is None or self._hands.repository is None:
+            return Authors(by_path={}, otherwise=otherwise)
+        try:
+            commits = self._history.authors({action.path for action in made.actions})
+            revision = self._hands.repository.revision()
+        except GitUnusable as error:
+            self._hands.listener.notice(str(error))
+            return Authors(by_path={}, otherwise=otherwise)
+        found = {
+            path: By(author=commit.author, commit=commit.hash, revision=revision) for path, commit in commits.items()
+        }
+        return Authors(by_path=found, otherwise=By(author=otherwise.author, revision=revision))
+
+    def _held(self) -> tuple[Waiting, ...]:
+        return tuple(Waiting(document.kind, document.name, reason) for document, reason in self._record.desired.held())
+
+    def _references(self, pairs: Sequence[Pair]) -> dict[tuple[Kind, str], list[str]]:
+        gone = [pair.key for pair in pairs if pair.declared is None and pair.key[0] != "Job"]
+        return {(kind, name): self._record.resources.referrers(kind, name) for kind, name in gone}
+
+
+def _foresee(owing: dict[str, str], action: Action, document: Document | None) -> None:
+    """What an action will do to the runs that are due."""
+    match action.verb:
+        case Verb.CREATE if document is not None and _runs_at_once(document):
+            owing[action.name] = "first run"
+        case Verb.RERUN:
+            owing[action.name] = "restart" if action.resets_cursor else "rerun"
+        case Verb.PAUSE | Verb.DELETE | Verb.PURGE:
+            owing.pop(action.name, None)
+
+
+def _runs_at_once(document: Document) -> bool:
+    rules = rules_of(document.spec)
+    return not rules.suspend and not isinstance(rules.schedule, Cron | AfterDependencies)

@@ -1,0 +1,196 @@
+"""Report last: logs and statuses beside the specs, from what the record says. What a crash keeps from being written is
+still marked in the record, and is written by the next pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from reconciler.clock import Now, milliseconds
+from reconciler.controller.hands import Hands
+from reconciler.core.document import Kind
+from reconciler.core.event import logfmt
+from reconciler.core.rules import rules_of
+from reconciler.core.state import Status
+from reconciler.core.status import AuthFacts, Counts, JobFacts, RunFacts, auth_status, job_status
+from reconciler.errors import Problem
+from reconciler.record.events import Event
+from reconciler.record.jobs import JobRow, Totals
+from reconciler.record.resources import ResourceRow
+from reconciler.record.runs import RunRow
+
+#: A running job's status is written at most this often.
+RUNNING_STATUS_MS: Final = 1_000
+#: Runs that a status tells of.
+HISTORY: Final = 5
+
+
+class Reporter:
+    """Writes what is out of date. Warnings go to the listener, each once."""
+
+    def __init__(self, hands: Hands) -> None:
+        self._hands = hands
+        self._record = hands.record
+        self._writer = hands.writer
+        self._written_ms: dict[int, int] = {}
+        self._warned: set[str] = set()
+
+    def flush(self, now: Now, *, last: bool = False) -> None:
+        """Chores, then logs, then statuses. With `last`, also those of running jobs that were just written."""
+        self._do_chores()
+        self._write_logs()
+        self._write_statuses(now, last=last)
+
+    def _do_chores(self) -> None:
+        chores = self._record.resources.chores()
+        for chore in chores:
+            kind: Kind = chore.kind  # type: ignore[assignment]
+            if chore.new_name:
+                self._warn(self._writer.move(chore.path, chore.new_path, chore.new_name, kind, old_name=chore.name))
+            else:
+                self._warn(self._writer.remove(chore.path, chore.name, kind))
+        if chores:
+            with self._record.transaction():
+                for chore in chores:
+                    self._record.resources.done(chore)
+
+    def _write_logs(self) -> None:
+        while events := self._record.events.unlogged():
+            by_log = sorted(events, key=lambda event: (event.path, event.name, event.id))
+            for (path, name), lines in groupby(by_log, key=lambda event: (event.path, event.name)):
+                self._warn(self._writer.append_log(path, name, [line_of(event) for event in lines]))
+            for event in events:
+                self._hands.listener.event(event)
+            with self._record.transaction():
+                self._record.events.mark_logged(event.id for event in events if event.id is not None)
+
+    def _write_statuses(self, now: Now, *, last: bool) -> None:
+        jobs = [job for job in self._record.jobs.dirty() if last or not self._is_recent(job, now)]
+        authorizations = self._record.resources.dirty("Authorization")
+        if not jobs and not authorizations:
+            return
+        problems = _by_name(self._record.desired.problems())
+        with self._record.transaction():
+            for job in jobs:
+                self._write_job(job, problems.get(("Job", job.name), ()), now)
+            for one in authorizations:
+                self._write_authorization(one, problems.get(("Authorization", one.name), ()), now)
+            self._record.resources.clear_dirty_without_status()
+
+    def _is_recent(self, job: JobRow, now: Now) -> bool:
+        written_ms = self._written_ms.get(job.id)
+        running = job.state.status is Status.RUNNING
+        return running and written_ms is not None and now.alive_ms - written_ms < RUNNING_STATUS_MS
+
+    def _write_job(self, job: JobRow, problems: Sequence[Problem], now: Now) -> None:
+        document = job_status(self._job_facts(job, problems), now)
+        if job.state.status is Status.RUNNING:
+            self._written_ms[job.id] = now.alive_ms
+        else:
+            self._written_ms.pop(job.id, None)
+        condition, condition_ms = self._write(job.path, job.name, "Job", document, now)
+        self._record.jobs.mark_reported(job.id, condition, condition_ms, troubled=bool(problems))
+
+    def _write_authorization(self, one: ResourceRow, problems: Sequence[Problem], now: Now) -> None:
+        facts = AuthFacts(
+            name=one.name,
+            title=one.title,
+            provider=one.spec.get("provider", ""),
+            created_ms=one.created_ms,
+            created_by=one.created_by,
+            updated_ms=one.updated_ms,
+            updated_by=one.updated_by,
+            generation=one.generation,
+            observed_generation=one.generation,
+            digest=one.digest,
+            revision=one.revision,
+            condition=one.condition,
+            condition_ms=one.condition_ms,
+            problems=problems,
+            method=one.spec.get("method", ""),
+            used_by=self._record.resources.referrers("Authorization", one.name),
+            secrets=self._record.runs.secrets_seen(one.name),
+        )
+        condition, condition_ms = self._write(one.path, one.name, "Authorization", auth_status(facts, now), now)
+        self._record.jobs.mark_reported(one.id, condition, condition_ms, troubled=bool(problems))
+
+    def _write(self, path: str, name: str, kind: Kind, document: dict[str, Any], now: Now) -> tuple[str, int]:
+        """The status file; what its condition says, and since when."""
+        written = self._writer.write_status(path, name, document, kind)
+        self._warn(written.warning)
+        condition = document["status"]["conditions"][0]
+        at = condition["lastTransitionTime"]
+        return str(condition["status"]), now.wall_ms if at is None else milliseconds(at)
+
+    def _job_facts(self, job: JobRow, problems: Sequence[Problem]) -> JobFacts:
+        provider = self._hands.catalogue().get(job.spec["provider"])
+        job_type = None if provider is None else provider.job_type(job.spec["jobType"])
+        return JobFacts(
+            name=job.name,
+            title=job.title,
+            provider=job.spec["provider"],
+            created_ms=job.created_ms,
+            created_by=job.created_by,
+            updated_ms=job.updated_ms,
+            updated_by=job.updated_by,
+            generation=job.generation,
+            observed_generation=job.observed,
+            digest=job.digest,
+            revision=job.revision,
+            condition=job.condition,
+            condition_ms=job.condition_ms,
+            problems=problems,
+            state=job.state,
+            rules=rules_of(job.spec),
+            job_type=job.spec["jobType"],
+            type="" if job_type is None else job_type.type,
+            authorization=job.spec.get("authorization", ""),
+            waiting=job.waiting,
+            totals=_counts(job.totals),
+            runs=[_run(run) for run in self._record.runs.history(job.id, HISTORY)],
+        )
+
+    def _warn(self, text: str) -> None:
+        if text and text not in self._warned:
+            self._warned.add(text)
+            self._hands.listener.notice(text)
+
+
+def line_of(event: Event) -> str:
+    """The event as one line of logfmt."""
+    fields = {
+        "run": event.run,
+        "unit": event.unit,
+        "rows": event.rows,
+        "added": event.added,
+        "removed": event.removed,
+        "omitted": event.omitted,
+        "msg": event.message,
+        "commit": event.commit,
+        "author": event.author,
+    }
+    return logfmt(event.time_ms, event.event, fields)
+
+
+def _run(run: RunRow) -> RunFacts:
+    return RunFacts(
+        id=run.id,
+        started_ms=run.started_ms,
+        finished_ms=run.finished_ms,
+        outcome=run.outcome,
+        attempt=run.attempt,
+        counts=_counts(run.totals),
+    )
+
+
+def _counts(totals: Totals) -> Counts:
+    return Counts(rows=totals.rows, added=totals.added, removed=totals.removed, omitted=totals.omitted)
+
+
+def _by_name(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:
+    found: dict[tuple[str, str], list[Problem]] = {}
+    for problem in problems:
+        if problem.name:
+            found.setdefault((problem.kind, problem.name), []).append(problem)
+    return found

@@ -1,0 +1,74 @@
+"""What a controller is told at its start, and whom it tells what goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+from reconciler.core.plan import Plan
+from reconciler.errors import Problem
+from reconciler.record.events import Event
+
+DEFAULT_SLOTS: Final = 8
+STATE_NAME: Final = ".reconciler"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """`root` holds the specs; `state` the record, the data and the lock. `allow_paths` are folders outside the root
+    that a spec's `path` may lead into. `slots` bounds the runs at one time."""
+
+    root: Path
+    state: Path
+    status_dir: Path | None = None
+    slots: int = DEFAULT_SLOTS
+    allow_paths: tuple[Path, ...] = ()
+    allow_exec: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a pass did. `failures` are the jobs whose run ended in error, with the error."""
+
+    plan: Plan
+    problems: tuple[Problem, ...] = ()
+    failures: tuple[tuple[str, str], ...] = ()
+    ran: int = 0
+    rows: int = 0
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Design, section 6: 130 where it was interrupted, 1 where a spec is invalid or a job ended in error."""
+        if self.interrupted:
+            return 130
+        return 1 if self.problems or self.failures else 0
+
+
+class Listener(Protocol):
+    """A face that shows what goes on; it decides nothing, and what it raises ends the controller."""
+
+    def event(self, event: Event) -> None: ...
+
+    def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None: ...
+
+    def finished(self, job: str, run: int) -> None: ...
+
+    def notice(self, text: str) -> None: ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def event(self, event: Event) -> None:
+        pass
+
+    def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
+        pass
+
+    def finished(self, job: str, run: int) -> None:
+        pass
+
+    def notice(self, text: str) -> None:
+        pass

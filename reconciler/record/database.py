@@ -1,0 +1,163 @@
+"""Opening `record.db`: who may write, which version it is, what SQLite must guarantee.
+
+WAL, so that readers (`plan`, `list`, `why`) never wait for the daemon; synchronous=FULL, so that what was answered is
+on disk; foreign keys on. The schema is the sequence of files in `migrations/`, numbered, each applied once in its own
+transaction; `PRAGMA user_version` counts them. A record newer than this program is refused, never guessed at.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from reconciler.errors import Locked, RecordUnusable
+
+MIGRATIONS: Final = Path(__file__).with_name("migrations")
+BUSY_MS: Final = 10_000
+
+
+class WriterLock:
+    """The one writer's lock: `flock` on `<state>/lock`, which holds the writer's pid. It goes when the process does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Raises Locked, naming the pid of the process that holds it."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(fd, 32).decode("ascii", "replace").strip() or "unknown"
+            os.close(fd)
+            raise Locked(
+                f"another reconcile (pid {holder}) is at work on {self._path.parent}; stop it first, or use --state"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def prepare_state(state: Path) -> None:
+    """Makes the state directory (0700) with a `.gitignore` of its own."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    state.chmod(0o700)
+    for name in ("data", "cache"):
+        (state / name).mkdir(exist_ok=True, mode=0o700)
+    ignore = state / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="ascii")
+
+
+def open_for_writing(state: Path) -> sqlite3.Connection:
+    """The writer's connection, migrated to this program's version. The caller holds the lock."""
+    path = state / "record.db"
+    if not path.exists():
+        path.touch(mode=0o600)
+    connection = _connect(f"file:{_quoted(path)}?mode=rwc", path)
+    _migrate(connection, path)
+    return connection
+
+
+def open_for_reading(state: Path) -> sqlite3.Connection | None:
+    """A connection that cannot write the record, None where there is no record yet. Its temporary tables are its own."""
+    path = state / "record.db"
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    connection = _connect(f"file:{_quoted(path)}?mode=ro", path)
+    version = _version(connection, path)
+    if version != len(_scripts()):
+        raise RecordUnusable(
+            f"{path} has version {version}, this program has {len(_scripts())}: run `reconcile` once to bring it up to date"
+            if version < len(_scripts())
+            else f"{path} was written by a newer reconcile (version {version}); install that one"
+        )
+    return connection
+
+
+def open_ephemeral() -> sqlite3.Connection:
+    """An empty record in memory, for a plan where nothing was recorded yet."""
+    connection = _connect("file::memory:", Path(":memory:"))
+    _migrate(connection, Path(":memory:"))
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """One transaction; inside another it joins it."""
+    if connection.in_transaction:
+        yield connection
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _connect(uri: str, path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=True)
+        connection.row_factory = sqlite3.Row
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if "mode=rwc" in uri:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        raise _unusable(path, error) from error
+    return connection
+
+
+def _unusable(path: Path, error: sqlite3.Error) -> RecordUnusable:
+    return RecordUnusable(
+        f"{path} cannot be used: {error}; restore it from a backup, or move the state directory away to begin anew "
+        "(every job then runs from its beginning)"
+    )
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    try:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        raise _unusable(path, error) from error
+
+
+def _scripts() -> list[Path]:
+    return sorted(MIGRATIONS.glob("*.sql"))
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version, scripts = _version(connection, path), _scripts()
+    if version > len(scripts):
+        raise RecordUnusable(f"{path} was written by a newer reconcile (version {version}); install that one")
+    for number, script in enumerate(scripts[version:], start=version + 1):
+        text = script.read_text(encoding="utf-8")
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE;\n{text}\nPRAGMA user_version = {number};\nCOMMIT;")
+        except sqlite3.DatabaseError as error:
+            raise _unusable(path, error) from error
+    if version == 0:
+        with transaction(connection):
+            connection.executemany(
+                "INSERT INTO setting (key, value) VALUES (?, ?)",
+                [("id", secrets.token_hex(8)), ("secret_key", secrets.token_hex(32)), ("alive_ms", 0)],
+            )

@@ -1,0 +1,163 @@
+"""The desired half of the record: documents and problems, file by file, as the last believed look found them.
+
+A look only brings the files that changed; what they declared before is replaced whole. On a connection that cannot
+write, `overlay()` shadows the two tables with temporary ones, so that a plan runs the very same statements.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+from reconciler.core.document import Document, canonical
+from reconciler.errors import Problem
+from reconciler.record.database import transaction
+
+Origin = Literal["file", "across", "reading"]
+
+#: Documents that are held come after those that the file declares.
+HELD_ORDINAL: Final = 1_000_000
+
+_COLUMNS: Final = "path, ordinal, kind, name, line, title, description, labels, renamed_from, digest, work_digest, metadata_digest, spec"
+_INSERT: Final = f"INSERT INTO document ({_COLUMNS}, held) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
+class Desired:
+    """Documents and problems by file."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def overlay(self) -> None:
+        """From here on this connection's documents and problems are a copy of its own."""
+        if self._sql.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'document'").fetchone():
+            return
+        for table in ("document", "problem"):
+            self._sql.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM main.{table}")
+        self._sql.execute("CREATE INDEX temp.document_overlay ON document (kind, name)")
+        self._sql.execute("CREATE INDEX temp.document_overlay_path ON document (path)")
+
+    def replace_file(
+        self,
+        path: str,
+        documents: Iterable[Document],
+        problems: Iterable[Problem],
+        held: Iterable[tuple[Document, str]] = (),
+    ) -> None:
+        """What `path` declares now; what it declared before is gone, but for the `held` documents, whose absence is not
+        certain: they stay desired, each with the reason."""
+        with transaction(self._sql):
+            self._sql.execute("DELETE FROM document WHERE path = ?", (path,))
+            self._sql.execute("DELETE FROM problem WHERE path = ? AND origin = 'file'", (path,))
+            self._sql.executemany(_INSERT, [(*_row(document), "") for document in documents])
+            self._sql.executemany(
+                _INSERT,
+                [
+                    (*_row(replace(document, ordinal=HELD_ORDINAL + number)), reason)
+                    for number, (document, reason) in enumerate(held)
+                ],
+            )
+            self._insert_problems(problems, "file")
+
+    def documents_of(self, path: str) -> list[Document]:
+        """What a file declared when it was last believed."""
+        rows = self._sql.execute("SELECT * FROM document WHERE path = ? ORDER BY ordinal", (path,))
+        return [document_of(row) for row in rows]
+
+    def declared_elsewhere(self, kind: str, name: str, paths: Container[str]) -> bool:
+        """Whether a file that is not among `paths` declares a document of that name."""
+        rows = self._sql.execute("SELECT path FROM document WHERE kind = ? AND name = ? AND held = ''", (kind, name))
+        return any(row[0] not in paths for row in rows)
+
+    def held(self) -> list[tuple[Document, str]]:
+        """Documents that no file declares any more and whose absence is not certain, with the reason."""
+        rows = self._sql.execute("SELECT * FROM document WHERE held <> '' ORDER BY kind, name")
+        return [(document_of(row), str(row["held"])) for row in rows]
+
+    def problems_of(self, origin: Origin) -> list[Problem]:
+        """Those of one origin, by path."""
+        rows = self._sql.execute(
+            "SELECT path, line, column_, field, message, kind, name FROM problem WHERE origin = ? ORDER BY path, line, column_",
+            (origin,),
+        )
+        return [Problem(*row) for row in rows]
+
+    def replace_problems(self, problems: Iterable[Problem], origin: Origin) -> None:
+        """All problems of one origin: `across` files, or of `reading` the tree."""
+        with transaction(self._sql):
+            self._sql.execute("DELETE FROM problem WHERE origin = ?", (origin,))
+            self._insert_problems(problems, origin)
+
+    def mark_invalid(self, names: Iterable[tuple[str, str]]) -> None:
+        """Exactly the documents of these (kind, name) break a rule across files."""
+        with transaction(self._sql):
+            self._sql.execute("UPDATE document SET invalid = 0 WHERE invalid = 1")
+            self._sql.executemany("UPDATE document SET invalid = 1 WHERE kind = ? AND name = ?", names)
+
+    def paths(self) -> set[str]:
+        """Every file that declared something, or that had a problem of its own."""
+        rows = self._sql.execute("SELECT path FROM document UNION SELECT path FROM problem WHERE origin = 'file'")
+        return {str(row[0]) for row in rows}
+
+    def documents(self) -> Iterator[Document]:
+        """Every document, invalid ones too, by path and ordinal."""
+        for row in self._sql.execute("SELECT * FROM document ORDER BY path, ordinal"):
+            yield document_of(row)
+
+    def document(self, kind: str, name: str) -> Document | None:
+        """The first document of that name."""
+        row = self._sql.execute(
+            "SELECT * FROM document WHERE kind = ? AND name = ? ORDER BY path, ordinal LIMIT 1", (kind, name)
+        ).fetchone()
+        return None if row is None else document_of(row)
+
+    def problems(self) -> list[Problem]:
+        """Every problem, in file order."""
+        rows = self._sql.execute(
+            "SELECT DISTINCT path, line, column_, field, message, kind, name FROM problem "
+            "ORDER BY path, line, column_, field, message"
+        )
+        return [Problem(*row) for row in rows]
+
+    def _insert_problems(self, problems: Iterable[Problem], origin: Origin) -> None:
+        self._sql.executemany(
+            "INSERT INTO problem (path, line, column_, field, message, kind, name, origin) VALUES (?,?,?,?,?,?,?,?)",
+            [(p.path, p.line, p.column, p.field, p.message, p.kind, p.name, origin) for p in problems],
+        )
+
+
+def _row(document: Document) -> tuple[Any, ...]:
+    return (
+        document.path,
+        document.ordinal,
+        document.kind,
+        document.name,
+        document.line,
+        document.title,
+        document.description,
+        canonical(dict(document.labels)),
+        document.renamed_from,
+        document.digest,
+        document.work_digest,
+        document.metadata_digest,
+        canonical(document.spec),
+    )
+
+
+def document_of(row: sqlite3.Row) -> Document:
+    """The document of a row of `document`."""
+    return Document(
+        kind=row["kind"],
+        name=row["name"],
+        path=row["path"],
+        ordinal=row["ordinal"],
+        line=row["line"],
+        title=row["title"],
+        description=row["description"],
+        labels=json.loads(row["labels"]),
+        renamed_from=row["renamed_from"],
+        spec=json.loads(row["spec"]),
+    )

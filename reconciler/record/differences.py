@@ -1,0 +1,88 @@
+"""The planner's input: where desired and observed differ, found by one join of digests, and what time has made due.
+
+A pass in which nothing changed finds no row here, and so builds no value at all.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Final
+
+from reconciler.core.plan import PURGE_AFTER_MS, Known, Pair
+from reconciler.core.state import Status
+from reconciler.record.desired import document_of
+
+_KNOWN: Final = (
+    "r.id AS r_id, r.kind AS r_kind, r.name AS r_name, r.path AS r_path, r.life AS r_life, r.digest AS r_digest, "
+    "r.work_digest AS r_work_digest, r.metadata_digest AS r_metadata_digest, r.generation AS r_generation, "
+    "r.spec AS r_spec, r.title AS r_title, r.description AS r_description, r.labels AS r_labels, "
+    "j.status AS j_status, j.since_ms AS j_since_ms, j.expired AS j_expired, "
+    "j.rows AS j_rows"
+)
+_DIFFERS: Final = (
+    "r.id IS NULL OR r.life <> 'live' OR r.digest <> d.digest OR r.metadata_digest <> d.metadata_digest OR r.path <> d.path "
+    "OR (d.kind, d.name) IN (SELECT kind, renamed_from FROM document WHERE renamed_from <> '')"
+)
+_DECLARED: Final = (
+    f"SELECT d.*, {_KNOWN} FROM document d LEFT JOIN resource r ON r.kind = d.kind AND r.name = d.name "
+    "LEFT JOIN job j ON j.id = r.id WHERE {where} ORDER BY d.kind, d.name, d.path, d.ordinal"
+)
+_GONE: Final = (
+    f"SELECT {_KNOWN}, EXISTS (SELECT 1 FROM problem p WHERE p.kind = r.kind AND p.name = r.name) AS invalid "
+    "FROM resource r LEFT JOIN job j ON j.id = r.id WHERE r.life <> 'archived' AND NOT EXISTS "
+    "(SELECT 1 FROM document d WHERE d.kind = r.kind AND d.name = r.name) ORDER BY r.kind, r.name"
+)
+_DUE: Final = (
+    f"SELECT d.*, {_KNOWN} FROM job j JOIN resource r ON r.id = j.id JOIN document d ON d.kind = r.kind AND d.name = r.name "
+    "WHERE j.status IN ('Failed', 'Paused', 'Completed') AND j.since_ms <= ? AND r.life = 'live'"
+)
+
+
+class Differences:
+    """Pairs of what is declared and what is known."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def pairs(self, now_ms: int, *, whole: bool = False) -> tuple[Pair, ...]:
+        """The pairs that differ or whose time has come; all of them with `whole`. Sorted by kind and name."""
+        found: dict[tuple[str, str], Pair] = {}
+        where = "1" if whole else _DIFFERS
+        for row in self._sql.execute(_DECLARED.format(where=where)):
+            found.setdefault((row["kind"], row["name"]), _pair(row))
+        for row in self._sql.execute(_GONE):
+            if row["r_life"] in ("live", "purged"):
+                known = _known(row)
+                found[(known.kind, known.name)] = Pair(declared=None, known=known, invalid=bool(row["invalid"]))
+        for row in self._sql.execute(_DUE, (now_ms - PURGE_AFTER_MS,)):
+            found.setdefault((row["kind"], row["name"]), _pair(row))
+        return tuple(found[key] for key in sorted(found))
+
+
+def _pair(row: sqlite3.Row) -> Pair:
+    known = None if row["r_id"] is None else _known(row)
+    return Pair(declared=document_of(row), known=known, invalid=bool(row["invalid"]))
+
+
+def _known(row: sqlite3.Row) -> Known:
+    spec = json.loads(row["r_spec"])
+    return Known(
+        kind=row["r_kind"],
+        name=row["r_name"],
+        path=row["r_path"],
+        digest=row["r_digest"],
+        work_digest=row["r_work_digest"],
+        metadata_digest=row["r_metadata_digest"],
+        generation=row["r_generation"],
+        spec=spec,
+        deletion_policy=spec.get("deletionPolicy", "delete"),
+        status=None if row["j_status"] is None else Status(row["j_status"]),
+        since_ms=row["j_since_ms"],
+        expired=bool(row["j_expired"]),
+        life=row["r_life"],
+        title=row["r_title"],
+        description=row["r_description"],
+        labels=json.loads(row["r_labels"]),
+        rows=row["j_rows"] or 0,
+    )

@@ -1,0 +1,122 @@
+"""What happened, in order. An event is committed with what it tells of; the log file follows, and an event that is not
+yet in it says so here, so that a crash in between loses no line."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+#: Events that are kept of each job; older ones go when a run ends.
+KEPT_EVENTS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of a log. `path` is the spec's at that time. `commit` and `author` are of the commit that caused it."""
+
+    kind: str
+    name: str
+    path: str
+    time_ms: int
+    event: str
+    run: int | None = None
+    unit: int | None = None
+    rows: int | None = None
+    added: int | None = None
+    removed: int | None = None
+    omitted: int | None = None
+    message: str = ""
+    commit: str = ""
+    author: str = ""
+    id: int | None = None
+
+
+_COLUMNS: Final = "kind, name, path, time_ms, event, run, unit, rows, added, removed, omitted, message, commit_, author"
+
+
+class Events:
+    """The `event` table."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def add(self, event: Event, *, logged: bool = False) -> None:
+        """`logged`: it goes into no log file, because there is none, or none any more."""
+        self._sql.execute(
+            f"INSERT INTO event ({_COLUMNS}, logged) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                event.kind,
+                event.name,
+                event.path,
+                event.time_ms,
+                event.event,
+                event.run,
+                event.unit,
+                event.rows,
+                event.added,
+                event.removed,
+                event.omitted,
+                event.message,
+                event.commit,
+                event.author,
+                logged,
+            ),
+        )
+
+    def unlogged(self, limit: int = 10_000) -> list[Event]:
+        """Events that are not in a log file yet, oldest first."""
+        rows = self._sql.execute(f"SELECT id, {_COLUMNS} FROM event WHERE logged = 0 ORDER BY id LIMIT ?", (limit,))
+        return [_event(row) for row in rows]
+
+    def mark_logged(self, ids: Iterable[int]) -> None:
+        self._sql.executemany("UPDATE event SET logged = 1 WHERE id = ?", [(one,) for one in ids])
+
+    def tail(self, kind: str, name: str, *, limit: int = 20, since_ms: int = 0, after_id: int = 0) -> list[Event]:
+        """The newest events of one thing, oldest first."""
+        rows = self._sql.execute(
+            f"SELECT id, {_COLUMNS} FROM event WHERE kind = ? AND name = ? AND time_ms >= ? AND id > ? "
+            "ORDER BY id DESC LIMIT ?",
+            (kind, name, since_ms, after_id, limit),
+        ).fetchall()
+        return [_event(row) for row in reversed(rows)]
+
+    def latest(self, kind: str, name: str, event: str) -> Event | None:
+        row = self._sql.execute(
+            f"SELECT id, {_COLUMNS} FROM event WHERE kind = ? AND name = ? AND event = ? ORDER BY id DESC LIMIT 1",
+            (kind, name, event),
+        ).fetchone()
+        return None if row is None else _event(row)
+
+    def forget(self, kind: str, name: str) -> None:
+        """All of one thing, the logged ones."""
+        self._sql.execute("DELETE FROM event WHERE kind = ? AND name = ?", (kind, name))
+
+    def trim(self, kind: str, name: str) -> None:
+        """Keeps the newest events of one thing."""
+        self._sql.execute(
+            "DELETE FROM event WHERE kind = ? AND name = ? AND logged = 1 AND id <= "
+            "(SELECT id FROM event WHERE kind = ? AND name = ? ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (kind, name, kind, name, KEPT_EVENTS),
+        )
+
+
+def _event(row: sqlite3.Row) -> Event:
+    return Event(
+        id=row["id"],
+        kind=row["kind"],
+        name=row["name"],
+        path=row["path"],
+        time_ms=row["time_ms"],
+        event=row["event"],
+        run=row["run"],
+        unit=row["unit"],
+        rows=row["rows"],
+        added=row["added"],
+        removed=row["removed"],
+        omitted=row["omitted"],
+        message=row["message"],
+        commit=row["commit_"],
+        author=row["author"],
+    )

@@ -1,0 +1,277 @@
+"""What was made true of each job, and when the controller must next look at it.
+
+`wake_at_ms` is the heart of a pass that costs nothing: the next time at which a job could have something to do. A job
+that only waits for something to happen (a dependency, a slot) has none, and is woken by what happens.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from reconciler.core.document import canonical
+from reconciler.core.state import JobState, Outcome, Owed, Reason, Status
+from reconciler.record.database import transaction
+
+_STATE: Final = tuple(field.name for field in fields(JobState))
+_ENUMS: Final[dict[str, type]] = {
+    "status": Status,
+    "reason": Reason,
+    "held_status": Status,
+    "held_reason": Reason,
+    "owed": Owed,
+    "last_outcome": Outcome,
+    "cause": Owed,
+    "stopping": Outcome,
+}
+_SELECT: Final = "SELECT resource.*, job.* FROM resource JOIN job USING (id)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Sums over all runs of a job, or of one run."""
+
+    rows: int = 0
+    added: int = 0
+    removed: int = 0
+    omitted: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job as the record knows it."""
+
+    id: int
+    name: str
+    life: str
+    path: str
+    title: str
+    description: str
+    labels: Mapping[str, str]
+    spec: Mapping[str, Any]
+    digest: str
+    generation: int
+    observed: int
+    created_ms: int
+    created_by: str
+    updated_ms: int
+    updated_by: str
+    revision: str
+    condition: str
+    condition_ms: int
+    state: JobState
+    wake_at_ms: int | None
+    waiting: str
+    cursor: Any
+    totals: Totals
+
+
+class Jobs:
+    """The `job` table, with what `resource` knows of each."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def job(self, name: str) -> JobRow | None:
+        """The live or purged job of that name."""
+        return self._one("WHERE resource.name = ? AND life IN ('live', 'purged')", name)
+
+    def by_id(self, job_id: int) -> JobRow | None:
+        return self._one("WHERE resource.id = ?", job_id)
+
+    def jobs(self, names: Iterable[str] | None = None) -> list[JobRow]:
+        """Live jobs by name; of `names` only, where given."""
+        if names is None:
+            return self._many("WHERE life = 'live' ORDER BY resource.name")
+        wanted = json.dumps(sorted(set(names)))
+        return self._many(
+            "WHERE life = 'live' AND resource.name IN (SELECT value FROM json_each(?)) ORDER BY resource.name", wanted
+        )
+
+    def awake(self, now_ms: int) -> list[JobRow]:
+        """Live jobs whose time to be looked at has come."""
+        return self._many("WHERE life = 'live' AND wake_at_ms <= ? ORDER BY wake_at_ms, resource.name", now_ms)
+
+    def next_wake_ms(self) -> int | None:
+        row = self._sql.execute("SELECT min(wake_at_ms) FROM job WHERE wake_at_ms IS NOT NULL").fetchone()
+        return None if row[0] is None else int(row[0])
+
+    def queue(self, limit: int) -> list[JobRow]:
+        """The jobs that stand in the slot queue, first come first."""
+        return self._many(
+            "WHERE life = 'live' AND status = 'Sleeping' AND queued_ms IS NOT NULL ORDER BY queued_ms, resource.name LIMIT ?",
+            limit,
+        )
+
+    def statuses(self) -> dict[str, int]:
+        """How many live jobs have each status; statuses that none has are left out."""
+        rows = self._sql.execute(
+            "SELECT status, count(*) FROM job JOIN resource USING (id) WHERE life = 'live' GROUP BY status"
+        )
+        return {str(row[0]): int(row[1]) for row in rows}
+
+    def owing(self, now_ms: int) -> list[JobRow]:
+        """Live, sleeping jobs that owe a run whose time has come."""
+        return self._many(
+            "WHERE life = 'live' AND status = 'Sleeping' AND ((owed IS NOT NULL AND (not_before_ms IS NULL OR "
+            "not_before_ms <= ?1)) OR tick_at_ms <= ?1) ORDER BY resource.name",
+            now_ms,
+        )
+
+    def running(self) -> list[JobRow]:
+        return self._many("WHERE status = 'Running' ORDER BY resource.name")
+
+    def dependents(self, name: str) -> list[JobRow]:
+        """Live jobs that depend on `name`."""
+        return self._many(
+            "WHERE life = 'live' AND resource.id IN (SELECT job FROM dependency WHERE name = ?) ORDER BY resource.name",
+            name,
+        )
+
+    def users_of(self, authorization: str) -> list[JobRow]:
+        """Live jobs that refer to an authorization."""
+        return self._many(
+            "WHERE life = 'live' AND spec ->> '$.authorization' = ? ORDER BY resource.name", authorization
+        )
+
+    def save_state(self, job_id: int, state: JobState, *, wake_at_ms: int | None, waiting: str = "") -> None:
+        """The job's new state; its status file is out of date from here on."""
+        assignments = ", ".join(f"{name} = ?" for name in _STATE)
+        values = [getattr(state, name) for name in _STATE]
+        with transaction(self._sql):
+            self._sql.execute(
+                f"UPDATE job SET {assignments}, wake_at_ms = ?, waiting = ? WHERE id = ?",
+                [*values, wake_at_ms, waiting, job_id],
+            )
+            self._sql.execute("UPDATE resource SET dirty = 1 WHERE id = ?", (job_id,))
+
+    def insert_state(self, job_id: int, state: JobState, *, wake_at_ms: int | None) -> None:
+        """The state of a job that has just been created."""
+        columns = ", ".join(_STATE)
+        marks = ", ".join("?" for _ in _STATE)
+        self._sql.execute(
+            f"INSERT INTO job (id, wake_at_ms, {columns}) VALUES (?, ?, {marks})",
+            [job_id, wake_at_ms, *(getattr(state, name) for name in _STATE)],
+        )
+
+    def wake_at(self, job_id: int, at_ms: int | None) -> None:
+        """When the job is to be considered next; None where only something that happens can move it."""
+        self._sql.execute("UPDATE job SET wake_at_ms = ? WHERE id = ?", (at_ms, job_id))
+
+    def wake(self, job_ids: Iterable[int], at_ms: int) -> None:
+        self._sql.executemany("UPDATE job SET wake_at_ms = ? WHERE id = ?", [(at_ms, one) for one in job_ids])
+
+    def drop_cursor(self, job_id: int) -> None:
+        """The job begins again: no cursor, and nothing that was about to be sent."""
+        with transaction(self._sql):
+            self._sql.execute("UPDATE job SET cursor = NULL WHERE id = ?", (job_id,))
+            self._sql.execute("DELETE FROM intent WHERE job = ?", (job_id,))
+
+    def orphan(self, name: str) -> tuple[str | None, Totals] | None:
+        """The cursor (as JSON text) and totals that a deleted job of that name left behind, for `restore`."""
+        row = self._sql.execute(
+            f"{_SELECT} WHERE resource.kind = 'Job' AND resource.name = ? AND life = 'orphaned'", (name,)
+        ).fetchone()
+        if row is None:
+            return None
+        totals = Totals(rows=row["rows"], added=row["added"], removed=row["removed"], omitted=row["omitted"])
+        return row["cursor"], totals
+
+    def forget_state(self, job_id: int) -> None:
+        self._sql.execute("DELETE FROM job WHERE id = ?", (job_id,))
+
+    def restore(self, job_id: int, kept: tuple[str | None, Totals]) -> None:
+        """What an orphan left behind, given to the job that was declared again under its name."""
+        cursor, totals = kept
+        self._sql.execute(
+            "UPDATE job SET cursor = ?, rows = ?, added = ?, removed = ?, omitted = ? WHERE id = ?",
+            (cursor, totals.rows, totals.added, totals.removed, totals.omitted, job_id),
+        )
+
+    def set_dependencies(self, job_id: int, names: Iterable[str]) -> None:
+        self._sql.execute("DELETE FROM dependency WHERE job = ?", (job_id,))
+        self._sql.executemany(
+            "INSERT OR IGNORE INTO dependency (job, name) VALUES (?, ?)", [(job_id, name) for name in names]
+        )
+
+    def observe(self, job_id: int, generation: int) -> None:
+        """The latest run was started under this generation."""
+        self._sql.execute("UPDATE resource SET observed = ? WHERE id = ?", (generation, job_id))
+
+    def dirty(self) -> list[JobRow]:
+        """Live and purged jobs whose status file is out of date."""
+        return self._many("WHERE resource.dirty = 1 AND life = 'live' ORDER BY resource.path, resource.name")
+
+    def mark_reported(self, job_id: int, condition: str, condition_ms: int, *, troubled: bool) -> None:
+        self._sql.execute(
+            "UPDATE resource SET dirty = 0, condition_ = ?, condition_ms = ?, troubled = ? WHERE id = ?",
+            (condition, condition_ms, troubled, job_id),
+        )
+
+    def mark_problems_dirty(self) -> None:
+        """What has problems, or had some when its status was last written, gets a new status."""
+        self._sql.execute(
+            "UPDATE resource SET dirty = 1 WHERE life = 'live' AND dirty = 0 AND (troubled <> EXISTS "
+            "(SELECT 1 FROM problem WHERE problem.kind = resource.kind AND problem.name = resource.name))"
+        )
+
+    def mark_dirty(self, path: str | None = None) -> None:
+        """The status of every job, or of those of one file, must be written again."""
+        if path is None:
+            self._sql.execute("UPDATE resource SET dirty = 1 WHERE life = 'live'")
+        else:
+            self._sql.execute("UPDATE resource SET dirty = 1 WHERE path = ?", (path,))
+
+    def _one(self, where: str, *values: object) -> JobRow | None:
+        row = self._sql.execute(f"{_SELECT} {where}", values).fetchone()
+        return None if row is None else _job(row)
+
+    def _many(self, where: str, *values: object) -> list[JobRow]:
+        return [_job(row) for row in self._sql.execute(f"{_SELECT} {where}", values).fetchall()]
+
+
+def state_of(row: sqlite3.Row) -> JobState:
+    """The JobState of a row of `job`."""
+    values: dict[str, Any] = {}
+    for name in _STATE:
+        value = row[name]
+        enum = _ENUMS.get(name)
+        values[name] = enum(value) if enum is not None and value is not None else value
+    for name in ("announced", "expired"):
+        values[name] = bool(values[name])
+    return JobState(**values)
+
+
+def cursor_text(cursor: Any) -> str | None:
+    return None if cursor is None else canonical(cursor)
+
+
+def _job(row: sqlite3.Row) -> JobRow:
+    return JobRow(
+        id=row["id"],
+        name=row["name"],
+        life=row["life"],
+        path=row["path"],
+        title=row["title"],
+        description=row["description"],
+        labels=json.loads(row["labels"]),
+        spec=json.loads(row["spec"]),
+        digest=row["digest"],
+        generation=row["generation"],
+        observed=row["observed"],
+        created_ms=row["created_ms"],
+        created_by=row["created_by"],
+        updated_ms=row["updated_ms"],
+        updated_by=row["updated_by"],
+        revision=row["revision"],
+        condition=row["condition_"],
+        condition_ms=row["condition_ms"],
+        state=state_of(row),
+        wake_at_ms=row["wake_at_ms"],
+        waiting=row["waiting"],
+        cursor=None if row["cursor"] is None else json.loads(row["cursor"]),
+        totals=Totals(rows=row["rows"], added=row["added"], removed=row["removed"], omitted=row["omitted"]),
+    )

@@ -1,0 +1,207 @@
+"""What was made true of each document: identity, generation, who and when. The verbs of a plan end here."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from reconciler.core.document import Document, canonical
+from reconciler.record.database import transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class By:
+    """Who caused a change, and which commit: `author` is a person's name, `commit` a hash or empty."""
+
+    author: str
+    commit: str = ""
+    revision: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceRow:
+    """An Authorization, Stream or Audience (or the part of a Job that all kinds have)."""
+
+    id: int
+    kind: str
+    name: str
+    life: str
+    path: str
+    title: str
+    description: str
+    labels: Mapping[str, str]
+    spec: Mapping[str, Any]
+    digest: str
+    generation: int
+    created_ms: int
+    created_by: str
+    updated_ms: int
+    updated_by: str
+    revision: str
+    condition: str
+    condition_ms: int
+
+
+class Chore(NamedTuple):
+    """Files beside a spec that are to be moved, or removed where `new_name` is empty."""
+
+    id: int
+    kind: str
+    name: str
+    path: str
+    new_name: str
+    new_path: str
+
+
+class Resources:
+    """The `resource` table."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def resource(self, kind: str, name: str) -> ResourceRow | None:
+        row = self._sql.execute("SELECT * FROM resource WHERE kind = ? AND name = ?", (kind, name)).fetchone()
+        return None if row is None else _resource(row)
+
+    def resources(self, kind: str) -> list[ResourceRow]:
+        """Live ones by name."""
+        rows = self._sql.execute("SELECT * FROM resource WHERE kind = ? AND life = 'live' ORDER BY name", (kind,))
+        return [_resource(row) for row in rows]
+
+    def dirty(self, kind: str) -> list[ResourceRow]:
+        rows = self._sql.execute(
+            "SELECT * FROM resource WHERE dirty = 1 AND kind = ? AND life = 'live' ORDER BY path, name", (kind,)
+        )
+        return [_resource(row) for row in rows]
+
+    def clear_dirty_without_status(self) -> None:
+        """Kinds that have no status file are never out of date."""
+        self._sql.execute("UPDATE resource SET dirty = 0 WHERE dirty = 1 AND kind IN ('Stream', 'Audience')")
+
+    def count(self, kind: str) -> int:
+        row = self._sql.execute("SELECT count(*) FROM resource WHERE kind = ? AND life = 'live'", (kind,)).fetchone()
+        return int(row[0])
+
+    def create(self, document: Document, by: By, now_ms: int) -> int:
+        """A new resource, or one that comes back to life under its old id (an orphan, an archived stream)."""
+        with transaction(self._sql):
+            row = self._sql.execute(
+                "INSERT INTO resource (kind, name, path, title, description, labels, digest, work_digest, metadata_digest, "
+                "spec, created_ms, created_by, updated_ms, updated_by, revision) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+                "ON CONFLICT (kind, name) DO UPDATE SET life = 'live', dirty = 1 RETURNING id",
+                (
+                    document.kind,
+                    document.name,
+                    document.path,
+                    document.title,
+                    document.description,
+                    canonical(dict(document.labels)),
+                    document.digest,
+                    document.work_digest,
+                    document.metadata_digest,
+                    canonical(document.spec),
+                    now_ms,
+                    by.author,
+                    now_ms,
+                    by.author,
+                    by.revision,
+                ),
+            ).fetchone()
+            resource_id = int(row[0])
+            self.update(resource_id, document, by, now_ms)
+        return resource_id
+
+    def update(self, resource_id: int, document: Document, by: By, now_ms: int) -> None:
+        """What the document says now. The generation rises when its digest differs from what was there."""
+        self._sql.execute(
+            "UPDATE resource SET name = ?, path = ?, title = ?, description = ?, labels = ?, generation = generation + "
+            "(digest <> ?), digest = ?, work_digest = ?, metadata_digest = ?, spec = ?, updated_ms = ?, updated_by = ?, "
+            "revision = ?, dirty = 1 WHERE id = ?",
+            (
+                document.name,
+                document.path,
+                document.title,
+                document.description,
+                canonical(dict(document.labels)),
+                document.digest,
+                document.digest,
+                document.work_digest,
+                document.metadata_digest,
+                canonical(document.spec),
+                now_ms,
+                by.author,
+                by.revision,
+                resource_id,
+            ),
+        )
+
+    def move(self, resource_id: int, name: str, path: str) -> None:
+        """Another name or file of the same thing; its events go with it, and its files beside the spec are to follow."""
+        with transaction(self._sql):
+            row = self._sql.execute("SELECT kind, name, path FROM resource WHERE id = ?", (resource_id,)).fetchone()
+            self._sql.execute(
+                "UPDATE resource SET name = ?, path = ?, dirty = 1 WHERE id = ?", (name, path, resource_id)
+            )
+            self._sql.execute(
+                "UPDATE event SET name = ?, path = ? WHERE kind = ? AND name = ?",
+                (name, path, row["kind"], row["name"]),
+            )
+            self._sql.execute(
+                "INSERT INTO chore (kind, name, path, new_name, new_path) VALUES (?, ?, ?, ?, ?)", (*row, name, path)
+            )
+
+    def clear_away(self, kind: str, name: str, path: str) -> None:
+        """The files beside the spec of a thing that is gone are to be removed."""
+        self._sql.execute("INSERT INTO chore (kind, name, path) VALUES (?, ?, ?)", (kind, name, path))
+
+    def chores(self) -> list[Chore]:
+        """What is still to be done to the files beside the specs, oldest first."""
+        rows = self._sql.execute("SELECT id, kind, name, path, new_name, new_path FROM chore ORDER BY id")
+        return [Chore(*row) for row in rows]
+
+    def done(self, chore: Chore) -> None:
+        self._sql.execute("DELETE FROM chore WHERE id = ?", (chore.id,))
+
+    def delete(self, resource_id: int) -> None:
+        """The resource, and all that hangs on it (cursor, runs, intents)."""
+        self._sql.execute("DELETE FROM resource WHERE id = ?", (resource_id,))
+
+    def set_life(self, resource_id: int, life: str) -> None:
+        self._sql.execute("UPDATE resource SET life = ?, dirty = 1 WHERE id = ?", (life, resource_id))
+
+    def referrers(self, kind: str, name: str) -> list[str]:
+        """Live jobs whose spec refers to an Authorization or Stream of that name."""
+        field = {"Authorization": "$.authorization", "Stream": "$.config.stream"}.get(kind)
+        if field is None:
+            return []
+        rows = self._sql.execute(
+            "SELECT name FROM resource WHERE kind = 'Job' AND life = 'live' AND spec ->> ? = ? ORDER BY name",
+            (field, name),
+        )
+        return [str(row[0]) for row in rows]
+
+
+def _resource(row: sqlite3.Row) -> ResourceRow:
+    return ResourceRow(
+        id=row["id"],
+        kind=row["kind"],
+        name=row["name"],
+        life=row["life"],
+        path=row["path"],
+        title=row["title"],
+        description=row["description"],
+        labels=json.loads(row["labels"]),
+        spec=json.loads(row["spec"]),
+        digest=row["digest"],
+        generation=row["generation"],
+        created_ms=row["created_ms"],
+        created_by=row["created_by"],
+        updated_ms=row["updated_ms"],
+        updated_by=row["updated_by"],
+        revision=row["revision"],
+        condition=row["condition_"],
+        condition_ms=row["condition_ms"],
+    )

@@ -1,0 +1,96 @@
+"""The record as one thing: its lock, its connection, and its tables by subject.
+
+with Record.writing(state) as record:      the one writer; raises Locked
+Record.reading(state)                      a reader; never waits for the writer; an empty one where there is none
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from reconciler.record import database
+from reconciler.record.desired import Desired
+from reconciler.record.differences import Differences
+from reconciler.record.events import Events
+from reconciler.record.jobs import Jobs
+from reconciler.record.resources import Resources
+from reconciler.record.runs import Runs
+from reconciler.record.streams import Streams
+
+
+class Record:
+    """SQLite's memory of what was made true (design, section 5)."""
+
+    def __init__(self, connection: sqlite3.Connection, lock: database.WriterLock | None = None) -> None:
+        self._connection = connection
+        self._lock = lock
+        self.desired = Desired(connection)
+        self.differences = Differences(connection)
+        self.resources = Resources(connection)
+        self.jobs = Jobs(connection)
+        self.runs = Runs(connection)
+        self.streams = Streams(connection)
+        self.events = Events(connection)
+
+    @classmethod
+    def writing(cls, state: Path) -> Record:
+        """The writer's record; made and migrated where needed. Raises Locked, RecordUnusable."""
+        database.prepare_state(state)
+        lock = database.WriterLock(state / "lock")
+        lock.acquire()
+        try:
+            return cls(database.open_for_writing(state), lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def reading(cls, state: Path) -> Record:
+        """A reader's record. Raises RecordUnusable."""
+        return cls(database.open_for_reading(state) or database.open_ephemeral())
+
+    @property
+    def id(self) -> str:
+        """Made once with the record; caches that were built for another one are not believed."""
+        return str(self.setting("id"))
+
+    @property
+    def alive_ms(self) -> int:
+        """The controller's uptime over all its lives, as last saved."""
+        return int(self.setting("alive_ms"))
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        row = self._connection.execute("SELECT value FROM setting WHERE key = ?", (key,)).fetchone()
+        return default if row is None else row[0]
+
+    def set_setting(self, key: str, value: str | int) -> None:
+        self._connection.execute(
+            "INSERT INTO setting (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            (key, value),
+        )
+
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Everything inside becomes true together, and is on disk afterwards."""
+        return database.transaction(self._connection)
+
+    def check(self) -> list[str]:
+        """What SQLite's own integrity check finds; empty for a sound record."""
+        found = [str(row[0]) for row in self._connection.execute("PRAGMA integrity_check")]
+        return [] if found == ["ok"] else found
+
+    def close(self) -> None:
+        self._connection.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
