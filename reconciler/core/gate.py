@@ -15,7 +15,6 @@ from reconciler.core.lifecycle import is_held_back, is_in_progress
 from reconciler.core.rules import PURGE_AFTER_MS, AfterDependencies, Continuous, JobRules
 from reconciler.core.schedule import quiet_from, quiet_until
 from reconciler.core.state import JobState, Outcome, Reason, Status
-from reconciler.core.words import roughly
 
 #: Where a job stays until someone changes its spec; 90 days later it is purged.
 FINAL: Final = (Status.FAILED, Status.PAUSED, Status.COMPLETED)
@@ -52,7 +51,8 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The run may not start yet. `until_ms` is when this reason ends by itself, None where something must happen."""
+    """The run may not start yet. `until_ms` is when this reason ends by itself, None where something must happen;
+    `message` names no length of time, so that it stays the same from look to look."""
 
     reason: Reason
     until_ms: int | None
@@ -160,19 +160,14 @@ def _queued_ms(state: JobState) -> int:
 def _held_back(state: JobState, now: Now) -> Wait | None:
     if not is_held_back(state, now):
         return None
-    limited = state.last_outcome is Outcome.RATE_LIMITED
-    until_ms = state.not_before_ms or now.wall_ms
-    what = "held back by the other side's limits; next try" if limited else "retry"
-    return Wait(
-        Reason.RATE_LIMITED if limited else Reason.BACKOFF, until_ms, f"{what} in {roughly(until_ms - now.wall_ms)}"
-    )
+    if state.last_outcome is Outcome.RATE_LIMITED:
+        return Wait(Reason.RATE_LIMITED, state.not_before_ms, "limited by the other side")
+    return Wait(Reason.BACKOFF, state.not_before_ms, "waits for its next try")
 
 
 def _quiet(rules: JobRules, now: Now) -> Wait | None:
     until_ms = quiet_until(rules, now.wall_ms)
-    if until_ms is None:
-        return None
-    return Wait(Reason.QUIET_HOURS, until_ms, f"quiet hours for another {roughly(until_ms - now.wall_ms)}")
+    return None if until_ms is None else Wait(Reason.QUIET_HOURS, until_ms, "quiet hours")
 
 
 def _dependencies(rules: JobRules, dependencies: Sequence[DependencyFacts]) -> Wait | None:

@@ -113,4 +113,4 @@ class JobState:
     expired: bool = False
     queued_ms: int | None = None  # since when it waits in the slot queue
     cause: Owed | None = None  # why the run that `run` names is made; owed again when it is cut off or fails
-    stopping: Outcome | None = None  # the run in progress is asked to stop: STOPPED, or SUPERSEDED (its units are refused)
+    stopping: Outcome | None = None  # asked of the run in progress: STOPPED, or SUPERSEDED (its units are refused)
