@@ -1,0 +1,93 @@
+"""Status documents as YAML that a person likes to read, and that every YAML 1.1 and 1.2 reader reads alike.
+
+Block style; a string is plain only where no reader could take it for anything else. A general emitter costs fifty times
+as much, and statuses are written by the thousand.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+#: Begins with a letter, holds nothing with a meaning in YAML; a colon, a comma or a hash only inside a word.
+_PLAIN: Final = re.compile(r"[A-Za-z](?:[\w ./@+()%=;$'\"-]|(?<! )#|[:,](?=[^\s:#,\[\]{}]))*", re.ASCII)
+_MEANT: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+
+#: What a double-quoted scalar must escape beyond what JSON does: control characters, line separators, halves of pairs.
+_ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+
+
+def to_yaml(document: Mapping[str, Any]) -> str:
+    """The YAML text of a JSON-able mapping, ending in a line feed; keys in the order given."""
+    return "".join(f"{line}\n" for line in _mapping(document, "")) if document else "{}\n"
+
+
+def _mapping(value: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for key, item in value.items():
+        head = f"{indent}{_string(str(key))}:"
+        if isinstance(item, (str, int, float)) or item is None or not item:
+            yield f"{head} {_scalar(item)}"
+        elif isinstance(item, Mapping):
+            yield head
+            yield from _mapping(item, f"{indent}  ")
+        else:
+            yield head
+            yield from _sequence(item, f"{indent}  ")
+
+
+def _sequence(value: Any, indent: str) -> Iterator[str]:
+    for item in value:
+        if isinstance(item, (str, int, float)) or item is None or not item:
+            yield f"{indent}- {_scalar(item)}"
+        else:
+            inner = _mapping if isinstance(item, Mapping) else _sequence
+            lines = inner(item, f"{indent}  ")
+            yield f"{indent}- {next(lines).lstrip(' ')}"
+            yield from lines
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str):
+        return _string(value)
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return _float(value)
+    return "{}" if isinstance(value, Mapping) else "[]"
+
+
+def scalar_text(text: str, *, quoted: bool = False) -> str:
+    """One string as YAML on one line, quoted where it must be, or where that is asked for."""
+    return _quoted(text) if quoted else _string(text)
+
+
+def _string(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text[-1] != " " and text.lower() not in _MEANT:
+        return text
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return _ESCAPED.sub(_escape, json.dumps(text, ensure_ascii=False))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return "\\ufffd" if 0xD800 <= code <= 0xDFFF else f"\\u{code:04x}"  # half a pair is no character
+
+
+def _float(value: float) -> str:
+    if math.isnan(value):
+        return ".nan"
+    if math.isinf(value):
+        return ".inf" if value > 0 else "-.inf"
+    text = repr(value)
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa if '.' in mantissa else f'{mantissa}.0'}{e}{exponent}"  # YAML 1.1 wants the point
