@@ -1,0 +1,225 @@
+"""The files of a tree as one walk sees them, and the bytes of one file: every odd thing that a folder can hold is an
+answer here (a Problem, or a file that is absent this time), never a traceback.
+
+What is followed: a link to a file or folder inside the root that the walk would not read by itself (a mounted
+ConfigMap keeps its files in a hidden folder and links to them). A link to what is read anyway is not read twice. A link
+that leaves the root, leads nowhere, or leads back into a folder that it is in, is a Problem.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from reconciler.errors import Problem
+from reconciler.repo.names import OUR_SUFFIXES, SPEC_SUFFIXES, is_hidden, is_spec_path
+
+#: A file above this size is not read (design, section 2).
+MAX_FILE_BYTES: Final = 1 << 20
+
+#: size, mtime_ns, ctime_ns, inode: a file whose stamp is the same has the same content (but see `index.SLACK_NS`).
+Stamp = tuple[int, int, int, int]
+
+_GONE: Final = (FileNotFoundError, NotADirectoryError)
+_INODE_BITS: Final = (1 << 63) - 1  # SQLite keeps no more
+
+
+class Unreadable(Exception):
+    """A file that cannot be read; its text is what the user is told."""
+
+
+class BeingWritten(Exception):
+    """A file that changed while it was read: its bytes are no content."""
+
+
+@dataclass(slots=True)
+class Listing:
+    """What one walk saw. `files` are specs; `targets` the real path of those that are links. `ours` are statuses and
+    logs. `blind` are the folders (relative, ending in a slash; "" is the root) of which nothing is known."""
+
+    files: dict[str, Stamp] = field(default_factory=dict)
+    targets: dict[str, str] = field(default_factory=dict)
+    ours: set[str] = field(default_factory=set)
+    problems: dict[str, Problem] = field(default_factory=dict)
+    blind: list[str] = field(default_factory=list)
+
+    def refuse(self, path: str, message: str) -> None:
+        self.files.pop(path, None)
+        self.problems[path] = Problem(printable(path), 1, 1, "", message)
+
+    def knows(self, path: str) -> bool:
+        """Whether it is known if this path exists: not below a folder that could not be read, nor refused."""
+        return path not in self.problems and not any(path.startswith(folder) for folder in self.blind)
+
+
+def walk(root: str) -> Listing:
+    """Every spec below `root`, with its stamp, at the cost of one scandir a folder and one lstat a spec."""
+    listing = Listing()
+    links = _descend(listing, [("", root)])
+    real_root = os.path.realpath(root) if links else root
+    followed: set[str] = set()
+    while links:
+        onward = [found for path, link in sorted(links) for found in _follow(listing, path, link, real_root, followed)]
+        links = _descend(listing, onward)
+    return listing
+
+
+def _descend(listing: Listing, stack: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Lists folders (relative prefix, path) and all below them into `listing`; returns the links it met."""
+    links: list[tuple[str, str]] = []
+    while stack:
+        prefix, folder = stack.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    _see(listing, entry, prefix, stack, links)
+        except OSError as error:
+            if prefix and isinstance(error, _GONE):
+                continue  # absent this time
+            listing.blind.append(prefix)
+            listing.refuse(prefix.rstrip("/") or ".", _folder_refused(prefix, error))
+    return links
+
+
+def _see(
+    listing: Listing, entry: os.DirEntry[str], prefix: str, stack: list[tuple[str, str]], links: list[tuple[str, str]]
+) -> None:
+    name = entry.name
+    if name[0] == ".":
+        return
+    if entry.is_symlink():
+        links.append((prefix + name, entry.path))
+    elif entry.is_dir(follow_symlinks=False):
+        stack.append((f"{prefix}{name}/", entry.path))
+    elif name.endswith(OUR_SUFFIXES):
+        listing.ours.add(prefix + name)
+    elif name.endswith(SPEC_SUFFIXES):
+        _note(listing, prefix + name, entry)
+
+
+def _note(listing: Listing, path: str, entry: os.DirEntry[str] | str) -> None:
+    """The stamp of one spec: of an entry, or of the file that a link leads to."""
+    try:
+        seen = os.lstat(entry) if isinstance(entry, str) else entry.stat(follow_symlinks=False)
+    except _GONE:
+        return
+    except OSError as error:
+        listing.refuse(path, f"cannot be read: {error.strerror}")
+        return
+    if not stat.S_ISREG(seen.st_mode):
+        listing.refuse(path, "is not a regular file")
+    elif seen.st_size > MAX_FILE_BYTES:
+        listing.refuse(path, f"is larger than 1 MiB ({seen.st_size:,} bytes)")
+    elif not path.isascii() and not _is_unicode(path):
+        listing.refuse(path, "has a name that is not UTF-8")
+    else:
+        listing.files[path] = (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino & _INODE_BITS)
+
+
+def _follow(listing: Listing, path: str, link: str, real_root: str, followed: set[str]) -> Iterator[tuple[str, str]]:
+    """Reads a link to a file, or yields the folder that a link leads to, if it has not been read."""
+    named_spec = is_spec_path(path)
+    try:
+        target = os.path.realpath(link, strict=True)
+    except _GONE:
+        if named_spec and os.path.lexists(link):
+            listing.refuse(path, "is a link that leads nowhere")
+        return
+    except OSError:
+        listing.refuse(path, "is a link that leads in a circle")
+        return
+    is_folder = os.path.isdir(target)
+    if not is_folder and not named_spec:
+        return
+    if target != real_root and not target.startswith(real_root.rstrip("/") + "/"):
+        listing.refuse(path, "is a link that leaves the root; it is not followed")
+        if is_folder:
+            listing.blind.append(f"{path}/")
+    elif is_folder:
+        home = os.path.realpath(os.path.dirname(link))
+        if home == target or home.startswith(target.rstrip("/") + "/"):
+            listing.refuse(path, "is a link that leads back into a folder that it is in")
+        elif target not in followed and _is_out_of_sight(target, real_root):
+            followed.add(target)
+            yield f"{path}/", target
+    elif not is_spec_path(os.path.relpath(target, real_root)):
+        listing.targets[path] = target
+        _note(listing, path, target)
+
+
+def _is_out_of_sight(target: str, real_root: str) -> bool:
+    return any(is_hidden(part) for part in os.path.relpath(target, real_root).split("/"))
+
+
+def _folder_refused(prefix: str, error: OSError) -> str:
+    if prefix:
+        return f"the folder cannot be read: {error.strerror}"
+    if isinstance(error, FileNotFoundError):
+        return "the root folder does not exist"
+    return f"the root folder cannot be read: {error.strerror}"
+
+
+def read(path: str, stamp: Stamp) -> bytes:
+    """The content of the file that had this stamp in the walk. Raises FileNotFoundError where it has gone,
+    BeingWritten where it is another file by now or changed during the reading, else Unreadable. Never reads more than
+    1 MiB and a byte, never waits for a pipe, never follows a link."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except _GONE as error:
+        raise FileNotFoundError(path) from error
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+    try:
+        return _read_whole(handle, stamp)
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+    finally:
+        os.close(handle)
+
+
+def _read_whole(handle: int, stamp: Stamp) -> bytes:
+    if _stamp(os.fstat(handle)) != stamp:
+        raise BeingWritten
+    content = bytearray()
+    while len(content) <= MAX_FILE_BYTES and (piece := os.read(handle, MAX_FILE_BYTES + 1 - len(content))):
+        content += piece
+    if _stamp(os.fstat(handle)) != stamp or len(content) != stamp[0]:
+        raise BeingWritten
+    return bytes(content)
+
+
+def _stamp(seen: os.stat_result) -> Stamp:
+    return seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino & _INODE_BITS
+
+
+def _is_unicode(path: str) -> bool:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def content_digest(content: bytes) -> str:
+    """The first 32 hexadecimal digits of SHA-256: what a file's content is known by."""
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def printable(path: str) -> str:
+    """A path for a message: what is no text in it is escaped."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def moment_ns() -> int:
+    """The time that the kernel would give a file made now, in nanoseconds since the Unix epoch: asked of a new pipe,
+    because it is coarser than any clock, and because stamps are compared with it."""
+    ends = os.pipe()
+    try:
+        return os.fstat(ends[0]).st_mtime_ns
+    finally:
+        for end in ends:
+            os.close(end)
