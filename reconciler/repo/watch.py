@@ -1,0 +1,134 @@
+"""A thread that wakes the loop when the tree may have changed. It never says what changed: the loop looks.
+
+What we write ourselves never wakes it, nor does anything hidden. Beside the root it watches git's own folder, because a
+commit changes no file of the tree and yet decides what is absent. A watch may fail (the system's limit of watches, a
+root that does not exist) or go blind (the root replaced by another folder): then `healthy` is false until the watch
+has been set up anew, and the controller's periodic look covers the time between.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from reconciler.repo.git import Repository
+from reconciler.repo.names import is_hidden, is_ours, is_spec
+
+#: The loop is woken when nothing more has happened for QUIET_MS, and after MOST_MS at the latest.
+QUIET_MS: Final = 50
+MOST_MS: Final = 500
+
+#: How often a watch checks that its folder is still the one it watches, and how long after a failure it tries again.
+CHECK_MS: Final = 250
+AGAIN_S: Final = 5.0
+
+#: How long `close` waits for a thread; it ends within QUIET_MS unless the system hangs.
+CLOSE_S: Final = 5.0
+
+#: The files of git's that change when HEAD or the work tree does.
+_GIT_NAMES: Final = frozenset(
+    {"HEAD", "index", "packed-refs", "MERGE_HEAD", "BISECT_LOG", "rebase-merge", "rebase-apply"}
+)
+
+
+class Watch:
+    """Watches from its making until `close()`. `wake` is called from threads of the watch, and must not block."""
+
+    def __init__(self, root: Path, wake: Callable[[], None]) -> None:
+        self._stop = threading.Event()
+        repository = Repository.open(root)
+        self._eyes = [_Eye(root, wake, self._stop, _tells_of_specs(root), recursive=True)]
+        if repository is not None:
+            self._eyes.append(_Eye(repository.git_dir, wake, self._stop, _tells_of_git, recursive=False))
+        for eye in self._eyes:
+            eye.start()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether a change would be noticed now."""
+        return all(eye.healthy for eye in self._eyes)
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not healthy, as a clause; empty where it is, or has not begun yet."""
+        return next((eye.trouble for eye in self._eyes if eye.trouble), "")
+
+    def close(self) -> None:
+        """Ends the threads; nothing wakes afterwards."""
+        self._stop.set()
+        for eye in self._eyes:
+            eye.join(CLOSE_S)
+
+
+class _Eye(threading.Thread):
+    """Watches one folder."""
+
+    def __init__(
+        self, folder: Path, wake: Callable[[], None], stop: threading.Event, tells: Callable[[object, str], bool], *,
+        recursive: bool,
+    ) -> None:  # fmt: skip
+        super().__init__(name=f"watch {folder.name}", daemon=True)
+        self.healthy = False
+        self.trouble = ""
+        self._folder = folder.absolute()
+        self._wake = wake
+        self._stop_wanted = stop
+        self._tells = tells
+        self._recursive = recursive
+
+    def run(self) -> None:
+        while not self._stop_wanted.is_set():
+            try:
+                self._watch()
+            except (OSError, RuntimeError) as error:
+                self.trouble = f"{self._folder} cannot be watched: {error}"
+            self.healthy = False
+            if not self._stop_wanted.is_set():
+                self._wake()  # what happened unseen is found by looking
+                self._stop_wanted.wait(AGAIN_S if self.trouble else 0)
+
+    def _watch(self) -> None:
+        """Returns when asked to stop, or when the folder is no longer the one that is watched."""
+        import watchfiles
+
+        watched = _identity(self._folder)
+        batches = watchfiles.watch(
+            self._folder, watch_filter=self._tells, stop_event=self._stop_wanted, debounce=MOST_MS, step=QUIET_MS,
+            rust_timeout=CHECK_MS, yield_on_timeout=True, raise_interrupt=False, recursive=self._recursive,
+            ignore_permission_denied=True,
+        )  # fmt: skip
+        with closing(batches):
+            for batch in batches:
+                if self._stop_wanted.is_set() or _identity(self._folder) != watched:
+                    return
+                if batch or not self.healthy:  # what happened before the watch stood is found by looking
+                    self.healthy, self.trouble = True, ""
+                    self._wake()
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """Which folder this is. Raises FileNotFoundError where it is none."""
+    seen = os.stat(folder)
+    return seen.st_dev, seen.st_ino
+
+
+def _tells_of_specs(root: Path) -> Callable[[object, str], bool]:
+    """Whether an event may concern a spec below `root`: a spec file, a folder, or something that is gone (a folder
+    that is moved away tells only of itself)."""
+    skip = len(os.fspath(root.absolute()).rstrip("/")) + 1
+
+    def tells(_change: object, path: str) -> bool:
+        *folders, name = path[skip:].split("/")
+        if is_ours(name) or is_hidden(name) or any(map(is_hidden, folders)):
+            return False
+        return is_spec(name) or os.path.isdir(path) or not os.path.lexists(path)
+
+    return tells
+
+
+def _tells_of_git(_change: object, path: str) -> bool:
+    return os.path.basename(path) in _GIT_NAMES
