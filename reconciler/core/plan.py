@@ -4,7 +4,8 @@ It is given differences (design, section 5): pairs that are equal and whose time
 planning the differing pairs equals planning the whole. Applying a plan and planning again at the same `now` is empty.
 
 A rename is one job: a document that says `renamedFrom` and whose new name is unknown takes over what is known of the
-old one, where no document declares the old one any more; chains of renames in one commit are followed.
+old one, where no document declares the old one any more; chains of renames in one commit are followed. The pair of
+every name that a `renamedFrom` names belongs to the difference.
 """
 
 from __future__ import annotations
@@ -198,6 +199,7 @@ def plan(difference: Difference, now: Now) -> Plan:
     """The ordered actions that make the declared true; what cannot be done now waits, with its reason."""
     renames = renamed(difference.pairs)
     taken = {(known.kind, known.name) for known in renames.values()}
+    there = {pair.key for pair in difference.pairs if pair.known is not None and (pair.declared or pair.invalid)}
     actions: list[Action] = []
     waiting: list[Waiting] = []
     gone: list[Known] = []
@@ -208,7 +210,11 @@ def plan(difference: Difference, now: Now) -> Plan:
         if pair.declared is None:
             gone.extend([known] if known is not None and known.life in ("live", "purged") else [])
         elif known is None or known.life in ("orphaned", "archived"):
-            actions.append(_create(pair.declared, known))
+            old = pair.declared.kind, pair.declared.renamed_from
+            if old in there and old not in taken:
+                waiting.append(_not_yet(pair.declared))
+            else:
+                actions.append(_create(pair.declared, known))
         else:
             made, waits = _edit(pair.declared, known, difference, now)
             actions.extend(made)
@@ -294,6 +300,13 @@ def _create(declared: Document, known: Known | None) -> Action:
     else:
         reason = "declared again; the messages it held are still there"
     return Action(verb=Verb.CREATE, kind=declared.kind, name=declared.name, path=declared.path, reason=reason)
+
+
+def _not_yet(declared: Document) -> Waiting:
+    """A document that says it is a renamed one waits while the old name is declared too: made anew beside the old one,
+    it would do all its work again."""
+    reason = f"renamed from {declared.renamed_from}, which is still declared; remove the one or the renamedFrom"
+    return Waiting(declared.kind, declared.name, reason)
 
 
 def _edit(declared: Document, known: Known, difference: Difference, now: Now) -> tuple[list[Action], list[Waiting]]:

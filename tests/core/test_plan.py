@@ -235,10 +235,13 @@ def test_a_rename_from_an_unknown_name_is_a_creation_that_says_so() -> None:
     assert action.reason == "declared in jobs.yaml; nothing is known of old, its old name"
 
 
-def test_a_rename_does_not_take_what_is_still_declared_or_invalid() -> None:
-    new = Pair(declared=job("new", renamed_from="old"))
-    for old in (Pair(declared=job("old"), known=known(job("old"))), Pair(known=known(job("old")), invalid=True)):
-        assert [one.verb for one in made(new, old).actions] == [Verb.CREATE]
+@pytest.mark.parametrize(
+    "old", [Pair(declared=job("old"), known=known(job("old"))), Pair(known=known(job("old")), invalid=True)]
+)
+def test_a_rename_whose_old_name_is_still_declared_waits_and_is_not_made_anew(old: Pair) -> None:
+    result = made(Pair(declared=job("new", renamed_from="old")), old)
+    reason = "renamed from old, which is still declared; remove the one or the renamedFrom"
+    assert result == Plan(waiting=(Waiting("Job", "new", reason),))
 
 
 def test_two_documents_cannot_both_be_the_renamed_one() -> None:
