@@ -102,17 +102,21 @@ def test_credentials_stay_within_their_origin() -> None:
 
 
 def test_a_redirect_without_an_end_is_given_up() -> None:
-    with serving(lambda _: Play(302, headers={"Location": "/again"})) as server:
-        with pytest.raises(Fatal, match="more than 5 redirects"):
-            get(server.url)
+    with (
+        serving(lambda _: Play(302, headers={"Location": "/again"})) as server,
+        pytest.raises(Fatal, match="more than 5 redirects"),
+    ):
+        get(server.url)
     assert len(server.requests) == 6
 
 
 @pytest.mark.parametrize("status", [301, 302, 303])
 def test_a_post_is_not_turned_into_a_get(status: int) -> None:
-    with serving([Play(status, headers={"Location": "/b"})]) as server:
-        with pytest.raises(Fatal, match=f"redirected with {status}, which a POST does not follow; use the new URL"):
-            get(server.url, method="POST", content=b"x")
+    with (
+        serving([Play(status, headers={"Location": "/b"})]) as server,
+        pytest.raises(Fatal, match=f"redirected with {status}, which a POST does not follow; use the new URL"),
+    ):
+        get(server.url, method="POST", content=b"x")
     assert len(server.requests) == 1
 
 
@@ -135,9 +139,11 @@ def test_a_url_that_is_not_plainly_http_is_refused(url: str, message: str) -> No
 
 
 def test_a_redirect_to_another_scheme_is_refused() -> None:
-    with serving([Play(302, headers={"Location": "file:///etc/passwd"})]) as server:
-        with pytest.raises(Fatal, match="only http and https"):
-            get(server.url)
+    with (
+        serving([Play(302, headers={"Location": "file:///etc/passwd"})]) as server,
+        pytest.raises(Fatal, match="only http and https"),
+    ):
+        get(server.url)
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Evil: 1", "a\nb", "a\x00b", "é", "a\x7f"])
@@ -197,9 +203,11 @@ def test_a_large_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_small_answer_that_unpacks_to_a_large_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_module, "MAX_ANSWER_BYTES", 1024 * 1024)
     bomb = gzip.compress(b"\0" * 50 * 1024 * 1024)
-    with serving([Play(200, bomb, {"Content-Encoding": "gzip"})]) as server:
-        with pytest.raises(Fatal, match="the answer is larger than 1 MiB"):
-            get(server.url)
+    with (
+        serving([Play(200, bomb, {"Content-Encoding": "gzip"})]) as server,
+        pytest.raises(Fatal, match="the answer is larger than 1 MiB"),
+    ):
+        get(server.url)
 
 
 def test_of_a_reply_only_the_beginning_is_kept() -> None:
@@ -208,15 +216,19 @@ def test_of_a_reply_only_the_beginning_is_kept() -> None:
 
 
 def test_an_encoding_that_was_not_asked_for_is_refused() -> None:
-    with serving([Play(200, b"...", {"Content-Encoding": "br"})]) as server:
-        with pytest.raises(Fatal, match="the answer is encoded as 'br', which was not asked for"):
-            get(server.url)
+    with (
+        serving([Play(200, b"...", {"Content-Encoding": "br"})]) as server,
+        pytest.raises(Fatal, match="the answer is encoded as 'br', which was not asked for"),
+    ):
+        get(server.url)
 
 
 def test_an_answer_that_is_not_the_gzip_it_says_can_be_tried_again() -> None:
-    with serving([Play(200, b"plain", {"Content-Encoding": "gzip"})]) as server:
-        with pytest.raises(Retriable, match="the answer is not the gzip that it says it is"):
-            get(server.url)
+    with (
+        serving([Play(200, b"plain", {"Content-Encoding": "gzip"})]) as server,
+        pytest.raises(Retriable, match="the answer is not the gzip that it says it is"),
+    ):
+        get(server.url)
 
 
 def test_a_connection_is_used_again() -> None:
@@ -234,18 +246,22 @@ def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
-    with serving(tls=True) as server:
-        with pytest.raises(Fatal, match="the certificate of the server is not accepted: self-signed certificate"):
-            get(server.url)
+    with (
+        serving(tls=True) as server,
+        pytest.raises(Fatal, match="the certificate of the server is not accepted: self-signed certificate"),
+    ):
+        get(server.url)
     assert server.requests == []
 
 
 def test_a_certificate_for_another_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(TLS_CERTIFICATE))
     monkeypatch.setattr("reconciler.providers.http.wire.resolve", lambda host, port, timeout_s: ["127.0.0.1"])
-    with serving(tls=True) as server:
-        with pytest.raises(Fatal, match="the certificate of the server is not accepted: Hostname mismatch"):
-            get(f"https://other.example:{server.port}/")
+    with (
+        serving(tls=True) as server,
+        pytest.raises(Fatal, match="the certificate of the server is not accepted: Hostname mismatch"),
+    ):
+        get(f"https://other.example:{server.port}/")
 
 
 def test_tls_names_the_host_and_not_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,9 +273,12 @@ def test_tls_names_the_host_and_not_the_address(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_redirect_from_https_to_http_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(TLS_CERTIFICATE))
-    with serving() as plain, serving([Play(302, headers={"Location": plain.url})], tls=True) as server:
-        with pytest.raises(Fatal, match="redirected from https to http, which is not followed"):
-            get(f"https://localhost:{server.port}/")
+    with (
+        serving() as plain,
+        serving([Play(302, headers={"Location": plain.url})], tls=True) as server,
+        pytest.raises(Fatal, match="redirected from https to http, which is not followed"),
+    ):
+        get(f"https://localhost:{server.port}/")
     assert plain.requests == []
 
 

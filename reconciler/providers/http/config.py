@@ -44,16 +44,16 @@ def _any_case(word: str) -> str:
     return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
 
 
-_URL: Final = r"^https?://[^/?#@\s\\\x00-\x1f]+([/?#][^\s\x00-\x1f]*)?$"
-_HEADER_NAME: Final = rf"^(?!({'|'.join(map(_any_case, RESERVED_HEADERS))})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,100}}$"
-_HEADER_VALUE: Final = r"^[!-~]([ -~]*[!-~])?$"
+_URL: Final = r"^https?://[^/?#@\s\\\x00-\x1f]+([/?#][^\s\x00-\x1f]*)?$(?!\n)"
+_HEADER_NAME: Final = rf"^(?!({'|'.join(map(_any_case, RESERVED_HEADERS))})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,100}}$(?!\n)"
+_HEADER_VALUE: Final = r"^[!-~]([ -~]*[!-~])?$(?!\n)"
 
 
 def _matching(pattern: str, what: str) -> AfterValidator:
     compiled = re.compile(pattern)
 
     def check(value: str) -> str:
-        if not compiled.search(value) or value.endswith("\n"):
+        if not compiled.search(value):
             raise ValueError(f"not {what}")
         return value
 
@@ -110,6 +110,14 @@ class _Config(BaseModel):
         allow_inf_nan=False,
         hide_input_in_errors=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_null(cls, values: Any) -> Any:
+        """A field that is not set is left out."""
+        if isinstance(values, dict) and (empty := sorted(str(name) for name, value in values.items() if value is None)):
+            raise ValueError(f"{empty[0]} is null; leave it out instead")
+        return values
 
 
 #: The fields that each way of paging reads, beside `type` and `maxPages`.

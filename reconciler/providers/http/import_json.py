@@ -46,8 +46,6 @@ def run(context: Context) -> Iterator[Unit]:
                 raise
             if importer.is_full or (context.stopping() and not importer.finished):
                 yield importer.unit()
-                if context.stopping():
-                    return
         if importer.has_unit:
             yield importer.unit()
 
@@ -97,7 +95,7 @@ class _Importer:
         body = hashlib.sha256(answer.body).hexdigest()[:16]
         if found and following is not None and body == self._last_body:
             raise Fatal(f"{label(answer.url)}: the pages go round in a circle: two in a row are the same")
-        self._land(block, body)
+        self._land(block, answer.body, body)
         self._last_body = body
         self._move(following, answer, url)
 
@@ -135,7 +133,7 @@ class _Importer:
 
     # --- what is new in it
 
-    def _land(self, block: Block | None, body: str) -> None:
+    def _land(self, block: Block | None, raw: bytes, body: str) -> None:
         listing = self._progress.open
         assert listing is not None
         if block is None or (not self._config.incremental and body in self._progress.pages):
@@ -143,9 +141,10 @@ class _Importer:
             return
         high, edge = listing.high, listing.edge
         if self._config.incremental:
-            sifted = sift(block.table, self._config.incremental.field, self._progress)
+            records = _good_records(block, raw, self._config.records)
+            sifted = sift([record for _, record in records], self._config.incremental.field, self._progress)
             high, edge = sifted.high, sifted.edge
-            block = _only(block, sifted.new, sifted.bad, self._config.incremental.field)
+            block = _only(block, sifted.new, [records[index] for index in sifted.bad], self._config.incremental.field)
         rule = self._rule()
         if rule and block.table.num_rows:
             block = self._context.data.check_timestamps(block, rule)
@@ -216,24 +215,25 @@ def _kept(pages: tuple[str, ...], body: str) -> tuple[str, ...]:
     return pages if body in pages or len(pages) >= MAX_PAGES_KEPT else (*pages, body)
 
 
-def _only(block: Block, new: list[int], bad: list[int], path: str) -> Block:
-    """The block with its new rows alone, and those without a value to go on by among the rejects."""
-    lines = _lines(block)
+def _good_records(block: Block, raw: bytes, path: str) -> list[tuple[int, Any]]:
+    """The records that became rows, in the same order, as they came, each with its number in the answer from 1."""
+    try:
+        found: Any = json.loads(raw, parse_constant=str)
+    except (ValueError, RecursionError) as error:
+        raise Fatal(f"the answer cannot be read as JSON: {type(error).__name__}") from error
+    for step in path.split(".") if path else ():
+        found = found[step]
+    bad = {reject.line for reject in block.rejects}
+    everyone = enumerate(found if isinstance(found, list) else [found], 1)
+    return [(number, record) for number, record in everyone if number not in bad]
+
+
+def _only(block: Block, new: list[int], bad: list[tuple[int, Any]], path: str) -> Block:
+    """The block with its new rows alone, and the records without a value to go on by among the rejects."""
     why = f"the record has no usable {path}, by which this import goes on"
-    rejects = (Reject(lines[index], why, _text(block, index)) for index in bad)
-    table = block.table if len(new) == block.table.num_rows else block.table.take(new)
+    rejects = (Reject(number, why, json.dumps(record, ensure_ascii=False)) for number, record in bad)
+    table = block.table.take(new) if new else block.table.slice(0, 0)
     return replace(block, table=table, rejects=(*block.rejects, *rejects))
-
-
-def _text(block: Block, index: int) -> str:
-    return json.dumps(block.table.slice(index, 1).to_pylist()[0], default=str, ensure_ascii=False)
-
-
-def _lines(block: Block) -> list[int]:
-    """The number of each row's record in the answer, from 1: rejects stand between them."""
-    taken = {reject.line for reject in block.rejects}
-    total = block.table.num_rows + len(taken)
-    return [number for number in range(1, total + 1) if number not in taken]
 
 
 def _validators(answer: Answer, url: str) -> dict[str, str]:

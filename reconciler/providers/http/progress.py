@@ -14,12 +14,13 @@ it and not in `edge`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from reconciler.core.document import digest_of
-from reconciler.core.provider import Json, Table
+from reconciler.core.provider import Json
 from reconciler.errors import Fatal
 
 #: So many answers of a listing without `incremental` are remembered; the ones after them land again in every run.
@@ -93,32 +94,36 @@ class Sifted:
     edge: tuple[str, ...]
 
 
-def sift(table: Table, path: str, progress: Progress) -> Sifted:
+def sift(records: Sequence[Mapping[str, Any]], path: str, progress: Progress) -> Sifted:
     """Sorts a page's records by the incremental field. Raises Fatal where values cannot be compared."""
     assert progress.open is not None
-    values = _values(table, path)
+    values = [_at(record, path) for record in records]
     bad = [index for index, value in enumerate(values) if not _usable(value)]
     keys = {index: _key(value) for index, value in enumerate(values) if _usable(value)}
     since, high = _key(progress.since), _key(progress.open.high)
     _refuse_mixed(path, since, *keys.values())
-    new = _new_rows(table, keys, since, frozenset(progress.edge))
+    new = _new_rows(records, keys, since, frozenset(progress.edge))
     top = max((keys[index] for index in new), default=high)
     if top is None or (high is not None and top < high):
         return Sifted(new, bad, progress.open.high, progress.open.edge)
     at_top = [index for index in new if keys[index] == top]
     kept = progress.open.edge if top == high else ()
-    edge = tuple(dict.fromkeys([*kept, *(record_digest(table, index) for index in at_top)]))
+    edge = tuple(dict.fromkeys([*kept, *(digest_of(records[index])[:16] for index in at_top)]))
     if len(edge) > MAX_EDGE:
         raise Fatal(f"more than {MAX_EDGE} records share the highest {path}; use a field with finer values")
     return Sifted(new, bad, values[at_top[0]] if at_top else progress.open.high, edge)
 
 
-def _new_rows(table: Table, keys: dict[int, Key], since: Key | None, old: frozenset[str]) -> list[int]:
+def _new_rows(
+    records: Sequence[Mapping[str, Any]], keys: dict[int, Key], since: Key | None, old: frozenset[str]
+) -> list[int]:
     """The rows above `since`, and those at it that were not there when it was reached."""
     if since is None:
         return list(keys)
     return [
-        index for index, key in keys.items() if key > since or (key == since and record_digest(table, index) not in old)
+        index
+        for index, key in keys.items()
+        if key > since or (key == since and digest_of(records[index])[:16] not in old)
     ]
 
 
@@ -128,14 +133,10 @@ def _refuse_mixed(path: str, *keys: Key | None) -> None:
         raise Fatal(f"the values of {path} cannot be compared: {' and '.join(kinds)} stand side by side")
 
 
-def _values(table: Table, path: str) -> list[Any]:
-    name, *inner = path.split(".")
-    if name not in table.column_names:
-        return [None] * int(table.num_rows)
-    values: list[Any] = table.column(name).to_pylist()
-    for step in inner:
-        values = [value.get(step) if isinstance(value, dict) else None for value in values]
-    return [value.isoformat() if isinstance(value, datetime) else value for value in values]
+def _at(record: Any, path: str) -> Any:
+    for step in path.split("."):
+        record = record.get(step) if isinstance(record, dict) else None
+    return record
 
 
 def _usable(value: Json) -> bool:
@@ -160,19 +161,3 @@ def _key(value: Json) -> Any:
             return "texts", value
         return "times", moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return "texts", value
-
-
-def record_digest(table: Table, index: int) -> str:
-    """The digest of one record, the same whichever records it stands among: columns that it lacks are left out, and
-    numbers are what they say, because a column's type depends on its neighbours."""
-    return digest_of(_plain(table.slice(index, 1).to_pylist()[0]))[:16]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items() if one is not None}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)

@@ -16,6 +16,7 @@ import gzip
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
 from reconciler.core.provider import Context, Intent, Json, Reject, Unit
@@ -84,28 +85,25 @@ class _Sender:
 
     def new_groups(self) -> Iterator[list[Batch]]:
         """What is new on the stream, in groups that are intended together."""
-        if self._context.stopping():
-            return
         context, config = self._context, self._config
         group: list[Batch] = []
         reader = context.stream(config.stream)
-        if self._next >= reader.end:
+        first = reduce(_advanced, (one.intent for one in self._refused), self._next)
+        if first >= reader.end:
             return
-        for batch in new_batches(context.run, context.job, reader, self._next, config.batch_size):
+        for batch in new_batches(context.run, context.job, reader, first, config.batch_size):
             group.append(batch)
             if len(group) == MAX_AHEAD or sum(len(one.body) for one in group) >= 4 * MAX_BATCH_BYTES:
                 yield group
                 group = []
-                if context.stopping():
-                    return
         if group:
             yield group
 
     # --- sending it
 
     def deliver(self, batches: Iterable[Batch]) -> Iterator[Unit]:
-        """Sends batches in order, splitting what is refused. Ends early where the run is to stop: what was intended
-        stays open and is sent first next time."""
+        """Sends batches in order, splitting what is refused. A run that is to stop does so at one of these units: what
+        was intended stays open and is sent first next time."""
         parts: deque[Batch] = deque()
         coming = iter(batches)
         while (batch := parts.popleft() if parts else next(coming, None)) is not None:
@@ -118,12 +116,10 @@ class _Sender:
                 parts.extendleft(reversed(self._halved(batch)))
             else:
                 self._refuse(batch, answer)
-            if self._context.stopping():
-                return
 
     def conclude(self) -> Iterator[Unit]:
         """Commits what is left when everything was sent: messages refused at the end, batches that were given up."""
-        if (self._refused or self._abandoned or self._split) and not self._context.stopping():
+        if self._refused or self._abandoned or self._split:
             yield self._unit(None, 0)
 
     def _post(self, batch: Batch) -> Answer:
@@ -171,8 +167,7 @@ class _Sender:
         that was accepted."""
         refused, self._refused = self._refused, []
         done = [one.intent for one in refused] + ([accepted] if accepted else [])
-        for intent in done:
-            self._next = _advanced(self._next, intent)
+        self._next = reduce(_advanced, done, self._next)
         closes = [*self._abandoned, *self._split, *(intent.key for intent in done)]
         self._abandoned, self._split = [], []
         self._omitted += len(refused)
