@@ -114,15 +114,21 @@ class Reject:
     text: str
 
 
+#: Where rows of a block's table stood in the file, and their text: (line, text) for each row number.
+Locate = Callable[[Sequence[int]], Sequence[tuple[int, str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A piece of a file: its good rows as a table of raw columns, its bad ones, and the mark from which reading goes
-    on after it (JSON-able, opaque to the provider)."""
+    on after it (JSON-able, opaque to the provider). A block without rows or rejects only brings a mark that spares a
+    later run work. `note` is one clause for the log where the file was not read as expected."""
 
     table: Table
     rejects: tuple[Reject, ...]
     mark: Json
     note: str = ""
+    locate: Locate | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +172,16 @@ class Data(Protocol):
     a time except for rows it rejects."""
 
     def read_csv(
-        self, path: Path, mark: Json, *, delimiter: str, quote: str, encoding: str, header: bool,
-        columns: Sequence[str] | None, compression: str,
+        self,
+        path: Path,
+        mark: Json,
+        *,
+        delimiter: str,
+        quote: str,
+        encoding: str,
+        header: bool,
+        columns: Sequence[str] | None,
+        compression: str,
     ) -> Iterator[Block]: ...
 
     def read_ndjson(self, path: Path, mark: Json, *, encoding: str, compression: str) -> Iterator[Block]: ...
@@ -185,8 +199,8 @@ class Data(Protocol):
         ...
 
     def stage(self, stream: str, table: Table, *, timestamp: TimestampRule | None = None) -> tuple[Staged, ...]:
-        """Writes a table as a new segment and fsyncs it. Empty for a table without rows. The received time, job, run
-        and unit are the context's. Values of the timestamp column that cannot be read must have been rejected before
+        """Writes a table (or a list of them, neighbours of one schema together) as new segments and fsyncs them. Empty
+        for tables without rows. The received time, job, run and unit are the context's. Values of the timestamp column that cannot be read must have been rejected before
         (`check_timestamps`)."""
         ...
 
@@ -201,8 +215,15 @@ class Data(Protocol):
         ...
 
     def write_file(
-        self, path: Path, format: Literal["csv", "ndjson", "parquet"], reader: StreamReader, first: int, stop: int, *,
-        meta: bool, options: Mapping[str, Any],
+        self,
+        path: Path,
+        format: Literal["csv", "ndjson", "parquet"],
+        reader: StreamReader,
+        first: int,
+        stop: int,
+        *,
+        meta: bool,
+        options: Mapping[str, Any],
     ) -> int:
         """Writes messages under a temporary name beside `path`, fsyncs, renames, fsyncs the folder; the rows written."""
         ...

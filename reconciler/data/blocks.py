@@ -1,0 +1,230 @@
+"""A text file read in blocks of whole records, each with a mark from which a later reading goes on.
+
+A mark holds how far reading came (`at`, in bytes of the decompressed UTF-8 content), the SHA-256 of the content up to
+there, how the last record ended, and, once the end was reached, what one stat knew of the file. A later reading with
+that mark
+- does nothing where the stat is the same;
+- reads the content up to the mark again and goes on behind it where the digest is the same: a file that only grew, or
+  a run that was cut off;
+- reads the whole file anew otherwise, and says so in the first block's note. This includes a last record that had no
+  end when it was read and has gone on since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+import pyarrow as pa
+
+from reconciler.core.provider import Block, Locate, Reject
+from reconciler.data.content import Content, Look, hold_still, look, opened, trusted
+from reconciler.errors import Fatal
+
+#: About this much content is read, parsed and committed at a time.
+BLOCK_BYTES: Final = 16 << 20
+
+#: A record longer than this is an error: most likely a quote was left open.
+RECORD_BYTES: Final = 32 << 20
+
+CHANGED: Final = "it has changed, so all of it lands again"
+GREW: Final = "it has grown, and goes on from line {line}"
+
+Tail = Literal["", "open", "quote"]  # how the last record ended: whole; without a newline; inside an open quote
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a block's bytes mean: the good rows, the bad ones, and where a good row stood (`Block.locate`)."""
+
+    table: pa.Table
+    rejects: tuple[Reject, ...]
+    locate: Locate
+
+
+class Format(Protocol):
+    """How records are found in bytes, and what they mean. An instance reads one file once."""
+
+    def begin(self, data: bytes, final: bool) -> int | None:
+        """The length of what stands before the first record (a header); None where `data` is not enough to tell."""
+        ...
+
+    def boundary(self, data: bytes, final: bool) -> int:
+        """How many bytes of `data`, which starts at a record, are whole records. Everything where `final`."""
+        ...
+
+    def parse(self, data: bytes, line: int) -> Parsed:
+        """What whole records' bytes mean; `line` is the number of the first line."""
+        ...
+
+    def tail(self, data: bytes) -> Tail:
+        """How the last record of the file's last bytes ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where reading goes on; JSON-able by `to_json`."""
+
+    at: int
+    line: int
+    digest: str
+    tail: Tail = ""
+    end: bool = False
+    seen: Look | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value or name in ("at", "line")}
+
+    @classmethod
+    def of(cls, value: dict[str, Any] | None) -> Mark | None:
+        return None if value is None else cls(**value)
+
+
+class _Reading:
+    """A front-to-back pass over a content: what is taken is hashed and its lines are counted."""
+
+    def __init__(self, content: Content, block_bytes: int) -> None:
+        self._content = content
+        self._block_bytes = block_bytes
+        self._hash = hashlib.sha256()
+        self._last = b""
+        self.buffer = b""
+        self.ended = False
+        self.at = 0
+        self.line = 1
+
+    def fill(self, size: int) -> None:
+        """Has at least `size` bytes in the buffer, or all that is left."""
+        if not self.ended and len(self.buffer) < size:
+            more = self._content.read(size - len(self.buffer))
+            self.ended = self._content.at_end()
+            self.buffer = self.buffer + more if self.buffer else more
+
+    def take(self, size: int) -> bytes:
+        """The first `size` bytes of the buffer, which leave it."""
+        data, self.buffer = self.buffer[:size], self.buffer[size:]
+        self._hash.update(data)
+        self.at += len(data)
+        self.line += newlines(data) - (self._last == b"\r" and data[:1] == b"\n")
+        self._last = data[-1:] or self._last
+        return data
+
+    def skip_to(self, at: int) -> bool:
+        """Takes everything before `at`; False where the content ends sooner."""
+        while self.at < at:
+            self.fill(min(self._block_bytes, at - self.at))
+            if not self.take(min(len(self.buffer), at - self.at)):
+                return False
+        return True
+
+    def exhausted(self) -> bool:
+        """Whether nothing is left."""
+        self.fill(1)
+        return not self.buffer
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()[:32]
+
+    def mark(self, tail: Tail, end: bool, seen: Look | None) -> Mark:
+        return Mark(self.at, self.line, self.digest, tail, end, seen)
+
+
+def newlines(data: bytes) -> int:
+    """How many lines end in `data`: LF, CR LF and CR alone each end one."""
+    returns = data.count(b"\r")
+    return data.count(b"\n") + (returns - data.count(b"\r\n") if returns else 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """Reads files of one format. `now_ms` is asked once for each file; `block_bytes` bounds the memory."""
+
+    block_bytes: int
+    compression: str
+    encoding: str
+    now_ms: int
+
+    def blocks(self, path: Path, earlier: dict[str, Any] | None, make: Callable[[], Format]) -> Iterator[Block]:
+        """The file's blocks behind the mark `earlier`. `make` makes a fresh Format. A block without rows or rejects
+        only carries a mark that saves work next time. Raises Retriable and Fatal, without the file's name."""
+        mark = Mark.of(earlier)
+        if mark is not None and mark.seen is not None and mark.seen == look(path):
+            return
+        went_on = yield from self._pass(path, mark, make(), "")
+        if not went_on:
+            yield from self._pass(path, None, make(), CHANGED)
+
+    def _pass(self, path: Path, mark: Mark | None, form: Format, note: str) -> Generator[Block, None, bool]:
+        """One reading, from the start or behind the mark; False where the content is not what the mark knows."""
+        with opened(path) as file:
+            before = look(path)
+            reading = _Reading(Content(file, compression=self.compression, encoding=self.encoding), self.block_bytes)
+            header = self._header(reading, form)
+            if mark is not None and not _goes_on(reading, mark):
+                hold_still(path, file, before)
+                return False
+            reading.take(max(0, header - reading.at))
+            if mark is not None and mark.end and not reading.exhausted():
+                note = GREW.format(line=reading.line)
+            for block, tail in self._records(reading, form, "" if mark is None else mark.tail):
+                ended = tail is not None
+                if ended:
+                    hold_still(path, file, before)
+                at = reading.mark(tail or "", ended, trusted(before, self.now_ms) if ended else None)
+                holds = bool(block.table.num_rows or block.rejects)
+                if holds or (ended and at != mark):
+                    yield replace(block, mark=at.to_json(), note=note if holds or note == CHANGED else "")
+                    note = ""
+            return True
+
+    def _header(self, reading: _Reading, form: Format) -> int:
+        size = self.block_bytes
+        while True:
+            reading.fill(size)
+            length = form.begin(reading.buffer, reading.ended)
+            if length is not None:
+                return length
+            if size >= RECORD_BYTES:
+                raise Fatal(f"line 1: the header is longer than {RECORD_BYTES >> 20} MiB")
+            size *= 2
+
+    def _records(self, reading: _Reading, form: Format, tail: Tail) -> Iterator[tuple[Block, Tail | None]]:
+        """Blocks of whole records, the last one with how its last record ended."""
+        last = False
+        while not last:
+            size = self._whole_records(reading, form)
+            last = reading.ended and size == len(reading.buffer)
+            line = reading.line
+            data = reading.take(size)
+            if data:
+                tail = form.tail(data) if last else ""
+            found = form.parse(data, line)
+            del data
+            block = Block(found.table, found.rejects, None, locate=found.locate)
+            yield block, tail if last else None
+
+    def _whole_records(self, reading: _Reading, form: Format) -> int:
+        size = self.block_bytes
+        while True:
+            reading.fill(size)
+            found = form.boundary(reading.buffer, reading.ended)
+            if found or not reading.buffer:
+                return found
+            if size >= RECORD_BYTES:
+                limit = f"{RECORD_BYTES >> 20} MiB"
+                raise Fatal(f"line {reading.line}: a record is longer than {limit}; is a quote left open?")
+            size *= 2
+
+
+def _goes_on(reading: _Reading, mark: Mark) -> bool:
+    """Whether the content up to the mark is what it was, and its last record has not gone on since."""
+    if not reading.skip_to(mark.at) or reading.digest != mark.digest:
+        return False
+    if not mark.tail:
+        return True
+    return reading.exhausted() or (mark.tail == "open" and reading.buffer[:1] in (b"\r", b"\n"))

@@ -1,0 +1,95 @@
+"""Segments: the immutable Parquet files that a stream is made of, by name alone.
+
+A segment of stream `orders` is `streams/orders/<job>-<run>-<attempt>-<unit>-<n>.parquet` in the data folder: the name
+is unique without asking a clock, and says who may still be staging the file. Bad rows stand in
+`rejects/<job>/run-<run>-unit-<unit>.ndjson`. A file that no row of the record names is garbage.
+
+This module plans and sweeps; it reads no Parquet, so the controller may import it at no cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from reconciler.core.provider import Staged
+
+#: Compaction aims at segments of this size, and leaves alone what is at least half as large.
+TARGET_BYTES: Final = 64 << 20
+
+#: Fewer neighbours than this are not worth writing anew.
+MIN_GROUP: Final = 4
+
+STREAMS: Final = "streams"
+REJECTS: Final = "rejects"
+TEMPORARY: Final = ".tmp"
+
+_SEGMENT: Final = re.compile(r"(?P<job>.+)-(?P<run>\d+)-\d+-\d+-\d+\.parquet(?:\.tmp)?")
+_REJECTS: Final = re.compile(r"run-(?P<run>\d+)-unit-\d+\.ndjson")
+
+
+def segment_file(stream: str, job: str, run: int, attempt: int, unit: int, number: int) -> str:
+    """The path of a new segment, relative to the data folder."""
+    return f"{STREAMS}/{stream}/{job}-{run}-{attempt}-{unit}-{number}.parquet"
+
+
+def compacted_file(stream: str, name: str) -> str:
+    """The path of a compacted segment, relative to the data folder; `name` is the caller's and must be new."""
+    return f"{STREAMS}/{stream}/{name}.parquet"
+
+
+def rejects_file(job: str, run: int, unit: int) -> str:
+    """The path of a unit's bad rows, relative to the data folder."""
+    return f"{REJECTS}/{job}/run-{run}-unit-{unit}.ndjson"
+
+
+def plan_compaction(segments: Sequence[Staged], *, target_bytes: int = TARGET_BYTES) -> list[tuple[Staged, ...]]:
+    """Which neighbours of one stream (given in order of position, without gaps) become one segment each. Neighbours are
+    of one schema, and every message keeps its position."""
+    return [group for group in _groups(segments, target_bytes) if len(group) >= MIN_GROUP]
+
+
+def _groups(segments: Sequence[Staged], target_bytes: int) -> Iterator[tuple[Staged, ...]]:
+    group: list[Staged] = []
+    size = 0
+    for segment in segments:
+        small = segment.size < target_bytes // 2
+        fits = group and group[-1].schema == segment.schema and size + segment.size <= target_bytes
+        if not (small and fits):
+            yield tuple(group)
+            group, size = [], 0
+        if small:
+            group.append(segment)
+            size += segment.size
+    yield tuple(group)
+
+
+def sweep(data_dir: Path, named: Collection[str], *, running: Collection[tuple[str, int]] = ()) -> list[str]:
+    """Removes the segments and rejects files that nobody needs, and returns them (relative to the data folder, sorted).
+
+    `named` are the files that a row of the record names, and those that a run in progress was given to read, whatever
+    compaction has done to them since. `running` are the (job, run) in progress, which may be staging files that no
+    row names yet.
+    """
+    removed = []
+    for path, owner in _files(data_dir):
+        file = path.relative_to(data_dir).as_posix()
+        if file in named or owner in running:
+            continue
+        with suppress(FileNotFoundError):
+            path.unlink()
+            removed.append(file)
+    return sorted(removed)
+
+
+def _files(data_dir: Path) -> Iterator[tuple[Path, tuple[str, int] | None]]:
+    """Every file that is ours to sweep, with the job and run that made it."""
+    for path in (data_dir / STREAMS).glob("*/*.parquet*"):
+        found = _SEGMENT.fullmatch(path.name)
+        yield path, (found["job"], int(found["run"])) if found else None
+    for path in (data_dir / REJECTS).glob("*/*.ndjson"):
+        found = _REJECTS.fullmatch(path.name)
+        yield path, (path.parent.name, int(found["run"])) if found else None

@@ -1,0 +1,121 @@
+"""Segments as Parquet: staging new ones and writing small neighbours into one.
+
+New segments are compressed with snappy, which costs a unit least; compacted ones with zstd, because they stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reconciler.core.provider import Staged
+from reconciler.data.durable import replaced
+from reconciler.data.jsontext import meaning
+from reconciler.data.names import META, stored
+from reconciler.data.segments import TEMPORARY, compacted_file
+from reconciler.data.timestamps import TIME
+
+#: Rows of one row group; the smallest piece that is read at once.
+GROUP_ROWS: Final = 122_880
+
+_META_TYPES: Final = (TIME, pa.timestamp("ms", "UTC"), pa.string(), pa.int64(), pa.int64())
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where and when messages came from: what stands beside every raw row of one unit."""
+
+    received_ms: int
+    job: str
+    run: int
+    unit: int
+
+
+def with_meta(table: pa.Table, times: pa.Array | None, origin: Origin) -> pa.Table:
+    """The table under its stored names, with what is known of each message behind the raw columns."""
+    table = table.rename_columns([stored(name) for name in table.column_names])
+    values: tuple[Any, ...] = (origin.received_ms, origin.job, origin.run, origin.unit)
+    columns = [pa.nulls(table.num_rows, TIME) if times is None else times]
+    columns += [
+        pa.repeat(pa.scalar(value, kind), table.num_rows) for value, kind in zip(values, _META_TYPES[1:], strict=True)
+    ]
+    for name, column in zip(META, columns, strict=True):
+        table = table.append_column(name, column)
+    return table
+
+
+def schema_digest(schema: pa.Schema) -> str:
+    """The digest of the names, types and meaning of a segment's raw columns."""
+    text = repr([(field.name, str(field.type), meaning(field)) for field in schema])
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def write_segment(data_dir: Path, stream: str, file: str, tables: Sequence[pa.Table]) -> Staged:
+    """Writes tables of one schema as one segment. Raises Retriable where the disk refuses."""
+    low, high = _extremes([table.column("_timestamp") for table in tables])
+    return _write(data_dir, stream, file, tables[0].schema, iter(tables), low, high, "snappy")
+
+
+def compact(data_dir: Path, stream: str, group: Sequence[Staged], name: str) -> Staged:
+    """Writes neighbours of one schema into one segment called `name`, in their order; row groups pass through one at a
+    time. The old files stay until they are swept. Raises Retriable where the disk refuses."""
+    schema = pq.read_schema(data_dir / group[0].file)
+    lows = [one.min_timestamp_ms for one in group if one.min_timestamp_ms is not None]
+    highs = [one.max_timestamp_ms for one in group if one.max_timestamp_ms is not None]
+    tables = _regrouped(data_dir, group)
+    low, high = min(lows, default=None), max(highs, default=None)
+    return _write(data_dir, stream, compacted_file(stream, name), schema, tables, low, high, "zstd")
+
+
+def _write(
+    data_dir: Path, stream: str, file: str, schema: pa.Schema, tables: Iterator[pa.Table],
+    low: int | None, high: int | None, compression: str,
+) -> Staged:  # fmt: skip
+    path = data_dir / file
+    rows = 0
+    with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
+        with pq.ParquetWriter(temporary, schema, compression=compression) as writer:
+            for table in tables:
+                writer.write_table(table.cast(schema), row_group_size=GROUP_ROWS)
+                rows += table.num_rows
+        size = temporary.stat().st_size
+    return Staged(
+        stream=stream, file=file, rows=rows, size=size, schema=schema_digest(_raw_schema(schema)),
+        min_timestamp_ms=low, max_timestamp_ms=high,
+    )  # fmt: skip
+
+
+def _regrouped(data_dir: Path, group: Sequence[Staged]) -> Iterator[pa.Table]:
+    """The rows of the group in tables of about one row group each."""
+    held: list[pa.Table] = []
+    rows = 0
+    for segment in group:
+        with pq.ParquetFile(data_dir / segment.file) as file:
+            for batch in file.iter_batches(batch_size=GROUP_ROWS, use_threads=False):
+                held.append(pa.Table.from_batches([batch]))
+                rows += batch.num_rows
+                if rows >= GROUP_ROWS:
+                    yield pa.concat_tables(held)
+                    held, rows = [], 0
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _raw_schema(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field for field in schema if field.name not in META])
+
+
+def _extremes(columns: Sequence[pa.ChunkedArray]) -> tuple[int | None, int | None]:
+    """The earliest and latest time in milliseconds."""
+    found = pc.min_max(
+        pa.chunked_array([chunk.cast(pa.int64()) for one in columns for chunk in one.chunks], pa.int64())
+    )
+    low, high = found["min"].as_py(), found["max"].as_py()
+    return (None, None) if low is None else (low // 1000, high // 1000)

@@ -1,0 +1,164 @@
+"""Files onto a stream. The cursor is a mark for each file: `{"files": {"data/a.csv": …}}`.
+
+A unit is a block of a big file, or several small files at once: at a million small files a commit each would be all
+that a run does. A file that is as its mark knows it costs a stat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.core.provider import Block, Context, Json, Reject, Table, TimestampRule, Unit
+from reconciler.errors import Fatal, Retriable
+
+#: A unit is committed once it holds about this much.
+UNIT_BYTES: Final = 16 << 20
+
+#: And once it holds this many pieces of files.
+UNIT_PIECES: Final = 1_000
+
+#: A unit's line in the log tells of this many files, and counts the others.
+NOTES: Final = 3
+
+Read = Callable[[Context, Path, Json], Iterator[Block]]
+
+
+def _csv(context: Context, path: Path, mark: Json) -> Iterator[Block]:
+    config = context.config
+    return context.data.read_csv(
+        path, mark, delimiter=config.delimiter, quote=config.quote, encoding=config.encoding, header=config.header,
+        columns=config.columns, compression=config.compression,
+    )  # fmt: skip
+
+
+def _ndjson(context: Context, path: Path, mark: Json) -> Iterator[Block]:
+    config = context.config
+    return context.data.read_ndjson(path, mark, encoding=config.encoding, compression=config.compression)
+
+
+def _parquet(context: Context, path: Path, mark: Json) -> Iterator[Block]:
+    return context.data.read_parquet(path, mark)
+
+
+@dataclass
+class _Batch:
+    """What the next unit is made of."""
+
+    tables: list[Table] = field(default_factory=list)
+    rejects: dict[str, list[Reject]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    size: int = 0
+    pieces: int = 0
+
+    def add(self, name: str, block: Block, size: int) -> None:
+        if block.table.num_rows:
+            self.tables.append(block.table)
+        if block.rejects:
+            self.rejects.setdefault(name, []).extend(block.rejects)
+        if block.note:
+            self.notes.append(f"{name}: {block.note}")
+        self.size += size
+        self.pieces += 1
+
+    @property
+    def omitted(self) -> int:
+        return sum(len(rejects) for rejects in self.rejects.values())
+
+    @property
+    def is_worth_a_unit(self) -> bool:
+        return bool(self.tables or self.rejects or self.notes)
+
+    @property
+    def is_full(self) -> bool:
+        return self.size >= UNIT_BYTES or self.pieces >= UNIT_PIECES
+
+
+def land(read: Read, context: Context) -> Iterator[Unit]:
+    """The units of an import: everything in the files of `config.path` that is new since the cursor."""
+    rule = _rule(context.config)
+    marks = dict((context.cursor or {}).get("files", {}))
+    batch = _Batch()
+    for name, path in context.expand(context.config.path):
+        for block in _blocks(read, context, name, path, marks.get(name), rule):
+            batch.add(name, block, _weight(block, path))
+            _within_limit(context, batch)
+            marks[name] = block.mark
+            if batch.is_full or (batch.is_worth_a_unit and context.stopping()):
+                yield _unit(context, batch, marks, rule)
+                batch = _Batch()
+    if batch.is_worth_a_unit:
+        yield _unit(context, batch, marks, rule)
+
+
+def _rule(config: Any) -> TimestampRule | None:
+    if config.timestamp_field is None:
+        return None
+    return TimestampRule(field=config.timestamp_field, format=config.timestamp_format)
+
+
+def _weight(block: Block, path: Path) -> int:
+    """How much of a unit a block is. One that only brings a mark weighs what was read to find that nothing is new: it
+    is worth a unit of its own only where it spares much."""
+    if block.table.num_rows or block.rejects:
+        return int(block.table.nbytes) + sum(len(reject.text) for reject in block.rejects)
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _blocks(
+    read: Read, context: Context, name: str, path: Path, mark: Json, rule: TimestampRule | None
+) -> Iterator[Block]:
+    """The file's blocks, their timestamps checked; errors say which file it was."""
+    try:
+        for block in read(context, path, mark):
+            yield block if rule is None else context.data.check_timestamps(block, rule)
+    except Fatal as error:
+        raise Fatal(f"{name}: {error}") from None
+    except Retriable as error:
+        raise Retriable(f"{name}: {error}", retry_after_s=error.retry_after_s) from None
+
+
+def _within_limit(context: Context, batch: _Batch) -> None:
+    allowed = context.config.max_rejects
+    omitted = context.omitted + batch.omitted
+    if batch.omitted and omitted > allowed:
+        name, rejects = next(iter(batch.rejects.items()))
+        first = f"{name}:{rejects[0].line}: {rejects[0].reason}"
+        rows = "1 bad row" if omitted == 1 else f"{omitted} bad rows"
+        raise Fatal(f"{rows}, and maxRejects is {allowed}; the first: {first}")
+
+
+def _unit(context: Context, batch: _Batch, marks: dict[str, Json], rule: TimestampRule | None) -> Unit:
+    segments = context.data.stage(context.config.stream, batch.tables, timestamp=rule)
+    kept = [context.data.stage_rejects(name, rejects) for name, rejects in batch.rejects.items()]
+    files = tuple(dict.fromkeys(kept))
+    return Unit(
+        cursor={"files": dict(marks)},
+        rows=sum(segment.rows for segment in segments),
+        omitted=batch.omitted,
+        segments=segments,
+        rejects=files,
+        message=_message(batch, files),
+        moved=batch.is_worth_a_unit,
+    )
+
+
+def _message(batch: _Batch, files: tuple[str, ...]) -> str:
+    parts = batch.notes[:NOTES]
+    if len(batch.notes) > NOTES:
+        parts.append(f"and so for {len(batch.notes) - NOTES} more files")
+    if batch.omitted:
+        rows = "1 bad row is" if batch.omitted == 1 else f"{batch.omitted} bad rows are"
+        parts.append(f"{rows} kept in {', '.join(files)}")
+    if not batch.is_worth_a_unit:
+        parts.append("nothing new; what the files hold was read again and is remembered")
+    return "; ".join(parts)
+
+
+RUNS: Final = {kind: partial(land, read) for kind, read in (("csv", _csv), ("ndjson", _ndjson), ("parquet", _parquet))}
