@@ -1,7 +1,7 @@
 """What a run and its controller say to each other, as values; `reconciler.runner` carries them over a socket.
 
     controller -> run    Order once, then an Answer to every Unit and every set of Intents, and perhaps a Stop
-    run -> controller    Units, Intents, Output, SecretSeen; last Ended; and from the fork server Exited
+    run -> controller    Units, Intents, Output, SecretSeen; last Ended; and from the fork server Began and Exited
 
 A message that carries units or intents is answered before the run goes on, so at most one is open.
 """
@@ -31,7 +31,7 @@ class Order:
     `path` is the spec file's, relative to the root. `config` and `credentials` (references, never values) are of the
     normalised spec. `streams` lists, for each stream that the job reads, its segments in order of position.
     `columns` are the types that the Stream's spec declares. `secret_key` is hex; secrets are reported by HMAC-SHA256
-    under it.
+    under it. `writes` names the streams that its units may add to; None leaves that to the record.
     """
 
     job: str
@@ -57,6 +57,18 @@ class Order:
     allow_exec: bool = False
     secret_key: str = ""
     timeout_s: float | None = None
+    writes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A process was made for the run: the first message of an attempt. `start_ticks` is field 22 of /proc/PID/stat;
+    pid and start time together name a process for as long as the machine is up."""
+
+    run: int
+    attempt: int
+    pid: int
+    start_ticks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,4 +136,4 @@ class Exited:
     killed: bool = False
 
 
-FromRun = Produced | Intended | Output | SecretSeen | Ended | Exited
+FromRun = Began | Produced | Intended | Output | SecretSeen | Ended | Exited

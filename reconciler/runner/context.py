@@ -1,0 +1,83 @@
+"""The `Context` that a provider is given: all that a run may know and do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from reconciler.clock import Clock
+from reconciler.core.messages import Intended
+from reconciler.core.provider import Data, Intent, Json, Secret, StreamReader, Unit
+from reconciler.data.hands import open_data
+from reconciler.data.stream import open_stream
+from reconciler.errors import Fatal
+from reconciler.runner.channel import Channel
+from reconciler.runner.paths import Paths
+
+
+class RunContext:
+    """Reads of the order what a provider may see. `advance` is for the loop that runs the provider."""
+
+    def __init__(
+        self, channel: Channel, config: Any, credentials: Mapping[str, Secret], paths: Paths, clock: Clock
+    ) -> None:
+        order = channel.order
+        self._channel = channel
+        self._order = order
+        self._paths = paths
+        self._clock = clock
+        self.job = order.job
+        self.run = order.run
+        self.attempt = order.attempt
+        self.unit = order.unit
+        self.config = config
+        self.cursor: Json = order.cursor
+        self.omitted = order.omitted
+        self.method = order.method
+        self.credentials = credentials
+        self.open_intents: tuple[Intent, ...] = order.open_intents
+        self.data: Data = open_data(
+            Path(order.data_dir),
+            job=order.job,
+            run=order.run,
+            attempt=order.attempt,
+            unit=lambda: self.unit,
+            received_ms=self.now_ms,
+        )
+
+    def path(self, text: str) -> Path:
+        return self._paths.path(text)
+
+    def expand(self, pattern: str) -> list[tuple[str, Path]]:
+        return self._paths.expand(pattern)
+
+    def stream(self, name: str) -> StreamReader:
+        segments = self._order.streams.get(name)
+        if segments is None:
+            raise Fatal(f"The job does not read a stream named {name!r}.")
+        return open_stream(Path(self._order.data_dir), name, segments, self._order.columns.get(name, {}))
+
+    def intend(self, intents: Sequence[Intent]) -> None:
+        if not intents:
+            return
+        if not all(isinstance(one, Intent) for one in intents):
+            raise Fatal("The provider intends something that is not an Intent.")
+        self._channel.ask(Intended(self.run, self.attempt, tuple(intents)), "The intent of the provider")
+
+    def now_ms(self) -> int:
+        return self._clock.now().wall_ms
+
+    def log(self, text: str) -> None:
+        self._channel.capture.line(str(text))
+
+    def stopping(self) -> bool:
+        return self._channel.stopping()
+
+    def advance(self, unit: Unit) -> None:
+        """After a unit was committed: the next one begins where it ended."""
+        self.unit += 1
+        self.cursor = unit.cursor
+        self.omitted += unit.omitted
+        closed = set(unit.closes)
+        self.open_intents = tuple(one for one in self.open_intents if one.key not in closed)

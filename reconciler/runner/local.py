@@ -1,0 +1,393 @@
+"""Runs as processes of this machine, behind one file descriptor.
+
+`LocalRunner` belongs to the controller's one thread and never blocks it: sockets are non-blocking both ways, timeouts
+and kills are the fork server's. Everything that happens comes out of `messages()`, in this order for each run: `Began`,
+what the run says, at most one `Ended`, and last `Exited`, after which no process of the run is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from reconciler.core.messages import Began, Ended, Exited, FromRun, Intended, Order, Output, Produced, SecretSeen
+from reconciler.runner.capture import MAX_LINES
+from reconciler.runner.frames import MAX_MESSAGE, Frames, Malformed
+from reconciler.runner.processes import end_leftover
+from reconciler.runner.wire import MAX_TEXT, Answer, Stop, decode_from_run, encode
+
+#: How long a run's process may linger after its last message before it is killed.
+LINGER_S: Final = 5.0
+#: What is read of one run before the next has its turn, in bytes.
+TURN: Final = 2**18
+#: How long the fork server may take to end its runs and itself.
+CLOSE_S: Final = 10.0
+
+_BOOT: Final = "import sys; sys.path[:] = {path!r}; from reconciler.runner.server import main; main({fd}, {state!r})"
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """One active run: its socket while that is open, and what is known of its process."""
+
+    order: Order
+    sock: socket.socket | None = None
+    frames: Frames = field(default_factory=lambda: Frames(MAX_MESSAGE))
+    outgoing: bytearray = field(default_factory=bytearray)
+    began: Began | None = None
+    open_question: bool = False
+    ended: bool = False
+    lines: int = 0
+    secrets: set[str] = field(default_factory=set)
+    files: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
+class _Server:
+    """The fork server, and the packets (with the sockets that go along) it has not taken yet."""
+
+    process: subprocess.Popen[bytes]
+    control: socket.socket
+    outgoing: deque[tuple[bytes, socket.socket | None]] = field(default_factory=deque)
+    broken: str = ""
+
+
+class LocalRunner:
+    """Starts, answers, stops and kills runs. `grace_s` is how long a run that was told to stop may take to get to its
+    next unit. Starts no process until the first `start`."""
+
+    def __init__(self, state_dir: Path, *, grace_s: float = 30.0) -> None:
+        self._state_dir = state_dir
+        self._grace_s = grace_s
+        self._epoll = select.epoll()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._wake, select.EPOLLIN)
+        self._server: _Server | None = None
+        self._runs: dict[int, _Run] = {}
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._pending: list[FromRun] = []
+
+    def __enter__(self) -> LocalRunner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- what the controller says ------------------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        """Readable whenever `messages` has something to do; the same for as long as the runner lives."""
+        return self._epoll.fileno()
+
+    def active(self) -> tuple[int, ...]:
+        """The runs whose `Exited` has not been given out yet, in order of their start."""
+        ended = [one.run for one in self._pending if isinstance(one, Exited)]
+        return (*ended, *self._runs)
+
+    def start(self, order: Order) -> None:
+        """Starts an attempt of a run. Where no process can be made, that comes as `Ended` and `Exited`."""
+        assert order.run not in self._runs, f"run {order.run} is active already"
+        run = self._runs[order.run] = _Run(order)
+        try:
+            server = self._server or self._spawn()
+            run.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            self._give_up(run, f"No process could be started for the run: {error.strerror}.")
+            return
+        run.sock.setblocking(False)
+        start = {"do": "start", "run": order.run, "attempt": order.attempt, "timeout_s": order.timeout_s}
+        self._post(server, start, theirs)
+        run.outgoing += encode(order)
+        self._flush_run(run)
+
+    def answer(self, run: int, accepted: bool) -> None:
+        """To the run's open unit or intents; nothing where the run is gone meanwhile. Not accepted means superseded:
+        the run ends itself at once, without another effect."""
+        one = self._runs.get(run)
+        if one is None or one.sock is None:
+            return
+        assert one.open_question, f"run {run} has asked nothing"
+        one.open_question = False
+        one.outgoing += encode(Answer(accepted))
+        self._flush_run(one)
+
+    def stop(self, run: int) -> None:
+        """The run stops at its next unit, and is killed `grace_s` from now if it has not got there."""
+        one = self._runs.get(run)
+        if one is not None:
+            self._kill(one, self._grace_s, "killed")
+            if one.sock is not None:
+                one.outgoing += encode(Stop())
+                self._flush_run(one)
+
+    def kill(self, run: int) -> None:
+        """At once."""
+        one = self._runs.get(run)
+        if one is not None:
+            self._kill(one, 0.0, "killed")
+
+    def messages(self, timeout_s: float) -> list[FromRun]:
+        """What has come; waits for it at most `timeout_s`, not at all for 0."""
+        until_s = time.monotonic() + timeout_s
+        wait_s = 0.0 if self._pending else timeout_s
+        while True:
+            for fd, _ in self._epoll.poll(max(0.0, wait_s)):
+                self._handlers.get(fd, self._clear_wake)()
+            if self._pending or (wait_s := until_s - time.monotonic()) <= 0:
+                break
+        out, self._pending = self._pending, []
+        return out
+
+    def close(self) -> None:
+        """Ends every run and the fork server, and waits until they are gone. The runner is done then."""
+        if self._server is not None:
+            self._end_server(self._server)
+        for run in self._runs.values():
+            self._hang_up(run)
+        self._runs.clear()
+        if not self._epoll.closed:
+            self._epoll.close()
+            os.close(self._wake)
+
+    # --- the fork server ---------------------------------------------------------------------------------------------
+
+    def _spawn(self) -> _Server:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        path = [os.path.abspath(one) for one in sys.path]
+        boot = _BOOT.format(path=path, fd=theirs.fileno(), state=str(self._state_dir))
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", boot],
+                stdin=subprocess.DEVNULL,
+                stdout=2,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # a terminal's Ctrl-C is the controller's to handle
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._server = server = _Server(process, ours)
+        self._watch(ours, select.EPOLLIN, lambda: self._serve(server))
+        return server
+
+    def _post(self, server: _Server, request: dict[str, Any], attached: socket.socket | None = None) -> None:
+        server.outgoing.append((json.dumps(request).encode(), attached))
+        self._flush_server(server)
+
+    def _flush_server(self, server: _Server) -> None:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError, ConnectionResetError):
+            while server.outgoing:
+                packet, attached = server.outgoing[0]
+                socket.send_fds(server.control, [packet], [attached.fileno()] if attached else [])
+                server.outgoing.popleft()
+                if attached is not None:
+                    attached.close()
+        self._epoll.modify(server.control, select.EPOLLIN | (select.EPOLLOUT if server.outgoing else 0))
+
+    def _serve(self, server: _Server) -> None:
+        """Its end is noticed here alone: a broken pipe on sending is followed by an end on receiving."""
+        self._flush_server(server)
+        try:
+            while packet := server.control.recv(2**16):
+                self._hear_server(server, json.loads(packet))
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            pass
+        self._server_gone(server)
+
+    def _hear_server(self, server: _Server, report: dict[str, Any]) -> None:
+        what = report.pop("is")
+        if what == "broken":
+            server.broken = report["message"]
+            return
+        run = self._runs[report["run"]]
+        match what:
+            case "began":
+                run.began = Began(**report)
+                self._pending.append(run.began)
+                if run.sock is not None:
+                    self._watch(run.sock, select.EPOLLIN, lambda: self._serve_run(run))
+                    self._flush_run(run)
+            case "failed":
+                self._give_up(run, report["message"])
+            case _:
+                self._exited(run, Exited(**report))
+
+    def _server_gone(self, server: _Server) -> None:
+        """It died by itself, and its runs with it: the kernel kills them. They are reported once that is certain."""
+        self._end_server(server)
+        for run in list(self._runs.values()):
+            if run.began is None:
+                why = server.broken or f"It ended with {server.process.returncode}."
+                self._give_up(run, f"The process that runs are forked from does not start. {why}"[:MAX_TEXT])
+            else:
+                end_leftover(run.began.pid, run.began.start_ticks)
+                self._exited(run, _gone(run.order, run.began.pid, int(signal.SIGKILL)))
+
+    def _end_server(self, server: _Server) -> None:
+        """Closing its socket tells it to end its runs and itself."""
+        self._server = None
+        self._unwatch(server.control)
+        server.control.close()
+        for _, attached in server.outgoing:
+            if attached is not None:
+                attached.close()
+        try:
+            server.process.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:
+            server.process.kill()
+            server.process.wait()
+
+    def _kill(self, run: _Run, within_s: float, why: str) -> None:
+        if self._server is not None:
+            self._post(self._server, {"do": "kill", "run": run.order.run, "within_s": within_s, "why": why})
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    def _serve_run(self, run: _Run) -> None:
+        self._flush_run(run)
+        if run.sock is not None and not self._read_some(run, run.sock):
+            self._hang_up(run)
+            self._kill(run, 0.0 if not run.ended else LINGER_S, "cut")
+
+    def _read_some(self, run: _Run, sock: socket.socket) -> bool:
+        """What one turn gives. False where nothing more will come."""
+        try:
+            data = sock.recv(TURN)
+            for payload in run.frames.feed(data):
+                self._hear(run, decode_from_run(payload, run.order))
+        except BlockingIOError:
+            return True
+        except ConnectionResetError:
+            return False
+        except Malformed as error:
+            self._refuse(run, str(error))
+            return False
+        return bool(data)
+
+    def _hear(self, run: _Run, message: FromRun) -> None:
+        if run.ended:
+            raise Malformed("a message after its last")
+        match message:
+            case Produced() | Intended():
+                if run.open_question:
+                    raise Malformed("a unit or intents while the ones before have no answer yet")
+                run.open_question = True
+                _check_new_files(run, message)
+            case Ended():
+                run.ended = True
+                self._kill(run, LINGER_S, "cut")
+            case Output():
+                run.lines += 1
+                if run.lines > MAX_LINES + 2:  # the captured ones and two markers
+                    raise Malformed(f"more than {MAX_LINES} lines of output")
+            case SecretSeen():
+                if message.field in run.secrets:
+                    raise Malformed("a secret that was reported before")
+                run.secrets.add(message.field)
+            case _:
+                pass
+        self._pending.append(message)
+
+    def _refuse(self, run: _Run, what: str) -> None:
+        """A run that says what none may say ends as an error. What it says after its end is its own affair."""
+        if not run.ended:
+            run.ended = True
+            message = f"The provider broke the protocol of a run: {what}."
+            self._pending.append(_fatal(run.order, message))
+
+    def _exited(self, run: _Run, exited: Exited) -> None:
+        """The process is gone; what it said before still lies in the socket. Bounded, in case that something which it
+        left behind goes on talking."""
+        for _ in range(MAX_MESSAGE // TURN):
+            if run.sock is None or run.began is None or _is_empty(run.sock) or not self._read_some(run, run.sock):
+                break
+        self._hang_up(run)
+        del self._runs[run.order.run]
+        self._pending.append(exited)
+
+    def _give_up(self, run: _Run, message: str) -> None:
+        """No process came to be."""
+        order = run.order
+        self._pending.append(Ended(run=order.run, attempt=order.attempt, how="retriable", message=message))
+        self._exited(run, _gone(order, 0, None))
+        os.eventfd_write(self._wake, 1)
+
+    def _flush_run(self, run: _Run) -> None:
+        """A run that is gone takes nothing; its end comes by another way."""
+        if run.sock is None:
+            return
+        with contextlib.suppress(BlockingIOError):
+            try:
+                while run.outgoing:
+                    del run.outgoing[: run.sock.send(run.outgoing)]
+            except (BrokenPipeError, ConnectionResetError):
+                run.outgoing.clear()
+        if run.began is not None:
+            self._epoll.modify(run.sock, select.EPOLLIN | (select.EPOLLOUT if run.outgoing else 0))
+
+    def _hang_up(self, run: _Run) -> None:
+        if run.sock is not None:
+            self._unwatch(run.sock)
+            run.sock.close()
+            run.sock = None
+
+    # --- the one file descriptor -------------------------------------------------------------------------------------
+
+    def _watch(self, sock: socket.socket, events: int, handler: Callable[[], None]) -> None:
+        self._epoll.register(sock, events)
+        self._handlers[sock.fileno()] = handler
+
+    def _unwatch(self, sock: socket.socket) -> None:
+        if self._handlers.pop(sock.fileno(), None) is not None:
+            self._epoll.unregister(sock)
+
+    def _clear_wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+
+
+def _check_new_files(run: _Run, message: Produced | Intended) -> None:
+    """A segment lands once."""
+    if isinstance(message, Produced):
+        files = {staged.file for staged in message.unit.segments}
+        if files & run.files:
+            raise Malformed("a segment that an earlier unit has named already")
+        run.files |= files
+
+
+def _fatal(order: Order, message: str) -> Ended:
+    return Ended(run=order.run, attempt=order.attempt, how="fatal", message=message)
+
+
+def _gone(order: Order, pid: int, by: int | None) -> Exited:
+    """An end that the fork server could not report."""
+    return Exited(run=order.run, attempt=order.attempt, pid=pid, exit_code=None, signal=by, peak_kib=0, cpu_s=0.0)
+
+
+def _is_empty(sock: socket.socket) -> bool:
+    try:
+        return not sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return True

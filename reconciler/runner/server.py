@@ -1,0 +1,288 @@
+"""The fork server: a process of one thread that has every heavy library loaded, and becomes a run by a fork, in a few
+milliseconds instead of the second that importing takes.
+
+It is the parent of every run: it alone kills them (a pid that it has not reaped is nobody else's), at a run's timeout,
+when asked to, and all of them when its controller is gone; and it reports how each ended. It speaks with the controller
+over one socket of whole packets (SOCK_SEQPACKET), each one JSON object:
+
+    controller -> server    {"do": "start", "run", "attempt", "timeout_s"} with the run's end of its own socket attached
+                            {"do": "kill", "run", "within_s", "why": "killed" | "cut"}
+    server -> controller    {"is": "broken", "message"}                     it cannot serve, and ends
+                            {"is": "began", "run", "attempt", "pid", "start_ticks"}
+                            {"is": "failed", "run", "attempt", "message"}   no process could be made
+                            {"is": "exited", …}                             the fields of `messages.Exited`
+
+It must have one thread when it forks: a lock that another thread holds at that moment stays locked in the fork for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from reconciler.core.provider import Catalogue
+from reconciler.errors import ReconcileError
+from reconciler.runner.channel import Channel
+from reconciler.runner.processes import (
+    adopt_orphans,
+    children,
+    die_with_parent,
+    hide_memory,
+    kill_group,
+    name_process,
+    start_ticks,
+    threads,
+)
+from reconciler.runner.wire import MAX_TEXT
+
+#: What is loaded once so that no run loads it again. Named here, not imported: their owners use them.
+PRELOADED: Final = (
+    "duckdb",
+    "httpx",
+    "pyarrow",
+    "pyarrow.compute",
+    "pyarrow.csv",
+    "pyarrow.json",
+    "pyarrow.parquet",
+    "pydantic",
+    "reconciler.runner.work",
+)
+#: Settings under which those libraries start no thread while they load. Runs do not inherit them.
+NO_THREADS: Final[Mapping[str, str]] = {
+    "OPENBLAS_NUM_THREADS": "1",  # numpy's
+    "OMP_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # the jemalloc inside pyarrow
+}
+#: The largest packet between controller and server.
+MAX_PACKET: Final = 2**16
+
+
+@dataclass(slots=True)
+class _Child:
+    """A run's process. `why` is what the next kill is for, and after it what it was for."""
+
+    run: int
+    attempt: int
+    pid: int
+    deadline_s: float | None
+    why: str = "timed_out"
+    killed: bool = False
+
+
+class Server:
+    """The loop: requests, deaths, deadlines."""
+
+    def __init__(self, control: socket.socket, catalogue: Catalogue, state_dir: str) -> None:
+        self._control = control
+        self._catalogue = catalogue
+        self._state_dir = state_dir
+        self._children: dict[int, _Child] = {}
+        self._woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+
+    def serve(self) -> None:
+        """Returns when the controller is gone; no run is left then."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while True:
+                ready = {fd for fd, _ in poll.poll(self._wait_ms())}
+                if self._woken in ready:
+                    os.read(self._woken, 4096)
+                self._reap()
+                self._kill_overdue()
+                if self._control.fileno() in ready and not self._obey():
+                    break
+        self._kill_all()
+
+    # --- requests ----------------------------------------------------------------------------------------------------
+
+    def _obey(self) -> bool:
+        """One request. False where the controller is gone."""
+        packet, handles, _, _ = socket.recv_fds(self._control, MAX_PACKET, 1)
+        if not packet:
+            return False
+        request = json.loads(packet)
+        if request.pop("do") == "start":
+            self._start(handles, **request)
+        else:
+            self._kill_within(**request)
+        return True
+
+    def _start(self, handles: list[int], run: int, attempt: int, timeout_s: float | None) -> None:
+        server = os.getpid()
+        try:
+            if not handles:  # the kernel drops what a process with too many open files is sent
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            pid = os.fork()
+            if pid == 0:
+                self._become_run(handles[0], server, run)
+        except OSError as error:
+            message = f"No process could be started for the run: {error.strerror}."
+            self._say("failed", run=run, attempt=attempt, message=message)
+            return
+        finally:
+            for handle in handles:
+                os.close(handle)
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        self._children[pid] = _Child(run, attempt, pid, deadline_s)
+        self._say("began", run=run, attempt=attempt, pid=pid, start_ticks=start_ticks(pid))
+
+    def _kill_within(self, run: int, within_s: float, why: str) -> None:
+        """Later kills never put off earlier ones."""
+        child = next((one for one in self._children.values() if one.run == run), None)
+        due_s = time.monotonic() + within_s
+        if child is not None and not child.killed and (child.deadline_s is None or due_s < child.deadline_s):
+            child.deadline_s, child.why = due_s, why
+            self._kill_overdue()
+
+    # --- ends --------------------------------------------------------------------------------------------------------
+
+    def _wait_ms(self) -> float | None:
+        due = [child.deadline_s for child in self._children.values() if child.deadline_s is not None]
+        return max(0.0, (min(due) - time.monotonic()) * 1000 + 1) if due else None
+
+    def _kill_overdue(self) -> None:
+        now_s = time.monotonic()
+        for child in self._children.values():
+            if child.deadline_s is not None and child.deadline_s <= now_s:
+                child.deadline_s, child.killed = None, True
+                kill_group(child.pid)
+
+    def _kill_all(self) -> None:
+        """Until no child is left: with its runs gone, what they had started becomes the server's own."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                for pid in children() | self._children.keys():
+                    kill_group(pid)
+                pid, _ = os.wait()
+                self._children.pop(pid, None)
+
+    def _reap(self) -> None:
+        """Reports runs that have ended, and kills what they leave behind: commands in sessions of their own."""
+        with contextlib.suppress(ChildProcessError):
+            while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                pid = found.si_pid
+                kill_group(pid)  # the pid, and so the group, is its own until it is waited for
+                _, status, usage = os.wait4(pid, 0)
+                for orphan in children() - self._children.keys():
+                    kill_group(orphan)
+                if child := self._children.pop(pid, None):
+                    self._report(child, status, usage)
+
+    def _report(self, child: _Child, status: int, usage: resource.struct_rusage) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        by_us = child.killed and code == -signal.SIGKILL
+        self._say(
+            "exited",
+            run=child.run,
+            attempt=child.attempt,
+            pid=child.pid,
+            exit_code=code if code >= 0 else None,
+            signal=-code if code < 0 else None,
+            peak_kib=usage.ru_maxrss,
+            cpu_s=round(usage.ru_utime + usage.ru_stime, 6),
+            timed_out=by_us and child.why == "timed_out",
+            killed=by_us and child.why == "killed",
+        )
+
+    def _say(self, what: str, **fields: Any) -> None:
+        self._control.send(json.dumps({"is": what, **fields}).encode())
+
+    # --- in the fork -------------------------------------------------------------------------------------------------
+
+    def _become_run(self, handle: int, server: int, run: int) -> NoReturn:
+        """Never returns: whatever happens, the fork must not go on as a second server."""
+        try:
+            die_with_parent(server)
+            os.setsid()
+            name_process(f"run {run}")
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            gc.enable()
+            _close_all_but(handle)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, handle)
+            channel = Channel(sock)
+            channel.start()
+        except BaseException:
+            traceback.print_exc()  # no secret is known yet, and nobody else can be told
+            os._exit(70)
+        from reconciler.runner.work import Work  # loaded already, by `_preload`
+
+        try:
+            channel.end(Work(channel, self._catalogue, self._state_dir).run())
+        finally:
+            os._exit(70)
+
+
+def _close_all_but(handle: int) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(3, handle)
+    os.closerange(handle + 1, limit if limit != resource.RLIM_INFINITY else 2**20)
+
+
+@contextlib.contextmanager
+def _without_threads() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in NO_THREADS}
+    os.environ.update(NO_THREADS)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _preload() -> Catalogue:
+    """Nothing that loads those libraries may be imported before, and so at the top of no module that this one needs."""
+    with _without_threads():
+        for name in PRELOADED:
+            importlib.import_module(name)
+        from reconciler.providers import catalogue
+
+        return catalogue()
+
+
+def main(handle: int, state_dir: str) -> NoReturn:
+    """The process that `local.LocalRunner` starts, with its end of the control socket."""
+    name_process("reconcile-forks")
+    hide_memory()
+    adopt_orphans()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, handle)
+    try:
+        found = _preload()
+    except Exception as error:
+        message = str(error) if isinstance(error, ReconcileError) else f"{type(error).__name__}: {error}"
+        control.send(json.dumps({"is": "broken", "message": message[:MAX_TEXT]}).encode())
+        os._exit(1)
+    extra = threads()[1:]
+    if extra:
+        print(
+            f"reconcile: a provider has started threads while it loaded, so its runs may hang: {extra}", file=sys.stderr
+        )
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=True)
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    Server(control, found, state_dir).serve()
+    os._exit(0)  # DuckDB's exit handlers print what they believe has leaked

@@ -1,0 +1,170 @@
+"""What a run does, from its order to its end: config, secrets, context, then one unit after the other, each committed
+by the controller before the provider goes on."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from reconciler.clock import Clock
+from reconciler.core.messages import Ended, Order, Produced, SecretSeen
+from reconciler.core.provider import Catalogue, JobType, Secret, Unit
+from reconciler.errors import Fatal, RateLimited, Retriable, RunError
+from reconciler.runner.channel import Channel
+from reconciler.runner.context import RunContext
+from reconciler.runner.paths import Paths
+from reconciler.runner.wire import MAX_TEXT, MAX_WAIT_S
+from reconciler.secrets import Redactor, keyed_digest, resolve
+
+How = Literal["succeeded", "stopped", "retriable", "fatal", "limited"]
+
+#: How each kind of error ends a run; the first that fits. Whatever else a provider raises may have been bad luck.
+ENDS: Final[tuple[tuple[type[BaseException], How], ...]] = (
+    (Fatal, "fatal"),
+    (RateLimited, "limited"),
+    (BaseException, "retriable"),
+)
+
+
+class Work:
+    """One attempt. `run` returns how it ended, whatever the provider does short of ending the process."""
+
+    def __init__(self, channel: Channel, catalogue: Catalogue, state_dir: str) -> None:
+        self._channel = channel
+        self._order = channel.order
+        self._catalogue = catalogue
+        self._state_dir = state_dir
+        self._redact: Callable[[str], str] | None = None
+
+    def run(self) -> Ended:
+        try:
+            if not self._order.credentials:
+                self._redact_with(str)
+            how, found_nothing = self._work()
+        except BaseException as error:
+            return self._failed(error)
+        return Ended(run=self._order.run, attempt=self._order.attempt, how=how, found_nothing=found_nothing)
+
+    def _work(self) -> tuple[How, bool]:
+        order = self._order
+        job_type = _job_type(self._catalogue, order)
+        config = _config(job_type, order)
+        credentials = self._credentials() if order.credentials else {}
+        paths = Paths(order.root, str(_folder(order)), order.allow_paths, self._state_dir)
+        context = RunContext(self._channel, config, credentials, paths, Clock())
+        return self._produce(job_type, context)
+
+    def _produce(self, job_type: JobType, context: RunContext) -> tuple[How, bool]:
+        moved = False
+        units = _iterator(job_type, context)
+        while not self._channel.stopping():
+            unit = next(units, None)
+            if unit is None:
+                return "succeeded", not moved
+            self._commit(unit, context)
+            moved = moved or unit.moved
+        self._close(units)
+        return "stopped", False
+
+    def _commit(self, unit: Any, context: RunContext) -> None:
+        if not isinstance(unit, Unit):
+            raise Fatal(f"The provider produced a {type(unit).__name__} where a Unit is needed.")
+        if isinstance(unit.message, str):
+            unit = replace(unit, message=self._safe(unit.message))
+        produced = Produced(self._order.run, self._order.attempt, unit)
+        self._channel.ask(produced, f"Unit {context.unit} of the provider")
+        context.advance(unit)
+
+    def _close(self, units: Iterator[Unit]) -> None:
+        """Lets the provider tidy up. What goes wrong there is logged; the run has stopped all the same."""
+        try:
+            getattr(units, "close", lambda: None)()
+        except BaseException as error:
+            self._log_traceback(error)
+
+    def _credentials(self) -> Mapping[str, Secret]:
+        order = self._order
+        resolved = resolve(order.credentials, base_dir=_folder(order), allow_exec=order.allow_exec)
+        self._redact_with(Redactor(resolved.values()).redact)
+        for name, secret in sorted(resolved.items()):
+            digest = keyed_digest(secret, order.secret_key)
+            self._channel.tell(SecretSeen(order.run, order.authorization, name, digest))
+        return resolved
+
+    def _redact_with(self, redact: Callable[[str], str]) -> None:
+        self._redact = redact
+        self._channel.capture.redact_with(redact)
+
+    def _safe(self, text: str) -> str:
+        """Redacted, as Unicode that can be written, and cut to what a message may hold."""
+        text = (self._redact or str)(text).encode("utf-8", "replace").decode()
+        return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+
+    def _failed(self, error: BaseException) -> Ended:
+        how = next(how for kind, how in ENDS if isinstance(error, kind))
+        wait_s = error.retry_after_s if isinstance(error, Retriable | RateLimited) else None
+        if isinstance(error, RunError):
+            message = _text(error) or type(error).__name__
+        else:
+            self._log_traceback(error)
+            message = f"{type(error).__name__}: {_text(error)}" if self._redact else type(error).__name__
+        return Ended(
+            run=self._order.run,
+            attempt=self._order.attempt,
+            how=how,
+            message=self._safe(message),
+            retry_after_s=_wait(wait_s),
+        )
+
+    def _log_traceback(self, error: BaseException) -> None:
+        if self._redact:
+            self._channel.capture.line("".join(traceback.format_exception(error)))
+
+
+def _folder(order: Order) -> Path:
+    return (Path(order.root) / order.path).parent
+
+
+def _job_type(catalogue: Catalogue, order: Order) -> JobType:
+    provider = catalogue.get(order.provider)
+    if provider is None:
+        raise Fatal(f"There is no provider named {order.provider!r}.")
+    job_type = provider.job_type(order.job_type)
+    if job_type is None:
+        raise Fatal(f"The provider {order.provider!r} has no job type named {order.job_type!r}.")
+    return job_type
+
+
+def _config(job_type: JobType, order: Order) -> Any:
+    try:
+        return job_type.config(order.config)
+    except RunError:
+        raise
+    except Exception as error:
+        raise Fatal(f"The config does not fit the job type {order.job_type!r}: {_text(error)}") from error
+
+
+def _iterator(job_type: JobType, context: RunContext) -> Iterator[Unit]:
+    produced: Any = job_type.run(context)
+    try:
+        return iter(produced)
+    except TypeError:
+        raise Fatal(f"The provider produced a {type(produced).__name__} where units are needed.") from None
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:
+        return "(its text cannot be read)"
+
+
+def _wait(seconds: object) -> float | None:
+    """What a provider asks for, as far as it makes sense."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or math.isnan(seconds):
+        return None
+    return min(max(float(seconds), 0.0), MAX_WAIT_S)

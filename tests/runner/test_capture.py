@@ -1,0 +1,75 @@
+"""Lines, redacted and bounded."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.core.provider import Secret
+from reconciler.runner.capture import LINE_CUT, LONGEST_LINE_BYTES, OUTPUT_DROPPED, Capture
+from reconciler.runner.wire import MAX_LINE
+from reconciler.secrets import Redactor
+
+SECRET = "correct-horse-battery"
+REDACT = Redactor([Secret(SECRET)]).redact
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))), st.integers(1, 7))
+def test_lines_come_whole_however_they_are_cut(lines: list[str], step: int) -> None:
+    sent: list[str] = []
+    capture = Capture(sent.append)
+    capture.redact_with(str)
+    data = "".join(f"{line}\n" for line in lines).encode()
+    for at in range(0, len(data), step):
+        capture.feed(data[at : at + step])
+    capture.close()
+    assert sent == lines
+
+
+def test_nothing_passes_before_the_secrets_are_known() -> None:
+    sent: list[str] = []
+    capture = Capture(sent.append)
+    capture.feed(f"early {SECRET}\nhalf of {SECRET[:7]}".encode())
+    capture.line("said early")
+    assert sent == []
+    capture.redact_with(REDACT)
+    capture.feed(f"{SECRET[7:]}\n".encode())
+    assert sent == ["early ***", "half of ***"]
+
+
+def test_what_is_held_back_is_dropped_if_the_secrets_never_come() -> None:
+    sent: list[str] = []
+    capture = Capture(sent.append)
+    capture.feed(SECRET.encode() * 100_000)
+    capture.close()
+    assert sent == [OUTPUT_DROPPED]
+
+
+def test_a_secret_across_the_place_where_a_line_is_cut_is_redacted() -> None:
+    for before in range(MAX_LINE - 60, MAX_LINE + 5):
+        sent: list[str] = []
+        capture = Capture(sent.append)
+        capture.redact_with(REDACT)
+        capture.feed(b"x" * before + SECRET.encode() + b"\n")
+        assert SECRET[:4] not in sent[0]
+        assert len(sent[0]) <= MAX_LINE
+
+
+def test_a_line_without_an_end_takes_bounded_memory_and_is_cut_once() -> None:
+    sent: list[str] = []
+    capture = Capture(sent.append)
+    capture.redact_with(str)
+    for _ in range(100):
+        capture.feed(b"x" * LONGEST_LINE_BYTES)
+    capture.feed(b"\nnext\r\n\xff\n")
+    assert [len(line) for line in sent[:1]] == [MAX_LINE]
+    assert sent[0].endswith(LINE_CUT)
+    assert sent[1:] == ["next", "\ufffd"]
+
+
+def test_a_long_line_of_several_bytes_a_letter_is_cut_between_letters() -> None:
+    sent: list[str] = []
+    capture = Capture(sent.append)
+    capture.redact_with(str)
+    capture.line("ü" * 10_000)
+    assert sent == ["ü" * (MAX_LINE - len(LINE_CUT)) + LINE_CUT]
