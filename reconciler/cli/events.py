@@ -1,0 +1,54 @@
+"""How an event of a job's log is shown: as a line for a person, and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.cli.terminal import Terminal, escape
+from reconciler.cli.times import time_of_day
+from reconciler.clock import iso
+
+if TYPE_CHECKING:
+    from reconciler.record.events import Event
+
+#: The counts of an event, in the order in which they are shown; zeros are left out of lines for persons.
+COUNTS: Final = ("rows", "added", "removed", "omitted")
+#: The longest name of an event that is common: what follows lines up.
+_EVENT_WIDTH: Final = 11
+
+
+def details(event: Event) -> str:
+    """`run=42 unit=7 rows=1000  message (commit, author)`, escaped."""
+    places = [f"{name}={value}" for name in ("run", "unit") if (value := getattr(event, name)) is not None]
+    counts = [f"{name}={value}" for name in COUNTS if (value := getattr(event, name))]
+    cause = ", ".join(one for one in (event.commit[:12], event.author) if one)
+    parts = [" ".join([*places, *counts]), escape(event.message), f"({escape(cause)})" if cause else ""]
+    return "  ".join(part for part in parts if part)
+
+
+def event_line(terminal: Terminal, event: Event) -> str:
+    """One event of a known job: `2026-11-21T10:00:00.000Z  Synced  run=42 unit=7 rows=1000`."""
+    name = terminal.status(event.event.ljust(_EVENT_WIDTH), event.event)
+    return f"{iso(event.time_ms)}  {name}  {details(event)}".rstrip()
+
+
+def pass_line(terminal: Terminal, event: Event) -> str:
+    """One event of any job, while it happens: `10:00:00 import-orders  Synced  run=42 unit=7 rows=1000`."""
+    subject = event.name if event.kind == "Job" else f"{event.kind.lower()}/{event.name}"
+    name = terminal.status(event.event)
+    return f"{time_of_day(event.time_ms)} {escape(subject)}  {name}  {details(event)}".rstrip()
+
+
+def event_json(event: Event) -> dict[str, Any]:
+    """One event; absent fields are null."""
+    return {
+        "time": iso(event.time_ms),
+        "event": event.event,
+        "name": event.name,
+        "run": event.run,
+        "unit": event.unit,
+        **{name: getattr(event, name) for name in COUNTS},
+        "message": event.message,
+        "commit": event.commit or None,
+        "author": event.author or None,
+    }

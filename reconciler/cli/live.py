@@ -1,0 +1,115 @@
+"""What a pass looks like on a terminal: a row for each run that is at work, the events above them.
+
+rich draws; it is imported here and nowhere else. Whatever goes wrong with the drawing ends the drawing, never the pass.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+from rich.live import Live as Screen
+from rich.table import Table
+from rich.text import Text
+
+from reconciler.cli.events import pass_line
+from reconciler.cli.terminal import Terminal, escape
+from reconciler.cli.times import clock_length
+from reconciler.clock import Clock
+
+if TYPE_CHECKING:
+    from reconciler.record.events import Event
+
+#: Rows of runs that are shown at a time.
+ROWS: Final = 12
+#: Drawings a second.
+REFRESH: Final = 4
+
+
+@dataclass(slots=True)
+class Row:
+    """A run at work."""
+
+    job: str
+    rows: int
+    started_ms: int
+    now_ms: int
+
+
+class Live:
+    """A listener and the context in which it draws."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._runs: dict[int, Row] = {}
+        self._clock = Clock()
+        self._console = Console(file=terminal.out, no_color=not terminal.colour, highlight=False, width=terminal.width)
+        self._screen = Screen(
+            get_renderable=self._table, console=self._console, refresh_per_second=REFRESH, transient=True,
+            redirect_stdout=False, redirect_stderr=False,
+        )  # fmt: skip
+        self._is_drawing = False
+
+    def event(self, event: Event) -> None:
+        if event.event == "Started" and event.run is not None:
+            self._runs.setdefault(event.run, Row(event.name, 0, event.time_ms, event.time_ms))
+        self._say(pass_line(self._terminal, event))
+
+    def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
+        self._runs[run] = Row(job, rows, started_ms, now_ms)
+
+    def finished(self, job: str, run: int) -> None:  # noqa: ARG002 (the listener's signature)
+        self._runs.pop(run, None)
+
+    def notice(self, text: str) -> None:
+        self._say(self._terminal.paint(escape(text), "dim"))
+
+    def __enter__(self) -> Live:
+        self._is_drawing = True
+        self._try(self._screen.start)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runs.clear()
+        self._try(self._screen.stop)
+        self._is_drawing = False
+
+    def _say(self, line: str) -> None:
+        self._try(lambda: self._console.print(Text.from_ansi(line), soft_wrap=True))
+
+    def _try(self, draw: Callable[[], object]) -> None:
+        if not self._is_drawing:
+            return
+        try:
+            draw()
+        except (OSError, ValueError):
+            self._is_drawing = False
+            self._terminal.out = None
+            sys.stdout = None
+
+    def _table(self) -> Table:
+        now_ms = self._clock.now().wall_ms
+        table = Table.grid(padding=(0, 2), expand=False)
+        table.add_column(overflow="ellipsis", no_wrap=True, max_width=32)
+        for _ in range(3):
+            table.add_column(justify="right", no_wrap=True)
+        runs = sorted(self._runs.items())
+        for _, row in runs[:ROWS]:
+            table.add_row(
+                Text(row.job, style="cyan"),
+                f"{row.rows:,} rows",
+                rate(row, now_ms),
+                clock_length(now_ms - row.started_ms),
+            )
+        if len(runs) > ROWS:
+            table.add_row(Text(f"and {len(runs) - ROWS} more", style="dim"), "", "", "")
+        return table
+
+
+def rate(row: Row, now_ms: int) -> str:
+    """Rows a second since the run began."""
+    seconds = max(now_ms - row.started_ms, 1) / 1000
+    return f"{row.rows / seconds:,.0f}/s" if row.rows else "-"

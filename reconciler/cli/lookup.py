@@ -1,0 +1,42 @@
+"""Finding what a name on the command line means, and saying what is near where it means nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from reconciler.cli.options import Call
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.record.jobs import JobRow
+    from reconciler.record.store import Record
+
+
+def reading(call: Call) -> Record:
+    """The record, for reading; an empty one where no pass was made yet. Raises UsageError for a missing root."""
+    from reconciler.record.store import Record
+
+    call.need_root()
+    return Record.reading(call.state)
+
+
+def find_job(call: Call, record: Record, name: str) -> JobRow:
+    """The job of that name, live or purged. Raises UsageError with names that are close."""
+    found = record.jobs.job(name)
+    if found is not None:
+        return found
+    if record.desired.document("Job", name) is not None:
+        raise UsageError(f"the job '{name}' is declared, and no pass has made it true yet: run `reconcile`")
+    names = [job.name for job in record.jobs.jobs()]
+    if not names:
+        raise UsageError(f"there is no job '{name}': nothing of {call.root} is recorded yet; run `reconcile` first")
+    raise UsageError(f"there is no job '{name}'{suggestion(name, names)}")
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, empty where nothing is close."""
+    from reconciler.core.suggest import MAX_COMPARED, Names, did_you_mean
+
+    known = list(names)
+    return did_you_mean(name, known) if len(known) <= MAX_COMPARED else Names(known).did_you_mean(name)

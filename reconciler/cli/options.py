@@ -1,0 +1,180 @@
+"""What every command takes, before its name or after it: `--root`, `--state`, `--no-color`, `-v`.
+
+A common option is not a parameter of the functions: it is noted in a dictionary that the group and its subcommand
+share (click's `obj`), and the one nearer to the end of the line wins. `Call` is what comes out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from reconciler.cli.terminal import Terminal
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.controller.settings import Settings
+
+ROOT_VARIABLE: Final = "RECONCILE_ROOT"
+DEFAULT_ROOT: Final = "jobs.d"
+STATE_NAME: Final = ".reconciler"
+DEFAULT_SLOTS: Final = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """How the command was called."""
+
+    root: Path
+    state: Path
+    terminal: Terminal
+    verbose: bool = False
+    status_dir: Path | None = None
+    slots: int = DEFAULT_SLOTS
+    allow_paths: tuple[Path, ...] = ()
+    allow_exec: bool = False
+
+    def settings(self) -> Settings:
+        """For the controller. Raises UsageError where the root is no folder."""
+        from reconciler.controller.settings import Settings
+
+        self.need_root()
+        return Settings(
+            root=self.root,
+            state=self.state,
+            status_dir=self.status_dir,
+            slots=self.slots,
+            allow_paths=self.allow_paths,
+            allow_exec=self.allow_exec,
+        )
+
+    def need_root(self) -> None:
+        """Raises UsageError, with what to do next, where the root is no folder."""
+        if self.root.is_dir():
+            return
+        what = "is not a folder" if self.root.exists() else "does not exist"
+        raise UsageError(
+            f"the root folder '{self.root}' {what} (seen from {Path.cwd()}); "
+            f"create it, or name the folder of your specs with --root DIR or {ROOT_VARIABLE}"
+        )
+
+    def relative(self, path: str) -> str:
+        """A path that is relative to the root, as seen from the current directory."""
+        return from_here(self.root / path)
+
+
+def from_here(path: Path) -> str:
+    """A path relative to the current directory; an absolute one that lies elsewhere stays as it is."""
+    near = os.path.relpath(path)
+    outside = near == os.pardir or near.startswith(os.pardir + os.sep)
+    return os.path.abspath(path) if outside and path.is_absolute() else near
+
+
+def _note(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value not in (None, False, ()):
+        context.ensure_object(dict)[parameter.name] = value
+
+
+def _common(*names: str, **attributes: Any) -> click.Option:
+    return click.Option(names, expose_value=False, callback=_note, **attributes)
+
+
+def common_options() -> list[click.Option]:
+    """The options of every command, made anew for each."""
+    return [
+        _common(
+            "--root",
+            metavar="DIR",
+            type=click.Path(path_type=Path),
+            help=f"Folder of the specs.  [env: {ROOT_VARIABLE}; default: {DEFAULT_ROOT}]",
+        ),
+        _common(
+            "--state",
+            metavar="DIR",
+            type=click.Path(path_type=Path),
+            help=f"Folder of the record and the data.  [default: ROOT/{STATE_NAME}]",
+        ),
+        _common("--no-color", is_flag=True, help="No colours; so does NO_COLOR."),
+        _common("-v", "--verbose", is_flag=True, help="Leave nothing out of lists; show the traceback of a bug."),
+    ]
+
+
+def allow_exec_option() -> click.Option:
+    return _common("--allow-exec", is_flag=True, help="Let {exec: [...]} secret references run their command.")
+
+
+def pass_options() -> list[click.Option]:
+    """The options of `reconcile` itself that say how a pass is made."""
+    return [
+        _common(
+            "--slots", metavar="N", type=click.IntRange(1, 512), help=f"Runs at a time.  [default: {DEFAULT_SLOTS}]"
+        ),
+        _common(
+            "--status-dir",
+            metavar="DIR",
+            type=click.Path(path_type=Path),
+            help="Write statuses and logs here, not beside the specs.",
+        ),
+        _common(
+            "--allow-path",
+            metavar="DIR",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            multiple=True,
+            help="A folder outside the root that a spec's path may lead into; may be repeated.",
+        ),
+        allow_exec_option(),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the common options, and hands its function a `Call` first."""
+
+    def __init__(self, name: str, function: Callable[..., int | None], params: list[click.Parameter]) -> None:
+        super().__init__(
+            name, callback=_with_call(function), params=[*params, *common_options()], help=function.__doc__
+        )
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return ["[OPTIONS]", *(piece for param in self.get_params(ctx) for piece in param.get_usage_pieces(ctx))]
+
+
+def command(name: str, *params: click.Parameter) -> Callable[[Callable[..., int | None]], Command]:
+    """Makes a command of a function that takes a `Call` and its parameters, and returns its exit code (0 for None)."""
+    return lambda function: Command(name, function, list(params))
+
+
+def _with_call(function: Callable[..., int | None]) -> Callable[..., int]:
+    def run(**values: Any) -> int:
+        return function(call_of(click.get_current_context().ensure_object(dict)), **values) or 0
+
+    return run
+
+
+def call_of(noted: dict[str, Any]) -> Call:
+    """The `Call` of the common options that were noted; its terminal is the same whenever it is asked for."""
+    if "terminal" not in noted:
+        noted["terminal"] = Terminal.of(sys.stdout, sys.stderr, no_color=noted.get("no_color", False))
+    root = noted.get("root") or Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT)
+    return Call(
+        root=root,
+        state=noted.get("state") or root / STATE_NAME,
+        terminal=noted["terminal"],
+        verbose=noted.get("verbose", False),
+        status_dir=noted.get("status_dir"),
+        slots=noted.get("slots", DEFAULT_SLOTS),
+        allow_paths=tuple(noted.get("allow_path", ())),
+        allow_exec=noted.get("allow_exec", False),
+    )
+
+
+def output_option(*formats: str) -> click.Option:
+    """`-o FORMAT`; the first is the default."""
+    return click.Option(
+        ["-o", "--output", "output"], type=click.Choice(formats), default=formats[0], show_default=True, help="Format."
+    )

@@ -1,0 +1,158 @@
+"""`reconcile plan`: what a pass would do, and why; nothing is changed, and a daemon may be at work meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from reconciler.cli.options import Call, command
+from reconciler.cli.problems import warn_problems
+from reconciler.cli.terminal import Terminal, cells, cut, escape, json_text
+from reconciler.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.controller import Preview
+    from reconciler.core.change import Change
+    from reconciler.core.plan import Action, Plan
+
+CHANGES: Final = 2
+ERRORS: Final = 1
+#: Runs and waiting things that are listed without `-v`.
+LISTED: Final = 20
+
+_SYMBOLS: Final = {"create": ("+", "green"), "delete": ("-", "red"), "purge": ("-", "red")}
+_OTHERS: Final = ("~", "yellow")
+#: Verbs that the summary names even where there are none of them.
+_ALWAYS: Final = ("create", "update", "delete")
+
+
+@command(
+    "plan",
+    click.Option(
+        ["-o", "--output", "output"],
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="Format.",
+    ),
+    click.Option(["--detailed-exitcode"], is_flag=True, help="0 no changes, 2 changes, 1 error."),
+    click.Option(
+        ["--out"],
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Write the plan as JSON to FILE.",
+    ),
+)
+def plan(call: Call, output: str, detailed_exitcode: bool, out: Path | None) -> int:
+    """Say what a pass would do, and change nothing.
+
+    Works while a daemon runs. Runs that are due do not count as changes. The exit code is 1 where a spec is invalid.
+    """
+    return show_plan(call, output, detailed_exitcode, out)
+
+
+def show_plan(call: Call, output: str, detailed: bool, out: Path | None) -> int:
+    """Prints a plan; the exit code."""
+    from reconciler.controller import preview
+
+    found = preview(call.settings())
+    if out is not None:
+        _save(out, found.document)
+    if output == "json":
+        call.terminal.json(found.document)
+    else:
+        print_plan(call, found)
+    warn_problems(call, found.problems)
+    if found.problems:
+        return ERRORS
+    return CHANGES if detailed and not found.plan.is_empty else 0
+
+
+def _save(path: Path, document: Any) -> None:
+    """Whole or not at all. Raises UsageError where the file cannot be written."""
+    folder = path.parent
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(json_text(document) + "\n")
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except OSError:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise UsageError(f"--out: {path} cannot be written: {error.strerror}") from error
+
+
+def print_plan(call: Call, found: Preview) -> None:
+    """The plan for a person: what changes, what runs, what waits, and the sum."""
+    terminal, made = call.terminal, found.plan
+    for action in made.actions:
+        _print_action(terminal, action)
+    _print_list(call, "Runs that are due", [(run.name, run.reason) for run in made.runs])
+    _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in made.waiting])
+    terminal.print(terminal.paint(summary_line(made, problems=len(found.problems)), "bold"))
+
+
+def summary_line(made: Plan, *, problems: int) -> str:
+    """`Plan: 2 to create, 1 to update, 0 to delete.`, or that nothing changes."""
+    if made.is_empty:
+        return (
+            "No changes, but some specs are invalid."
+            if problems
+            else "No changes. The record is what the specs declare."
+        )
+    counts = [f"{count} to {verb}" for verb, count in made.summary.items() if count or verb in _ALWAYS]
+    return f"Plan: {', '.join(counts)}."
+
+
+def _print_action(terminal: Terminal, action: Action) -> None:
+    symbol, colour = _SYMBOLS.get(action.verb, _OTHERS)
+    subject = f"{action.verb} {action.kind} {escape(action.name)}"
+    terminal.print(f"  {terminal.paint(symbol, colour)} {terminal.paint(subject, 'bold')}  {escape(action.reason)}")
+    for change in action.changes:
+        _print_change(terminal, change)
+    if action.resets_cursor:
+        words = f"! resets the cursor: {action.message.removeprefix('the cursor is dropped: ')}".removesuffix(": ")
+        terminal.print(f"      {terminal.paint(escape(words), 'red', 'bold')}")
+    elif action.message:
+        terminal.print(f"      {escape(action.message)}")
+    terminal.print()
+
+
+def _print_change(terminal: Terminal, change: Change) -> None:
+    """`field: before → after` in one line, or in three where that is too long."""
+    before, after = _value(change.before), _value(change.after)
+    line = f"      {escape(change.field)}: {before} → {after}"
+    if cells(line) <= terminal.width:
+        terminal.print(line)
+        return
+    terminal.print(f"      {escape(change.field)}:")
+    terminal.print(cut(f"        {before}", terminal.width))
+    terminal.print(cut(f"        → {after}", terminal.width))
+
+
+def _value(value: Any) -> str:
+    return "(none)" if value is None else escape(json.dumps(value, ensure_ascii=False))
+
+
+def _print_list(call: Call, title: str, lines: Sequence[tuple[str, str]]) -> None:
+    if not lines:
+        return
+    terminal = call.terminal
+    shown = lines if call.verbose else lines[:LISTED]
+    terminal.print(f"{title}:")
+    width = max(cells(escape(name)) for name, _ in shown)
+    for name, reason in shown:
+        text = escape(name)
+        terminal.print(f"    {text}{' ' * (width - cells(text))}  {escape(reason)}")
+    if len(shown) < len(lines):
+        terminal.print(f"    … and {len(lines) - len(shown)} more (-v shows all)")
+    terminal.print()

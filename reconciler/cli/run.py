@@ -1,0 +1,94 @@
+"""`reconcile` itself: one pass, and `--watch`. The controller does everything; here is what is seen of it.
+
+On a terminal each run has a live row (rich); elsewhere each event is a line. A face never stops a pass: when nobody
+reads any more, it goes on in silence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from reconciler.cli.events import pass_line
+from reconciler.cli.options import Call
+from reconciler.cli.problems import warn_problems
+from reconciler.cli.terminal import escape
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from reconciler.controller import Listener, Report
+    from reconciler.record.events import Event
+
+
+def one_pass(call: Call) -> int:
+    """One pass; the exit code."""
+    from reconciler.controller import open_controller
+
+    settings = call.settings()
+    with _face(call) as listener, open_controller(settings, listener) as controller:
+        report = controller.run_pass()
+    _print_report(call, report)
+    return report.exit_code
+
+
+def watch(call: Call) -> int:
+    """The daemon, until a signal ends it; the exit code."""
+    from reconciler.controller import open_controller
+
+    settings = call.settings()
+    with _face(call) as listener, open_controller(settings, listener) as controller:
+        call.terminal.warn(f"Watching {escape(str(call.root))}; Ctrl-C or SIGTERM ends it at the next units.")
+        return controller.watch()
+
+
+def _face(call: Call) -> AbstractContextManager[Listener]:
+    if call.terminal.interactive:
+        from reconciler.cli.live import Live
+
+        return Live(call.terminal)
+    return Lines(call)
+
+
+class Lines:
+    """Every event in a line, notices on standard error."""
+
+    def __init__(self, call: Call) -> None:
+        self._terminal = call.terminal
+
+    def event(self, event: Event) -> None:
+        self._terminal.print(pass_line(self._terminal, event))
+
+    def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
+        """The events say it."""
+
+    def finished(self, job: str, run: int) -> None:
+        """The events say it."""
+
+    def notice(self, text: str) -> None:
+        self._terminal.warn(escape(text))
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _print_report(call: Call, report: Report) -> None:
+    """The sum in one line, then everything that is wrong."""
+    call.terminal.print(call.terminal.paint(summary_line(call, report), "bold"))
+    for job, message in report.failures:
+        call.terminal.warn(f"{escape(job)}: {call.terminal.paint('error', 'red')}: {escape(message)}")
+    warn_problems(call, report.problems)
+
+
+def summary_line(call: Call, report: Report) -> str:
+    """`3 jobs: 2 completed, 1 sleeping; 337,000 rows in 2 runs`."""
+    from reconciler.record.store import Record
+
+    with Record.reading(call.state) as record:
+        counts = record.jobs.statuses()
+    jobs = sum(counts.values())
+    parts = ", ".join(f"{counts[status]} {status.lower()}" for status in sorted(counts))
+    did = f"{report.rows:,} {'row' if report.rows == 1 else 'rows'} in {report.ran:,} {'run' if report.ran == 1 else 'runs'}"
+    return f"{jobs:,} {'job' if jobs == 1 else 'jobs'}{': ' if parts else ''}{parts}; {did if report.ran else 'nothing to run'}"

@@ -1,0 +1,118 @@
+"""`reconcile validate`: every problem of every spec, offline; no record is needed and no secret is resolved.
+
+A spec below the root is checked with all the others there, because rules hold across files; only the problems of the
+paths that were asked for are shown. A path outside the root is checked by itself: a folder as a root of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from reconciler.cli.options import Call, command, from_here, output_option
+from reconciler.cli.problems import problem_json, problem_line
+from reconciler.cli.specs import read_specs
+from reconciler.errors import Problem, UsageError
+
+FORMAT_VERSION = 1
+INVALID = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was checked: the files, and the problems, both as seen from the current directory."""
+
+    files: frozenset[str]
+    problems: tuple[Problem, ...]
+
+    @property
+    def valid(self) -> int:
+        return len(self.files - {problem.path for problem in self.problems})
+
+
+@command(
+    "validate",
+    click.Argument(["paths"], nargs=-1, type=click.Path(path_type=Path)),
+    output_option("text", "json"),
+)
+def validate(call: Call, paths: tuple[Path, ...], output: str) -> int:
+    """Check specs offline; no record is needed.
+
+    Without PATHS: everything below the root. With PATHS (files or folders): those alone are reported, but they are
+    checked together with the rest of the root. The exit code is 1 where a spec is invalid.
+    """
+    found = check_paths(call, paths)
+    if output == "json":
+        call.terminal.json(
+            {
+                "formatVersion": FORMAT_VERSION,
+                "files": len(found.files),
+                "valid": found.valid,
+                "errors": [problem_json(problem) for problem in found.problems],
+            }
+        )
+    else:
+        for problem in found.problems:
+            call.terminal.print(problem_line(problem))
+        call.terminal.print(_summary(found))
+    return INVALID if found.problems else 0
+
+
+def _summary(found: Found) -> str:
+    count, invalid = len(found.files), len(found.files) - found.valid
+    files = f"{count:,} file" if count == 1 else f"{count:,} files"
+    if not invalid:
+        return f"{files} checked; no problems."
+    problems = len(found.problems)
+    return f"{files} checked; {invalid:,} invalid, {problems:,} {'problem' if problems == 1 else 'problems'}."
+
+
+def check_paths(call: Call, paths: Iterable[Path]) -> Found:
+    """Checks what was asked for. Raises UsageError for a path that is no spec and no folder."""
+    wanted = [_existing(path) for path in paths]
+    if not wanted:
+        call.need_root()
+        return _check(call.root, None)
+    root = Path(os.path.abspath(call.root))
+    inside = [path for path in wanted if Path(os.path.abspath(path)).is_relative_to(root)]
+    found = [
+        _check(path, None) if path.is_dir() else _check(path.parent, path.name) for path in wanted if path not in inside
+    ]
+    if inside:
+        found.append(_only(_check(call.root, None), inside))
+    problems = {problem for one in found for problem in one.problems}
+    return Found(frozenset[str]().union(*(one.files for one in found)), tuple(sorted(problems)))
+
+
+def _existing(path: Path) -> Path:
+    from reconciler.repo.names import is_spec
+
+    if not path.exists():
+        raise UsageError(f"there is no file or folder '{path}'")
+    if not path.is_dir() and not is_spec(path.name):
+        raise UsageError(f"'{path}' is no spec: a spec is a .yaml or .yml file, and neither hidden nor a status")
+    return path
+
+
+def _check(root: Path, name: str | None) -> Found:
+    """A folder, or the one file of that name in it."""
+    specs = read_specs(root, None if name is None else {name})
+    files = frozenset(from_here(root / path) for path in specs.files)
+    return Found(files, tuple(sorted(replace(one, path=from_here(root / one.path)) for one in specs.problems)))
+
+
+def _only(found: Found, paths: Iterable[Path]) -> Found:
+    """What of the root was asked for."""
+    wanted = [from_here(path) for path in paths]
+
+    def is_wanted(file: str) -> bool:
+        return any(one == "." or file == one or file.startswith(f"{one}{os.sep}") for one in wanted)
+
+    return Found(
+        frozenset(filter(is_wanted, found.files)),
+        tuple(problem for problem in found.problems if is_wanted(problem.path)),
+    )
