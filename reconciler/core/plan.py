@@ -124,7 +124,8 @@ class Pair:
 class Difference:
     """The planner's input.
 
-    `hold_deletions` says why nothing may be deleted now, None where it may. `resets` are, for a provider and job type,
+    `hold_deletions` says why nothing may be deleted now, None where it may: a file cannot be parsed, or an invalid
+    document has a name that nothing is known of, and so may be the renamed one. `resets` are, for a provider and job type,
     the config fields whose change drops the cursor. `references` are, for an authorization or stream that may be
     deleted, the jobs whose spec in the record refers to it.
     """
