@@ -29,7 +29,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn
 
@@ -86,8 +86,7 @@ class Ledger:
             _require(intent.key not in self.keys, f"the key {intent.key} was intended twice")
             _require(intent.first <= intent.last, f"the intent {intent.key} ends before it begins")
             _require(_is_json(intent.detail), f"the detail of intent {intent.key} is not JSON")
-            stored = Intent(**{**_shallow(intent), "detail": _copied(intent.detail)})
-            self.keys[intent.key] = self.open[intent.key] = stored
+            self.keys[intent.key] = self.open[intent.key] = replace(intent, detail=_copied(intent.detail))
 
     def commit(self, unit: Unit, run: int) -> None:
         self._check(unit)
@@ -146,10 +145,6 @@ def _is_json(value: Any) -> bool:
 def _copied(value: Json) -> Json:
     """What comes out of a record is never the object that went in."""
     return json.loads(json.dumps(value))
-
-
-def _shallow(intent: Intent) -> dict[str, Any]:
-    return {name: getattr(intent, name) for name in ("key", "first", "last", "digest", "detail")}
 
 
 # --- a place to run in ----------------------------------------------------------------------------------------------
@@ -315,7 +310,9 @@ def attempt(
             raise Nonconformance(f"made no unit within {subject.limit_s:g} s") from None
         except SystemExit as error:
             raise Nonconformance(f"ended the process with exit code {error.code}") from error
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise Nonconformance(f"raised {type(error).__name__}, which is no RunError") from error
         finally:
             place.lines += output.getvalue().splitlines()
@@ -364,6 +361,8 @@ class ProviderConformance:
     provider: ClassVar[Provider]
     job_type: ClassVar[str]
     method: ClassVar[str] = ""
+    #: Whether every run does all of its work anew by its nature, as the export of a whole stream to a file does.
+    whole: ClassVar[bool] = False
     #: How long one attempt may take.
     limit_s: ClassVar[float] = 30.0
 
@@ -438,6 +437,12 @@ class ProviderConformance:
         _require(made.how == "completed", f"a run that must succeed ended with {made.how}: {made.error}")
         return made
 
+    def expected(self, folder: Path) -> Counter[str]:
+        """What one run to its end brings about."""
+        with self.place(folder) as place:
+            self.completed(place)
+            return self.outcome(place)
+
     # the rules
 
     def test_every_name_is_a_dns_label(self) -> None:
@@ -466,8 +471,8 @@ class ProviderConformance:
     def test_the_model_takes_what_the_schema_takes(self, tmp_path: Path) -> None:
         with self.place(tmp_path) as place:
             for config in _variants(dict(self.config(place)), self.the_job_type().schema):
-                by_schema, by_model = self._accepts_schema(config), self._accepts_model(config)
-                _require(by_schema == by_model, f"schema and model disagree about {json.dumps(config)[:300]}")
+                fine = self._accepts_model(config) or not self._accepts_schema(config)
+                _require(fine, f"the schema takes what the model refuses: {json.dumps(config)[:300]}")
             _require(self._accepts_schema(self.config(place)), "the schema refuses the config that works")
 
     def test_a_run_makes_units_that_can_be_committed(self, tmp_path: Path) -> None:
@@ -483,12 +488,10 @@ class ProviderConformance:
             before = self.outcome(place)
             made = self.completed(place)
             _require(self.outcome(place) == before, "a second run brought the same about again")
-            _require(made.units == 0, "a second run, with nothing to do, made a unit")
+            _require(self.whole or made.units == 0, "a second run, with nothing to do, made a unit")
 
     def test_a_run_cut_off_anywhere_brings_everything_about_once(self, tmp_path: Path) -> None:
-        with self.place(tmp_path / "whole") as place:
-            self.completed(place)
-            expected = self.outcome(place)
+        expected = self.expected(tmp_path / "whole")
         for number in range(1, MAX_STEPS + 1):
             with self.place(tmp_path / str(number)) as place:
                 cut = attempt(self, place, new_run=True, dies_at=number)
@@ -501,9 +504,7 @@ class ProviderConformance:
         raise Nonconformance(f"the run takes more than {MAX_STEPS} steps, too many for a test")
 
     def test_a_run_cut_off_again_and_again_brings_everything_about_once(self, tmp_path: Path) -> None:
-        with self.place(tmp_path / "whole") as place:
-            self.completed(place)
-            expected = self.outcome(place)
+        expected = self.expected(tmp_path / "whole")
         with self.place(tmp_path / "cut") as place:
             for number in range(MAX_STEPS):
                 made = attempt(self, place, new_run=number == 0, dies_at=2 + number % 3)
@@ -513,13 +514,11 @@ class ProviderConformance:
             self._require_same(expected, self.outcome(place), "cut off again and again")
 
     def test_a_run_stops_at_its_next_unit(self, tmp_path: Path) -> None:
-        with self.place(tmp_path / "whole") as place:
-            whole = self.completed(place).units
-            expected = self.outcome(place)
+        expected = self.expected(tmp_path / "whole")
         with self.place(tmp_path / "stopped") as place:
             made = attempt(self, place, new_run=True, stop_after=1)
             _require(made.how in ("stopped", "completed"), f"a run that was asked to stop ended with {made.error}")
-            _require(made.units <= min(whole, 2), "a run that was asked to stop went on after its next unit")
+            _require(made.units <= 2, "a run that was asked to stop went on after its next unit")
             whole_way = made.how == "stopped" or self.outcome(place) == expected
             _require(whole_way, "a run that was asked to stop ended without a unit, and left work undone")
             self.completed(place)
@@ -532,11 +531,10 @@ class ProviderConformance:
             failed = attempt(self, place, new_run=True)
             redactor = Redactor(Secret(value) for value in place.credentials.values())
             seen = [repr(unit) for unit in place.ledger.units] + [repr(one) for one in place.ledger.keys.values()]
-            for where, texts in (
-                ("a unit or intent", seen),
-                ("the log", place.lines),
-                ("an error", [str(failed.error)]),
-            ):
+            landed = list(self.outcome(place)) if self.the_job_type().type == "import" else []
+            error = [str(failed.error)]
+            everything = {"a unit or intent": seen, "the log": place.lines, "an error": error, "a message": landed}
+            for where, texts in everything.items():
                 _require(all(redactor.redact(text) == text for text in texts), f"a secret shows in {where}")
             for path in sorted(place.data_dir.rglob("*")):
                 data = path.read_bytes() if path.is_file() else b""
@@ -585,7 +583,7 @@ def _variants(config: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[dic
     yield {**config, "noSuchField": 1}
     for name in schema.get("properties", {}):
         yield {key: value for key, value in config.items() if key != name}
-        for value in ("", "text", 0, -1, 10**9, 1.5, True, None, [], ["a"], {}, {"a": 1}):
+        for value in ("", "text", 0, -1, 10**9, 1.5, True, [], ["a"], {}, {"a": 1}):
             yield {**config, name: value}
 
 
