@@ -1,0 +1,393 @@
+"""The four kinds of document as frozen models: the source of truth of what a spec may say (design, section 2).
+
+A model reads one document's plain values (camelCase, as YAML 1.2 gives them; nothing is coerced) and holds them
+normalised: durations in milliseconds, times as epoch milliseconds. `document` makes the `Document` that everything else
+works with. Rules that need the catalogue are in `spec_rules.py`, rules across files in `check.py`.
+
+A Document's `spec` has sorted keys, and only what differs from its default:
+
+    Job            provider, jobType; authorization; config (without what equals the schema's own defaults);
+                   schedule   {"every": ms} {"cron": text, "timezone": zone} {"continuous": true}
+                              {"afterDependencies": true}; absent for once
+                   suspend: true; rerun, restart: text; timeout: ms; deletionPolicy: orphan, protect;
+                   retry      initial, max, failAfter: ms; factor, jitter: floats
+                   dependsOn  names, sorted; quiet {"from": "22:00", "timezone": zone, "to": "06:00"};
+                   expiresAt  epoch ms
+    Authorization  provider, method; credentials {name: {"env": …} | {"file": …} | {"exec": […]}}
+    Stream         columns {name: type}, types by their canonical names
+    Audience       where
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from reconciler.core.document import Document
+from reconciler.core.duration import MAX_MS, format_duration
+from reconciler.core.issue import both_of, one_of
+from reconciler.core.spec_types import (
+    MOMENT,
+    Argument,
+    ColumnName,
+    ColumnType,
+    Cron,
+    Expression,
+    FilePath,
+    LabelKey,
+    LabelValue,
+    Line,
+    Name,
+    Read,
+    TimeOfDay,
+    TimeZone,
+    Token,
+    Variable,
+    Word,
+    Words,
+    duration,
+    expected,
+    refusal,
+)
+from reconciler.core.words import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+
+API_VERSION: Final = "reconciler/v1"
+
+#: Members of a list or mapping in a spec (config aside) at most.
+MAX_DEPENDENCIES: Final = 1_000
+MAX_LABELS: Final = 64
+MAX_CREDENTIALS: Final = 64
+MAX_COLUMNS: Final = 10_000
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+class Model(BaseModel):
+    """Unknown fields are refused, nothing is coerced, nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, alias_generator=_camel)
+
+
+def _read_true(value: Any) -> bool:
+    if value is not True:
+        raise expected("true", value)
+    return True
+
+
+True_ = Annotated[bool, Read(_read_true, {"const": True})]
+
+
+class Metadata(Model):
+    """Who a document is. Editing anything but the name restarts nothing."""
+
+    name: Name = Field(description="Identity: a DNS-1123 label, unique per kind in the whole tree.")
+    title: Line = Field("", description="Free text for people, on one line.")
+    description: Words = Field("", description="Free text for people.")
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = Field(
+        default={}, description="Names and values to select by: `list -l team=growth`."
+    )
+    renamed_from: Name = Field("", description="The name this had before: the same job goes on under its new name.")
+
+    @model_validator(mode="after")
+    def _is_renamed(self) -> Metadata:
+        if self.renamed_from and self.renamed_from == self.name:
+            raise refusal("expected the name that this had before, found its own name", "renamedFrom")
+        return self
+
+
+# --- Job ------------------------------------------------------------------------------------------------------------
+
+
+class Schedule(Model):
+    """When runs are owed: exactly one of every, cron, once, continuous and afterDependencies."""
+
+    WAYS: ClassVar[tuple[str, ...]] = ("every", "cron", "once", "continuous", "afterDependencies")
+
+    every: Annotated[int | None, duration(SECOND_MS, MAX_MS, "1h")] = Field(
+        None, description="So long after the last start."
+    )
+    cron: Cron = Field("", description="Five fields: minute, hour, day of month, month, day of week.")
+    timezone: TimeZone = Field("UTC", description="The IANA time zone of `cron`.")
+    once: True_ = Field(False, description="One run; the default.")
+    continuous: True_ = Field(False, description="A run after the other.")
+    after_dependencies: True_ = Field(False, description="A run whenever a dependency has succeeded.")
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Schedule:
+        given = [way for way in self.WAYS if way in {_camel(name) for name in self.model_fields_set}]
+        if len(given) != 1:
+            rule = f"exactly one of {one_of(self.WAYS)}"
+            raise refusal(f"expected {rule}, found {both_of(given) if given else 'none'}")
+        if "timezone" in self.model_fields_set and given != ["cron"]:
+            raise refusal("a time zone has a meaning only beside cron", "timezone", on_key=True)
+        return self
+
+    def normal(self) -> dict[str, Any] | None:
+        if self.once:
+            return None
+        if self.cron:
+            return {"cron": self.cron, "timezone": self.timezone}
+        if self.every is not None:
+            return {"every": self.every}
+        return {"continuous": True} if self.continuous else {"afterDependencies": True}
+
+
+class Retry(Model):
+    """How a failed run is tried again: exponential backoff, and when to give up."""
+
+    initial: Annotated[int, duration(100, DAY_MS, "30s")] = Field(
+        30 * SECOND_MS, description="The delay after the first error."
+    )
+    factor: float = Field(2.0, ge=1, le=100, description="By which each delay is longer than the one before.")
+    max: Annotated[int, duration(100, 7 * DAY_MS, "30m")] = Field(30 * MINUTE_MS, description="The longest delay.")
+    jitter: float = Field(0.2, ge=0, le=1, description="The share of the delay by which it varies at random.")
+    fail_after: Annotated[int, duration(SECOND_MS, MAX_MS, "10h")] = Field(
+        10 * HOUR_MS, description="Failed after so long of errors in a row, counted in the controller's uptime."
+    )
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Retry:
+        if self.initial > self.max:
+            first, longest = format_duration(self.initial), format_duration(self.max)
+            raise refusal(f"expected at least retry.initial ({first}), found {longest}", "max")
+        return self
+
+    def normal(self) -> dict[str, Any]:
+        fields = {"initial": self.initial, "factor": self.factor, "max": self.max}
+        fields |= {"jitter": self.jitter, "failAfter": self.fail_after}
+        return {name: fields[name] for name in sorted(fields) if fields[name] != _RETRY_DEFAULTS[name]}
+
+
+_RETRY_DEFAULTS: Final = {_camel(name): field.default for name, field in Retry.model_fields.items()}
+
+
+class Quiet(Model):
+    """A daily window in which no run starts."""
+
+    start: TimeOfDay = Field(alias="from", description="When the window begins: a time of day, in quotes.")
+    to: TimeOfDay = Field(description="When it ends; before `from` it is the next day's.")
+    timezone: TimeZone = Field("UTC", description="The IANA time zone of both.")
+
+    @model_validator(mode="after")
+    def _is_a_window(self) -> Quiet:
+        if self.start == self.to:
+            raise refusal("expected a time other than that of from", "to")
+        return self
+
+    def normal(self) -> dict[str, Any] | None:
+        return {"from": self.start, "timezone": self.timezone, "to": self.to} if self.start else None
+
+
+class JobSpec(Model):
+    """What to run, when, and with what."""
+
+    provider: Word = Field(description="The vendor or system.")
+    job_type: Word = Field(description="One of the provider's ways to integrate.")
+    authorization: Name = Field("", description="A declared Authorization of the same provider.")
+    schedule: Schedule = Field(Schedule.model_construct(once=True), description="When runs are owed; once by default.")
+    suspend: bool = Field(False, description="true pauses the job.")
+    rerun: Token = Field("", description="Change it to anything: one more run from the cursor.")
+    restart: Token = Field("", description="Change it to anything: the cursor is dropped and the job begins again.")
+    timeout: Annotated[int | None, duration(SECOND_MS, MAX_MS, "2h")] = Field(
+        None, description="How long one run may take."
+    )
+    retry: Retry = Field(Retry.model_construct(), description="How a failed run is tried again.")
+    depends_on: Annotated[list[Name], Field(max_length=MAX_DEPENDENCIES)] = Field(
+        default=[], description="Jobs that must have succeeded first."
+    )
+    deletion_policy: Literal["delete", "orphan", "protect"] = Field(
+        "delete", description="What becomes of cursor, runs and log when this document is deleted."
+    )
+    quiet: Quiet = Field(Quiet.model_construct(start="", to=""), description="A daily window in which no run starts.")
+    expires_at: Annotated[int | None, MOMENT] = Field(None, description="The job is Completed from then on.")
+    config: dict[str, Any] = Field(default={}, description="Checked against the job type's own schema.")
+
+    @model_validator(mode="after")
+    def _depends_soundly(self) -> JobSpec:
+        seen: set[str] = set()
+        for index, name in enumerate(self.depends_on):
+            if name in seen:
+                raise refusal(f"'{name}' stands here twice", f"dependsOn.{index}")
+            seen.add(name)
+        if self.schedule.after_dependencies and not self.depends_on:
+            raise refusal("expected dependsOn beside it, found none", "schedule.afterDependencies")
+        return self
+
+    def normal(self, config_defaults: Mapping[str, Any]) -> dict[str, Any]:
+        fields = {
+            "authorization": self.authorization,
+            "config": _without_defaults(self.config, config_defaults),
+            "deletionPolicy": None if self.deletion_policy == "delete" else self.deletion_policy,
+            "dependsOn": sorted(self.depends_on),
+            "expiresAt": self.expires_at,
+            "jobType": self.job_type,
+            "provider": self.provider,
+            "quiet": self.quiet.normal(),
+            "rerun": self.rerun,
+            "restart": self.restart,
+            "retry": self.retry.normal(),
+            "schedule": self.schedule.normal(),
+            "suspend": self.suspend or None,
+            "timeout": self.timeout,
+        }
+        return {name: value for name, value in fields.items() if value is not None and value not in ("", [], {})}
+
+
+# --- Authorization, Stream, Audience --------------------------------------------------------------------------------
+
+
+class Reference(Model):
+    """Where a secret is: exactly one of env, file and exec. The secret itself never stands in a spec."""
+
+    env: Variable = Field("", description="The name of an environment variable.")
+    file: FilePath = Field("", description="The path of a file that holds it.")
+    exec: Annotated[list[Argument], Field(min_length=1, max_length=64)] = Field(
+        default=[], description="A command that prints it; needs --allow-exec."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Reference:
+        given = sorted(self.model_fields_set)
+        if len(given) != 1:
+            raise refusal(f"expected exactly one of env, file or exec, found {both_of(given) if given else 'none'}")
+        return self
+
+    def normal(self) -> dict[str, Any]:
+        (way,) = self.model_fields_set
+        return {way: getattr(self, way)}
+
+
+class AuthorizationSpec(Model):
+    """How jobs prove to a provider who they are."""
+
+    provider: Word = Field(description="The vendor or system.")
+    method: Word = Field(description="One of the provider's ways to authorize.")
+    credentials: Annotated[dict[Word, Reference], Field(max_length=MAX_CREDENTIALS)] = Field(
+        default={}, description="References to secrets, by the method's fields."
+    )
+
+    def normal(self, config_defaults: Mapping[str, Any]) -> dict[str, Any]:
+        del config_defaults
+        references = {name: self.credentials[name].normal() for name in sorted(self.credentials)}
+        held = {"credentials": references} if references else {}
+        return held | {"method": self.method, "provider": self.provider}
+
+
+class StreamSpec(Model):
+    """A named sequence of raw messages; `spec: {}` is enough."""
+
+    columns: Annotated[dict[ColumnName, ColumnType], Field(max_length=MAX_COLUMNS)] = Field(
+        default={}, description="Types on reading; what is not named is as it came."
+    )
+
+    def normal(self, config_defaults: Mapping[str, Any]) -> dict[str, Any]:
+        del config_defaults
+        return {"columns": {name: self.columns[name] for name in sorted(self.columns)}} if self.columns else {}
+
+
+class AudienceSpec(Model):
+    """A named selection of profiles."""
+
+    where: Expression = Field(description='SQL over attributes; "true" is everyone.')
+
+    def normal(self, config_defaults: Mapping[str, Any]) -> dict[str, Any]:
+        del config_defaults
+        return {"where": self.where}
+
+
+# --- documents ------------------------------------------------------------------------------------------------------
+
+
+class _Root(Model):
+    api_version: Literal["reconciler/v1"] = Field(description="The version of this format.")
+    metadata: Metadata = Field(description="Who this document is.")
+
+
+class Job(_Root):
+    """An import, export or enrichment that is to be kept true."""
+
+    kind: Literal["Job"]
+    spec: JobSpec = Field(description="What to run, when, and with what.")
+
+
+class Authorization(_Root):
+    """References to the secrets with which jobs authorize themselves."""
+
+    kind: Literal["Authorization"]
+    spec: AuthorizationSpec = Field(description="The provider, its method, and where the secrets are.")
+
+
+class Stream(_Root):
+    """A named sequence of raw messages, kept for ever."""
+
+    kind: Literal["Stream"]
+    spec: StreamSpec = Field(description="How its messages are read; `{}` is enough.")
+
+
+class Audience(_Root):
+    """A named selection of profiles."""
+
+    kind: Literal["Audience"]
+    spec: AudienceSpec = Field(description="Who belongs to it.")
+
+
+class Headless(_Root):
+    """What can be said of a document whose kind is not known."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+AnyModel = Job | Authorization | Stream | Audience
+MODELS: Final[Mapping[str, type[AnyModel]]] = {
+    "Job": Job,
+    "Authorization": Authorization,
+    "Stream": Stream,
+    "Audience": Audience,
+}
+
+
+def document(model: AnyModel, *, path: str, ordinal: int, line: int, config_defaults: Mapping[str, Any]) -> Document:
+    """The plain value of a valid document. `config_defaults` are those of the job type's schema."""
+    metadata = model.metadata
+    return Document(
+        kind=model.kind,
+        name=metadata.name,
+        path=path,
+        ordinal=ordinal,
+        line=line,
+        title=metadata.title,
+        description=metadata.description,
+        labels=dict(sorted(metadata.labels.items())),
+        renamed_from=metadata.renamed_from,
+        spec=model.spec.normal(config_defaults),
+    )
+
+
+def _without_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _sorted(config[name])
+        for name in sorted(config)
+        if not (name in defaults and _same(config[name], defaults[name]))
+    }
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _sorted(value[name]) for name in sorted(value)}
+    if isinstance(value, list):
+        return [_sorted(one) for one in value]
+    return value
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Equal as JSON, where 1 is not true (as Python has it)."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_same(left[name], right[name]) for name in left)
+    if isinstance(left, list) and isinstance(right, list):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return type(left) is type(right) and bool(left == right)

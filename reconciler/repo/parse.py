@@ -1,0 +1,225 @@
+"""From a spec file's bytes to documents and problems: the one door, which `validate` and the daemon both go through.
+
+Each document of a file takes the fast way where it is surely valid, and the careful one otherwise; only the careful one
+speaks of problems, so that every message has its place. What a content says depends on nothing but the content and the
+catalogue: `Parsed` has a JSON form that the cache keeps, and reading it back imports no model and no parser.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.core.document import Document, digest_of
+from reconciler.core.provider import Catalogue
+from reconciler.errors import Problem
+
+if TYPE_CHECKING:
+    from reconciler.core.spec_rules import Rules
+
+#: Raised whenever the same content may parse to something else: part of `version_of`.
+FORMAT: Final = 1
+#: Problems of one file that are told; one more says how many there are beyond.
+MAX_PROBLEMS: Final = 1_000
+#: From so many bytes on, more than one process parses.
+PARALLEL_BYTES: Final = 200_000
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What one file says. A document with a problem is not among the documents; its problems name it by kind and name
+    where those can be read."""
+
+    documents: tuple[Document, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def to_json(self) -> str:
+        return json.dumps(
+            [[_packed(one) for one in self.documents], [list(asdict(one).values()) for one in self.problems]],
+            ensure_ascii=True,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Parsed:
+        documents, problems = json.loads(text)
+        return cls(tuple(_unpacked(one) for one in documents), tuple(Problem(*one) for one in problems))
+
+
+def _packed(document: Document) -> list[Any]:
+    one = document
+    identity = [one.kind, one.name, one.path, one.ordinal, one.line]
+    return [*identity, one.title, one.description, one.labels, one.renamed_from, one.spec]
+
+
+def _unpacked(fields: Sequence[Any]) -> Document:
+    kind, name, path, ordinal, line, title, description, labels, renamed_from, spec = fields
+    return Document(
+        kind=kind, name=name, path=path, ordinal=ordinal, line=line, title=title, description=description,
+        labels=labels, renamed_from=renamed_from, spec=spec,
+    )  # fmt: skip
+
+
+def version_of(catalogue: Catalogue) -> str:
+    """What parsing depends on besides the content: the format, and what the catalogue says of specs."""
+    providers = {
+        name: [
+            [[method.name, list(method.fields)] for method in one.methods],
+            [[job_type.name, job_type.authorization, job_type.schema] for job_type in one.job_types],
+        ]
+        for name, one in catalogue.items()
+    }
+    return f"{FORMAT}-{digest_of(providers)}"
+
+
+# --- one file -------------------------------------------------------------------------------------------------------
+
+
+def parse_file(path_shown: str, content: bytes, catalogue: Catalogue) -> Parsed:
+    """Everything that a file says, and everything wrong with it. `path_shown` goes into documents and problems as it
+    is. Raises nothing, whatever the bytes."""
+    return _parse(path_shown, content, _rules(catalogue))
+
+
+#: The rules of the last catalogue: a process has one, and compiling its schemas anew for each file would cost more than
+#: the file.
+_LAST_RULES: list[tuple[Catalogue, Rules]] = []
+
+
+def _rules(catalogue: Catalogue) -> Rules:
+    from reconciler.core.spec_rules import Rules
+
+    if not _LAST_RULES or _LAST_RULES[0][0] is not catalogue:
+        _LAST_RULES[:] = [(catalogue, Rules(catalogue))]
+    return _LAST_RULES[0][1]
+
+
+def _parse(path: str, content: bytes, rules: Rules) -> Parsed:
+    from reconciler.repo import parse_fast
+    from reconciler.repo.yaml_text import NotText, decode, split
+
+    try:
+        chunks = split(decode(content))
+    except NotText as error:
+        return Parsed((), (Problem(path, error.line, error.column, "", str(error)),))
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    for chunk in chunks:
+        document = parse_fast.parse_chunk(chunk, path, rules)
+        if document is None:
+            from reconciler.repo import parse_careful
+
+            document, found = parse_careful.parse_chunk(chunk, path, rules)
+            problems += found
+        if document is not None:
+            documents.append(document)
+    return Parsed(tuple(documents), tuple(_bounded(problems)))
+
+
+def _bounded(problems: list[Problem]) -> list[Problem]:
+    more = len(problems) - MAX_PROBLEMS
+    if more <= 0:
+        return problems
+    last = problems[MAX_PROBLEMS]
+    summary = Problem(last.path, last.line, last.column, "", f"and {more:,} more problems from here on")
+    return [*problems[:MAX_PROBLEMS], summary]
+
+
+# --- many files -----------------------------------------------------------------------------------------------------
+
+
+def parse_many(files: Sequence[tuple[str, bytes]], catalogue: Catalogue, jobs: int | None = None) -> list[Parsed]:
+    """The same for each of many files (path shown and content), in their order, by at most `jobs` processes (as many as
+    there are cores). Processes are forked, so only where there is enough to do and no other thread runs."""
+    rules = _rules(catalogue)
+    jobs = jobs or len(os.sched_getaffinity(0))
+    enough = sum(len(content) for _, content in files) >= PARALLEL_BYTES
+    with _unhurried():
+        if jobs > 1 and len(files) > 1 and enough and threading.active_count() == 1:
+            return _by_processes(files, rules, jobs)
+        return [_parse(path, content, rules) for path, content in files]
+
+
+class _unhurried:  # noqa: N801
+    """No garbage collection while many values are made that all stay."""
+
+    def __enter__(self) -> None:
+        self._was = gc.isenabled()
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        if self._was:
+            gc.enable()
+
+
+def _by_processes(files: Sequence[tuple[str, bytes]], rules: Rules, jobs: int) -> list[Parsed]:
+    """Each process takes every n-th file; this one is among them. The share of one that dies is done here."""
+    import multiprocessing
+
+    _load_parsers()
+    fork = multiprocessing.get_context("fork")
+    shares = [files[start::jobs] for start in range(jobs)]
+    workers = []
+    for share in shares[1:]:
+        ours, theirs = fork.Pipe(duplex=False)
+        worker = fork.Process(target=_work, args=(theirs, share, rules), daemon=True)
+        worker.start()
+        theirs.close()
+        workers.append((worker, ours))
+    done = [[_parse(path, content, rules) for path, content in shares[0]]]
+    for share, (worker, ours) in zip(shares[1:], workers, strict=True):
+        done.append(list(_received(ours, share, rules)))
+        ours.close()
+        worker.join()
+    return [done[index % jobs][index // jobs] for index in range(len(files))]
+
+
+def _load_parsers() -> None:
+    """Before forking, so that each process need not."""
+    from reconciler.repo import parse_fast
+
+    parse_fast.load()
+
+
+def _work(pipe: Connection, share: Sequence[tuple[str, bytes]], rules: Rules) -> None:
+    for path, content in share:
+        pipe.send(_parse(path, content, rules).to_json())
+    pipe.close()
+
+
+def _received(pipe: Connection, share: Sequence[tuple[str, bytes]], rules: Rules) -> Iterator[Parsed]:
+    for index in range(len(share)):
+        try:
+            yield Parsed.from_json(pipe.recv())
+        except EOFError:
+            yield from (_parse(path, content, rules) for path, content in share[index:])
+            return
+
+
+# --- places of problems found later ---------------------------------------------------------------------------------
+
+
+def locate(problems: Sequence[Problem], content: bytes) -> list[Problem]:
+    """The problems of one file that `core.check` found, each at its field instead of at the line on which its document
+    begins. One that cannot be found (the file has changed since) stays as it is."""
+    from reconciler.repo.yaml_text import NotText, decode, split
+
+    try:
+        chunks = {chunk.content: chunk for chunk in split(decode(content))}
+    except NotText:
+        return list(problems)
+    roots: dict[int, Any] = {}
+    return [_located(problem, chunks, roots) for problem in problems]
+
+
+def _located(problem: Problem, chunks: Mapping[int, Any], roots: dict[int, Any]) -> Problem:
+    from reconciler.repo.places import place_of
+
+    chunk = chunks.get(problem.line)
+    return problem if chunk is None else place_of(problem, chunk, roots)

@@ -1,0 +1,117 @@
+"""The fast way through a document that is valid: ryaml (the Rust port of the parser that PyYAML uses), then the model.
+
+It may only accept what the careful parser accepts, and must then yield exactly the same; whatever it is not sure of it
+declines, and the careful parser decides. What ryaml reads otherwise than YAML 1.2's core schema is declined beforehand
+by a look at the text, or afterwards by one at the values.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from reconciler.core.document import Document
+from reconciler.core.spec import MODELS, document
+from reconciler.core.spec_rules import Rules
+from reconciler.repo.yaml_text import FORBIDDEN, MAX_DEPTH, Chunk
+
+#: Longer documents, and those with more brackets, are declined: a value takes a character at least, so that shorter ones
+#: are within the careful parser's bound; and ryaml's time grows with the square of nested brackets.
+MAX_TEXT: Final = 90_000
+MAX_BRACKETS: Final = 2_000
+
+_MARKS: Final = re.compile("[&*!%]")
+#: Where an anchor, an alias, a tag or a directive may begin.
+_PROPERTY: Final = re.compile(r"(?:^|[\s,\[{:])(?:[&*][0-9A-Za-z_-]|!)|^%", re.MULTILINE)
+#: Integers that ryaml knows and the core schema does not, in either direction (`0b1`, `-0x1`); merge keys; tabs, which
+#: the two would have to take for indentation at the same places.
+_UNSURE: Final = ("0x", "0o", "0b", "<<", "\t")
+_NUMBER: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+#: Numbers that ryaml too takes for numbers wherever they stand plain: as strings they were in quotes.
+_PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
+_NUMBER_BEGINS: Final = frozenset("0123456789+-.")
+_MAX_INT: Final = 2**63 - 1
+
+
+def parse_chunk(chunk: Chunk, path: str, rules: Rules) -> Document | None:
+    """The document of a chunk; None where the careful parser has to look."""
+    text = chunk.text
+    if _is_unsure(text):
+        return None
+    raw = _load(text)
+    if not isinstance(raw, dict) or not _is_sound(raw, 1):
+        return None
+    kind = raw.get("kind")
+    model = MODELS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        return None
+    try:
+        read = model.model_validate(raw)
+    except ValueError:
+        return None
+    if next(rules.issues(model.__name__, raw), None) is not None:
+        return None
+    return document(
+        read, path=path, ordinal=chunk.ordinal, line=chunk.content, config_defaults=config_defaults(raw, rules)
+    )
+
+
+def _is_unsure(text: str) -> bool:
+    if len(text) > MAX_TEXT or text.count("{") + text.count("[") > MAX_BRACKETS:
+        return True
+    if FORBIDDEN.search(text) or any(one in text for one in _UNSURE):
+        return True
+    return _MARKS.search(text) is not None and _PROPERTY.search(text) is not None
+
+
+def _load(text: str) -> Any:
+    """The values, or None for what ryaml refuses. Its panics are no Exceptions."""
+    import ryaml
+
+    try:
+        return ryaml.loads(text)  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        return None
+
+
+def _is_sound(value: Any, depth: int) -> bool:
+    """Whether these values are what the core schema gives too: keys are strings, no string reads like a number that
+    ryaml does not know (012 may have been plain), numbers are finite and of 64 bits, nesting is bounded."""
+    kind = type(value)
+    if kind is str:
+        return not value or value[0] not in _NUMBER_BEGINS or not _NUMBER.fullmatch(value) or _is_plain(value)
+    if kind is dict:
+        if depth > MAX_DEPTH:
+            return False
+        for key, one in value.items():
+            if type(key) is not str or not _is_sound(key, depth) or not _is_sound(one, depth + 1):
+                return False
+        return True
+    if kind is list:
+        return depth <= MAX_DEPTH and all(_is_sound(one, depth + 1) for one in value)
+    if kind is int:
+        return bool(-_MAX_INT <= value <= _MAX_INT)
+    return kind is not float or math.isfinite(value)
+
+
+def _is_plain(text: str) -> bool:
+    return _PLAIN_NUMBER.fullmatch(text) is not None
+
+
+def config_defaults(raw: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
+    """The defaults of a valid Job's config; none for the other kinds."""
+    spec = raw["spec"]
+    schema = rules.schema(spec["provider"], spec["jobType"]) if raw["kind"] == "Job" else None
+    return schema.defaults if schema else {}
+
+
+def load() -> None:
+    """Imports what the first document would import."""
+    import jsonschema_rs
+    import ryaml
+
+    del jsonschema_rs, ryaml
