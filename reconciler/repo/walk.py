@@ -211,7 +211,7 @@ def content_digest(content: bytes) -> str:
 
 def printable(path: str) -> str:
     """A path for a message: what is no text in it is escaped."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def moment_ns() -> int:

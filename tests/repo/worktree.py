@@ -40,7 +40,7 @@ class WorkTree:
 
 def spec(name: str, **config: str) -> str:
     """A small valid Stream; `config` goes into its labels."""
-    labels = "".join(f"    {key}: {value}\n" for key, value in config.items())
+    labels = "".join(f"    {key}: '{value}'\n" for key, value in config.items())
     return (
         f"apiVersion: reconciler/v1\nkind: Stream\nmetadata:\n  name: {name}\n"
         + (f"  labels:\n{labels}" if labels else "")

@@ -1,0 +1,88 @@
+"""When a document that no file declares any more is absent (design, section 3).
+
+In a git work tree it is when HEAD lacks it too: looked for in HEAD's version of its own file, of every spec file that
+is gone from disk, and of every one that differs, so that a document that moved is found where it went. What HEAD never
+held, and every document outside git, is absent once two looks have seen the same tree. While git is at work, and while
+anything cannot be read, nothing is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.repo.git import GitUnusable, Repository
+from reconciler.repo.look import Absence, Gone, Look, Verdict
+
+if TYPE_CHECKING:
+    from reconciler.repo.parse import Parsed
+
+_ABSENT = Verdict(Absence.ABSENT, "no file declares it")
+_AGAIN = Verdict(Absence.WAIT, "gone from disk; it is absent once a second look sees the same")
+_IN_HEAD = Verdict(Absence.IN_HEAD, "gone from disk but not from HEAD; commit its removal, or restore it")
+_UNSURE = Verdict(Absence.IN_HEAD, "gone from disk, and HEAD's version of its file cannot be read")
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Where to look for what is gone. `settled_head` is the commit at the last settled look. `declared` parses blobs
+    (path to id) of a repository."""
+
+    root: Path
+    settled_head: str
+    declared: Callable[[Repository, Mapping[str, str]], Mapping[str, Parsed]]
+
+
+def judge(look: Look, gone: Collection[Gone], trace: Trace) -> dict[Gone, Verdict]:
+    """A verdict for each of `gone`, in its order."""
+    if not gone:
+        return {}
+    if look.torn is not None:
+        return dict.fromkeys(gone, Verdict(Absence.WAIT, look.torn))
+    if look.problems:
+        place = look.problems[0].path
+        return dict.fromkeys(gone, Verdict(Absence.WAIT, f"nothing is deleted while {place} cannot be read"))
+    repository = Repository.open(trace.root)
+    if repository is None or look.head is None:
+        return {one: _after_two_looks(look) for one in gone}
+    try:
+        return _judge_in_git(look, gone, trace, repository, look.head)
+    except GitUnusable as error:
+        if error.missing:  # somebody else's git makes this tree; its marks were heeded, its history cannot be asked
+            return {one: _after_two_looks(look) for one in gone}
+        return dict.fromkeys(gone, Verdict(Absence.WAIT, str(error).rstrip(".")))
+
+
+def _after_two_looks(look: Look) -> Verdict:
+    return _ABSENT if look.settled else _AGAIN
+
+
+def _judge_in_git(
+    look: Look, gone: Collection[Gone], trace: Trace, repository: Repository, head: str
+) -> dict[Gone, Verdict]:
+    blobs = repository.blobs(head)
+    suspects = blobs.keys() & ({one.path for one in gone} | repository.differing() | (blobs.keys() - look.files.keys()))
+    parsed = trace.declared(repository, {path: blobs[path] for path in sorted(suspects)})
+    documents: set[tuple[str, str]] = {(one.kind, one.name) for file in parsed.values() for one in file.documents}
+    declared = documents | {(one.kind, one.name) for file in parsed.values() for one in file.problems}
+    unsure = {path for path in suspects if path not in parsed or any(not one.name for one in parsed[path].problems)}
+    moved = _blobs(repository, trace.settled_head) if trace.settled_head != head else {}
+
+    def verdict(one: Gone) -> Verdict:
+        if (one.kind, one.name) in declared:
+            return _IN_HEAD
+        if one.path in unsure:
+            return _UNSURE
+        return _ABSENT if one.path in moved else _after_two_looks(look)
+
+    return {one: verdict(one) for one in gone}
+
+
+def _blobs(repository: Repository, commit: str) -> Mapping[str, str]:
+    """The spec files of an earlier commit; none where that commit is gone."""
+    try:
+        return repository.blobs(commit) if commit else {}
+    except GitUnusable:
+        return {}

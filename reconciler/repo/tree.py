@@ -1,0 +1,343 @@
+"""Looking at the tree at a cost that follows change.
+
+A look walks the folders once and compares stamps with the index: only files whose stamp is new are read, only contents
+that were never met are parsed, and only what differs from what the controller was last told (`settle`) is handed on.
+A look marks nothing; a difference that is not settled is there again at the next.
+
+No look trusts a tree in the making. While git is at work, and where it was during the look, a changed file counts only
+once two looks have seen the same, and nothing is absent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from reconciler.core.provider import Catalogue
+from reconciler.repo.absence import Trace, judge
+from reconciler.repo.git import Moment, Repository
+from reconciler.repo.index import Index, Row, is_racy, slack_ns
+from reconciler.repo.look import FileSeen, Gone, Look, Verdict
+from reconciler.repo.walk import BeingWritten, Listing, Stamp, Unreadable, content_digest, moment_ns, read, walk
+
+if TYPE_CHECKING:  # imported late: a look that finds nothing new parses nothing
+    from reconciler.repo.parse import Parsed
+
+#: Two looks are two only when this much time lies between them, in milliseconds.
+SETTLE_MS: Final = 400
+
+#: A file of no bytes, or of whole blocks (as buffered writers leave one in the middle), is no content while git is at
+#: work, or while it is younger than this, in nanoseconds.
+YOUNG_NS: Final = 50_000_000
+BLOCK_BYTES: Final = 4096
+
+#: Look again after this many milliseconds where git was at work, and where it waits for a person (a merge).
+AT_WORK_MS: Final = 100
+STANDING_MS: Final = 2_000
+
+#: Contents are parsed in batches of about this many bytes.
+BATCH_BYTES: Final = 16 << 20
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one look is finding out. `unparsed` holds bytes by path until there are enough of them for a batch."""
+
+    rows: dict[str, Row] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+    touched: list[str] = field(default_factory=list)
+    written: set[str] = field(default_factory=set)
+    unparsed: dict[str, bytes] = field(default_factory=dict)
+    unparsed_bytes: int = 0
+
+
+class Tree:
+    """The specs below `root`.
+
+    `cache_dir` keeps the index and parsed contents (None: in memory). `identity` names the record that differences are
+    against, `version` the format and catalogue that parsing depends on. `catalogue` is asked for only when something
+    must be parsed. A tree that is not `writable` reads the index of a running daemon and changes nothing on disk.
+    `settle_ms` must lie between two looks that count as two.
+    """
+
+    def __init__(
+        self, root: Path, cache_dir: Path | None, *, identity: str, version: str, catalogue: Callable[[], Catalogue],
+        writable: bool = True, settle_ms: int = SETTLE_MS,
+    ) -> None:  # fmt: skip
+        self.settle_ms = settle_ms
+        self._root = os.path.abspath(root)
+        self._catalogue = catalogue
+        self._index = Index(cache_dir, identity=identity, version=version, writable=writable)
+        self._rows: dict[str, Row] = self._index.rows
+        self._told: dict[str, str] = {path: row.digest for path, row in self._rows.items()} if self._index.told else {}
+        self._parsed: dict[str, Parsed] = {}  # by content digest, of what is not settled
+        self._blobs: dict[str, Parsed] = {}  # by blob id, of what is gone from disk but not from HEAD
+        self._held: dict[str, tuple[Row, int]] = {}
+        self._listing: Mapping[str, Stamp] | None = None
+        self._equal_since_ms = 0
+
+    def close(self) -> None:
+        self._index.close()
+
+    # --- looking ----------------------------------------------------------------------------------------------------
+
+    def look(self, now_ms: int) -> Look:
+        """One look at the whole tree; what is wrong with the tree is in the answer. `now_ms` is any clock that only
+        goes forward (alive time will do)."""
+        repository = Repository.open(Path(self._root))
+        before = repository.moment() if repository else None
+        kernel_ns = moment_ns()
+        listing = walk(self._root)
+        found = self._compare(listing, kernel_ns)
+        after = repository.moment() if repository else None
+        torn, again_ms = _torn(before, after, kernel_ns)
+        settled = self._seen_twice(listing, torn, now_ms)
+        held = self._hold(found, torn is not None, now_ms, kernel_ns)
+        vanished = sorted(path for path in self._told.keys() - listing.files.keys() if listing.knows(path))
+        if held or (not settled and (vanished or self._loses_documents(found, held))):
+            again_ms = min(again_ms or self.settle_ms, self.settle_ms)
+        unseen = (self._told.keys() & self._rows.keys()) - found.rows.keys()
+        self._rows = {path: self._rows[path] for path in unseen} | found.rows
+        return Look(
+            whole=not self._index.told,
+            changed=tuple(self._seen(path, found.rows[path]) for path in sorted(found.changed - held)),
+            vanished=tuple(vanished),
+            held=tuple(sorted(held)),
+            problems=tuple(problem for _, problem in sorted(listing.problems.items())),
+            invalid=tuple(sorted(p for p, row in found.rows.items() if row.invalid and p not in found.changed)),
+            ours=frozenset(listing.ours),
+            head=after.head if after else None,
+            torn=torn,
+            again_ms=again_ms,
+            settled=settled,
+            files=found.rows,
+            touched=tuple(found.touched),
+        )
+
+    def _compare(self, listing: Listing, kernel_ns: int) -> _Found:
+        """Reads the files whose stamps say nothing yet, parses what was never met, and finds what differs from what
+        was told."""
+        known, told, found = self._rows, self._told, _Found()
+        unread: list[tuple[str, Stamp]] = []
+        for path, stamp in listing.files.items():
+            row = known.get(path)
+            if row is None or row.racy or row.stamp != stamp:
+                unread.append((path, stamp))
+            else:
+                found.rows[path] = row
+                if told.get(path) != row.digest:
+                    found.changed.add(path)
+        for path, stamp in sorted(unread):
+            self._read(listing, found, path, stamp, kernel_ns)
+        self._parse_batch(found)
+        self._recall(listing, found)
+        for path in found.changed:
+            row = found.rows[path]
+            found.rows[path] = row._replace(invalid=bool(self._parsed[row.digest].problems))
+        return found
+
+    def _read(self, listing: Listing, found: _Found, path: str, stamp: Stamp, kernel_ns: int) -> None:
+        content = self._content(listing, path, stamp, found.written)
+        if content is None:
+            return
+        digest = content_digest(content)
+        old = self._rows.get(path)
+        row = Row(stamp, digest, is_racy(stamp, kernel_ns), old is not None and old.invalid)
+        found.rows[path] = row
+        if self._told.get(path) == digest:
+            if row != old:
+                found.touched.append(path)
+            return
+        found.changed.add(path)
+        if digest not in self._parsed:
+            found.unparsed[path] = content
+            found.unparsed_bytes += len(content)
+            if found.unparsed_bytes >= BATCH_BYTES:
+                self._parse_batch(found)
+
+    def _content(self, listing: Listing, path: str, stamp: Stamp, written: set[str]) -> bytes | None:
+        """The bytes of a file; None where it is gone, refused or being written, which is noted."""
+        try:
+            return read(listing.targets.get(path) or f"{self._root}/{path}", stamp)
+        except FileNotFoundError:
+            del listing.files[path]
+        except Unreadable as error:
+            listing.refuse(path, str(error))
+        except BeingWritten:
+            written.add(path)
+        return None
+
+    def _parse_batch(self, found: _Found) -> None:
+        self._learn({content_digest(content): (path, content) for path, content in sorted(found.unparsed.items())})
+        found.unparsed.clear()
+        found.unparsed_bytes = 0
+
+    def _recall(self, listing: Listing, found: _Found) -> None:
+        """What was read by an earlier look and not settled since: from memory, the cache, or the file once more."""
+        missing = {path for path in found.changed if found.rows[path].digest not in self._parsed}
+        self._fetch({found.rows[path].digest for path in missing})
+        for path in sorted(missing):
+            row = found.rows[path]
+            if row.digest in self._parsed:
+                continue
+            content = self._content(listing, path, row.stamp, found.written)
+            if content is None:
+                found.changed.discard(path)
+                del found.rows[path]
+            else:
+                self._learn({row.digest: (path, content)})
+
+    def _fetch(self, digests: Collection[str]) -> None:
+        texts = self._index.parsed(digests) if digests else {}
+        if texts:
+            from reconciler.repo.parse import Parsed
+
+            self._parsed |= {digest: Parsed.from_json(text) for digest, text in texts.items()}
+
+    def _learn(self, contents: Mapping[str, tuple[str, bytes]]) -> None:
+        """Makes these contents (digest to path and bytes) known: from the cache where they were met before."""
+        self._fetch(contents.keys() - self._parsed.keys())
+        fresh = {digest: file for digest, file in contents.items() if digest not in self._parsed}
+        if not fresh:
+            return
+        from reconciler.repo.parse import parse_many
+
+        parsed = dict(zip(fresh, parse_many(list(fresh.values()), self._catalogue()), strict=True))
+        self._index.keep_parsed({digest: one.to_json() for digest, one in parsed.items()})
+        self._parsed |= parsed
+
+    def _seen(self, path: str, row: Row) -> FileSeen:
+        return FileSeen(path, row.digest, _at(self._parsed[row.digest], path))
+
+    # --- what counts ------------------------------------------------------------------------------------------------
+
+    def _seen_twice(self, listing: Listing, torn: str | None, now_ms: int) -> bool:
+        """Whether this listing equals the earlier ones, back to one that was long enough ago."""
+        if torn is not None or listing.files != self._listing:
+            self._listing, self._equal_since_ms = listing.files, now_ms
+        return torn is None and now_ms - self._equal_since_ms >= self.settle_ms
+
+    def _hold(self, found: _Found, torn: bool, now_ms: int, kernel_ns: int) -> set[str]:
+        """The changed files whose content does not count yet."""
+        earlier, self._held = self._held, {}
+        held = set(found.written)
+        for path in found.changed:
+            row = found.rows[path]
+            unfinished = row.stamp[0] % BLOCK_BYTES == 0
+            young = abs(kernel_ns - row.stamp[2]) < YOUNG_NS
+            if not torn and not (unfinished and young):
+                continue
+            then, since_ms = earlier.get(path, (row, now_ms))
+            if then.stamp != row.stamp or then.digest != row.digest:
+                since_ms = now_ms
+            self._held[path] = (row, since_ms)
+            if now_ms - since_ms < self.settle_ms or (torn and unfinished):
+                held.add(path)
+        return held
+
+    def _loses_documents(self, found: _Found, held: Collection[str]) -> bool:
+        """Whether a changed file declares less than it did: then a second look will be wanted."""
+        before = {path: self._told[path] for path in found.changed - set(held) if path in self._told}
+        texts = self._index.parsed(before.values()) if before else {}
+        if not texts:
+            return bool(before)
+        from reconciler.repo.parse import Parsed
+
+        names = {digest: _names(Parsed.from_json(text)) for digest, text in texts.items()}
+        now = {path: _names(self._parsed[found.rows[path].digest]) for path in before}
+        return any(digest not in names or names[digest] - now[path] for path, digest in before.items())
+
+    # --- after a look -----------------------------------------------------------------------------------------------
+
+    def settle(self, look: Look, keep: Iterable[str] = ()) -> None:
+        """The controller has committed what `look` said, except for the files in `keep` (changed or vanished): they
+        remain differences. Nothing that this writes is needed; without it the next process reads more."""
+        kept = set(keep)
+        changed = {seen.path: seen.digest for seen in look.changed if seen.path not in kept}
+        gone = [path for path in look.vanished if path not in kept]
+        rows = {path: look.files[path] for path in (*changed, *look.touched)}
+        self._index.tell(rows, gone, look.head or "" if look.torn is None else self._index.head)
+        self._told |= changed
+        for path in gone:
+            del self._told[path]
+            self._rows.pop(path, None)
+        still = {row.digest for path, row in self._rows.items() if self._told.get(path) != row.digest}
+        self._parsed = {digest: parsed for digest, parsed in self._parsed.items() if digest in still}
+
+    def parsed(self, look: Look, paths: Iterable[str] | None = None) -> dict[str, Parsed]:
+        """The parsed form of files of a look, changed or not: of `paths`, or of all. A file that has changed or gone
+        since is left out."""
+        wanted = sorted(look.files if paths is None else set(paths) & look.files.keys())
+        known = {seen.path: seen.parsed for seen in look.changed}
+        others = [path for path in wanted if path not in known]
+        before = dict(self._parsed)
+        self._fetch({look.files[path].digest for path in others} - self._parsed.keys())
+        for path in others:
+            self._reread(path, look.files[path])
+        known |= {
+            path: _at(self._parsed[look.files[path].digest], path)
+            for path in others
+            if look.files[path].digest in self._parsed
+        }
+        self._parsed = before
+        return {path: known[path] for path in wanted if path in known}
+
+    def _reread(self, path: str, row: Row) -> None:
+        if row.digest in self._parsed:
+            return
+        try:
+            content = read(os.path.realpath(f"{self._root}/{path}"), row.stamp)
+        except (OSError, Unreadable, BeingWritten):
+            return
+        self._learn({row.digest: (path, content)})
+
+    # --- what is missing --------------------------------------------------------------------------------------------
+
+    def absent(self, look: Look, gone: Iterable[Gone]) -> dict[Gone, Verdict]:
+        """What it means that no file of `look` declares these documents any more."""
+        trace = Trace(Path(self._root), self._index.head, self._declared)
+        return judge(look, tuple(gone), trace)
+
+    def _declared(self, repository: Repository, blobs: Mapping[str, str]) -> dict[str, Parsed]:
+        """The parsed form of blobs (path to id) of HEAD; what is no file of a spec's size is left out."""
+        unknown = {path: blob for path, blob in blobs.items() if blob not in self._blobs}
+        contents = repository.contents(unknown)
+        digests = {path: content_digest(content) for path, content in contents.items()}
+        before = dict(self._parsed)
+        self._learn({digests[path]: (path, content) for path, content in contents.items()})
+        self._blobs |= {unknown[path]: self._parsed[digest] for path, digest in digests.items()}
+        self._parsed = before
+        self._blobs = {blob: self._blobs[blob] for blob in set(blobs.values()) & self._blobs.keys()}
+        return {path: _at(self._blobs[blob], path) for path, blob in blobs.items() if blob in self._blobs}
+
+
+def _at(parsed: Parsed, path: str) -> Parsed:
+    """The same content at another path: contents are parsed once, wherever they lie."""
+    paths = {document.path for document in parsed.documents} | {problem.path for problem in parsed.problems}
+    if paths <= {path}:
+        return parsed
+    return replace(
+        parsed,
+        documents=tuple(replace(document, path=path) for document in parsed.documents),
+        problems=tuple(replace(problem, path=path) for problem in parsed.problems),
+    )
+
+
+def _names(parsed: Parsed) -> set[tuple[str, str]]:
+    return {(document.kind, document.name) for document in parsed.documents}
+
+
+def _torn(before: Moment | None, after: Moment | None, kernel_ns: int) -> tuple[str | None, int | None]:
+    """Why the tree between two moments of git's may be in the making, and when to look again; None where it is not."""
+    if before is None and after is None:
+        return None, None
+    if before is None or after is None:
+        return "a git repository came or went while the tree was read", AT_WORK_MS
+    if busy := before.busy or after.busy:
+        return busy, AT_WORK_MS if "lock" in busy else STANDING_MS
+    if before != after or abs(kernel_ns - before.touched_ns) <= slack_ns(before.touched_ns):
+        return "git was at work while the tree was read", AT_WORK_MS
+    return None, None
