@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import jsonschema
@@ -172,3 +174,12 @@ def test_a_credential_that_is_missing_is_named() -> None:
         check("oauth", {})
     with pytest.raises(Fatal, match="holds a colon"):
         check("basic", {"username": "a:b", "password": "c"})
+
+
+def test_the_provider_is_known_without_importing_what_only_a_run_needs() -> None:
+    code = (
+        "import sys; from reconciler.providers.http import PROVIDER; "
+        "heavy = {'httpx', 'httpcore', 'ssl', 'duckdb', 'pyarrow', 'jsonschema'}; print(sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"

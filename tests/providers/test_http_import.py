@@ -439,3 +439,10 @@ def test_records_keep_their_types(tmp_path: Path) -> None:
     ):
         job.run()
     assert job.landed() == [record]
+
+
+def test_a_cursor_of_another_job_type_is_not_guessed_at(tmp_path: Path) -> None:
+    with serving() as server, bench(tmp_path, "import-json", url=server.url) as job:
+        job.ledger.cursor = {"files": {}}
+        error = job.fails(Fatal)
+    assert str(error) == "the cursor is not one of import-json; change `restart` to begin anew"

@@ -181,7 +181,14 @@ def test_a_batch_of_a_stream_that_the_job_no_longer_reads_is_given_up(tmp_path: 
         job.run()
     assert job.ledger.open == {}
     assert [message["id"] for message in server.requests[-1].json["messages"]] == [5]
-    assert any("of stream orders is given up" in line for line in job.place.lines)
+    assert f"batch {server.requests[0].key} is given up: it is not of stream returns" in job.place.lines
+
+
+def test_a_cursor_of_another_job_type_is_not_guessed_at(tmp_path: Path) -> None:
+    with serving() as server, bench(tmp_path, "export-webhook", url=server.url, messages=orders(0, 2)) as job:
+        job.ledger.cursor = {"position": 1}
+        error = job.fails(Fatal)
+    assert str(error) == "the cursor is not one of export-webhook; change `restart` to begin anew"
 
 
 @pytest.mark.parametrize("status", [429, 503])

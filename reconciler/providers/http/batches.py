@@ -114,14 +114,24 @@ def halves(batch: Batch, run: int) -> tuple[Batch, Batch]:
     )
 
 
-def unfinished(intents: Iterable[Intent]) -> tuple[list[Intent], list[str]]:
-    """Of the open intents of earlier attempts: those to send again, by position, and the keys of those that were
-    refused and split, whose parts are among the others."""
-    everyone = list(intents)
-    split = {one.detail.get("parent", "") for one in everyone}
-    return (
-        sorted((one for one in everyone if one.key not in split), key=lambda one: (one.first, one.last)),
-        [one.key for one in everyone if one.key in split],
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """What earlier attempts left open: the intents to send again, by position; the keys of those that were refused and
+    split, whose parts are among the others; and those that are given up, because the job no longer reads their stream
+    or was of another job type."""
+
+    again: list[Intent]
+    split: list[str]
+    given_up: list[str]
+
+
+def unfinished(intents: Iterable[Intent], stream: str) -> Unfinished:
+    ours = {one.key: one for one in intents if isinstance(one.detail, dict) and one.detail.get("stream") == stream}
+    split = {one.detail.get("parent", "") for one in ours.values()}
+    return Unfinished(
+        again=sorted((one for key, one in ours.items() if key not in split), key=lambda one: (one.first, one.last)),
+        split=[key for key in ours if key in split],
+        given_up=[one.key for one in intents if one.key not in ours],
     )
 
 

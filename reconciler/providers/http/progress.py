@@ -59,6 +59,8 @@ class Progress:
     def load(cls, cursor: Json) -> Progress:
         if cursor is None:
             return cls()
+        if not isinstance(cursor, dict) or set(cursor) != {"since", "edge", "pages", "validators", "open"}:
+            raise Fatal("the cursor is not one of import-json; change `restart` to begin anew")
         inner = cursor["open"]
         listing = inner and Listing(**{**inner, "edge": tuple(inner["edge"]), "pages": tuple(inner["pages"])})
         return cls(

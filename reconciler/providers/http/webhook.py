@@ -66,22 +66,21 @@ class _Sender:
         }
         self._hidden = hidden_texts(context.credentials, self._private)
         self._secret = _signing_secret(context) if config.signature else ""
-        self._next: int = context.cursor["next"] if context.cursor else 0
+        self._next = _position(context.cursor)
         self._omitted = context.omitted
-        self._again, self._split = unfinished(context.open_intents)
+        self._unfinished = unfinished(context.open_intents, config.stream)
+        self._closing = [*self._unfinished.given_up, *self._unfinished.split]
         self._refused: list[_Refused] = []
-        self._abandoned: list[str] = []
 
     # --- what there is to send
 
     def open_batches(self) -> Iterator[Batch]:
-        """The batches that earlier attempts left open. Those of a stream that the job no longer reads are given up."""
-        for intent in self._again:
-            if intent.detail["stream"] != self._config.stream:
-                self._context.log(f"batch {intent.key} of stream {intent.detail['stream']} is given up")
-                self._abandoned.append(intent.key)
-                continue
-            yield again(intent, self._context.stream(self._config.stream))
+        """The batches that earlier attempts left open."""
+        for key in self._unfinished.given_up:
+            self._context.log(f"batch {key} is given up: it is not of stream {self._config.stream}")
+        if self._unfinished.again:
+            reader = self._context.stream(self._config.stream)
+            yield from (again(intent, reader) for intent in self._unfinished.again)
 
     def new_groups(self) -> Iterator[list[Batch]]:
         """What is new on the stream, in groups that are intended together."""
@@ -119,7 +118,7 @@ class _Sender:
 
     def conclude(self) -> Iterator[Unit]:
         """Commits what is left when everything was sent: messages refused at the end, batches that were given up."""
-        if self._refused or self._abandoned or self._split:
+        if self._refused or self._closing:
             yield self._unit(None, 0)
 
     def _post(self, batch: Batch) -> Answer:
@@ -137,7 +136,7 @@ class _Sender:
     def _halved(self, batch: Batch) -> list[Batch]:
         parts = list(halves(batch, self._context.run))
         self._context.intend([part.intent for part in parts])
-        self._split.append(batch.intent.key)
+        self._closing.append(batch.intent.key)
         return parts
 
     def _refuse(self, batch: Batch, answer: Answer) -> None:
@@ -168,8 +167,7 @@ class _Sender:
         refused, self._refused = self._refused, []
         done = [one.intent for one in refused] + ([accepted] if accepted else [])
         self._next = reduce(_advanced, done, self._next)
-        closes = [*self._abandoned, *self._split, *(intent.key for intent in done)]
-        self._abandoned, self._split = [], []
+        closes, self._closing = [*self._closing, *(intent.key for intent in done)], []
         self._omitted += len(refused)
         rejects: tuple[str, ...] = ()
         if refused:
@@ -192,6 +190,14 @@ def _advanced(cursor: int, intent: Intent) -> int:
     """The cursor after an intent. One that begins ahead of the cursor (left open from before a `restart`) or ends
     behind it moves nothing: what is between would be skipped."""
     return intent.last + 1 if intent.detail["begin"] <= cursor <= intent.last else cursor
+
+
+def _position(cursor: Json) -> int:
+    if cursor is None:
+        return 0
+    if not isinstance(cursor, dict) or not isinstance(cursor.get("next"), int):
+        raise Fatal("the cursor is not one of export-webhook; change `restart` to begin anew")
+    return int(cursor["next"])
 
 
 def _message(accepted: Intent | None, refused: list[_Refused]) -> str:
