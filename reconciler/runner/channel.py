@@ -92,9 +92,11 @@ class Channel:
 
     def _receive_order(self) -> Order:
         while data := self._sock.recv(2**18):
-            for payload in self._frames.feed(data):
-                order = decode_to_run(payload)
+            if payloads := self._frames.feed(data):
+                order = decode_to_run(payloads[0])
                 assert isinstance(order, Order)
+                for payload in payloads[1:]:  # a stop may be close behind
+                    self._take(payload)
                 return order
         os._exit(1)  # the controller was gone before it said what to do
 
@@ -130,13 +132,16 @@ class Channel:
         if not data:
             _die()
         for payload in self._frames.feed(data):
-            match decode_to_run(payload):
-                case Answer(accepted=accepted):
-                    self._answers.put(accepted)
-                case Stop():
-                    self._stop.set()
-                case Order():
-                    raise AssertionError("a second order")
+            self._take(payload)
+
+    def _take(self, payload: bytes) -> None:
+        match decode_to_run(payload):
+            case Answer(accepted=accepted):
+                self._answers.put(accepted)
+            case Stop():
+                self._stop.set()
+            case Order():
+                raise AssertionError("a second order")
 
 
 def _flush() -> None:

@@ -21,8 +21,10 @@ import contextlib
 import errno
 import gc
 import importlib
+import importlib.abc
 import json
 import os
+import pkgutil
 import resource
 import select
 import signal
@@ -51,7 +53,10 @@ from reconciler.runner.wire import MAX_TEXT
 
 #: What is loaded once so that no run loads it again. Named here, not imported: their owners use them.
 PRELOADED: Final = (
+    "certifi",
     "duckdb",
+    "encodings.idna",
+    "httpcore",
     "httpx",
     "pyarrow",
     "pyarrow.compute",
@@ -256,9 +261,32 @@ def _preload() -> Catalogue:
     with _without_threads():
         for name in PRELOADED:
             importlib.import_module(name)
-        from reconciler.providers import catalogue
+        from reconciler import providers
 
-        return catalogue()
+        for module in pkgutil.walk_packages(providers.__path__, f"{providers.__name__}."):
+            importlib.import_module(module.name)  # those that a provider imports only in a run, too
+        found = providers.catalogue()
+    _keep_pandas_out()
+    return found
+
+
+def _keep_pandas_out() -> None:
+    """PyArrow imports pandas, where that is installed, at the first value of Python's that it converts, only to see
+    whether the value is one of pandas': half a second of each run. Asked once while there is none, it remembers that,
+    and imports it later only where it is truly asked for a data frame."""
+    if "pandas" not in sys.modules:
+        absent = _Absent()
+        sys.meta_path.insert(0, absent)
+        importlib.import_module("pyarrow").array([0])
+        sys.meta_path.remove(absent)
+
+
+class _Absent(importlib.abc.MetaPathFinder):
+    """While it stands first among the finders, there is no pandas."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:  # noqa: ARG002
+        if name == "pandas":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 def main(handle: int, state_dir: str) -> NoReturn:

@@ -102,6 +102,15 @@ def test_a_stop_takes_effect_at_the_next_unit(bench: Bench) -> None:
     assert (exited.exit_code, exited.killed) == (0, False)
 
 
+def test_a_run_that_is_stopped_before_it_has_begun_makes_no_unit(own_bench: Bench) -> None:
+    own_bench.runner.start(own_bench.order("count", config={"units": 3}))
+    own_bench.runner.start(own_bench.order("count", 2, config={"units": 3}))
+    own_bench.runner.stop(1)
+    heard = own_bench.finish()
+    assert {one.run for one in only(Produced, heard)} == {2}
+    assert {one.run: one.how for one in only(Ended, heard)} == {1: "stopped", 2: "succeeded"}
+
+
 def test_a_provider_sees_that_it_is_to_stop_and_may_end_its_unit_early(bench: Bench) -> None:
     bench.runner.start(bench.order("polite"))
     bench.until_line("waiting")
@@ -148,10 +157,13 @@ def test_a_run_over_its_timeout_is_killed(bench: Bench) -> None:
     assert (exited.signal, exited.timed_out, exited.killed) == (signal.SIGKILL, True, False)
 
 
-def test_a_stop_never_puts_off_the_timeout(bench: Bench) -> None:
-    bench.runner.start(bench.order("block", config={"how": "sleep"}, timeout_s=0.2))
-    bench.runner.stop(1)
-    assert only(Exited, bench.finish())[0].timed_out
+def test_a_stop_never_puts_off_the_timeout(bench: Bench, tmp_path: Path) -> None:
+    with LocalRunner(tmp_path, grace_s=100) as patient:
+        bench = Bench(tmp_path / "patient", patient)
+        patient.start(bench.order("block", config={"how": "sleep"}, timeout_s=1.0))
+        bench.until_line("blocking")
+        patient.stop(1)
+        assert only(Exited, bench.finish())[0].timed_out
 
 
 @pytest.mark.parametrize(
@@ -252,6 +264,26 @@ def test_the_process_of_a_run_is_on_its_own_with_its_libraries_loaded(bench: Ben
     assert facts["heavy"] == ["duckdb", "httpx", "pyarrow", "pydantic"]
     assert facts["fds"].pop("0") == "/dev/null"
     assert sorted(facts["fds"].values()) == ["pipe", "pipe", "pipe", "socket"]
+
+
+@pytest.mark.parametrize("format", ["csv", "ndjson", "parquet"])
+def test_a_run_of_our_own_providers_loads_no_module_after_its_fork(bench: Bench, format: str) -> None:
+    (bench.root / "specs").mkdir()
+    (bench.root / "specs" / "a.csv").write_text("a,t\n1,2024-01-01T00:00:00Z\n2,2024-01-02T00:00:00Z\n")
+    config = {"path": "a.csv", "stream": "orders", "timestampField": "t"}
+    heard = bench.run("delegate", config={"provider": "files", "jobType": "import-csv", "config": config})
+    assert only(Output, heard)[-1].text == "loaded=[]"
+    (staged,) = only(Produced, heard)[0].unit.segments
+    streams = {"orders": (SegmentRef(file=staged.file, first=0, rows=staged.rows),)}
+    config = {"path": f"out.{format}", "stream": "orders"}
+    heard = bench.run(
+        "delegate",
+        run=2,
+        config={"provider": "files", "jobType": f"export-{format}", "config": config},
+        streams=streams,
+    )
+    assert only(Output, heard)[-1].text == "loaded=[]"
+    assert (bench.root / "specs" / f"out.{format}").stat().st_size > 0
 
 
 def test_the_peak_of_memory_and_the_processor_time_are_reported(bench: Bench) -> None:

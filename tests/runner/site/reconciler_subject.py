@@ -249,6 +249,18 @@ def probe(context: Context) -> Iterator[Unit]:
     yield Unit(cursor=facts)
 
 
+def delegate(context: Context) -> Iterator[Unit]:
+    """Does the work of another provider's job type, and tells which modules that loaded after the fork."""
+    from reconciler.providers import catalogue
+
+    before = set(sys.modules)
+    job_type = catalogue()[context.config["provider"]].job_type(context.config["jobType"])
+    assert job_type is not None
+    context.config = job_type.config(context.config["config"])
+    yield from job_type.run(context)
+    context.log(f"loaded={sorted(set(sys.modules) - before)}")
+
+
 def grow(context: Context) -> Iterator[Unit]:
     kept = bytearray(b"x") * (context.config["mib"] * 2**20)
     yield Unit(cursor=len(kept))
@@ -285,7 +297,7 @@ PROVIDER = Provider(
         )
         for one in (
             count, idle, still, fail, leak, speak, crash, block, stubborn, polite, announce, resend, unit, odd, say,
-            linger, probe, grow, files, stream,
+            linger, probe, delegate, grow, files, stream,
         )
     ),
 )  # fmt: skip
