@@ -381,6 +381,31 @@ def test_what_leaves_a_status_saves_a_job_from_the_purge_and_brings_a_purged_one
     assert purged.actions
 
 
+@pytest.mark.parametrize(
+    ("expires_at", "purged"), [(T0 - 1, True), (LATER.wall_ms, True), (LATER.wall_ms + 1, False), (None, False)]
+)
+def test_an_expired_job_is_saved_from_the_purge_by_a_later_date_but_not_by_a_new_schedule(
+    expires_at: int | None, purged: bool
+) -> None:
+    after = job(expiresAt=expires_at, schedule={"every": 1})
+    pair = Pair(declared=after, known=known(job(expiresAt=T0), status=Status.COMPLETED, expired=True))
+    assert (Verb.PURGE in [one.verb for one in made(pair, now=LATER).actions]) == purged
+
+
+def test_the_difference_holds_what_differs_what_is_due_tombstones_and_the_old_names_of_renames() -> None:
+    same = Pair(declared=job("same"), known=known(job("same")))
+    old = Pair(declared=job("old"), known=known(job("old")))
+    wanted = [
+        Pair(declared=job("new", renamed_from="old")),
+        old,
+        Pair(known=known(job("gone"))),
+        Pair(declared=job("edited", title="x"), known=known(job("edited"))),
+        Pair(declared=job("due"), known=known(job("due"), status=Status.FAILED, since_ms=T0 - 90 * DAY_MS)),
+        Pair(declared=job("tomb"), known=known(job("tomb"), status=Status.FAILED, life="purged")),
+    ]
+    assert differing([same, *wanted], NOW) == tuple(wanted)
+
+
 # --- as JSON --------------------------------------------------------------------------------------------------------
 
 
