@@ -257,8 +257,8 @@ class Context(Protocol):
     def stream(self, name: str) -> StreamReader: ...
 
     def intend(self, intents: Sequence[Intent]) -> None:
-        """Returns once the controller has committed them; raises `Superseded` (a BaseException of the runner) where it
-        refuses."""
+        """Returns once the controller has committed them. Where it refuses it does not return: the run's process ends,
+        and no code of the provider runs any more."""
         ...
 
     def now_ms(self) -> int:
