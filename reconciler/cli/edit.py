@@ -62,7 +62,7 @@ def rerun(call: Call, names: tuple[str, ...]) -> None:
 
     Sets spec.rerun to the present time. The run goes on from the job's cursor.
     """
-    _edit_all(call, names, lambda _document, _job: [_rerun()])
+    _edit_all(call, names, lambda document, _: [_rerun(document)])
 
 
 def _pause(document: Document) -> list[Edit]:
@@ -72,12 +72,13 @@ def _pause(document: Document) -> list[Edit]:
 def _resume(document: Document, job: JobRow | None) -> list[Edit]:
     edits = [Edit("spec.suspend", False, "it goes on")] if document.spec.get("suspend") else []
     failed = job is not None and "Failed" in (job.state.status, job.state.held_status)
-    return [*edits, _rerun()] if failed else edits
+    return [*edits, _rerun(document)] if failed else edits
 
 
-def _rerun() -> Edit:
+def _rerun(document: Document) -> Edit:
     """The time to the millisecond: a value that the spec does not have yet."""
-    return Edit("spec.rerun", iso(Clock().now().wall_ms), "it runs once more")
+    paused = ", once it is resumed," if document.spec.get("suspend") else ""
+    return Edit("spec.rerun", iso(Clock().now().wall_ms), f"it runs once more{paused}")
 
 
 def _edit_all(call: Call, names: Sequence[str], edits: Callable[[Document, JobRow | None], list[Edit]]) -> None:
@@ -142,6 +143,8 @@ def _new_lines(before: bytes, after: bytes) -> Iterator[tuple[int, str]]:
 
 def _next(call: Call) -> str:
     """What makes the edit true, and what makes it last."""
+    from reconciler.repo.git import Repository
+
     pid = controller_at_work(call.state)
     applies = "at the next `reconcile`" if pid is None else f"as soon as the controller at work (pid {pid}) has seen it"
-    return f"{applies}; commit the change to keep it"
+    return applies if Repository.open(call.root) is None else f"{applies}; commit the change to keep it"

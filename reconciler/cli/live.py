@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Rows of runs that are shown at a time.
 ROWS: Final = 12
+#: Events after which a run is not at work.
+ENDS: Final = ("Error", "Sleeping", "Failed", "Completed", "Interrupted")
 #: Drawings a second.
 REFRESH: Final = 4
 
@@ -48,7 +50,7 @@ class Live:
         self._clock = Clock()
         self._console = Console(file=terminal.out, no_color=not terminal.colour, highlight=False, width=terminal.width)
         self._screen = Screen(
-            get_renderable=self._table, console=self._console, refresh_per_second=REFRESH, transient=True,
+            get_renderable=self.table, console=self._console, refresh_per_second=REFRESH, transient=True,
             redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         self._is_drawing = False
@@ -56,6 +58,8 @@ class Live:
     def event(self, event: Event) -> None:
         if event.event == "Started" and event.run is not None:
             self._runs.setdefault(event.run, Row(event.name, 0, event.time_ms, event.time_ms))
+        elif event.event in ENDS and event.run is not None:
+            self._runs.pop(event.run, None)
         self._say(pass_line(self._terminal, event))
 
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
@@ -90,7 +94,7 @@ class Live:
             self._terminal.out = None
             sys.stdout = None
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
         now_ms = self._clock.now().wall_ms
         table = Table.grid(padding=(0, 2), expand=False)
         table.add_column(overflow="ellipsis", no_wrap=True, max_width=32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -96,6 +97,8 @@ def print_plan(call: Call, found: Preview) -> None:
     terminal, made = call.terminal, found.plan
     for action in made.actions:
         _print_action(terminal, action)
+    if made.actions:
+        terminal.print()
     _print_list(call, "Runs that are due", [(run.name, run.reason) for run in made.runs])
     _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in made.waiting])
     terminal.print(terminal.paint(summary_line(made, problems=len(found.problems)), "bold"))
@@ -120,11 +123,15 @@ def _print_action(terminal: Terminal, action: Action) -> None:
     for change in action.changes:
         _print_change(terminal, change)
     if action.resets_cursor:
-        words = f"! resets the cursor: {action.message.removeprefix('the cursor is dropped: ')}".removesuffix(": ")
-        terminal.print(f"      {terminal.paint(escape(words), 'red', 'bold')}")
+        consequence = action.message.removeprefix("the cursor is dropped: ")
+        _print_message(terminal, f"! resets the cursor{': ' if consequence else ''}{consequence}", "red", "bold")
     elif action.message:
-        terminal.print(f"      {escape(action.message)}")
-    terminal.print()
+        _print_message(terminal, action.message)
+
+
+def _print_message(terminal: Terminal, text: str, *styles: str) -> None:
+    for line in textwrap.wrap(escape(text), terminal.width - 6, break_on_hyphens=False):
+        terminal.print(f"      {terminal.paint(line, *styles)}")
 
 
 def _print_change(terminal: Terminal, change: Change) -> None:

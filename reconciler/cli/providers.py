@@ -106,10 +106,14 @@ def _print_fields(terminal: Terminal, schema: Mapping[str, Any], root: Mapping[s
 
 
 def _print_field(terminal: Terminal, name: str, kind: str, words: str, depth: int) -> None:
+    """`name: kind`, and below it what the field is, indented; both wrapped."""
     indent = "  " * depth
-    terminal.print(f"{indent}{escape(name)}: {escape(kind)}")
-    for line in textwrap.wrap(escape(words), terminal.width - len(indent) - 4):
-        terminal.print(f"{indent}    {line}")
+    for text, first in ((f"{name}: {kind}", indent), (words, f"{indent}    ")):
+        following = f"{indent}    "
+        for line in textwrap.wrap(
+            escape(text), terminal.width, initial_indent=first, subsequent_indent=following, break_on_hyphens=False
+        ):
+            terminal.print(line)
 
 
 def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:

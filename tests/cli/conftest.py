@@ -99,3 +99,21 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 
 NOW = Now(wall_ms=CREATED_MS, alive_ms=0)
+
+STREAM = """\
+apiVersion: reconciler/v1
+kind: Stream
+metadata: {name: orders}
+spec: {}
+"""
+
+
+def job_text(name: str, *, schedule: str = '{cron: "0 3 1 1 *"}', config: str = "", extra: str = "") -> str:
+    """A job that imports `data/*.csv`. Its schedule is far away where nothing else is said, so that a pass runs nothing."""
+    return (
+        "---\napiVersion: reconciler/v1\nkind: Job\n"
+        f"metadata: {{name: {name}}}\n"
+        "spec:\n  provider: files\n  jobType: import-csv\n"
+        f"  schedule: {schedule}\n{extra}"
+        f'  config: {{path: "data/*.csv", stream: orders{config}}}\n'
+    )

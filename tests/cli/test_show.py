@@ -43,8 +43,8 @@ def test_text_reads_well_at_80_columns(failing: World) -> None:
     assert tail == [
         "Metrics",
         "  all runs        1,000 rows, 0 added, 0 removed, 2 omitted",
-        "  last run        1,000 rows in 1 unit, 2.0 s, 500 rows/s, 1.2 s of CPU, 100",
-        "                  MiB at most",
+        "  last run        1,000 rows in 1 unit, 2.0 s, 500 rows/s, 1.2 s of CPU, 100 MiB",
+        "                  at most",
         "",
         "Configuration",
         "  {",

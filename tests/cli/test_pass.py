@@ -1,0 +1,192 @@
+"""`reconcile` itself: a real pass and a real daemon, as they look in a pipe, on a terminal, and when nobody looks."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+import reconciler
+from reconciler.cli.live import Live, Row, rate
+from reconciler.cli.terminal import Terminal
+from reconciler.record.events import Event
+from reconciler.record.store import Record
+from tests.cli.conftest import CREATED_MS, STREAM, World, job_text
+
+COMMAND = [sys.executable, "-m", "reconciler"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(reconciler.__file__).parents[1]), "TERM": "xterm-256color"}
+
+
+@pytest.fixture
+def shop(world: World) -> World:
+    """Two jobs that run once, one of which finds no file."""
+    world.write("data/a.csv", "id,amount\n1,2\n2,3\n")
+    world.write("orders.yaml", STREAM + job_text("import-orders", schedule="{once: true}"))
+    return world
+
+
+def on_a_terminal(folder: Path, *arguments: str, columns: int = 80, **environment: str) -> tuple[int, str]:
+    """The exit code and everything that `reconcile` writes to a terminal of that width."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [*COMMAND, *arguments], cwd=folder, env={**ENVIRONMENT, **environment},
+        stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+    )  # fmt: skip
+    os.close(follower)
+    written = bytearray()
+    while select.select([leader], [], [], 60)[0]:
+        try:
+            written += os.read(leader, 65_536)
+        except OSError:
+            break
+    os.close(leader)
+    return process.wait(timeout=60), written.decode()
+
+
+# --- in a pipe ------------------------------------------------------------------------------------------------------
+
+
+def test_a_pass_prints_each_event_in_a_line_and_the_sum_at_the_end(shop: World) -> None:
+    result = shop.run()
+    lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in result.out.splitlines()]
+    assert [re.sub(r"  \(.*\)$", "", line) for line in lines] == [
+        "stream/orders  Created  declared in orders.yaml",
+        "import-orders  Created  declared in orders.yaml",
+        "import-orders  Started  run=1",
+        "import-orders  Synced  run=1 unit=1 rows=2",
+        "import-orders  Completed  run=1  all scheduled work is done",
+        "1 job: 1 completed; 2 rows in 1 run",
+    ]
+    assert (result.code, result.err) == (0, "")
+    assert shop.run().out == "1 job: 1 completed; nothing to run\n"
+
+
+def test_a_job_that_ends_in_error_is_exit_code_1_with_its_message(shop: World) -> None:
+    shop.write("bad.yaml", job_text("broken", schedule="{once: true}").replace("data/*.csv", "data/nope.csv"))
+    result = shop.run()
+    assert result.code == 1
+    assert result.out.splitlines()[-1] == "2 jobs: 1 completed, 1 sleeping; 2 rows in 2 runs"
+    assert re.search(r"^broken: error: .*nope\.csv", result.err, re.MULTILINE)
+
+
+def test_an_invalid_spec_is_exit_code_1_and_holds_up_nothing_else(shop: World) -> None:
+    shop.write("bad.yaml", job_text("bad", schedule="{evry: 1h}"))
+    result = shop.run()
+    assert result.code == 1
+    assert "1 completed; 2 rows in 1 run" in result.out
+    assert result.err.startswith("jobs.d/bad.yaml:8:")
+
+
+def test_a_second_writer_is_refused_with_the_pid_of_the_first(shop: World) -> None:
+    with Record.writing(shop.state):
+        result = shop.run()
+    assert result.code == 5
+    assert f"(pid {os.getpid()})" in result.err
+
+
+def test_a_pass_goes_on_when_nobody_reads_any_more(shop: World) -> None:
+    process = subprocess.Popen(
+        COMMAND, cwd=shop.folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    with process:
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert shop.run("list", "--status", "completed", "-o", "name").out == "import-orders\n"
+
+
+# --- the daemon -----------------------------------------------------------------------------------------------------
+
+
+def test_the_daemon_says_what_it_does_and_ends_cleanly_at_sigterm(shop: World) -> None:
+    daemon = subprocess.Popen(
+        [*COMMAND, "--watch"],
+        cwd=shop.folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert daemon.stdout is not None
+    with daemon:
+        for line in daemon.stdout:
+            if "Completed" in line:
+                break
+        assert f"(pid {daemon.pid})" in shop.run().err
+        assert shop.run("list", "-o", "name").out == "import-orders\n"
+        daemon.send_signal(signal.SIGTERM)
+        _, err = daemon.communicate(timeout=60)
+    assert daemon.returncode == 0
+    assert err.splitlines()[0] == "Watching jobs.d; Ctrl-C or SIGTERM ends it at the next units."
+
+
+# --- on a terminal --------------------------------------------------------------------------------------------------
+
+
+def test_on_a_terminal_statuses_have_colours_unless_nobody_wants_them(shop: World) -> None:
+    code, written = on_a_terminal(shop.folder)
+    assert code == 0
+    assert "\x1b[32mSynced\x1b[0m" in written
+    assert "1 job: 1 completed; 2 rows in 1 run" in written
+    assert "\x1b[32mCompleted\x1b[0m" in on_a_terminal(shop.folder, "list")[1]
+    for plain in (
+        on_a_terminal(shop.folder, "list", NO_COLOR="1"),
+        on_a_terminal(shop.folder, "list", "--no-color"),
+        on_a_terminal(shop.folder, "list", TERM="dumb"),
+    ):
+        assert "\x1b" not in plain[1]
+
+
+def test_on_a_narrow_terminal_a_table_is_cut_to_fit(shop: World) -> None:
+    shop.run()
+    shop.write("more.yaml", job_text("a-job-with-a-name-that-is-long"))
+    shop.run()
+    _, written = on_a_terminal(shop.folder, "list", columns=60, NO_COLOR="1")
+    assert max(map(len, written.splitlines())) <= 60
+    assert "…" in written
+
+
+def drawn(live: Live, width: int) -> str:
+    """The rows as they stand, without a terminal."""
+    from rich.console import Console
+
+    paper = io.StringIO()
+    Console(file=paper, width=width).print(live.table())
+    return paper.getvalue()
+
+
+def test_a_run_at_work_has_a_row_until_it_ends() -> None:
+    live = Live(Terminal(out=io.StringIO(), err=None))
+    started = Event(kind="Job", name="import-orders", path="", time_ms=CREATED_MS, event="Started", run=7)
+    live.event(started)
+    assert drawn(live, 80).startswith("import-orders  0 rows  -  ")
+    live.progress("import-orders", 7, 2_000, CREATED_MS, CREATED_MS + 1_000)
+    assert "import-orders  2,000 rows  " in drawn(live, 80)
+    live.finished("import-orders", 7)
+    assert drawn(live, 80).strip() == ""
+
+
+def test_only_so_many_rows_are_shown_and_the_rest_is_counted() -> None:
+    live = Live(Terminal(out=io.StringIO(), err=None))
+    for run in range(15):
+        live.progress(f"job-{run}", run, 1, CREATED_MS, CREATED_MS)
+    lines = drawn(live, 80).splitlines()
+    assert (len(lines), lines[-1].strip()) == (13, "and 3 more")
+
+
+def test_a_rate_is_rows_a_second_since_the_start() -> None:
+    assert rate(Row("a", 5_000, CREATED_MS, CREATED_MS), CREATED_MS + 2_000) == "2,500/s"
+    assert rate(Row("a", 0, CREATED_MS, CREATED_MS), CREATED_MS + 2_000) == "-"

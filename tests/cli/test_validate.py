@@ -1,0 +1,93 @@
+"""`reconcile validate`: every problem with its place as seen from here, and nothing written anywhere."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import STREAM, World, job_text
+
+GOOD = STREAM + job_text("import-orders")
+
+
+@pytest.fixture
+def mixed(world: World) -> World:
+    world.write("good.yaml", GOOD)
+    world.write("team/bad.yaml", job_text("bad", schedule="{evry: 1h}").replace("orders", "oders"))
+    return world
+
+
+def test_valid_specs_are_counted(world: World) -> None:
+    world.write("good.yaml", GOOD)
+    result = world.run("validate")
+    assert (result.code, result.out, result.err) == (0, "1 file checked; no problems.\n", "")
+    assert not world.state.exists()
+
+
+def test_every_problem_has_its_place_relative_to_here(mixed: World) -> None:
+    result = mixed.run("validate")
+    *problems, summary = result.out.splitlines()
+    assert result.code == 1
+    assert problems
+    assert all(one.startswith("jobs.d/team/bad.yaml:") for one in problems)
+    assert summary.startswith("2 files checked; 1 invalid, ")
+
+
+def test_the_path_follows_the_current_directory(mixed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(mixed.root / "team")
+    assert mixed.run("validate", "--root", "..").out.startswith("bad.yaml:8:")
+
+
+def test_json_counts_files_and_lists_errors(mixed: World) -> None:
+    body = json.loads(mixed.run("validate", "-o", "json").out)
+    assert (body["formatVersion"], body["files"], body["valid"]) == (1, 2, 1)
+    first = body["errors"][0]
+    assert (first["path"], first["line"], first["kind"], first["name"]) == ("jobs.d/team/bad.yaml", 8, "Job", "bad")
+    assert set(first) == {"path", "line", "column", "field", "message", "kind", "name"}
+
+
+def test_only_the_paths_that_were_asked_for_are_reported(mixed: World) -> None:
+    good = mixed.run("validate", "jobs.d/good.yaml")
+    assert (good.code, good.out) == (0, "1 file checked; no problems.\n")
+    assert mixed.run("validate", "jobs.d/team").code == 1
+    assert mixed.run("validate", "jobs.d/good.yaml", "jobs.d/team/bad.yaml").code == 1
+
+
+def test_a_path_below_the_root_is_checked_together_with_the_rest(world: World) -> None:
+    world.write("stream.yaml", STREAM)
+    world.write("job.yaml", job_text("import-orders"))
+    assert world.run("validate", "jobs.d/job.yaml").code == 0
+
+
+def test_a_path_outside_the_root_is_checked_by_itself(mixed: World) -> None:
+    elsewhere = mixed.folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "good.yaml").write_text(GOOD.replace("import-orders", "other"))
+    (elsewhere / "bad.yaml").write_text("a: [")
+    assert mixed.run("validate", "elsewhere/good.yaml").code == 0
+    folder = mixed.run("validate", "elsewhere")
+    assert folder.code == 1
+    assert folder.out.startswith("elsewhere/bad.yaml:")
+
+
+def test_an_empty_root_is_valid(world: World) -> None:
+    assert world.run("validate").out == "0 files checked; no problems.\n"
+
+
+def test_a_path_that_is_no_spec_is_a_usage_error(mixed: World) -> None:
+    missing = mixed.run("validate", "nope.yaml")
+    assert (missing.code, missing.err) == (2, "Error: there is no file or folder 'nope.yaml'\n")
+    mixed.write("notes.txt", "")
+    text = mixed.run("validate", "jobs.d/notes.txt")
+    assert text.err == (
+        "Error: 'jobs.d/notes.txt' is no spec: a spec is a .yaml or .yml file, and neither hidden nor a status\n"
+    )
+
+
+def test_hostile_names_do_not_reach_the_terminal(world: World) -> None:
+    world.write("evil\x1b[2J.yaml", "a: [")
+    result = world.run("validate")
+    assert result.code == 1
+    assert "\x1b" not in result.out
+    assert "evil\\x1b[2J.yaml" in result.out
