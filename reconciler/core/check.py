@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from reconciler.core.config_paths import stream_paths, value_at
 from reconciler.core.document import KINDS, Document
 from reconciler.core.issue import Path, field_text
 from reconciler.core.provider import Catalogue
@@ -125,19 +124,20 @@ def _renames(world: _World) -> Iterator[Problem]:
 
 
 class _StreamFields:
-    """Which config fields of a job type name a stream, each looked up once."""
+    """Which config fields of a job type name a stream (`x-stream`), each looked up once."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._paths: dict[tuple[str, str], tuple[Path, ...]] = {}
+        self._fields: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def __call__(self, spec: Mapping[str, Any]) -> tuple[Path, ...]:
+    def __call__(self, spec: Mapping[str, Any]) -> tuple[str, ...]:
         key = (spec["provider"], spec["jobType"])
-        if key not in self._paths:
+        if key not in self._fields:
             provider = self._catalogue.get(key[0])
             job_type = provider.job_type(key[1]) if provider else None
-            self._paths[key] = tuple(stream_paths(job_type.schema)) if job_type else ()
-        return self._paths[key]
+            properties: Mapping[str, Any] = job_type.schema.get("properties", {}) if job_type else {}
+            self._fields[key] = tuple(name for name, one in properties.items() if "x-stream" in one)
+        return self._fields[key]
 
 
 def _references(job: Document, world: _World, stream_fields: _StreamFields) -> Iterator[Problem]:
@@ -148,10 +148,10 @@ def _references(job: Document, world: _World, stream_fields: _StreamFields) -> I
         if not world.knows("Job", name):
             yield _problem(job, ("spec", "dependsOn", index), world.unknown("Job", name))
     config = job.spec.get("config", {})
-    for path in stream_fields(job.spec):
-        name = value_at(config, path)
+    for field in stream_fields(job.spec):
+        name = config.get(field)
         if isinstance(name, str) and name and not world.knows("Stream", name):
-            yield _problem(job, ("spec", "config", *path), world.unknown("Stream", name))
+            yield _problem(job, ("spec", "config", field), world.unknown("Stream", name))
 
 
 def _authorization(job: Document, name: str, world: _World) -> Iterator[Problem]:

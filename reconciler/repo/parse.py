@@ -33,8 +33,8 @@ PARALLEL_BYTES: Final = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What one file says. A document with a problem is not among the documents; its problems name it by kind and name
-    where those can be read."""
+    """What one file says. A document with a problem is not among the documents; its problems name it by kind and name,
+    or have neither where these cannot be known for sure: then it may be any."""
 
     documents: tuple[Document, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -205,21 +205,16 @@ def _received(pipe: Connection, share: Sequence[tuple[str, bytes]], rules: Rules
 # --- places of problems found later ---------------------------------------------------------------------------------
 
 
-def locate(problems: Sequence[Problem], content: bytes) -> list[Problem]:
-    """The problems of one file that `core.check` found, each at its field instead of at the line on which its document
-    begins. One that cannot be found (the file has changed since) stays as it is."""
-    from reconciler.repo.yaml_text import NotText, decode, split
+def locate(problems: Sequence[Problem], contents: Mapping[str, bytes]) -> list[Problem]:
+    """The problems that `core.check` found, each at its field instead of at the line on which its document begins, in
+    order. `contents` are files by the paths that the problems have; a problem without one, or whose document is no
+    longer there, stays as it is."""
+    from reconciler.repo.places import Places
 
-    try:
-        chunks = {chunk.content: chunk for chunk in split(decode(content))}
-    except NotText:
-        return list(problems)
-    roots: dict[int, Any] = {}
-    return [_located(problem, chunks, roots) for problem in problems]
-
-
-def _located(problem: Problem, chunks: Mapping[int, Any], roots: dict[int, Any]) -> Problem:
-    from reconciler.repo.places import place_of
-
-    chunk = chunks.get(problem.line)
-    return problem if chunk is None else place_of(problem, chunk, roots)
+    places: dict[str, Places] = {}
+    located = []
+    for problem in problems:
+        if problem.path in contents and problem.path not in places:
+            places[problem.path] = Places(contents[problem.path])
+        located.append(places[problem.path].of(problem) if problem.path in places else problem)
+    return sorted(located)

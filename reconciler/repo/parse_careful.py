@@ -32,11 +32,6 @@ MAX_ISSUES: Final = 1_000
 
 _DIRECTIVE: Final = re.compile("^%", re.MULTILINE)
 _NAME: Final = re.compile(NAME_PATTERN)
-_KIND_LINE: Final = re.compile(rf"^[\"']?kind[\"']?:[ ]*[\"']?({'|'.join(KINDS)})\b", re.MULTILINE)
-_NAME_LINE: Final = re.compile(
-    r"^[\"']?metadata[\"']?:(?:[ ]*\{[^}\n]*?|[^\n]*\n(?:[ ]+[^\n]*\n|\n)*?[ ]+)\bname:[ ]*[\"']?([a-z0-9-]{1,63})",
-    re.MULTILINE,
-)
 _FIELDS: Final = ("apiVersion", "kind", "metadata", "spec")
 
 
@@ -46,8 +41,7 @@ def parse_chunk(chunk: Chunk, path: str, rules: Rules) -> tuple[Document | None,
     try:
         root = compose(text, chunk.line)
     except Malformed as error:
-        kind, name = _guess(chunk.text)
-        return None, [*problems, Problem(path, error.line, error.column, "", str(error), kind, name)]
+        return None, [*problems, Problem(path, error.line, error.column, "", str(error))]
     if root is None:  # nothing but a directive
         return None, problems
     if root.kind != "mapping":
@@ -59,7 +53,8 @@ def parse_chunk(chunk: Chunk, path: str, rules: Rules) -> tuple[Document | None,
     issues += [(issue, None) for issue in islice(_issues(raw, rules), MAX_ISSUES)]
     if not issues and not problems:
         return _document(raw, chunk, path, rules), []
-    return None, problems + _problems(issues, root, raw, path, rules)
+    whose = identity(root) if not problems else ("", "")
+    return None, problems + _problems(issues, root, whose, path, rules)
 
 
 def _clean(chunk: Chunk, path: str) -> tuple[str, list[Problem]]:
@@ -83,15 +78,8 @@ def _forbidden(character: str) -> str:
 
 
 def _at(chunk: Chunk, path: str, offset: int, message: str) -> Problem:
-    kind, name = _guess(chunk.text)
     line = chunk.line + chunk.text.count("\n", 0, offset)
-    return Problem(path, line, offset - chunk.text.rfind("\n", 0, offset), "", message, kind, name)
-
-
-def _guess(text: str) -> tuple[str, str]:
-    """Kind and name of a document that cannot be read as a whole, as far as its lines show them."""
-    kind, name = _KIND_LINE.search(text), _NAME_LINE.search(text)
-    return kind[1] if kind else "", name[1] if name else ""
+    return Problem(path, line, offset - chunk.text.rfind("\n", 0, offset), "", message)
 
 
 # --- from nodes to values -------------------------------------------------------------------------------------------
@@ -165,9 +153,9 @@ def _document(raw: dict[str, Any], chunk: Chunk, path: str, rules: Rules) -> Doc
 
 
 def _problems(
-    issues: Iterable[tuple[Issue, Node | None]], root: Node, raw: Mapping[str, Any], path: str, rules: Rules
+    issues: Iterable[tuple[Issue, Node | None]], root: Node, whose: tuple[str, str], path: str, rules: Rules
 ) -> list[Problem]:
-    kind, name = identity(raw)
+    kind, name = whose
     problems: dict[tuple[int, int, str], Problem] = {}
     for issue, node in issues:
         node = node or find(root, issue.path, on_key=issue.on_key)
@@ -177,12 +165,20 @@ def _problems(
     return sorted(problems.values())
 
 
-def identity(raw: Mapping[str, Any]) -> tuple[str, str]:
-    """Kind and name as far as they are sound."""
-    kind, metadata = raw.get("kind"), raw.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    sound = isinstance(name, str) and _NAME.fullmatch(name)
-    return kind if isinstance(kind, str) and kind in KINDS else "", str(name) if sound else ""
+def identity(root: Node) -> tuple[str, str]:
+    """Kind and name, or twice nothing where either is unsound or stands there twice: two documents whose `---` was lost
+    look like that, and neither may then be taken for absent."""
+    metadata = _only(root, "metadata")
+    kind, name = _only(root, "kind"), _only(metadata, "name")
+    if kind is None or name is None or kind.value not in KINDS:
+        return "", ""
+    sound = isinstance(name.value, str) and _NAME.fullmatch(name.value)
+    return (kind.value, name.value) if sound else ("", "")
+
+
+def _only(node: Node | None, name: str) -> Node | None:
+    found = [value for key, value in node.pairs if key.value == name] if node else []
+    return found[0] if len(found) == 1 else None
 
 
 def find(root: Node, path: Path, *, on_key: bool = False) -> Node:

@@ -7,26 +7,28 @@ from dataclasses import replace
 from reconciler.core.issue import Path, field_path, field_text
 from reconciler.errors import Problem
 from reconciler.repo.yaml_nodes import Malformed, Node, compose
-from reconciler.repo.yaml_text import Chunk
+from reconciler.repo.yaml_text import Chunk, NotText, decode, split
 
 
-def place_of(problem: Problem, chunk: Chunk, roots: dict[int, Node | None]) -> Problem:
-    """`problem` at its field in the document of `chunk`. `roots` remembers composed documents by line.
+class Places:
+    """One file's documents by the line on which each begins, composed when first asked for."""
 
-    A normalised spec has `dependsOn` in sorted order; the number of the entry becomes that in the file.
-    """
-    if chunk.line not in roots:
-        roots[chunk.line] = _composed(chunk)
-    node = roots[chunk.line]
-    if node is None:
-        return problem
-    path = _as_written(node, field_path(problem.field))
-    for part in path:
-        below = node.get(part)
-        if below is None:
-            break
-        node = below
-    return replace(problem, line=node.line, column=node.column, field=field_text(path))
+    def __init__(self, content: bytes) -> None:
+        try:
+            self._chunks = {chunk.content: chunk for chunk in split(decode(content))}
+        except NotText:
+            self._chunks = {}
+        self._roots: dict[int, Node | None] = {}
+
+    def of(self, problem: Problem) -> Problem:
+        """`problem` at its field, or at the deepest place on the way there; as it is where its document is not here."""
+        chunk = self._chunks.get(problem.line)
+        if chunk is None:
+            return problem
+        if chunk.line not in self._roots:
+            self._roots[chunk.line] = _composed(chunk)
+        root = self._roots[chunk.line]
+        return problem if root is None else _placed(problem, root)
 
 
 def _composed(chunk: Chunk) -> Node | None:
@@ -36,13 +38,25 @@ def _composed(chunk: Chunk) -> Node | None:
         return None
 
 
+def _placed(problem: Problem, root: Node) -> Problem:
+    path = _as_written(root, field_path(problem.field))
+    node = root
+    for part in path:
+        below = node.get(part)
+        if below is None:
+            break
+        node = below
+    return replace(problem, line=node.line, column=node.column, field=field_text(path))
+
+
 def _as_written(root: Node, path: Path) -> Path:
+    """A normalised spec has `dependsOn` in sorted order; the number of the entry becomes that in the file."""
     if len(path) != 3 or path[:2] != ("spec", "dependsOn"):
         return path
     spec = root.get("spec")
     listed = spec.get("dependsOn") if spec else None
     index = path[2]
-    if listed is None or listed.kind != "list" or not isinstance(index, int) or index >= len(listed.items):
+    if listed is None or not isinstance(index, int) or index >= len(listed.items):
         return path
     order = sorted(range(len(listed.items)), key=lambda one: str(listed.items[one].value))
     return (*path[:2], order[index])
