@@ -207,17 +207,12 @@ class BenchContext:
         self.omitted = place.ledger.omitted_by(place.run)
         self.open_intents = tuple(place.ledger.open.values())
         self.asked_to_stop = False
-        self._place, self._step = place, step
-        self._paths = Paths(str(place.root), str(place.root), (), str(place.data_dir.parent))
+        self._place, self.step = place, step
+        paths = Paths(str(place.root), str(place.root), (), str(place.data_dir.parent))
+        self.path, self.expand = paths.path, paths.expand
         self._readers = {name: place.stream(name) for name in sorted(reads)}
         self.unit = place.ledger.units_of(place.run) + 1
         self.data = _data(place, self.job, lambda: self.unit)
-
-    def path(self, text: str) -> Path:
-        return self._paths.path(text)
-
-    def expand(self, pattern: str) -> list[tuple[str, Path]]:
-        return self._paths.expand(pattern)
 
     def stream(self, name: str) -> StreamReader:
         if name not in self._readers:
@@ -225,9 +220,9 @@ class BenchContext:
         return self._readers[name]
 
     def intend(self, intents: Sequence[Intent]) -> None:
-        self._step()
+        self.step()
         self._place.ledger.intend(intents)
-        self._step()
+        self.step()
 
     def advance(self, unit: Unit) -> None:
         """After a commit: the next unit begins where this one ended."""
@@ -236,8 +231,7 @@ class BenchContext:
         self.unit += 1
         self.open_intents = tuple(self._place.ledger.open.values())
 
-    def now_ms(self) -> int:
-        return _now_ms()
+    now_ms = staticmethod(_now_ms)
 
     def log(self, text: str) -> None:
         _require(len(text) <= MAX_LINE, f"a line of the log is longer than {MAX_LINE} letters")
@@ -280,43 +274,53 @@ def attempt(
     if new_run:
         place.run, place.attempt = place.run + 1, 0
     place.attempt += 1
-    config = subject.model(place)
-    steps = _Steps(dies_at)
-    context = BenchContext(place, config, subject.method, subject.streams(place, "reads"), steps)
+    context = BenchContext(
+        place, subject.model(place), subject.method, subject.streams(place, "reads"), _Steps(dies_at)
+    )
     output = io.StringIO()
-    done = 0
+    before = len(place.ledger.units)
     with _limited(subject.limit_s), _no_exit(), contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
-            units = subject.the_job_type().run(context)
-            try:
-                for unit in units:
-                    steps()
-                    place.ledger.commit(unit, place.run)
-                    done += 1
-                    steps()
-                    if context.asked_to_stop:
-                        return Attempt("stopped", done)
-                    context.advance(unit)
-                    context.asked_to_stop = done == stop_after
-            finally:
-                getattr(units, "close", lambda: None)()
-        except _Cut:
-            return Attempt("cut", done)
-        except RunError as error:
-            return Attempt("failed", done, error)
-        except Nonconformance:
-            raise
-        except _Late:
-            raise Nonconformance(f"made no unit within {subject.limit_s:g} s") from None
-        except SystemExit as error:
-            raise Nonconformance(f"ended the process with exit code {error.code}") from error
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise Nonconformance(f"raised {type(error).__name__}, which is no RunError") from error
+            how, error = _ending(lambda: _produce(subject, place, context, stop_after), subject.limit_s)
         finally:
             place.lines += output.getvalue().splitlines()
-    return Attempt("completed", done)
+    return Attempt(how, len(place.ledger.units) - before, error)
+
+
+def _produce(subject: ProviderConformance, place: Place, context: BenchContext, stop_after: int) -> str:
+    """One unit after the other, each committed before the provider goes on."""
+    units = subject.the_job_type().run(context)
+    done = 0
+    try:
+        for unit in units:
+            context.step()
+            place.ledger.commit(unit, place.run)
+            done += 1
+            context.step()
+            if context.asked_to_stop:
+                return "stopped"
+            context.advance(unit)
+            context.asked_to_stop = done == stop_after
+    finally:
+        getattr(units, "close", lambda: None)()
+    return "completed"
+
+
+def _ending(produce: Callable[[], str], limit_s: float) -> tuple[str, RunError | None]:
+    try:
+        return produce(), None
+    except _Cut:
+        return "cut", None
+    except RunError as error:
+        return "failed", error
+    except (Nonconformance, KeyboardInterrupt):
+        raise
+    except _Late:
+        raise Nonconformance(f"made no unit within {limit_s:g} s") from None
+    except SystemExit as error:
+        raise Nonconformance(f"ended the process with exit code {error.code}") from error
+    except BaseException as error:
+        raise Nonconformance(f"raised {type(error).__name__}, which is no RunError") from error
 
 
 @contextlib.contextmanager

@@ -89,18 +89,45 @@ def _grouped(lists: Iterable[tuple[int, list[str]]], size: int) -> Iterator[tupl
     group: list[str] = []
     start = weight = 0
     for first, texts in lists:
-        for position, text in enumerate(texts, first):
-            bytes_ = len(text.encode("utf-8", "replace"))
-            full = len(group) == size or weight + bytes_ > MAX_BATCH_BYTES or position != start + len(group)
-            if group and full:
+        at = 0
+        while at < len(texts):
+            if group and (len(group) == size or first + at != start + len(group)):
                 yield start, group
                 group, weight = [], 0
             if not group:
-                start = position
-            group.append(text)
-            weight += bytes_
+                start = first + at
+            some, more = _fitting(texts, at, size - len(group), MAX_BATCH_BYTES - weight)
+            if not some and group:
+                yield start, group
+                group, weight = [], 0
+                continue
+            if not some:  # a message larger than a batch goes alone
+                some, more = texts[at : at + 1], MAX_BATCH_BYTES
+            group += some
+            weight += more
+            at = start + len(group) - first
     if group:
         yield start, group
+
+
+def _fitting(texts: list[str], at: int, count: int, room: int) -> tuple[list[str], int]:
+    """As many texts from `at` on, at most `count`, as have room, and their size in bytes. Whole slices are measured at
+    once; one by one only where a slice does not fit."""
+    some = texts[at : at + count]
+    whole = _bytes("".join(some))
+    if whole <= room:
+        return some, whole
+    taken = 0
+    for number, text in enumerate(some):
+        more = _bytes(text)
+        if taken + more > room:
+            return some[:number], taken
+        taken += more
+    return some, taken
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
 
 
 def halves(batch: Batch, run: int) -> tuple[Batch, Batch]:

@@ -52,7 +52,8 @@ class _Stream(httpcore.NetworkStream):
         return self._inner.read(max_bytes, self._deadline.limit(timeout, httpcore.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, self._deadline.limit(timeout, httpcore.WriteTimeout))
+        if buffer:
+            self._inner.write(buffer, self._deadline.limit(timeout, httpcore.WriteTimeout))
 
     def close(self) -> None:
         self._inner.close()
