@@ -129,7 +129,7 @@ class SegmentReader:
                 known = found.get(field.name)
                 if known is None:
                     found[field.name] = as_plain(field)
-                elif known != as_plain(field):
+                elif not known.equals(as_plain(field), check_metadata=True):
                     fits = lambda name=field.name: self._fits_double(name, first, stop)  # noqa: E731
                     found[field.name] = widened(known, field, fits)
         return found

@@ -1,0 +1,81 @@
+"""What the schemas of the `files` job types accept, and what the catalogue holds."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import jsonschema
+import pytest
+
+from reconciler.data.content import ENCODINGS
+from reconciler.providers import catalogue
+from reconciler.providers.files import PROVIDER
+from reconciler.providers.files.config import Encoding
+
+
+def accepts(job_type: str, config: dict[str, Any]) -> bool:
+    found = PROVIDER.job_type(job_type)
+    assert found is not None
+    jsonschema.Draft202012Validator.check_schema(dict(found.schema))
+    return jsonschema.Draft202012Validator(dict(found.schema)).is_valid(config)
+
+
+def test_the_catalogue_lists_files_and_its_job_types() -> None:
+    assert [one.name for one in catalogue()["files"].job_types] == [
+        "import-csv", "import-ndjson", "import-parquet", "export-csv", "export-ndjson", "export-parquet",
+    ]  # fmt: skip
+
+
+def test_the_encodings_of_the_schema_are_those_that_can_be_read() -> None:
+    assert get_args(Encoding) == ENCODINGS
+
+
+@pytest.mark.parametrize("job_type", [one.name for one in PROVIDER.job_types])
+def test_stream_and_path_are_all_that_is_needed(job_type: str) -> None:
+    assert accepts(job_type, {"stream": "s", "path": "x"})
+    assert not accepts(job_type, {"stream": "s"})
+    assert not accepts(job_type, {"path": "x"})
+    assert not accepts(job_type, {"stream": "s", "path": "x", "pahts": "y"})
+    assert not accepts(job_type, {"stream": "../s", "path": "x"})
+
+
+@pytest.mark.parametrize(
+    ("config", "fine"),
+    [
+        ({"delimiter": "\t"}, True),
+        ({"delimiter": ";;"}, False),
+        ({"delimiter": '"'}, False),
+        ({"delimiter": "\n"}, False),
+        ({"delimiter": "é"}, False),
+        ({"quote": ""}, True),
+        ({"quote": "x"}, False),
+        ({"encoding": "utf-7"}, False),
+        ({"maxRejects": -1}, False),
+        ({"columns": []}, False),
+        ({"header": False, "columns": ["a"]}, True),
+        ({"timestampField": "at", "timestampFormat": "%d.%m.%Y"}, True),
+        ({"timestampFormat": "rfc1123"}, False),
+    ],
+)
+def test_an_import_of_csv_checks_its_fields(config: dict[str, Any], fine: bool) -> None:
+    assert accepts("import-csv", {"stream": "s", "path": "x"} | config) is fine
+
+
+def test_an_export_of_what_is_new_needs_the_run_in_its_path() -> None:
+    assert not accepts("export-csv", {"stream": "s", "path": "o.csv", "only": "new"})
+    assert accepts("export-csv", {"stream": "s", "path": "o-{run}.csv", "only": "new"})
+
+
+def test_what_changes_the_meaning_of_landed_content_resets_the_cursor() -> None:
+    resets = {
+        one.name: [name for name, made in one.schema["properties"].items() if made.get("x-resetsCursor")]
+        for one in PROVIDER.job_types
+    }
+    assert resets["import-csv"] == ["stream", "encoding", "delimiter", "quote", "header", "columns"]
+    assert resets["import-parquet"] == ["stream"]
+    assert resets["export-csv"] == ["stream"]
+
+
+def test_the_schema_names_the_stream_that_a_job_reads_or_writes() -> None:
+    uses = {one.name: one.schema["properties"]["stream"]["x-stream"] for one in PROVIDER.job_types}
+    assert {name.split("-")[0]: use for name, use in uses.items()} == {"import": "writes", "export": "reads"}
