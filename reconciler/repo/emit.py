@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 #: Begins with a letter, holds nothing with a meaning in YAML; a colon, a comma or a hash only inside a word.
@@ -22,31 +23,39 @@ _ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\ud
 
 def to_yaml(document: Mapping[str, Any]) -> str:
     """The YAML text of a JSON-able mapping, ending in a line feed; keys in the order given."""
-    return "".join(f"{line}\n" for line in _mapping(document, "")) if document else "{}\n"
+    lines: list[str] = []
+    _mapping(document, "", "", lines)
+    return "\n".join((*lines, "")) if lines else "{}\n"
 
 
-def _mapping(value: Mapping[str, Any], indent: str) -> Iterator[str]:
+def scalar_text(text: str, *, quoted: bool = False) -> str:
+    """One string as YAML on one line, quoted where it must be, or where that is asked for."""
+    return _quoted(text) if quoted else _string(text)
+
+
+def _mapping(value: Mapping[str, Any], first: str, indent: str, lines: list[str]) -> None:
+    """Adds the lines of a mapping; the first begins with `first`, the others with `indent`."""
     for key, item in value.items():
-        head = f"{indent}{_string(str(key))}:"
-        if isinstance(item, (str, int, float)) or item is None or not item:
-            yield f"{head} {_scalar(item)}"
-        elif isinstance(item, Mapping):
-            yield head
-            yield from _mapping(item, f"{indent}  ")
+        if item and isinstance(item, Mapping):
+            lines.append(f"{first}{_string(key)}:")
+            _mapping(item, f"{indent}  ", f"{indent}  ", lines)
+        elif item and isinstance(item, (list, tuple)):
+            lines.append(f"{first}{_string(key)}:")
+            _sequence(item, f"{indent}  ", f"{indent}  ", lines)
         else:
-            yield head
-            yield from _sequence(item, f"{indent}  ")
+            lines.append(f"{first}{_string(key)}: {_scalar(item)}")
+        first = indent
 
 
-def _sequence(value: Any, indent: str) -> Iterator[str]:
+def _sequence(value: Sequence[Any], first: str, indent: str, lines: list[str]) -> None:
     for item in value:
-        if isinstance(item, (str, int, float)) or item is None or not item:
-            yield f"{indent}- {_scalar(item)}"
+        if item and isinstance(item, Mapping):
+            _mapping(item, f"{first}- ", f"{indent}  ", lines)
+        elif item and isinstance(item, (list, tuple)):
+            _sequence(item, f"{first}- ", f"{indent}  ", lines)
         else:
-            inner = _mapping if isinstance(item, Mapping) else _sequence
-            lines = inner(item, f"{indent}  ")
-            yield f"{indent}- {next(lines).lstrip(' ')}"
-            yield from lines
+            lines.append(f"{first}- {_scalar(item)}")
+        first = indent
 
 
 def _scalar(value: Any) -> str:
@@ -63,11 +72,7 @@ def _scalar(value: Any) -> str:
     return "{}" if isinstance(value, Mapping) else "[]"
 
 
-def scalar_text(text: str, *, quoted: bool = False) -> str:
-    """One string as YAML on one line, quoted where it must be, or where that is asked for."""
-    return _quoted(text) if quoted else _string(text)
-
-
+@lru_cache(maxsize=4096)  # keys, states and reasons are the same in every status
 def _string(text: str) -> str:
     if _PLAIN.fullmatch(text) and text[-1] != " " and text.lower() not in _MEANT:
         return text

@@ -91,33 +91,43 @@ def _see(
     name = entry.name
     if name[0] == ".":
         return
-    if entry.is_symlink():
+    if name.endswith(OUR_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
+        listing.ours.add(prefix + name)
+    elif name.endswith(SPEC_SUFFIXES):  # most entries: one lstat says what it is
+        mode = _note(listing, prefix + name, entry)
+        if stat.S_ISDIR(mode):
+            stack.append((f"{prefix}{name}/", entry.path))
+        elif stat.S_ISLNK(mode):
+            links.append((prefix + name, entry.path))
+    elif entry.is_symlink():
         links.append((prefix + name, entry.path))
     elif entry.is_dir(follow_symlinks=False):
         stack.append((f"{prefix}{name}/", entry.path))
-    elif name.endswith(OUR_SUFFIXES):
-        listing.ours.add(prefix + name)
-    elif name.endswith(SPEC_SUFFIXES):
-        _note(listing, prefix + name, entry)
 
 
-def _note(listing: Listing, path: str, entry: os.DirEntry[str] | str) -> None:
-    """The stamp of one spec: of an entry, or of the file that a link leads to."""
+def _note(listing: Listing, path: str, entry: os.DirEntry[str] | str) -> int:
+    """Lists one spec: an entry, or the file that a link leads to. Returns its mode where it is a folder or a link, which
+    is for the caller to follow, else 0."""
     try:
         seen = os.lstat(entry) if isinstance(entry, str) else entry.stat(follow_symlinks=False)
     except _GONE:
-        return
+        return 0
     except OSError as error:
         listing.refuse(path, f"cannot be read: {error.strerror}")
-        return
-    if not stat.S_ISREG(seen.st_mode):
+        return 0
+    if stat.S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii():
+        listing.files[path] = _stamp(seen)
+    elif stat.S_ISDIR(seen.st_mode) or stat.S_ISLNK(seen.st_mode):
+        return seen.st_mode
+    elif not stat.S_ISREG(seen.st_mode):
         listing.refuse(path, "is not a regular file")
     elif seen.st_size > MAX_FILE_BYTES:
         listing.refuse(path, f"is larger than 1 MiB ({seen.st_size:,} bytes)")
-    elif not path.isascii() and not _is_unicode(path):
+    elif not _is_unicode(path):
         listing.refuse(path, "has a name that is not UTF-8")
     else:
-        listing.files[path] = (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino & _INODE_BITS)
+        listing.files[path] = _stamp(seen)
+    return 0
 
 
 def _follow(listing: Listing, path: str, link: str, real_root: str, followed: set[str]) -> Iterator[tuple[str, str]]:

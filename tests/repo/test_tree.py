@@ -343,8 +343,11 @@ def test_only_specs_are_read_and_ours_are_listed(root: Path, open_tree: Open) ->
     ):
         (root / path).write_text("kind: [")
     (root / "sub" / "deep.yaml").write_text(spec("a"))
+    for folder in ("x.log", "x.status.yaml"):
+        (root / folder).mkdir()
+        (root / folder / "in.yaml").write_text(spec("b"))
     look = open_tree().look(0)
-    assert names(look) == ["sub/deep.yaml"]
+    assert names(look) == ["sub/deep.yaml", "x.log/in.yaml", "x.status.yaml/in.yaml"]
     assert look.ours == {"a.status.yaml", "sub/a.log", "sub/a.log.1"}
     assert look.problems == ()
 
