@@ -21,6 +21,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, assert_never
 
 from reconciler.core.rules import AfterDependencies, Continuous, Cron, Every, JobRules, Once, Quiet, Retry
+from reconciler.core.words import DAY_MS
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -115,8 +116,10 @@ def _goes_by_real_time(expression: str) -> bool:
 
 
 def _next_by_wall_clock(expression: str, zone: ZoneInfo, after_ms: int) -> int:
-    """The first matching wall-clock time whose real time, by the rules above, is after `after_ms`."""
-    local = _local(zone, after_ms)
+    """The first matching wall-clock time whose real time, by the rules above, is after `after_ms`. On the day after
+    the clock was set forward the search begins by the old offset: a time that was skipped may still be to come."""
+    offset_ms = min(_offset(zone, after_ms), _offset(zone, after_ms - DAY_MS))
+    local = _EPOCH + timedelta(milliseconds=after_ms + offset_ms)
     while True:
         local = _next_match(expression, local)
         real_ms = _real(zone, local)

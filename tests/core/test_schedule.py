@@ -69,6 +69,8 @@ def test_a_tick_comes_strictly_after_the_time_asked_about() -> None:
 
 def test_a_time_that_the_clock_skips_comes_as_much_later_as_it_jumps() -> None:
     assert ticks("30 2 * * *", "2026-03-28T12:00:00+01:00", 2) == ["29 03:30+0200", "30 02:30+0200"]
+    assert ticks("30 2 * * *", "2026-03-29T03:15:00+02:00", 1) == ["29 03:30+0200"]
+    assert ticks("30 2 * * *", "2026-03-29T03:30:00+02:00", 1) == ["30 02:30+0200"]
 
 
 def test_a_time_that_the_clock_shows_twice_comes_once() -> None:
@@ -101,7 +103,12 @@ def test_a_cron_expression_that_never_comes_has_no_tick() -> None:
 
 
 @given(
-    st.integers(ms("2026-01-01T00:00:00+00:00"), ms("2027-12-31T00:00:00+00:00")),
+    st.one_of(
+        st.integers(ms("2026-01-01T00:00:00+00:00"), ms("2027-12-31T00:00:00+00:00")),
+        st.sampled_from(["2026-03-29T01:00+00:00", "2026-10-25T01:00+00:00", "2026-03-08T07:00+00:00"]).flatmap(
+            lambda change: st.integers(ms(change) - 3 * HOUR_MS, ms(change) + 3 * HOUR_MS)
+        ),
+    ),
     st.sampled_from(["0 3 * * *", "30 2 * * *", "*/20 * * * *", "15 */6 * * *", "0 0 1 * *", "5 2 * * sun"]),
     st.sampled_from(["UTC", PARIS, "America/New_York", "Australia/Lord_Howe", "America/Sao_Paulo"]),
 )
