@@ -118,12 +118,12 @@ def _decoded(content: bytes) -> tuple[str, str]:
 
 
 def _documents(text: str) -> list[_Node]:
-    """The documents of a text that hold anything, in order."""
+    """The documents of a text in order, empty ones among them: they are numbered as the parser of specs does."""
     import yaml
 
     try:
         events = yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return [node for node in _roots(iter(events)) if node.what != "scalar" or node.text]
+        return list(_roots(iter(events)))
     except yaml.YAMLError as error:
         raise ReconcileError(
             "The file is not valid YAML; it is not edited. `reconcile validate` says where."

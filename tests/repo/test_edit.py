@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from reconciler.errors import Blocked, ReconcileError
 from reconciler.repo.edit import set_field, write_edit
 from reconciler.repo.walk import content_digest
+from tests.repo.worktree import spec
 
 SPEC = """\
 # Ünïcode before, to move every byte offset: 😀
@@ -118,6 +119,25 @@ def test_only_the_named_document_changes() -> None:
         after = edited(before, ordinal=ordinal)
         assert difference(before, after) == ["+   suspend: true\n"]
         assert [("suspend" in part) for part in after.split("---\n")[1:]] == [ordinal == n for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "{a}---\n{b}", "---\n{a}---\n{b}", "{a}---\n---\n{b}", "# c\n---\n{a}---\n# c\n---\n{b}", "---\n# c\n---\n{a}...\n---\n{b}",
+        "\n\n---\n\n{a}...\n{b}", "{a}--- # c\n{b}---\n", "{a}...\n# c\n---\n{b}...\n", "\ufeff# c\n\n{a}---\n{b}",
+        "---\n---\n---\n{a}\n---\n\n{b}---\n---\n",
+    ],
+)  # fmt: skip
+def test_documents_are_numbered_as_the_parser_numbers_them(layout: str) -> None:
+    from reconciler.repo.parse import parse_many
+
+    text = layout.format(a=spec("a"), b=spec("b"))
+    parsed = parse_many([("x.yaml", text.encode("utf-8"))], {})[0]
+    assert [document.name for document in parsed.documents] == ["a", "b"]
+    for document in parsed.documents:
+        after = edited(text, "metadata.name", f"new-{document.name}", document.ordinal)
+        assert after == text.replace(f"name: {document.name}", f"name: new-{document.name}")
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r"])
