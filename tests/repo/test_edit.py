@@ -125,7 +125,7 @@ def test_only_the_named_document_changes() -> None:
     "layout",
     [
         "{a}---\n{b}", "---\n{a}---\n{b}", "{a}---\n---\n{b}", "# c\n---\n{a}---\n# c\n---\n{b}", "---\n# c\n---\n{a}...\n---\n{b}",
-        "\n\n---\n\n{a}...\n{b}", "{a}--- # c\n{b}---\n", "{a}...\n# c\n---\n{b}...\n", "\ufeff# c\n\n{a}---\n{b}",
+        "\n\n---\n\n{a}...\n---\n{b}", "{a}--- # c\n{b}---\n", "{a}...\n# c\n---\n{b}...\n", "\ufeff# c\n\n{a}---\n{b}",
         "---\n---\n---\n{a}\n---\n\n{b}---\n---\n",
     ],
 )  # fmt: skip
