@@ -16,7 +16,16 @@ from reconciler.controller.lives import Committed, Lives
 from reconciler.controller.orders import order_for
 from reconciler.core import gate as gates
 from reconciler.core import happening, lifecycle
-from reconciler.core.gate import DependencyFacts, Start, Wait, facts_of, gate, owed_by_dependencies, wake_at_ms
+from reconciler.core.gate import (
+    FINAL,
+    DependencyFacts,
+    Start,
+    Wait,
+    facts_of,
+    gate,
+    owed_by_dependencies,
+    wake_at_ms,
+)
 from reconciler.core.messages import (
     Began,
     Ended,
@@ -28,8 +37,8 @@ from reconciler.core.messages import (
     Produced,
     SecretSeen,
 )
-from reconciler.core.rules import JobRules, rules_of
-from reconciler.core.state import EventName, JobState, Outcome, Status
+from reconciler.core.rules import PURGE_AFTER_MS, JobRules, rules_of
+from reconciler.core.state import EventName, JobState, Outcome, Reason, Status
 from reconciler.errors import RunError
 from reconciler.record.jobs import JobRow
 from reconciler.record.runs import RunRow
@@ -55,6 +64,7 @@ class Conductor:
         self._pass = a_pass
         self._stopping = False
         self._ended: set[tuple[int, int]] = set()
+        self.plan_wanted = False  # time has brought about what only a plan can do: a purge
         self.ran = 0
         self.rows = 0
         self.failures: dict[str, str] = {}
@@ -89,7 +99,11 @@ class Conductor:
         moment = self._pass.began if self._pass else now
         with self._record.transaction():
             for job in self._record.jobs.awake(moment.wall_ms):
-                self._weigh(self._catch_up(job, moment), moment)
+                if is_purge_due(job.state, moment):
+                    self.plan_wanted = True
+                    self._record.jobs.wake_at(job.id, None)
+                else:
+                    self._weigh(self._catch_up(job, moment), moment)
         self.tell_stops()
         self._fill_slots(moment, now)
 
@@ -126,6 +140,8 @@ class Conductor:
         decision = gate(job.state, rules, now, self._dependencies(rules), in_pass=in_pass)
         match decision:
             case Start():
+                if job.state.queued_ms is None:  # what it waited for has come: it goes to the back of the queue
+                    job = self._lives.advance(job, happening.Waiting(Reason.WAITING_FOR_SLOT), now, rules=rules)
                 self._record.jobs.wake_at(job.id, wake_at_ms(job.state, rules, now))
                 return True
             case Wait(reason, until_ms, message):
@@ -243,7 +259,7 @@ class Conductor:
         number = run.units + 1
         unit = message.unit
         self._record.runs.commit_unit(run, number, unit, now.wall_ms)
-        self._lives.advance(
+        job = self._lives.advance(
             job,
             happening.UnitCommitted(moved=unit.moved, message=unit.message),
             now,
@@ -353,6 +369,11 @@ def _last_words(message: Exited, rules: JobRules) -> str:
     if message.signal is not None:
         return f"its process was ended by signal {message.signal}"
     return f"its process ended by itself with exit code {message.exit_code}"
+
+
+def is_purge_due(state: JobState, now: Now) -> bool:
+    """Whether a job has been where no run follows for so long that it is purged."""
+    return state.status in FINAL and now.wall_ms - state.since_ms >= PURGE_AFTER_MS
 
 
 def _sooner(one: int | None, other: int | None) -> int | None:

@@ -79,11 +79,10 @@ class Enactor:
         if action.kind != "Job":
             self._tell(action, EventName.CREATED, action.reason, by, now)
             return
-        rules = rules_of(document.spec)
-        self._record.jobs.set_dependencies(resource_id, rules.depends_on)
+        self._record.jobs.set_dependencies(resource_id, rules_of(document.spec).depends_on)
         if orphan is not None:
             self._record.jobs.forget_state(resource_id)
-        self._lives.create(resource_id, rules, now, by, name=document.name, path=document.path)
+        self._lives.create(resource_id, document, action.reason, now, by)
         if orphan is not None:
             self._record.jobs.restore(resource_id, orphan)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.clock import Now
 from reconciler.core import lifecycle
+from reconciler.core.document import Document
 from reconciler.core.happening import Event as Happening
 from reconciler.core.happening import LogEntry
 from reconciler.core.provider import Unit
@@ -39,12 +40,14 @@ class Lives:
     chance: Callable[[], float]
     _stops: list[int] = field(default_factory=list)
 
-    def create(self, job_id: int, rules: JobRules, now: Now, by: By, *, name: str, path: str) -> JobState:
-        """The state of a job that has just been created."""
+    def create(self, job_id: int, document: Document, reason: str, now: Now, by: By) -> JobState:
+        """The state of a job that has just been created, for `reason`."""
+        rules = rules_of(document.spec)
         step = lifecycle.created(rules, now)
         self.record.jobs.insert_state(job_id, step.state, wake_at_ms=now.wall_ms)
         for entry in step.log:
-            self._log(name, path, None, entry, now, by, None)
+            told = replace(entry, message=entry.message or reason) if entry.name is EventName.CREATED else entry
+            self._log(document.name, document.path, None, told, now, by, None)
         return step.state
 
     def advance(

@@ -116,8 +116,8 @@ class Controller:
 
     def _turn(self, conductor: Conductor, lives: Lives, wakeups: Wakeups) -> None:
         now = self._hands.clock.now()
-        if wakeups.look_wanted or now.alive_ms >= self._next_look_ms:
-            wakeups.look_wanted = False
+        if wakeups.look_wanted or conductor.plan_wanted or now.alive_ms >= self._next_look_ms:
+            wakeups.look_wanted = conductor.plan_wanted = False
             observation, _ = self._reconcile(lives)
             conductor.tell_stops()
             self._next_look_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, FULL_LOOK_MS)
@@ -128,14 +128,14 @@ class Controller:
             self._housekeeper.compact()
         self._reporter.flush(now)
         self._save_alive(now)
-        if not wakeups.stopping and not wakeups.look_wanted:
+        if not (wakeups.stopping or wakeups.look_wanted or conductor.plan_wanted):
             wakeups.wait((self._hands.runner.fileno(),), self._sleep_ms(now) / 1000)
 
     def _sleep_ms(self, now: Now) -> int:
         """Until the next job's time, or the next look."""
         wake_ms = self._record.jobs.next_wake_ms()
         until_job_ms = LONGEST_SLEEP_MS if wake_ms is None else wake_ms - now.wall_ms
-        return max(0, min(until_job_ms, self._next_look_ms - now.alive_ms, LONGEST_SLEEP_MS))
+        return max(1, min(until_job_ms, self._next_look_ms - now.alive_ms, LONGEST_SLEEP_MS))
 
     def _wind_down(self, conductor: Conductor, wakeups: Wakeups) -> None:
         """Runs end at their next unit, or are killed; then all is reported."""
