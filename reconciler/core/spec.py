@@ -311,28 +311,28 @@ class _Root(Model):
 class Job(_Root):
     """An import, export or enrichment that is to be kept true."""
 
-    kind: Literal["Job"]
+    kind: Literal["Job"] = Field(description="What this document declares.")
     spec: JobSpec = Field(description="What to run, when, and with what.")
 
 
 class Authorization(_Root):
     """References to the secrets with which jobs authorize themselves."""
 
-    kind: Literal["Authorization"]
+    kind: Literal["Authorization"] = Field(description="What this document declares.")
     spec: AuthorizationSpec = Field(description="The provider, its method, and where the secrets are.")
 
 
 class Stream(_Root):
     """A named sequence of raw messages, kept for ever."""
 
-    kind: Literal["Stream"]
+    kind: Literal["Stream"] = Field(description="What this document declares.")
     spec: StreamSpec = Field(description="How its messages are read; `{}` is enough.")
 
 
 class Audience(_Root):
     """A named selection of profiles."""
 
-    kind: Literal["Audience"]
+    kind: Literal["Audience"] = Field(description="What this document declares.")
     spec: AudienceSpec = Field(description="Who belongs to it.")
 
 

@@ -54,7 +54,7 @@ def parse_chunk(chunk: Chunk, path: str, rules: Rules) -> tuple[Document | None,
     if not issues and not problems:
         return _document(raw, chunk, path, rules), []
     whose = identity(root) if not problems else ("", "")
-    return None, problems + _problems(issues, root, whose, path, rules)
+    return None, sorted([*problems, *_problems(issues, root, whose, path, rules)])
 
 
 def _clean(chunk: Chunk, path: str) -> tuple[str, list[Problem]]:
@@ -162,7 +162,7 @@ def _problems(
         field = field_text(_shown(issue.path, kind, rules))
         problem = Problem(path, node.line, node.column, field, issue.message, kind, name)
         problems.setdefault((node.line, node.column, field), problem)
-    return sorted(problems.values())
+    return list(problems.values())
 
 
 def identity(root: Node) -> tuple[str, str]:

@@ -7,7 +7,6 @@ by a look at the text, or afterwards by one at the values.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -33,6 +32,8 @@ _NUMBER: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[
 _PLAIN_NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 _NUMBER_BEGINS: Final = frozenset("0123456789+-.")
 _MAX_INT: Final = 2**63 - 1
+#: From here on a float may have been an integer of too many digits.
+_MAX_FLOAT: Final = 2.0**53
 
 
 def parse_chunk(chunk: Chunk, path: str, rules: Rules) -> Document | None:
@@ -80,7 +81,7 @@ def _load(text: str) -> Any:
 
 def _is_sound(value: Any, depth: int) -> bool:
     """Whether these values are what the core schema gives too: keys are strings, no string reads like a number that
-    ryaml does not know (012 may have been plain), numbers are finite and of 64 bits, nesting is bounded."""
+    ryaml does not know (012 may have been plain), numbers are moderate, nesting is bounded."""
     kind = type(value)
     if kind is str:
         return not value or value[0] not in _NUMBER_BEGINS or not _NUMBER.fullmatch(value) or _is_plain(value)
@@ -95,7 +96,7 @@ def _is_sound(value: Any, depth: int) -> bool:
         return depth <= MAX_DEPTH and all(_is_sound(one, depth + 1) for one in value)
     if kind is int:
         return bool(-_MAX_INT <= value <= _MAX_INT)
-    return kind is not float or math.isfinite(value)
+    return kind is not float or -_MAX_FLOAT < value < _MAX_FLOAT
 
 
 def _is_plain(text: str) -> bool:
