@@ -40,7 +40,7 @@ def check(call: Call, name: str) -> int:
     specs = read_specs(call.root)
     document = _authorization(call, specs, name)
     provider = catalogue()[document.spec["provider"]]
-    found, works = _try(call, specs, document, provider)
+    found, works = try_authorization(call, specs, document, provider)
     word = call.terminal.paint("ok", "green") if works else call.terminal.paint("failed", "red")
     call.terminal.print(f"{escape(name)}: {word}: {escape(found)}")
     return 0 if works else 1
@@ -59,7 +59,7 @@ def _authorization(call: Call, specs: Specs, name: str) -> Document:
     return declared[name]
 
 
-def _try(call: Call, specs: Specs, document: Document, provider: Provider) -> tuple[str, bool]:
+def try_authorization(call: Call, specs: Specs, document: Document, provider: Provider) -> tuple[str, bool]:
     """What was found, redacted, and whether the authorization works."""
     from reconciler.secrets.redact import Redactor
     from reconciler.secrets.references import resolve

@@ -45,8 +45,6 @@ def run(command: Callable[[], int], call: Callable[[], Call]) -> int:
     """Runs a command; its exit code, whatever happens. `call` is asked only when the command is over."""
     try:
         code = command()
-    except SystemExit:
-        code = 0  # click, where nobody reads its help any more
     except BaseException as error:
         code = _explain(error, call())
     terminal = call().terminal
@@ -71,9 +69,11 @@ def _explain(error: BaseException, call: Call) -> int:
             return error.exit_code
         case click.ClickException():
             return _usage(terminal, error)
+        case SystemExit(__context__=BrokenPipeError()):
+            return 0  # nobody reads click's help any more
         case KeyboardInterrupt() | click.exceptions.Abort():
             return INTERRUPTED
-        case Exception():
+        case Exception() | SystemExit():
             return _bug(terminal, error, call)
         case _:
             raise error
@@ -87,7 +87,7 @@ def _usage(terminal: Terminal, error: click.ClickException) -> int:
     return USAGE
 
 
-def _bug(terminal: Terminal, error: Exception, call: Call) -> int:
+def _bug(terminal: Terminal, error: BaseException, call: Call) -> int:
     text = redacted("".join(traceback.format_exception(error)))
     line = redacted(f"{type(error).__name__}: {error}".splitlines()[0])
     path = _write_report(text, call.state)

@@ -5,7 +5,6 @@ rich draws; it is imported here and nowhere else. Whatever goes wrong with the d
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -89,10 +88,11 @@ class Live:
             return
         try:
             draw()
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
             self._is_drawing = False
+            if self._terminal.out is not None:
+                self._terminal.give_up(self._terminal.out, error)
             self._terminal.out = None
-            sys.stdout = None
 
     def table(self) -> Table:
         now_ms = self._clock.now().wall_ms

@@ -27,7 +27,7 @@ def find_job(call: Call, record: Record, name: str) -> JobRow:
     if found is not None:
         return found
     if record.desired.document("Job", name) is not None:
-        raise UsageError(f"the job '{name}' is declared, and no pass has made it true yet: run `reconcile`")
+        raise UsageError(f"the job '{name}' is declared but not there yet: `reconcile why {name}` says why")
     names = [job.name for job in record.jobs.jobs()]
     if not names:
         raise UsageError(f"there is no job '{name}': nothing of {call.root} is recorded yet; run `reconcile` first")

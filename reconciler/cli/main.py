@@ -123,9 +123,9 @@ def _reconcile(
     for flag, value in (("-o", output), ("--detailed-exitcode", detailed_exitcode), ("--out", out)):
         if value:
             raise UsageError(f"{flag} goes with --dry-run, or after a command")
-    from reconciler.cli import run
+    from reconciler.cli.run import keep_going, one_pass
 
-    return run.watch(call) if watch else run.one_pass(call)
+    return keep_going(call) if watch else one_pass(call)
 
 
 def _refuse_modes(context: click.Context) -> None:

@@ -31,7 +31,7 @@ def one_pass(call: Call) -> int:
     return report.exit_code
 
 
-def watch(call: Call) -> int:
+def keep_going(call: Call) -> int:
     """The daemon, until a signal ends it; the exit code."""
     from reconciler.controller import open_controller
 

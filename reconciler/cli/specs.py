@@ -64,7 +64,7 @@ def _contents(root: Path, only: Collection[str] | None) -> tuple[dict[str, bytes
         chosen = sorted(path for path in listing.files if only is None or path in only)
         problems = [problem for path, problem in listing.problems.items() if only is None or path in only]
         contents = {}
-        unread = [problem for path in chosen if (problem := _read_one(root, listing, path, contents)) is not None]
+        unread = [problem for path in chosen if (problem := read_one(root, listing, path, contents)) is not None]
         problems += unread
         if not any(problem.message == BEING_WRITTEN for problem in unread):
             break
@@ -74,7 +74,7 @@ def _contents(root: Path, only: Collection[str] | None) -> tuple[dict[str, bytes
 BEING_WRITTEN: Final = "changes while it is read; try again"
 
 
-def _read_one(root: Path, listing: Listing, path: str, contents: dict[str, bytes]) -> Problem | None:
+def read_one(root: Path, listing: Listing, path: str, contents: dict[str, bytes]) -> Problem | None:
     """Reads a file into `contents`, or says why it cannot be; a file that has gone is no spec any more."""
     from reconciler.repo.walk import BeingWritten, Unreadable, read
 

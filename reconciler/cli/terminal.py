@@ -153,7 +153,7 @@ class Terminal:
                     stream.flush()
             except (OSError, ValueError) as error:
                 if stream is not None:
-                    self._give_up(stream, error)
+                    self.give_up(stream, error)
                 setattr(self, name, None)
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, colours: str = "") -> None:
@@ -176,11 +176,11 @@ class Terminal:
             stream.write(_encodable(line, stream) + "\n")
             stream.flush()
         except (OSError, ValueError) as error:
-            self._give_up(stream, error)
+            self.give_up(stream, error)
             return None
         return stream
 
-    def _give_up(self, stream: TextIO, error: OSError | ValueError) -> None:
+    def give_up(self, stream: TextIO, error: OSError | ValueError) -> None:
         """A reader that went away (`| head`) is no failure; a full disk is. What is still buffered goes nowhere, so
         that the interpreter does not stumble over it when it ends."""
         if isinstance(error, OSError) and error.errno != errno.EPIPE and self.failure is None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import jsonschema
 import pytest
 
+from reconciler.cli.auth import try_authorization
+from reconciler.cli.options import call_of
 from reconciler.cli.providers import type_words
+from reconciler.cli.specs import read_specs
+from reconciler.core.provider import Provider
 from reconciler.providers import catalogue
 from tests.cli.conftest import STREAM, World
 
@@ -205,3 +210,26 @@ def test_an_unknown_authorization_and_an_invalid_one_are_told_apart(world: World
     assert invalid.code == 1
     assert invalid.err.startswith("jobs.d/auth.yaml:4:")
     assert TOKEN not in invalid.err
+
+
+def test_a_provider_without_a_check_or_with_a_broken_one_is_said_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECEIVER_TOKEN", TOKEN)
+    declare(world, "http://127.0.0.1:9/")
+    call = call_of({"root": world.root})
+    specs = read_specs(world.root)
+    document = next(one for one in specs.documents if one.kind == "Authorization")
+
+    def broken(*_: object) -> str:
+        raise ZeroDivisionError(f"with {TOKEN}")
+
+    without = Provider(name="http", title="")
+    assert try_authorization(call, specs, document, without) == (
+        "the provider http has no check; nothing was tried",
+        True,
+    )
+    assert try_authorization(call, specs, document, replace(without, check=broken)) == (
+        "the provider's check broke off: ZeroDivisionError: with ***",
+        False,
+    )

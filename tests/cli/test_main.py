@@ -177,6 +177,13 @@ def test_a_bug_is_one_line_and_a_report_without_the_values_of_the_environment(
     assert report.stat().st_mode & 0o077 == 0
 
 
+def test_a_module_that_ends_the_program_is_a_bug_and_no_success(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert through_the_door(world, SystemExit(0)) == 3
+    assert capsys.readouterr().err.startswith("Internal error: SystemExit: 0; this is a bug in reconcile, ")
+
+
 def test_a_bug_before_there_is_a_state_directory_is_reported_in_the_temporary_one(
     world: World, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

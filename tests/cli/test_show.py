@@ -10,7 +10,7 @@ import ryaml
 from reconciler.core.provider import Unit
 from reconciler.core.state import JobState, Outcome, Reason
 from reconciler.record.store import Record
-from tests.cli.conftest import CREATED_MS, SPEC, World
+from tests.cli.conftest import CREATED_MS, SPEC, World, job_text
 
 SECOND = 1_000
 
@@ -112,3 +112,27 @@ def test_output_is_shown_only_where_the_last_run_ended_badly(world: World) -> No
 def test_an_unknown_name_is_a_usage_error(failing: World) -> None:
     result = failing.run("show", "importorders")
     assert (result.code, result.err) == (2, "Error: there is no job 'importorders'; did you mean 'import-orders'?\n")
+
+
+def test_a_job_that_is_declared_but_could_not_be_made_leads_to_why(world: World) -> None:
+    world.write("orders.yaml", job_text("import-orders"))
+    assert world.run().code == 1
+    result = world.run("show", "import-orders")
+    assert (result.code, result.err) == (
+        2,
+        "Error: the job 'import-orders' is declared but not there yet: `reconcile why import-orders` says why\n",
+    )
+    assert "Its spec is invalid:" in world.run("why", "import-orders").out
+
+
+def test_a_catalogue_that_cannot_be_loaded_is_a_warning(failing: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = failing.folder / "site" / "broken-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[reconciler.providers]\nbroken = no_such_module_at_all\n")
+    monkeypatch.syspath_prepend(str(failing.folder / "site"))
+    for command in (("list",), ("show", "import-orders")):
+        result = failing.run(*command)
+        assert result.code == 0
+        assert "import-orders" in result.out
+        assert result.err.startswith("warning: provider 'broken' of no_such_module_at_all cannot be loaded: ")

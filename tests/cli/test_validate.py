@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from reconciler.cli.specs import read_one
+from reconciler.repo.walk import walk
 from tests.cli.conftest import STREAM, World, job_text
 
 GOOD = STREAM + job_text("import-orders")
@@ -91,3 +93,13 @@ def test_hostile_names_do_not_reach_the_terminal(world: World) -> None:
     assert result.code == 1
     assert "\x1b" not in result.out
     assert "evil\\x1b[2J.yaml" in result.out
+
+
+def test_a_file_that_changes_while_it_is_read_is_a_problem_and_one_that_goes_is_none(world: World) -> None:
+    path = world.write("good.yaml", GOOD)
+    listing = walk(str(world.root))
+    path.write_text(GOOD + "# more\n")
+    problem = read_one(world.root, listing, "good.yaml", {})
+    assert str(problem) == "good.yaml:1:1: error: changes while it is read; try again"
+    path.unlink()
+    assert read_one(world.root, listing, "good.yaml", {}) is None
