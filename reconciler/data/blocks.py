@@ -3,7 +3,7 @@
 A mark holds how far reading came (`at`, in bytes of the decompressed UTF-8 content), the SHA-256 of the content up to
 there, how the last record ended, and, once the end was reached, what one stat knew of the file. A later reading with
 that mark
-- does nothing where the stat is the same;
+- does nothing where the stat is the same (`content.is_untouched`, asked before anything is opened);
 - reads the content up to the mark again and goes on behind it where the digest is the same: a file that only grew, or
   a run that was cut off;
 - reads the whole file anew otherwise, and says so in the first block's note. This includes a last record that had no
@@ -153,8 +153,6 @@ class Reader:
         """The file's blocks behind the mark `earlier`. `make` makes a fresh Format. A block without rows or rejects
         only carries a mark that saves work next time. Raises Retriable and Fatal, without the file's name."""
         mark = Mark.of(earlier)
-        if mark is not None and mark.seen is not None and mark.seen == look(path):
-            return
         went_on = yield from self._pass(path, mark, make(), "")
         if not went_on:
             yield from self._pass(path, None, make(), CHANGED)

@@ -17,6 +17,7 @@ from typing import IO, Final
 
 import pyarrow as pa
 
+from reconciler.core.provider import Json
 from reconciler.errors import Fatal, Retriable
 
 #: The encodings that a file may have, by the names that Python gives them.
@@ -72,6 +73,11 @@ def look(path: Path) -> Look:
         raise Fatal(f"the file cannot be read: {error.strerror}") from None
 
 
+def is_untouched(path: Path, mark: Json) -> bool:
+    """Whether one stat shows that the file is as the mark of an earlier reading knows it. Raises as `opened` does."""
+    return mark is not None and mark.get("seen") is not None and mark["seen"] == look(path)
+
+
 def trusted(seen: Look, now_ms: int) -> Look | None:
     """The look, or None where the file is so young that it may change again unseen."""
     return seen if max(seen[1], seen[2]) // 1_000_000 < now_ms - RACY_MS else None
@@ -80,7 +86,7 @@ def trusted(seen: Look, now_ms: int) -> Look | None:
 def hold_still(path: Path, file: IO[bytes], before: Look) -> None:
     """Raises Retriable where the file is not what it was when it was opened."""
     try:
-        same = _look(os.fstat(file.fileno())) == before == _look(os.stat(path))
+        same = _look(os.stat(path)) == before == _look(os.fstat(file.fileno()))
     except OSError:
         raise Retriable("the file vanished while it was being read; it is read again later") from None
     if not same:

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from reconciler.core.provider import Block, Data, Json, Reject, Staged, TimestampRule
 from reconciler.data.ahead import ahead
-from reconciler.data.blocks import BLOCK_BYTES, Reader
+from reconciler.data.blocks import BLOCK_BYTES, Format, Reader
 from reconciler.data.columnar import parquet_blocks
+from reconciler.data.content import is_untouched
 from reconciler.data.delimited import Delimited
 from reconciler.data.document import pluck, records_block
 from reconciler.data.durable import fsync, make_folder
@@ -72,13 +73,17 @@ class Hands:
     def read_ndjson(self, path: Path, mark: Json, *, encoding: str, compression: str) -> Iterator[Block]:
         return self._read(path, mark, encoding, compression, JsonLines)
 
-    def _read(self, path: Path, mark: Json, encoding: str, compression: str, make: Any) -> Iterator[Block]:
+    def _read(
+        self, path: Path, mark: Json, encoding: str, compression: str, make: Callable[[], Format]
+    ) -> Iterator[Block]:
         reader = Reader(
             block_bytes=self._block_bytes, compression=compression, encoding=encoding, now_ms=self._received_ms()
         )
-        return ahead(reader.blocks(path, mark, make))
+        return iter(()) if is_untouched(path, mark) else ahead(reader.blocks(path, mark, make))
 
     def read_parquet(self, path: Path, mark: Json) -> Iterator[Block]:
+        if is_untouched(path, mark):
+            return iter(())
         return ahead(parquet_blocks(path, mark, block_bytes=self._block_bytes, now_ms=self._received_ms()))
 
     def read_json(self, body: bytes, records: str) -> Block:

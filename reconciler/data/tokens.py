@@ -16,6 +16,9 @@ import numpy.typing as npt
 Positions = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
 
+#: Bytes are looked at in pieces of about this size, which stay in the processor's cache.
+PIECE_BYTES: Final = 256 << 10
+
 _OPEN: Final = b"{["
 _CLOSE: Final = b"}]"
 _MARKS: Final = b"{}[]:,\n"
@@ -38,6 +41,19 @@ class Members:
 
 def members(data: bytes) -> Members:
     """The members of every line's object."""
+    parts = []
+    at = rows = 0
+    while at < len(data):
+        end = data.find(b"\n", min(at + PIECE_BYTES, len(data) - 1)) + 1
+        found = _members(data[at:end])
+        spans = (found.key_start, found.key_end, found.value_start, found.value_end)
+        parts.append((found.row + rows, *(one + at for one in spans), found.deepest))
+        rows += len(found.deepest)
+        at = end
+    return Members(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _members(data: bytes) -> Members:
     text = np.frombuffer(data, dtype=np.uint8)
     quotes = _quotes(text, data)
     marks = _marks(text, quotes)

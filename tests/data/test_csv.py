@@ -212,3 +212,23 @@ def test_an_empty_file_and_a_lone_header_hold_no_rows_and_may_grow(path: Path) -
         assert block.table.num_rows == 0
         path.write_text("a,b\n1,2\n")
         assert rows(read(path, block.mark)) == [["1", "2"]]
+
+
+def test_without_a_quote_character_none_quotes(path: Path) -> None:
+    path.write_text('a,b\n"x,y\n')
+    assert rows(read(path, quote="")) == [['"x', "y"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\xff,b\n1,2\n", r"^line 1: the header is not valid text in the file's encoding$"),
+        (b'\n\n"a,b\n', r"^line 3: a quote is opened in the first record and never closed$"),
+        (b"a" * 200_000 + b",b\n", r"^line 1: the first record cannot be read: field larger than field limit"),
+        (b"a" * (blocks_module.RECORD_BYTES + 1), r"^line 1: the header is longer than 32 MiB$"),
+    ],
+)
+def test_a_header_that_is_none_is_fatal(path: Path, content: bytes, message: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(Fatal, match=message):
+        read(path, block_bytes=8 << 20)

@@ -15,6 +15,7 @@ from reconciler.data.document import pluck, records_block
 from reconciler.data.jsontext import plain, plain_type
 from reconciler.data.lines import parse_lines
 from reconciler.data.render import json_messages
+from reconciler.data.tokens import PIECE_BYTES
 from reconciler.errors import Fatal, Retriable
 
 SCALARS = (
@@ -135,6 +136,18 @@ def test_keys_that_are_data_are_fatal() -> None:
     line = json.dumps({f"key-{number}": 1 for number in range(2_001)}).encode()
     with pytest.raises(Fatal, match="more than 2000 different keys in one block; keys that are data cannot be columns"):
         parse_lines(line, 1)
+
+
+def test_more_cells_than_memory_holds_are_fatal() -> None:
+    wide = json.dumps({f"key-{number}": 1 for number in range(2_000)})
+    with pytest.raises(Fatal, match="2000 different keys in 25001 lines; keys that are data cannot be columns"):
+        parse_lines((wide + '\n{"key-0":1}' * 25_000).encode(), 1)
+
+
+def test_lines_behind_the_first_piece_are_counted_on() -> None:
+    count = 3 * PIECE_BYTES // 20
+    parsed = parse_lines(b"\n".join(b'{"a": %d, "b": "xyz"}' % number for number in range(count)), 1)
+    assert parsed.table.column("a").to_pylist() == list(range(count))
 
 
 def test_records_are_found_at_their_path_with_their_exact_text() -> None:

@@ -155,6 +155,22 @@ def test_fields_that_differ_only_in_case_inside_a_struct_are_fatal(tmp_path: Pat
         list(hands.read_parquet(path, None))
 
 
+def test_a_parquet_file_of_too_many_columns_is_fatal(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({str(number): [1] for number in range(10_001)}), path)
+    hands = open_data(tmp_path, job="j", run=1, attempt=1, unit=lambda: 1, received_ms=lambda: 0)
+    with pytest.raises(Fatal, match=r"^10001 columns; a file may have 10000$"):
+        list(hands.read_parquet(path, None))
+
+
+def test_text_that_is_not_utf_8_inside_parquet_is_fatal(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"a": pa.array([b"\xff"]).view(pa.string())}), path)
+    hands = open_data(tmp_path, job="j", run=1, attempt=1, unit=lambda: 1, received_ms=lambda: 0)
+    with pytest.raises(Fatal, match=r"^not a readable Parquet file: .*UTF8"):
+        list(hands.read_parquet(path, None))
+
+
 def test_one_item_is_made_ahead_and_no_more() -> None:
     made: list[int] = []
     ready = threading.Event()

@@ -16,13 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.messages import SegmentRef
-from reconciler.core.provider import Reject, Staged
+from reconciler.core.provider import Reject, Staged, TimestampRule
 from reconciler.data.hands import open_data
 from reconciler.data.lines import parse_lines
 from reconciler.data.names import raw, stored
 from reconciler.data.segments import plan_compaction, sweep
 from reconciler.data.store import compact
 from reconciler.data.stream import SegmentReader, open_stream
+from reconciler.errors import Fatal, Retriable
 
 D = decimal.Decimal
 
@@ -183,13 +184,38 @@ def test_a_sweep_takes_what_nobody_names_stages_or_reads(tmp_path: Path) -> None
 
 
 def test_a_segment_knows_its_earliest_and_latest_time(tmp_path: Path) -> None:
-    from reconciler.core.provider import TimestampRule
-
     hands = open_data(tmp_path, job="job", run=1, attempt=1, unit=lambda: 1, received_ms=lambda: 0)
     table = pa.table({"at": ["1970-01-01T00:00:02Z", "", "1970-01-01T00:00:01Z"]})
     (staged,) = hands.stage("s", table, timestamp=TimestampRule(field="at"))
     assert (staged.min_timestamp_ms, staged.max_timestamp_ms) == (1000, 2000)
     assert hands.stage("s", table.slice(0, 0)) == ()
+
+
+def test_a_segment_of_another_length_is_damaged(tmp_path: Path) -> None:
+    (staged,) = stage(tmp_path, column([1], pa.int8()))
+    read = open_stream(tmp_path, "s", [SegmentRef(file=staged.file, first=0, rows=2)])
+    with pytest.raises(Fatal, match=r"^segment \S+ of stream s is damaged: it holds 1 messages instead of 2$"):
+        list(read.tables(0, 2))
+
+
+def test_a_time_that_the_widened_type_cannot_hold_is_fatal(tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match=r"^column 'a' cannot be read as timestamp\[us\]: "):
+        unified(tmp_path, column([2**60], pa.timestamp("ms")), column([1], pa.timestamp("us")))
+
+
+def test_rejects_that_cannot_be_written_are_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "rejects").write_text("a file where a folder is wanted")
+    hands = open_data(tmp_path, job="job", run=1, attempt=1, unit=lambda: 3, received_ms=lambda: 0)
+    with pytest.raises(Retriable, match=r"^cannot write rejects/job/run-1-unit-3\.ndjson: "):
+        hands.stage_rejects("a.csv", [Reject(1, "why", "text")])
+
+
+def test_what_an_earlier_attempt_rejected_is_replaced(tmp_path: Path) -> None:
+    for attempt in (1, 2):
+        hands = open_data(tmp_path, job="job", run=1, attempt=attempt, unit=lambda: 3, received_ms=lambda: 0)
+        hands.stage_rejects("a.csv", [Reject(1, "why", "text")])
+        file = hands.stage_rejects("b.csv", [Reject(2, "why", "text")])
+    assert len((tmp_path / file).read_text().splitlines()) == 2
 
 
 def test_a_segment_can_be_read_by_anyone(tmp_path: Path) -> None:

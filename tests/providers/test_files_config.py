@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any, get_args
 
 import jsonschema
 import pytest
 
 from reconciler.data.content import ENCODINGS
+from reconciler.errors import UsageError
 from reconciler.providers import catalogue
 from reconciler.providers.files import PROVIDER
 from reconciler.providers.files.config import Encoding
@@ -79,3 +82,41 @@ def test_what_changes_the_meaning_of_landed_content_resets_the_cursor() -> None:
 def test_the_schema_names_the_stream_that_a_job_reads_or_writes() -> None:
     uses = {one.name: one.schema["properties"]["stream"]["x-stream"] for one in PROVIDER.job_types}
     assert {name.split("-")[0]: use for name, use in uses.items()} == {"import": "writes", "export": "reads"}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import nothing_of_that_name", "provider 'mine' of mine_provider cannot be loaded: No module named 'nothing_of_that_name'"),
+        ("PROVIDER = 5", "provider 'mine' of mine_provider is not a Provider"),
+        ("from reconciler.providers.files import PROVIDER",
+         "provider 'files' of mine_provider is there already; uninstall one of the two"),
+    ],
+)  # fmt: skip
+def test_a_provider_of_others_that_cannot_be_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, message: str
+) -> None:
+    ship(tmp_path, monkeypatch, source)
+    with pytest.raises(UsageError) as caught:
+        catalogue()
+    assert str(caught.value) == message
+
+
+def test_a_provider_of_others_is_found_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ship(
+        tmp_path,
+        monkeypatch,
+        "from reconciler.core.provider import Provider\nPROVIDER = Provider(name='mine', title='Mine')",
+    )
+    assert list(catalogue()) == ["files", "http", "mine"]
+
+
+def ship(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """An installed distribution that brings a provider."""
+    (folder / "mine_provider.py").write_text(source)
+    info = folder / "mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[reconciler.providers]\nmine = mine_provider\n")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "mine_provider", raising=False)

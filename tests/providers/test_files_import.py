@@ -216,6 +216,53 @@ def WorldRun(world: World) -> Any:  # noqa: N802
         yield world.commit("job", context, unit)
 
 
+def test_a_file_that_vanishes_while_it_is_read_is_tried_again(world: World) -> None:
+    path = world.write("a.csv", "id\n" + ("x" * 99 + "\n") * 700_000)
+    world.block_bytes = 1 << 20
+    units = iter(WorldRun(world))
+    next(units)
+    path.unlink()
+    with pytest.raises(Retriable, match=r"^a\.csv: the file vanished while it was being read; it is read again later$"):
+        list(units)
+
+
+def test_a_file_that_cannot_be_opened_is_fatal(world: World) -> None:
+    os.makedirs(world.folder)
+    (world.folder / "a.csv").symlink_to("a.csv")
+    with pytest.raises(Fatal, match=r"^a\.csv: the file cannot be read: Too many levels of symbolic links$"):
+        world.start("import-csv", CSV)
+
+
+def test_a_big_file_with_a_new_time_is_read_again_only_once(world: World) -> None:
+    path = world.write("a.csv", "id\n" + ("x" * 99 + "\n") * 170_000)
+    world.start("import-csv", CSV)
+    os.utime(path, (1, 1))
+    (unit,) = world.start("import-csv", CSV)
+    assert (unit.rows, unit.moved) == (0, False)
+    assert unit.message == "nothing new; what the files hold was read again and is remembered"
+    assert world.start("import-csv", CSV) == []
+
+
+def test_a_file_as_young_as_its_reading_is_looked_into_again(world: World) -> None:
+    path = world.write("a.csv", "id\n1\n")
+    world.now_ms = path.stat().st_mtime_ns // 1_000_000
+    world.start("import-csv", CSV)
+    assert "seen" not in world.cursors["job"]["files"]["a.csv"]
+    assert world.start("import-csv", CSV) == []
+    world.now_ms += 60_000
+    world.write("b.csv", "id\n2\n")
+    world.start("import-csv", CSV)
+    assert "seen" in world.cursors["job"]["files"]["a.csv"]
+
+
+def test_the_log_tells_of_three_changed_files_and_counts_the_others(world: World) -> None:
+    for content in ("id\n1\n", "id\n2\n"):
+        for name in "abcde":
+            world.write(f"{name}.csv", content)
+        (unit,) = world.start("import-csv", CSV)
+    assert unit.message.endswith("; c.csv: it has changed, so all of it lands again; and so for 2 more files")
+
+
 def test_ndjson_lands_exactly(world: World) -> None:
     lines = [
         '{"a": 1, "b": "x", "n": null, "big": 12345678901234567890, "d": 1.10}',

@@ -64,7 +64,10 @@ class ImportCsv(_TextImport):
         default='"', description="The character around fields; empty where none quotes.", json_schema_extra=_RESETS
     )
     header: bool = Field(
-        default=True, description="Whether the first row holds the columns' names.", json_schema_extra=_RESETS
+        default=True,
+        description="Whether the first row holds the columns' names. An empty name becomes `column<index>`, a repeated one "
+        "gets `_1`, `_2` and so on.",
+        json_schema_extra=_RESETS,
     )
     columns: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
         default=None,
