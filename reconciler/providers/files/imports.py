@@ -16,7 +16,7 @@ from reconciler.core.provider import Block, Context, Json, Reject, Table, Timest
 from reconciler.errors import Fatal, Retriable
 
 #: A unit is committed once it holds about this much.
-UNIT_BYTES: Final = 16 << 20
+UNIT_BYTES: Final = 8 << 20
 
 #: And once it holds this many pieces of files.
 UNIT_PIECES: Final = 1_000
