@@ -122,6 +122,11 @@ class _Reading:
                 return False
         return True
 
+    def end_line(self) -> None:
+        """Takes the LF of a CR LF of which the CR was all there was when the file was read before."""
+        if self._last == b"\r" and not self.exhausted() and self.buffer[:1] == b"\n":
+            self.take(1)
+
     def exhausted(self) -> bool:
         """Whether nothing is left."""
         self.fill(1)
@@ -168,6 +173,7 @@ class Reader:
                 hold_still(path, file, before)
                 return False
             reading.take(max(0, header - reading.at))
+            reading.end_line()
             if mark is not None and mark.end and not reading.exhausted():
                 note = GREW.format(line=reading.line)
             for block, tail in self._records(reading, form, "" if mark is None else mark.tail):

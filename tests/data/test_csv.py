@@ -100,6 +100,7 @@ def test_whatever_python_writes_is_read_back(
 
 
 @given(text=SOUP, cut=st.integers(0, 60), first=st.integers(1, 30), second=st.integers(1, 30))
+@example(text="éé\r\n0", cut=5, first=1, second=2)
 @settings(max_examples=150, deadline=None)
 def test_a_file_read_before_and_after_it_grew_lands_as_if_read_once_or_lands_whole(
     path: Path, text: str, cut: int, first: int, second: int
