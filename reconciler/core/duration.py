@@ -8,6 +8,7 @@ of two durations and a time leaves the range of a date. `format_duration` is the
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from reconciler.core.words import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, WEEK_MS, spelled
@@ -34,6 +35,7 @@ class BadDuration(ValueError):
     """Not a duration; its text says what was expected, not what was found."""
 
 
+@lru_cache(maxsize=4096)
 def parse_duration(text: str) -> int:
     """Milliseconds of `text`. Raises BadDuration, whose text reads on after "expected"."""
     match = _DURATION.fullmatch(text)

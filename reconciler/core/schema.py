@@ -48,7 +48,7 @@ def render(kind: Kind, catalogue: Catalogue) -> str:
 def _ways() -> tuple[str, ...]:
     from reconciler.core.spec import Schedule
 
-    return Schedule.WAYS
+    return tuple(Schedule.WAYS.values())
 
 
 def _tidy(definition: dict[str, Any]) -> None:

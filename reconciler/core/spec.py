@@ -106,11 +106,11 @@ class Metadata(Model):
 class Schedule(Model):
     """When runs are owed: exactly one of every, cron, once, continuous and afterDependencies."""
 
-    WAYS: ClassVar[tuple[str, ...]] = ("every", "cron", "once", "continuous", "afterDependencies")
+    WAYS: ClassVar[Mapping[str, str]] = {
+        "every": "every", "cron": "cron", "once": "once", "continuous": "continuous", "after_dependencies": "afterDependencies",
+    }  # fmt: skip
 
-    every: Annotated[int | None, duration(SECOND_MS, MAX_MS, "1h")] = Field(
-        None, description="So long after the last start."
-    )
+    every: Annotated[int | None, duration(1, MAX_MS, "1h")] = Field(None, description="So long after the last start.")
     cron: Cron = Field("", description="Five fields: minute, hour, day of month, month, day of week.")
     timezone: TimeZone = Field("UTC", description="The IANA time zone of `cron`.")
     once: True_ = Field(False, description="One run; the default.")
@@ -119,9 +119,9 @@ class Schedule(Model):
 
     @model_validator(mode="after")
     def _is_one(self) -> Schedule:
-        given = [way for way in self.WAYS if way in {_camel(name) for name in self.model_fields_set}]
+        given = [way for name, way in self.WAYS.items() if name in self.model_fields_set]
         if len(given) != 1:
-            rule = f"exactly one of {one_of(self.WAYS)}"
+            rule = f"exactly one of {one_of(self.WAYS.values())}"
             raise refusal(f"expected {rule}, found {both_of(given) if given else 'none'}")
         if "timezone" in self.model_fields_set and given != ["cron"]:
             raise refusal("a time zone has a meaning only beside cron", "timezone", on_key=True)
@@ -140,13 +140,13 @@ class Schedule(Model):
 class Retry(Model):
     """How a failed run is tried again: exponential backoff, and when to give up."""
 
-    initial: Annotated[int, duration(100, DAY_MS, "30s")] = Field(
+    initial: Annotated[int, duration(1, DAY_MS, "30s")] = Field(
         30 * SECOND_MS, description="The delay after the first error."
     )
     factor: float = Field(2.0, ge=1, le=100, description="By which each delay is longer than the one before.")
-    max: Annotated[int, duration(100, 7 * DAY_MS, "30m")] = Field(30 * MINUTE_MS, description="The longest delay.")
+    max: Annotated[int, duration(1, 7 * DAY_MS, "30m")] = Field(30 * MINUTE_MS, description="The longest delay.")
     jitter: float = Field(0.2, ge=0, le=1, description="The share of the delay by which it varies at random.")
-    fail_after: Annotated[int, duration(SECOND_MS, MAX_MS, "10h")] = Field(
+    fail_after: Annotated[int, duration(0, MAX_MS, "10h")] = Field(
         10 * HOUR_MS, description="Failed after so long of errors in a row, counted in the controller's uptime."
     )
 
@@ -193,9 +193,7 @@ class JobSpec(Model):
     suspend: bool = Field(False, description="true pauses the job.")
     rerun: Token = Field("", description="Change it to anything: one more run from the cursor.")
     restart: Token = Field("", description="Change it to anything: the cursor is dropped and the job begins again.")
-    timeout: Annotated[int | None, duration(SECOND_MS, MAX_MS, "2h")] = Field(
-        None, description="How long one run may take."
-    )
+    timeout: Annotated[int | None, duration(1, MAX_MS, "2h")] = Field(None, description="How long one run may take.")
     retry: Retry = Field(Retry.model_construct(), description="How a failed run is tried again.")
     depends_on: Annotated[list[Name], Field(max_length=MAX_DEPENDENCIES)] = Field(
         default=[], description="Jobs that must have succeeded first."

@@ -11,12 +11,12 @@ import gc
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.core.document import Document, digest_of
+from reconciler.core.document import KINDS, Document, digest_of
 from reconciler.core.provider import Catalogue
 from reconciler.errors import Problem
 
@@ -203,6 +203,21 @@ def _received(pipe: Connection, share: Sequence[tuple[str, bytes]], rules: Rules
 
 
 # --- places of problems found later ---------------------------------------------------------------------------------
+
+
+def check_across(
+    documents: Sequence[Document],
+    problems: Iterable[Problem],
+    catalogue: Catalogue,
+    contents: Callable[[Collection[str]], Mapping[str, bytes]],
+) -> list[Problem]:
+    """The problems between documents, each at its field. `problems` are those of the files themselves: what they break
+    can still be referred to. `contents` is asked for the files that have problems."""
+    from reconciler.core.check import check
+
+    broken = {(problem.kind, problem.name) for problem in problems if problem.name and problem.kind in KINDS}
+    found = check(documents, catalogue, broken=broken)
+    return locate(found, contents({problem.path for problem in found})) if found else []
 
 
 def locate(problems: Sequence[Problem], contents: Mapping[str, bytes]) -> list[Problem]:

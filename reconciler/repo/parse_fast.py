@@ -8,7 +8,7 @@ by a look at the text, or afterwards by one at the values.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from reconciler.core.document import Document
@@ -21,7 +21,7 @@ from reconciler.repo.yaml_text import FORBIDDEN, MAX_DEPTH, Chunk
 MAX_TEXT: Final = 90_000
 MAX_BRACKETS: Final = 2_000
 
-_MARKS: Final = re.compile("[&*!%]")
+_MARKS: Final = ("&", "*", "!", "%")
 #: Where an anchor, an alias, a tag or a directive may begin.
 _PROPERTY: Final = re.compile(r"(?:^|[\s,\[{:])(?:[&*][0-9A-Za-z_-]|!)|^%", re.MULTILINE)
 #: Integers that ryaml knows and the core schema does not, in either direction (`0b1`, `-0x1`); merge keys; tabs, which
@@ -62,9 +62,14 @@ def parse_chunk(chunk: Chunk, path: str, rules: Rules) -> Document | None:
 def _is_unsure(text: str) -> bool:
     if len(text) > MAX_TEXT or text.count("{") + text.count("[") > MAX_BRACKETS:
         return True
-    if FORBIDDEN.search(text) or any(one in text for one in _UNSURE):
+    if any(one in text for one in _UNSURE) or (not _is_printable(text) and FORBIDDEN.search(text)):
         return True
-    return _MARKS.search(text) is not None and _PROPERTY.search(text) is not None
+    return any(mark in text for mark in _MARKS) and _PROPERTY.search(text) is not None
+
+
+def _is_printable(text: str) -> bool:
+    """Far quicker than the search for what is forbidden, which remains for rare characters."""
+    return text.replace("\n", "").isprintable()
 
 
 def _load(text: str) -> Any:
@@ -84,23 +89,32 @@ def _is_sound(value: Any, depth: int) -> bool:
     ryaml does not know (012 may have been plain), numbers are moderate, nesting is bounded."""
     kind = type(value)
     if kind is str:
-        return not value or value[0] not in _NUMBER_BEGINS or not _NUMBER.fullmatch(value) or _is_plain(value)
+        return not value or value[0] not in _NUMBER_BEGINS or _is_no_doubt(value)
     if kind is dict:
-        if depth > MAX_DEPTH:
-            return False
-        for key, one in value.items():
-            if type(key) is not str or not _is_sound(key, depth) or not _is_sound(one, depth + 1):
+        for key in value:
+            if type(key) is not str or (key and key[0] in _NUMBER_BEGINS and not _is_no_doubt(key)):
                 return False
-        return True
+        return depth <= MAX_DEPTH and _are_sound(value.values(), depth + 1)
     if kind is list:
-        return depth <= MAX_DEPTH and all(_is_sound(one, depth + 1) for one in value)
+        return depth <= MAX_DEPTH and _are_sound(value, depth + 1)
     if kind is int:
         return bool(-_MAX_INT <= value <= _MAX_INT)
-    return kind is not float or -_MAX_FLOAT < value < _MAX_FLOAT
+    return kind is not float or bool(-_MAX_FLOAT < value < _MAX_FLOAT)
 
 
-def _is_plain(text: str) -> bool:
-    return _PLAIN_NUMBER.fullmatch(text) is not None
+def _are_sound(values: Iterable[Any], depth: int) -> bool:
+    for one in values:
+        if type(one) is str:  # most are: no call for each
+            if one and one[0] in _NUMBER_BEGINS and not _is_no_doubt(one):
+                return False
+        elif not _is_sound(one, depth):
+            return False
+    return True
+
+
+def _is_no_doubt(text: str) -> bool:
+    """Whether a string that begins like a number is surely none, or was surely in quotes."""
+    return _NUMBER.fullmatch(text) is None or _PLAIN_NUMBER.fullmatch(text) is not None
 
 
 def config_defaults(raw: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
