@@ -95,9 +95,13 @@ _LAST_RULES: list[tuple[Catalogue, Rules]] = []
 def _rules(catalogue: Catalogue) -> Rules:
     from reconciler.core.spec_rules import Rules
 
-    if not _LAST_RULES or _LAST_RULES[0][0] is not catalogue:
+    if not _LAST_RULES or not _is_same(_LAST_RULES[0][0], catalogue):
         _LAST_RULES[:] = [(catalogue, Rules(catalogue))]
     return _LAST_RULES[0][1]
+
+
+def _is_same(one: Catalogue, other: Catalogue) -> bool:
+    return one.keys() == other.keys() and all(other[name] is provider for name, provider in one.items())
 
 
 def _parse(path: str, content: bytes, rules: Rules) -> Parsed:
