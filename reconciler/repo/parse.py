@@ -7,11 +7,13 @@ catalogue: `Parsed` has a JSON form that the cache keeps, and reading it back im
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import signal
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
@@ -178,7 +180,7 @@ def _by_processes(files: Sequence[tuple[str, bytes]], rules: Rules, jobs: int) -
         workers.append((worker, ours))
     done = [[_parse(path, content, rules) for path, content in shares[0]]]
     for share, (worker, ours) in zip(shares[1:], workers, strict=True):
-        done.append(list(_received(ours, share, rules)))
+        done.append(_received(ours, share, rules))
         ours.close()
         worker.join()
     return [done[index % jobs][index // jobs] for index in range(len(files))]
@@ -192,18 +194,22 @@ def _load_parsers() -> None:
 
 
 def _work(pipe: Connection, share: Sequence[tuple[str, bytes]], rules: Rules) -> None:
-    for path, content in share:
-        pipe.send(_parse(path, content, rules).to_json())
-    pipe.close()
+    """All at once at the end: a pipe holds little, and its reader is busy with a share of its own until then. Signals to
+    the group are the parent's to answer; where it is gone, nobody is left to tell."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    texts = [_parse(path, content, rules).to_json() for path, content in share]
+    with contextlib.suppress(OSError):
+        pipe.send(texts)
 
 
-def _received(pipe: Connection, share: Sequence[tuple[str, bytes]], rules: Rules) -> Iterator[Parsed]:
-    for index in range(len(share)):
-        try:
-            yield Parsed.from_json(pipe.recv())
-        except EOFError:
-            yield from (_parse(path, content, rules) for path, content in share[index:])
-            return
+def _received(pipe: Connection, share: Sequence[tuple[str, bytes]], rules: Rules) -> list[Parsed]:
+    try:
+        texts = pipe.recv()
+    except (EOFError, OSError):
+        return [_parse(path, content, rules) for path, content in share]
+    return [Parsed.from_json(text) for text in texts]
 
 
 # --- places of problems found later ---------------------------------------------------------------------------------
