@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.jobs import type_names
 from reconciler.cli.lookup import reading
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.problems import mention_problems
@@ -80,23 +79,21 @@ def list_jobs(call: Call, output: str, status: tuple[str, ...], labels: str) -> 
         problems = record.desired.problems()
     now = Clock().now()
     chosen = [job for job in jobs if job.state.status in wanted and all(term.matches(job.labels) for term in terms)]
-    types = type_names(call)
-    _OUTPUTS[output](call, [job_json(call, job, types, now) for job in chosen])
+    _OUTPUTS[output](call, [job_json(call, job, now) for job in chosen])
     if output in ("table", "wide"):
         _say_nothing_found(call, len(jobs), len(chosen))
     mention_problems(call, problems)
 
 
-def job_json(call: Call, job: JobRow, types: Mapping[tuple[str, str], str], now: Now) -> Row:
+def job_json(call: Call, job: JobRow, now: Now) -> Row:
     """One job of the list; fields are added, never changed."""
-    provider, job_type = job.spec.get("provider", ""), job.spec.get("jobType", "")
     return {
         "name": job.name,
         "title": job.title,
         "authorization": job.spec.get("authorization") or None,
-        "provider": provider,
-        "jobType": job_type,
-        "type": types.get((provider, job_type)),
+        "provider": job.spec.get("provider", ""),
+        "jobType": job.spec.get("jobType", ""),
+        "type": job.type or None,
         "status": str(job.state.status),
         "reason": None if job.state.reason is None else str(job.state.reason),
         "createdAt": iso_or_none(job.created_ms),

@@ -5,7 +5,7 @@ rich draws; it is imported here and nowhere else. Whatever goes wrong with the d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -15,11 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from reconciler.cli.events import pass_line
-from reconciler.cli.terminal import Terminal, escape
+from reconciler.cli.options import Call
+from reconciler.cli.problems import problem_line, seen_from_here
+from reconciler.cli.terminal import escape
 from reconciler.cli.times import clock_length
 from reconciler.clock import Clock
 
 if TYPE_CHECKING:
+    from reconciler.errors import Problem
     from reconciler.record.events import Event
 
 #: Rows of runs that are shown at a time.
@@ -43,7 +46,9 @@ class Row:
 class Live:
     """A listener and the context in which it draws."""
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, call: Call) -> None:
+        terminal = call.terminal
+        self._call = call
         self._terminal = terminal
         self._runs: dict[int, Row] = {}
         self._clock = Clock()
@@ -53,6 +58,15 @@ class Live:
             redirect_stdout=False, redirect_stderr=False,
         )  # fmt: skip
         self._is_drawing = False
+
+    def ready(self) -> None:
+        self.notice(f"Watching {self._call.root}; Ctrl-C or SIGTERM ends it at the next units.")
+
+    def problems(self, problems: Sequence[Problem]) -> None:
+        for problem in problems:
+            self._say(problem_line(seen_from_here(self._call, problem)))
+        if not problems:
+            self.notice("All specs are valid again.")
 
     def event(self, event: Event) -> None:
         if event.event == "Started" and event.run is not None:

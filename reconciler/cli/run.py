@@ -14,9 +14,11 @@ from reconciler.cli.problems import warn_problems
 from reconciler.cli.terminal import escape
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from reconciler.controller import Listener, Report
+    from reconciler.errors import Problem
     from reconciler.record.events import Event
 
 
@@ -37,7 +39,6 @@ def keep_going(call: Call) -> int:
 
     settings = call.settings()
     with _face(call) as listener, open_controller(settings, listener) as controller:
-        call.terminal.warn(f"Watching {escape(str(call.root))}; Ctrl-C or SIGTERM ends it at the next units.")
         return controller.watch()
 
 
@@ -45,7 +46,7 @@ def _face(call: Call) -> AbstractContextManager[Listener]:
     if call.terminal.interactive:
         from reconciler.cli.live import Live
 
-        return Live(call.terminal)
+        return Live(call)
     return Lines(call)
 
 
@@ -53,7 +54,16 @@ class Lines:
     """Every event in a line, notices on standard error."""
 
     def __init__(self, call: Call) -> None:
+        self._call = call
         self._terminal = call.terminal
+
+    def ready(self) -> None:
+        self._terminal.warn(f"Watching {escape(str(self._call.root))}; Ctrl-C or SIGTERM ends it at the next units.")
+
+    def problems(self, problems: Sequence[Problem]) -> None:
+        warn_problems(self._call, problems)
+        if not problems:
+            self._terminal.warn("All specs are valid again.")
 
     def event(self, event: Event) -> None:
         self._terminal.print(pass_line(self._terminal, event))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.events import event_json, event_line
-from reconciler.cli.jobs import status_of
 from reconciler.cli.lookup import find_job, reading
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.problems import mention_problems
 from reconciler.cli.terminal import Terminal, escape, json_text
 from reconciler.clock import Clock
 from reconciler.core.state import Outcome
+from reconciler.core.status import job_status
+from reconciler.record.facts import job_facts
 
 if TYPE_CHECKING:
     from reconciler.record.jobs import JobRow
@@ -37,7 +38,8 @@ def show(call: Call, name: str, output: str) -> None:
     now = Clock().now()
     with reading(call) as record:
         job = find_job(call, record, name)
-        status = status_of(call, record, job, now)
+        mine = [one for one in record.desired.problems() if (one.kind, one.name) == ("Job", job.name)]
+        status: dict[str, Any] = job_status(job_facts(record.runs, job, mine), now)["status"]
         events = record.events.tail("Job", name, limit=EVENTS)
         runs = record.runs.history(job.id)
         problems = record.desired.problems()

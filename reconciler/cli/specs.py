@@ -39,16 +39,15 @@ class Specs:
 
 def read_specs(root: Path, only: Collection[str] | None = None) -> Specs:
     """All specs below `root`, or only the files named, checked one by one and across."""
-    from reconciler.core.check import check
     from reconciler.providers import catalogue
-    from reconciler.repo.parse import parse_many
+    from reconciler.repo.parse import check_across, parse_many
 
     known = catalogue()
     contents, problems = _contents(root, only)
     parsed = parse_many(sorted(contents.items()), known)
     documents = [document for one in parsed for document in one.documents]
     problems += [problem for one in parsed for problem in one.problems]
-    problems += check(documents, known)
+    problems += check_across(documents, problems, known, lambda _: contents)
     files = {*contents, *(problem.path for problem in problems)}
     return Specs(tuple(sorted(files)), contents, tuple(documents), tuple(sorted(set(problems))))
 

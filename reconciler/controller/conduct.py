@@ -6,12 +6,13 @@ whatever a crash cuts off is a run that the record calls live and that has no pr
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
+from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.lives import Committed, Lives
 from reconciler.controller.orders import order_for
 from reconciler.core import gate as gates
@@ -40,8 +41,12 @@ from reconciler.core.messages import (
 from reconciler.core.rules import PURGE_AFTER_MS, JobRules, rules_of
 from reconciler.core.state import EventName, JobState, Outcome, Reason, Status
 from reconciler.errors import RunError
+from reconciler.record.database import Refused
 from reconciler.record.jobs import JobRow
 from reconciler.record.runs import RunRow
+
+#: The wall clock may be slewed by this much without anybody caring.
+CLOCK_SLACK_MS: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -56,14 +61,18 @@ class Pass:
 class Conductor:
     """Starts what is owed, commits what runs produce."""
 
-    def __init__(self, hands: Hands, lives: Lives, a_pass: Pass | None = None) -> None:
+    def __init__(self, hands: Hands, lives: Lives, housekeeper: Housekeeper, a_pass: Pass | None = None) -> None:
         self._hands = hands
+        self._housekeeper = housekeeper
         self._record = hands.record
         self._runner = hands.runner
         self._lives = lives
         self._pass = a_pass
         self._stopping = False
+        self._wall_ms = int(hands.record.setting("wall_ms", 0))
         self._ended: set[tuple[int, int]] = set()
+        self._began_ms: dict[int, int] = {}  # of the runs at work: when they were given what they read
+        self._has_grown = True  # a stream may have segments to put together
         self.plan_wanted = False  # time has brought about what only a plan can do: a purge
         self.ran = 0
         self.rows = 0
@@ -71,8 +80,20 @@ class Conductor:
 
     @property
     def busy(self) -> bool:
-        """Whether any run has a process."""
+        """Whether any run has a process, a compaction included."""
         return bool(self._runner.active())
+
+    @property
+    def idle_slots(self) -> int:
+        at_work = sum(not self._housekeeper.owns(run) for run in self._runner.active())
+        return self._hands.settings.slots - at_work
+
+    def keep_house(self, now: Now) -> None:
+        """Puts small segments together where units have made some, and removes what nobody reads any more."""
+        if self._has_grown and not self._stopping:
+            self._has_grown = False
+            self._housekeeper.compact()
+        self._housekeeper.tidy(min(self._began_ms.values(), default=now.wall_ms + 1) - 1)
 
     # --- what a dead controller left --------------------------------------------------------------------------------
 
@@ -98,6 +119,7 @@ class Conductor:
         """What time has brought about; then starts what may start, as far as there are slots."""
         moment = self._pass.began if self._pass else now
         with self._record.transaction():
+            self._mind_the_clock(now)
             for job in self._record.jobs.awake(moment.wall_ms):
                 if is_purge_due(job.state, moment):
                     self.plan_wanted = True
@@ -106,6 +128,12 @@ class Conductor:
                     self._weigh(self._catch_up(job, moment), moment)
         self.tell_stops()
         self._fill_slots(moment, now)
+
+    def _mind_the_clock(self, now: Now) -> None:
+        """After the wall clock was set back, every job's remembered times are judged anew."""
+        if now.wall_ms < self._wall_ms - CLOCK_SLACK_MS:
+            self._record.jobs.wake_all(now.wall_ms)
+        self._wall_ms = now.wall_ms
 
     def stop_all(self) -> None:
         """No run starts any more; those at work stop at their next unit."""
@@ -122,8 +150,10 @@ class Conductor:
 
     def _catch_up(self, job: JobRow, now: Now) -> JobRow:
         rules = rules_of(job.spec)
-        for event in lifecycle.happenings(job.state, rules, now):
-            if lifecycle.is_legal(job.state, event):
+        while events := [
+            one for one in lifecycle.happenings(job.state, rules, now) if lifecycle.is_legal(job.state, one)
+        ]:
+            for event in events:
                 job = self._lives.advance(job, event, now, rules=rules)
         follow = happening.DependencySucceeded()
         if owed_by_dependencies(job.state, rules, self._dependencies(rules)) and lifecycle.is_legal(job.state, follow):
@@ -161,7 +191,7 @@ class Conductor:
     def _fill_slots(self, moment: Now, now: Now) -> None:
         """Starts jobs from the front of the queue while there are slots; each is looked at once."""
         seen = set(self._pass.started) if self._pass else set()
-        while not self._stopping and (free := self._hands.settings.slots - len(self._runner.active())) > 0:
+        while not self._stopping and (free := self.idle_slots) > 0:
             waiting = [job for job in self._record.jobs.queue(free + len(seen)) if job.id not in seen]
             if not waiting:
                 return
@@ -175,6 +205,7 @@ class Conductor:
         with self._record.transaction():
             order = self._begin(job, now) if self._weigh(job, moment) else None
         if order is not None:
+            self._began_ms[order.run] = now.wall_ms
             self._runner.start(order)
 
     def _begin(self, job: JobRow, now: Now) -> Order | None:
@@ -204,20 +235,22 @@ class Conductor:
         """Commits what came, all in one transaction, then answers. A message that the record refuses ends its run
         alone."""
         answers: list[tuple[int, bool]] = []
-        with self._record.transaction() as sql:
+        with self._record.transaction():
             for message in messages:
-                sql.execute("SAVEPOINT message")
                 try:
-                    answers.extend(self._take(message, now))
-                except sqlite3.IntegrityError as error:
-                    sql.execute("ROLLBACK TO message")
-                    answers.extend(self._refuse(message, error, now))
-                sql.execute("RELEASE message")
+                    with self._record.savepoint():
+                        taken = list(self._take(message, now))
+                except Refused as error:
+                    taken = list(self._refuse(message, error, now))
+                answers.extend(taken)
         for run, accepted in answers:
             self._runner.answer(run, accepted)
         self.tell_stops()
 
     def _take(self, message: FromRun, now: Now) -> Iterable[tuple[int, bool]]:
+        if self._housekeeper.owns(message.run):
+            self._has_grown = self._has_grown or isinstance(message, Exited)
+            return self._housekeeper.take(message, now)
         match message:
             case Produced():
                 return [(message.run, self._commit(message, now))]
@@ -238,6 +271,8 @@ class Conductor:
     def _refuse(self, message: FromRun, error: Exception, now: Now) -> Iterable[tuple[int, bool]]:
         if not isinstance(message, Produced | Intended):
             raise error
+        if self._housekeeper.owns(message.run):
+            return [(message.run, False)]
         job, run = self._job_of(message.run, message.attempt)
         if job is not None and run is not None:
             text = f"the record refused what the run produced: {error}"
@@ -267,6 +302,7 @@ class Conductor:
         )
         self._record.jobs.wake_at(job.id, wake_at_ms(job.state, rules_of(job.spec), now))
         self.rows += unit.rows
+        self._has_grown = self._has_grown or bool(unit.segments)
         self._hands.listener.progress(job.name, run.id, run.totals.rows + unit.rows, run.started_ms, now.wall_ms)
         return True
 
@@ -313,6 +349,7 @@ class Conductor:
         return happening.Stopped(), Outcome.STOPPED
 
     def _bury(self, message: Exited, now: Now) -> None:
+        self._began_ms.pop(message.run, None)
         self._record.runs.note_exit(
             message.run,
             message.attempt,
@@ -350,6 +387,8 @@ class Conductor:
                 self._lives.advance(dependent, follow, now)
             moment = self._pass.began.wall_ms if self._pass else now.wall_ms
             self._record.jobs.wake([dependent.id], moment)
+        if self._pass and isinstance(event, happening.Succeeded) and event.found_nothing:
+            self._hands.listener.notice(f"{job.name}: nothing new")
         self._hands.listener.finished(job.name, run.id)
 
 

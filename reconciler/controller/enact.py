@@ -15,6 +15,7 @@ from reconciler.core.document import Document
 from reconciler.core.happening import AuthorizationChanged
 from reconciler.core.lifecycle import is_legal
 from reconciler.core.plan import Action, Plan, Verb
+from reconciler.core.provider import Catalogue
 from reconciler.core.rules import rules_of
 from reconciler.core.state import EventName, JobState
 from reconciler.record.events import Event
@@ -37,10 +38,11 @@ class Authors:
 class Enactor:
     """Applies the actions of a plan to the record."""
 
-    def __init__(self, record: Record, lives: Lives, resets: Mapping[tuple[str, str], frozenset[str]]) -> None:
+    def __init__(self, record: Record, lives: Lives, catalogue: Catalogue) -> None:
         self._record = record
         self._lives = lives
-        self._resets = resets
+        self._catalogue = catalogue
+        self._resets = cursor_resets(catalogue)
         self.beside_logs: list[Event] = []  # what no log file tells of
 
     def enact(self, plan: Plan, authors: Authors, now: Now) -> None:
@@ -72,10 +74,17 @@ class Enactor:
         assert document is not None, f"{action.kind} {action.name} is declared"
         return document
 
+    def _type(self, document: Document) -> str:
+        if document.kind != "Job":
+            return ""
+        provider = self._catalogue.get(document.spec["provider"])
+        job_type = None if provider is None else provider.job_type(document.spec["jobType"])
+        return "" if job_type is None else job_type.type
+
     def _create(self, action: Action, by: By, now: Now) -> None:
         document = self._document(action)
         orphan = self._record.jobs.orphan(action.name) if action.kind == "Job" else None
-        resource_id = self._record.resources.create(document, by, now.wall_ms)
+        resource_id = self._record.resources.create(document, by, now.wall_ms, type=self._type(document))
         if action.kind != "Job":
             self._tell(action, EventName.CREATED, action.reason, by, now)
             return
@@ -97,7 +106,7 @@ class Enactor:
         document = self._document(action)
         known = self._record.resources.resource(action.kind, action.name)
         assert known is not None, "what is edited is known"
-        self._record.resources.update(known.id, document, by, now.wall_ms)
+        self._record.resources.update(known.id, document, by, now.wall_ms, type=self._type(document))
         for one in actions:
             if (one.kind, one.name, one.verb) == (action.kind, action.name, Verb.UPDATE):
                 self._tell(one, EventName.UPDATED, _with_message(one), by, now)
@@ -174,6 +183,17 @@ class Enactor:
         self._record.events.add(event, logged=not has_log)
         if not has_log:
             self.beside_logs.append(event)
+
+
+def cursor_resets(catalogue: Catalogue) -> dict[tuple[str, str], frozenset[str]]:
+    """The config fields, by provider and job type, whose change drops the cursor: the job type's schema says so."""
+    return {
+        (provider.name, job_type.name): frozenset(
+            name for name, schema in job_type.schema.get("properties", {}).items() if schema.get("x-resetsCursor")
+        )
+        for provider in catalogue.values()
+        for job_type in provider.job_types
+    }
 
 
 def _with_message(action: Action) -> str:

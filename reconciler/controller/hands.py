@@ -40,8 +40,8 @@ class Runner(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hands:
-    """All of them. `chance` draws from [0, 1). `end_leftover` ends the process of an
-    earlier controller's run by pid and start time, if it is still that one. `catalogue` is asked for only when something runs or is parsed."""
+    """All of them. `chance` draws from [0, 1). `end_leftover` ends the process of an earlier controller's run by pid and
+    start time, if it is still that one. `catalogue` is asked for only when something runs or is parsed."""
 
     settings: Settings
     record: Record

@@ -1,19 +1,119 @@
-"""What keeps the data folder tidy: files that no row names are swept, small segments are put together. Neither ever
-touches what a reader may hold."""
+"""What keeps the data folder tidy: files that no row names are swept, small segments are put together.
+
+A compaction is a run of its own kind: it happens in a process beside the loop, which goes on. It writes a new segment
+that holds what its neighbours held, in their order; the record then swaps the names in one transaction. What it
+replaced stays on disk until every run that began before has ended, so no reader ever misses a file.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Final
+
+from reconciler.clock import Now
 from reconciler.controller.hands import Hands
+from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced
+from reconciler.core.provider import Staged
+from reconciler.data.segments import plan_compaction, sweep
+from reconciler.record.streams import SegmentRow
+
+#: A stream of so many segments is looked at for some to put together.
+FRAGMENTS: Final = 16
+#: Compactions have run ids of their own, far above those of jobs' runs.
+FIRST_ID: Final = 1 << 48
 
 
 class Housekeeper:
-    """Sweeps and compacts."""
+    """Sweeps and compacts, one compaction at a time."""
 
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
+        self._streams = hands.record.streams
+        self._data = hands.settings.state / "data"
+        self._replaces: dict[int, Sequence[SegmentRow]] = {}
+        self._given_up: set[str] = set()  # streams whose compaction has failed in this life
 
-    def sweep(self) -> None:
+    def sweep(self, now: Now) -> None:
         """Removes what a crash left behind. Only before any run has started: a run stages files that no row names yet."""
+        self._streams.drop_retired(now.wall_ms)
+        sweep(self._data, self._streams.named_files())
+
+    def owns(self, run: int) -> bool:
+        """Whether a run is a compaction."""
+        return run >= FIRST_ID
 
     def compact(self) -> None:
-        """Puts small segments together."""
+        """Starts a compaction where one is due and none is at work."""
+        if self._replaces:
+            return
+        for stream in self._streams.fragmented(FRAGMENTS):
+            groups = [] if stream in self._given_up else self._groups(stream)
+            if groups:
+                self._start(stream, groups[0])
+                return
+
+    def take(self, message: FromRun, now: Now) -> list[tuple[int, bool]]:
+        """What a compaction says; the answers that it is owed."""
+        match message:
+            case Produced(run=run, unit=unit):
+                return [(run, self._swap(run, unit.segments, now))]
+            case Ended(run=run, how=how) if how != "succeeded" and run in self._replaces:
+                self._given_up.add(self._replaces[run][0].stream)
+                self._hands.listener.notice(f"small segments could not be put together: {message.message}")
+            case Exited(run=run):
+                self._replaces.pop(run, None)
+            case _:
+                pass
+        return []
+
+    def tidy(self, before_ms: int) -> None:
+        """Removes segments that were replaced before the oldest run at work began."""
+        for file in self._streams.drop_retired(before_ms):
+            (self._data / file).unlink(missing_ok=True)
+
+    def _groups(self, stream: str) -> list[tuple[Staged, ...]]:
+        return plan_compaction([_staged(row) for row in self._streams.segment_rows(stream)])
+
+    def _start(self, stream: str, group: Sequence[Staged]) -> None:
+        record = self._hands.record
+        with record.transaction():
+            number = int(record.setting("compactions", 0)) + 1
+            record.set_setting("compactions", number)
+        files = {one.file for one in group}
+        run = FIRST_ID + number
+        self._replaces[run] = [row for row in self._streams.segment_rows(stream) if row.file in files]
+        self._hands.runner.start(
+            Order(
+                job="compaction",
+                run=run,
+                attempt=1,
+                generation=1,
+                root=str(self._hands.settings.root),
+                path="",
+                provider=MAINTENANCE,
+                job_type="compact",
+                config={"stream": stream, "segments": [asdict(one) for one in group]},
+                data_dir=str(self._data),
+                writes=(stream,),
+            )
+        )
+
+    def _swap(self, run: int, segments: Sequence[Staged], now: Now) -> bool:
+        old = self._replaces.get(run)
+        if old is None or len(segments) != 1 or segments[0].rows != sum(row.rows for row in old):
+            return False
+        self._streams.replace([row.file for row in old], segments[0], old[0].first, now.wall_ms)
+        return True
+
+
+def _staged(row: SegmentRow) -> Staged:
+    return Staged(
+        stream=row.stream,
+        file=row.file,
+        rows=row.rows,
+        size=row.size,
+        schema=row.schema,
+        min_timestamp_ms=row.min_timestamp_ms,
+        max_timestamp_ms=row.max_timestamp_ms,
+    )

@@ -20,6 +20,7 @@ from reconciler.controller.report import Reporter
 from reconciler.controller.settings import Report
 from reconciler.controller.wakeups import Wakeups
 from reconciler.core.plan import Plan
+from reconciler.errors import Problem
 from reconciler.repo.watch import Watch
 
 #: A full look at least this often, in milliseconds of uptime: a watch may die silently.
@@ -43,6 +44,7 @@ class Controller:
         self._next_look_ms = 0
         self._alive_saved_ms = 0
         self._torn: str | None = None
+        self._told: tuple[Problem, ...] = ()
 
     # --- one pass ---------------------------------------------------------------------------------------------------
 
@@ -51,13 +53,12 @@ class Controller:
         with Wakeups() as wakeups:
             now = self._hands.clock.now()
             lives = Lives(self._record, self._hands.chance)
-            recovering = Conductor(self._hands, lives)
+            recovering = Conductor(self._hands, lives, self._housekeeper)
             recovering.recover(now)
-            self._housekeeper.sweep()
+            self._housekeeper.sweep(now)
             plan = self._settle(lives, wakeups)
-            conductor = Conductor(self._hands, lives, Pass(began=self._hands.clock.now()))
+            conductor = Conductor(self._hands, lives, self._housekeeper, Pass(began=self._hands.clock.now()))
             self._run_to_the_end(conductor, wakeups)
-            self._housekeeper.compact()
             self._reporter.flush(self._hands.clock.now(), last=True)
             self._save_alive(self._hands.clock.now())
             return Report(
@@ -86,6 +87,7 @@ class Controller:
         while True:
             now = self._hands.clock.now()
             conductor.consider(now)
+            conductor.keep_house(now)
             self._reporter.flush(now)
             if wakeups.stopping and not told:
                 told = True
@@ -101,10 +103,11 @@ class Controller:
         """Until SIGTERM or SIGINT: what is true of the tree is made true, and what is due runs. The exit code."""
         with Wakeups() as wakeups:
             lives = Lives(self._record, self._hands.chance)
-            conductor = Conductor(self._hands, lives)
+            conductor = Conductor(self._hands, lives, self._housekeeper)
             conductor.recover(self._hands.clock.now())
-            self._housekeeper.sweep()
+            self._housekeeper.sweep(self._hands.clock.now())
             watch = Watch(self._hands.settings.root, wakeups.wake)
+            self._hands.listener.ready()
             try:
                 while not wakeups.stopping:
                     self._turn(conductor, lives, wakeups)
@@ -114,18 +117,23 @@ class Controller:
             self._wind_down(conductor, wakeups)
             return 0 if wakeups.stopping.name == "SIGTERM" else 130
 
+    def _tell_problems(self, plan: Plan) -> None:
+        if plan.errors != self._told:
+            self._told = plan.errors
+            self._hands.listener.problems(plan.errors)
+
     def _turn(self, conductor: Conductor, lives: Lives, wakeups: Wakeups) -> None:
         now = self._hands.clock.now()
         if wakeups.look_wanted or conductor.plan_wanted or now.alive_ms >= self._next_look_ms:
             wakeups.look_wanted = conductor.plan_wanted = False
-            observation, _ = self._reconcile(lives)
+            observation, plan = self._reconcile(lives)
             conductor.tell_stops()
+            self._tell_problems(plan)
             self._next_look_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, FULL_LOOK_MS)
         conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
         now = self._hands.clock.now()
         conductor.consider(now)
-        if not conductor.busy:
-            self._housekeeper.compact()
+        conductor.keep_house(now)
         self._reporter.flush(now)
         self._save_alive(now)
         if not (wakeups.stopping or wakeups.look_wanted or conductor.plan_wanted):
@@ -159,7 +167,7 @@ class Controller:
         self._torn = observation.torn
         plan = self._planner.plan(now)
         if plan.actions:
-            enactor = Enactor(self._record, lives, self._planner.resets())
+            enactor = Enactor(self._record, lives, self._hands.catalogue())
             enactor.enact(plan, self._planner.authors(plan), now)
             for event in enactor.beside_logs:
                 self._hands.listener.event(event)
@@ -171,7 +179,9 @@ class Controller:
     def _save_alive(self, now: Now, *, always: bool = False) -> None:
         if always or now.alive_ms - self._alive_saved_ms >= ALIVE_SAVED_MS:
             self._alive_saved_ms = now.alive_ms
-            self._record.set_setting("alive_ms", now.alive_ms)
+            with self._record.transaction():
+                self._record.set_setting("alive_ms", now.alive_ms)
+                self._record.set_setting("wall_ms", now.wall_ms)
 
     def close(self) -> None:
         self._hands.runner.close()

@@ -6,7 +6,7 @@ says what it waits for, and its file remains a difference for the next look.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -20,8 +20,6 @@ from reconciler.repo.look import Absence, Gone, Look
 from reconciler.repo.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from reconciler.repo.parse import Parsed
 
 #: Outside the daemon, a tree that leaves something open is looked at so many times at most, so far apart at most.
@@ -57,6 +55,8 @@ class Observer:
         problems = list(look.problems)
         if contents or problems != self._desired.problems_of("reading"):
             self._take(look, contents)
+        elif look.touched or look.whole:
+            self._tree.settle(look)
         return Observation(changed=bool(contents), torn=look.torn, again_ms=look.again_ms)
 
     def observe_until_settled(self, clock: Clock) -> Observation:
@@ -111,10 +111,11 @@ class Observer:
 
     def _check_across(self) -> None:
         """The rules across files, over everything that is desired."""
-        from reconciler.core.check import check  # only where something changed
+        from reconciler.repo.parse import check_across  # only where something changed
 
         documents = list(self._desired.documents())
-        problems = check(documents, self._catalogue())
+        known = self._desired.problems_of("file")
+        problems = check_across(documents, known, self._catalogue(), self._tree.contents)
         self._desired.replace_problems(problems, "across")
         self._desired.mark_invalid({(problem.kind, problem.name) for problem in problems})
 
@@ -126,9 +127,12 @@ def _names(parsed: Parsed) -> Iterable[tuple[str, str]]:
         yield problem.kind, problem.name
 
 
-def reason_to_hold(problems: Iterable[Problem]) -> str | None:
-    """Why nothing is deleted: a file that cannot be read or parsed may declare anything."""
+def reason_to_hold(problems: Iterable[Problem], is_known: Callable[[str, str], bool]) -> str | None:
+    """Why nothing is deleted: a file that cannot be read or parsed may declare anything, and an invalid document whose
+    name is new may be a thing that was renamed."""
     for problem in problems:
         if not problem.name:
             return f"nothing is deleted while {problem.path} cannot be read or parsed"
+        if not is_known(problem.kind, problem.name):
+            return f"nothing is deleted while {problem.name}, which is new in {problem.path}, is invalid"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from reconciler import __version__
 from reconciler.clock import Clock
@@ -16,15 +16,13 @@ from reconciler.controller.settings import Listener, Settings, Silent
 from reconciler.core.plan import Plan, to_json
 from reconciler.core.provider import Catalogue
 from reconciler.errors import Problem, UsageError
+from reconciler.providers import fingerprint
 from reconciler.record.store import Record
 from reconciler.repo.git import Repository
 from reconciler.repo.tree import Tree
 from reconciler.repo.write import Writer
 from reconciler.runner.local import LocalRunner
 from reconciler.runner.processes import end_leftover
-
-#: Parsed contents are kept under this: they are not believed by a program that may parse them differently.
-PARSE_VERSION: Final = __version__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +83,7 @@ def _hands(settings: Settings, record: Record, listener: Listener, *, writable: 
         settings.root,
         cache if writable or cache.is_dir() else None,
         identity=record.id,
-        version=PARSE_VERSION,
+        version=f"{__version__} {fingerprint()}",  # what was parsed under another one is parsed again
         catalogue=_catalogue,
         writable=writable,
     )
@@ -105,7 +103,9 @@ def _hands(settings: Settings, record: Record, listener: Listener, *, writable: 
 
 
 def _catalogue() -> Catalogue:
-    from reconciler.providers import catalogue  # imported late: a pass that finds nothing new needs no provider
+    from reconciler.providers import (
+        catalogue,
+    )  # its providers are imported late: a pass that finds nothing new needs no provider
 
     return catalogue()
 

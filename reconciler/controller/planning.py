@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from reconciler.clock import Now
-from reconciler.controller.enact import Authors
+from reconciler.controller.enact import Authors, cursor_resets
 from reconciler.controller.hands import Hands
 from reconciler.controller.observe import reason_to_hold
 from reconciler.core.document import Document, Kind
@@ -33,12 +33,15 @@ class Planner:
             return Plan(waiting=self._held(), errors=problems)
         difference = Difference(
             pairs=pairs,
-            hold_deletions=reason_to_hold(problems),
-            resets=self.resets(),
+            hold_deletions=reason_to_hold(problems, self._is_known),
+            resets=cursor_resets(self._hands.catalogue()),
             references=self._references(pairs),
         )
         made = plan(difference, now)
         return Plan(actions=made.actions, waiting=(*made.waiting, *self._held()), errors=problems)
+
+    def _is_known(self, kind: str, name: str) -> bool:
+        return self._record.resources.resource(kind, name) is not None
 
     def due(self, made: Plan, now: Now) -> tuple[PlannedRun, ...]:
         """The runs that a pass would start: of known jobs that are due, and of those that the plan creates or wakes."""
@@ -47,16 +50,6 @@ class Planner:
             if action.kind == "Job":
                 _foresee(owing, action, self._record.desired.document("Job", action.name))
         return tuple(PlannedRun(name, owing[name]) for name in sorted(owing))
-
-    def resets(self) -> Mapping[tuple[str, str], frozenset[str]]:
-        """The config fields, by provider and job type, whose change drops the cursor."""
-        return {
-            (provider.name, job_type.name): frozenset(
-                name for name, schema in job_type.schema.get("properties", {}).items() if schema.get("x-resetsCursor")
-            )
-            for provider in self._hands.catalogue().values()
-            for job_type in provider.job_types
-        }
 
     def authors(self, made: Plan) -> Authors:
         """Who caused each action: the author of the commit that last changed its file, else the OS user."""

@@ -11,19 +11,16 @@ from reconciler.clock import Now, milliseconds
 from reconciler.controller.hands import Hands
 from reconciler.core.document import Kind
 from reconciler.core.event import logfmt
-from reconciler.core.rules import rules_of
 from reconciler.core.state import Status
-from reconciler.core.status import AuthFacts, Counts, JobFacts, RunFacts, auth_status, job_status
+from reconciler.core.status import AuthFacts, auth_status, job_status
 from reconciler.errors import Problem
 from reconciler.record.events import Event
-from reconciler.record.jobs import JobRow, Totals
+from reconciler.record.facts import job_facts
+from reconciler.record.jobs import JobRow
 from reconciler.record.resources import ResourceRow
-from reconciler.record.runs import RunRow
 
 #: A running job's status is written at most this often.
 RUNNING_STATUS_MS: Final = 1_000
-#: Runs that a status tells of.
-HISTORY: Final = 5
 
 
 class Reporter:
@@ -84,13 +81,12 @@ class Reporter:
         return running and written_ms is not None and now.alive_ms - written_ms < RUNNING_STATUS_MS
 
     def _write_job(self, job: JobRow, problems: Sequence[Problem], now: Now) -> None:
-        document = job_status(self._job_facts(job, problems), now)
+        document = job_status(job_facts(self._record.runs, job, problems), now)
         if job.state.status is Status.RUNNING:
             self._written_ms[job.id] = now.alive_ms
         else:
             self._written_ms.pop(job.id, None)
-        condition, condition_ms = self._write(job.path, job.name, "Job", document, now)
-        self._record.jobs.mark_reported(job.id, condition, condition_ms, troubled=bool(problems))
+        self._write(job, "Job", document, now, troubled=bool(problems))
 
     def _write_authorization(self, one: ResourceRow, problems: Sequence[Problem], now: Now) -> None:
         facts = AuthFacts(
@@ -112,43 +108,21 @@ class Reporter:
             used_by=self._record.resources.referrers("Authorization", one.name),
             secrets=self._record.runs.secrets_seen(one.name),
         )
-        condition, condition_ms = self._write(one.path, one.name, "Authorization", auth_status(facts, now), now)
-        self._record.jobs.mark_reported(one.id, condition, condition_ms, troubled=bool(problems))
+        self._write(one, "Authorization", auth_status(facts, now), now, troubled=bool(problems))
 
-    def _write(self, path: str, name: str, kind: Kind, document: dict[str, Any], now: Now) -> tuple[str, int]:
-        """The status file; what its condition says, and since when."""
-        written = self._writer.write_status(path, name, document, kind)
+    def _write(
+        self, one: JobRow | ResourceRow, kind: Kind, document: dict[str, Any], now: Now, *, troubled: bool
+    ) -> None:
+        written = self._writer.write_status(one.path, one.name, document, kind, known=one.status_digest)
         self._warn(written.warning)
         condition = document["status"]["conditions"][0]
         at = condition["lastTransitionTime"]
-        return str(condition["status"]), now.wall_ms if at is None else milliseconds(at)
-
-    def _job_facts(self, job: JobRow, problems: Sequence[Problem]) -> JobFacts:
-        provider = self._hands.catalogue().get(job.spec["provider"])
-        job_type = None if provider is None else provider.job_type(job.spec["jobType"])
-        return JobFacts(
-            name=job.name,
-            title=job.title,
-            provider=job.spec["provider"],
-            created_ms=job.created_ms,
-            created_by=job.created_by,
-            updated_ms=job.updated_ms,
-            updated_by=job.updated_by,
-            generation=job.generation,
-            observed_generation=job.observed,
-            digest=job.digest,
-            revision=job.revision,
-            condition=job.condition,
-            condition_ms=job.condition_ms,
-            problems=problems,
-            state=job.state,
-            rules=rules_of(job.spec),
-            job_type=job.spec["jobType"],
-            type="" if job_type is None else job_type.type,
-            authorization=job.spec.get("authorization", ""),
-            waiting=job.waiting,
-            totals=_counts(job.totals),
-            runs=[_run(run) for run in self._record.runs.history(job.id, HISTORY)],
+        self._record.jobs.mark_reported(
+            one.id,
+            str(condition["status"]),
+            now.wall_ms if at is None else milliseconds(at),
+            troubled=troubled,
+            status_digest=written.digest,
         )
 
     def _warn(self, text: str) -> None:
@@ -171,21 +145,6 @@ def line_of(event: Event) -> str:
         "author": event.author,
     }
     return logfmt(event.time_ms, event.event, fields)
-
-
-def _run(run: RunRow) -> RunFacts:
-    return RunFacts(
-        id=run.id,
-        started_ms=run.started_ms,
-        finished_ms=run.finished_ms,
-        outcome=run.outcome,
-        attempt=run.attempt,
-        counts=_counts(run.totals),
-    )
-
-
-def _counts(totals: Totals) -> Counts:
-    return Counts(rows=totals.rows, added=totals.added, removed=totals.removed, omitted=totals.omitted)
 
 
 def _by_name(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -49,6 +50,14 @@ class Report:
 class Listener(Protocol):
     """A face that shows what goes on; it decides nothing, and what it raises ends the controller."""
 
+    def ready(self) -> None:
+        """The daemon watches, and ends cleanly from here on."""
+        ...
+
+    def problems(self, problems: Sequence[Problem]) -> None:
+        """What is wrong with the specs, whenever that has changed under a daemon; nothing, where all is well again."""
+        ...
+
     def event(self, event: Event) -> None: ...
 
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None: ...
@@ -60,6 +69,12 @@ class Listener(Protocol):
 
 class Silent:
     """Shows nothing."""
+
+    def ready(self) -> None:
+        pass
+
+    def problems(self, problems: Sequence[Problem]) -> None:
+        pass
 
     def event(self, event: Event) -> None:
         pass

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from reconciler.core.provider import Intent, Unit
+
+#: The provider of orders that no spec asks for: the product's own upkeep of its data folder. No spec can name it.
+MAINTENANCE: Final = "-maintenance"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -200,7 +200,8 @@ class Data(Protocol):
 
     def stage(self, stream: str, table: Table, *, timestamp: TimestampRule | None = None) -> tuple[Staged, ...]:
         """Writes a table (or a list of them, neighbours of one schema together) as new segments and fsyncs them. Empty
-        for tables without rows. The received time, job, run and unit are the context's. Values of the timestamp column that cannot be read must have been rejected before
+        for tables without rows. The received time, job, run and unit are the context's.
+        Values of the timestamp column that cannot be read must have been rejected before
         (`check_timestamps`)."""
         ...
 

@@ -26,6 +26,13 @@ def catalogue() -> Catalogue:
     return dict(sorted(found.items()))
 
 
+def fingerprint() -> str:
+    """Which providers are installed, in which version: what was parsed under another one is parsed again. Imports no
+    provider."""
+    shipped = entry_points(group=ENTRY_POINTS)
+    return ",".join(sorted(f"{one.name}={one.value}@{one.dist.version if one.dist else ''}" for one in shipped))
+
+
 def _load(entry: Any) -> Provider:
     try:
         loaded = entry.load()

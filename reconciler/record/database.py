@@ -109,6 +109,23 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     connection.commit()
 
 
+class Refused(Exception):
+    """A rule of the schema stands against what was to be recorded; nothing of it is."""
+
+
+@contextmanager
+def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
+    """A part of a transaction that can fail alone. Raises Refused where the schema refuses it; the rest goes on."""
+    connection.execute("SAVEPOINT part")
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        connection.execute("ROLLBACK TO part")
+        connection.execute("RELEASE part")
+        raise Refused(str(error)) from error
+    connection.execute("RELEASE part")
+
+
 def _quoted(path: Path) -> str:
     return str(path).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 

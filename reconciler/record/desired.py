@@ -21,7 +21,10 @@ Origin = Literal["file", "across", "reading"]
 #: Documents that are held come after those that the file declares.
 HELD_ORDINAL: Final = 1_000_000
 
-_COLUMNS: Final = "path, ordinal, kind, name, line, title, description, labels, renamed_from, digest, work_digest, metadata_digest, spec"
+_COLUMNS: Final = (
+    "path, ordinal, kind, name, line, title, description, labels, renamed_from, digest, work_digest, "
+    "metadata_digest, spec"
+)
 _INSERT: Final = f"INSERT INTO document ({_COLUMNS}, held) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 

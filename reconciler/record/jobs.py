@@ -52,6 +52,7 @@ class JobRow:
     description: str
     labels: Mapping[str, str]
     spec: Mapping[str, Any]
+    type: str
     digest: str
     generation: int
     observed: int
@@ -62,6 +63,7 @@ class JobRow:
     revision: str
     condition: str
     condition_ms: int
+    status_digest: str
     state: JobState
     wake_at_ms: int | None
     waiting: str
@@ -164,6 +166,13 @@ class Jobs:
     def wake(self, job_ids: Iterable[int], at_ms: int) -> None:
         self._sql.executemany("UPDATE job SET wake_at_ms = ? WHERE id = ?", [(at_ms, one) for one in job_ids])
 
+    def wake_all(self, at_ms: int) -> None:
+        """Every live job is to be considered: the clock cannot be trusted to wake them."""
+        self._sql.execute(
+            "UPDATE job SET wake_at_ms = ? WHERE id IN (SELECT id FROM resource WHERE kind = 'Job' AND life = 'live')",
+            (at_ms,),
+        )
+
     def drop_cursor(self, job_id: int) -> None:
         """The job begins again: no cursor, and nothing that was about to be sent."""
         with transaction(self._sql):
@@ -205,10 +214,13 @@ class Jobs:
         """Live and purged jobs whose status file is out of date."""
         return self._many("WHERE resource.dirty = 1 AND life = 'live' ORDER BY resource.path, resource.name")
 
-    def mark_reported(self, job_id: int, condition: str, condition_ms: int, *, troubled: bool) -> None:
+    def mark_reported(
+        self, job_id: int, condition: str, condition_ms: int, *, troubled: bool, status_digest: str
+    ) -> None:
+        """Its status file says what there is to say."""
         self._sql.execute(
-            "UPDATE resource SET dirty = 0, condition_ = ?, condition_ms = ?, troubled = ? WHERE id = ?",
-            (condition, condition_ms, troubled, job_id),
+            "UPDATE resource SET dirty = 0, condition_ = ?, condition_ms = ?, troubled = ?, status_digest = ? WHERE id = ?",
+            (condition, condition_ms, troubled, status_digest, job_id),
         )
 
     def mark_problems_dirty(self) -> None:
@@ -259,6 +271,7 @@ def _job(row: sqlite3.Row) -> JobRow:
         description=row["description"],
         labels=json.loads(row["labels"]),
         spec=json.loads(row["spec"]),
+        type=row["type"],
         digest=row["digest"],
         generation=row["generation"],
         observed=row["observed"],
@@ -269,6 +282,7 @@ def _job(row: sqlite3.Row) -> JobRow:
         revision=row["revision"],
         condition=row["condition_"],
         condition_ms=row["condition_ms"],
+        status_digest=row["status_digest"],
         state=state_of(row),
         wake_at_ms=row["wake_at_ms"],
         waiting=row["waiting"],

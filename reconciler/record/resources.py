@@ -43,6 +43,7 @@ class ResourceRow:
     revision: str
     condition: str
     condition_ms: int
+    status_digest: str
 
 
 class Chore(NamedTuple):
@@ -85,7 +86,7 @@ class Resources:
         row = self._sql.execute("SELECT count(*) FROM resource WHERE kind = ? AND life = 'live'", (kind,)).fetchone()
         return int(row[0])
 
-    def create(self, document: Document, by: By, now_ms: int) -> int:
+    def create(self, document: Document, by: By, now_ms: int, *, type: str = "") -> int:
         """A new resource, or one that comes back to life under its old id (an orphan, an archived stream)."""
         with transaction(self._sql):
             row = self._sql.execute(
@@ -111,15 +112,16 @@ class Resources:
                 ),
             ).fetchone()
             resource_id = int(row[0])
-            self.update(resource_id, document, by, now_ms)
+            self.update(resource_id, document, by, now_ms, type=type)
         return resource_id
 
-    def update(self, resource_id: int, document: Document, by: By, now_ms: int) -> None:
-        """What the document says now. The generation rises when its digest differs from what was there."""
+    def update(self, resource_id: int, document: Document, by: By, now_ms: int, *, type: str = "") -> None:
+        """What the document says now; `type` is its job type's (import, export, enrichment). The generation
+        rises when its digest differs from what was there."""
         self._sql.execute(
             "UPDATE resource SET name = ?, path = ?, title = ?, description = ?, labels = ?, generation = generation + "
             "(digest <> ?), digest = ?, work_digest = ?, metadata_digest = ?, spec = ?, updated_ms = ?, updated_by = ?, "
-            "revision = ?, dirty = 1 WHERE id = ?",
+            "revision = ?, type = ?, dirty = 1 WHERE id = ?",
             (
                 document.name,
                 document.path,
@@ -134,6 +136,7 @@ class Resources:
                 now_ms,
                 by.author,
                 by.revision,
+                type,
                 resource_id,
             ),
         )
@@ -204,4 +207,5 @@ def _resource(row: sqlite3.Row) -> ResourceRow:
         revision=row["revision"],
         condition=row["condition_"],
         condition_ms=row["condition_ms"],
+        status_digest=row["status_digest"],
     )

@@ -77,6 +77,10 @@ class Record:
         """Everything inside becomes true together, and is on disk afterwards."""
         return database.transaction(self._connection)
 
+    def savepoint(self) -> AbstractContextManager[None]:
+        """A part of a transaction that can fail alone. Raises Refused."""
+        return database.savepoint(self._connection)
+
     def check(self) -> list[str]:
         """What SQLite's own integrity check finds; empty for a sound record."""
         found = [str(row[0]) for row in self._connection.execute("PRAGMA integrity_check")]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from reconciler.clock import Clock
-from reconciler.core.messages import Ended, Order, Produced, SecretSeen
-from reconciler.core.provider import Catalogue, JobType, Secret, Unit
+from reconciler.core.messages import MAINTENANCE, Ended, Order, Produced, SecretSeen
+from reconciler.core.provider import Catalogue, JobType, Secret, Staged, Unit
+from reconciler.data.segments import segment_file
 from reconciler.errors import Fatal, RateLimited, Retriable, RunError
 from reconciler.runner.channel import Channel
 from reconciler.runner.context import RunContext
@@ -51,12 +52,26 @@ class Work:
 
     def _work(self) -> tuple[How, bool]:
         order = self._order
+        if order.provider == MAINTENANCE:
+            return self._compact()
         job_type = _job_type(self._catalogue, order)
         config = _config(job_type, order)
         credentials = self._credentials() if order.credentials else {}
         paths = Paths(order.root, str(_folder(order)), order.allow_paths, self._state_dir)
         context = RunContext(self._channel, config, credentials, paths, Clock())
         return self._produce(job_type, context)
+
+    def _compact(self) -> tuple[How, bool]:
+        """Puts neighbouring segments of a stream together; the controller swaps their names."""
+        from reconciler.data.store import compact
+
+        order = self._order
+        group = [Staged(**one) for one in order.config["segments"]]
+        name = Path(segment_file(order.config["stream"], order.job, order.run, order.attempt, 1, 1)).stem
+        whole = compact(Path(order.data_dir), order.config["stream"], group, name)
+        unit = Unit(cursor=None, segments=(whole,), moved=False)
+        self._channel.ask(Produced(order.run, order.attempt, unit), "The compaction")
+        return "succeeded", False
 
     def _produce(self, job_type: JobType, context: RunContext) -> tuple[How, bool]:
         moved = False

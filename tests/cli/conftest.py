@@ -75,7 +75,8 @@ class World:
         """A live job of the record; its id."""
         document = Document(kind="Job", name=name, path=path, title=title, labels=labels or {}, spec=spec)
         with Record.writing(self.state) as record, record.transaction():
-            job_id = record.resources.create(document, By(author="Ada", revision="main@sha1:0a1b2c3d"), CREATED_MS)
+            by = By(author="Ada", revision="main@sha1:0a1b2c3d")
+            job_id = record.resources.create(document, by, CREATED_MS, type=spec["jobType"].partition("-")[0])
             record.jobs.insert_state(job_id, state or JobState(since_ms=CREATED_MS), wake_at_ms=None)
             record.jobs.set_dependencies(job_id, rules_of(spec).depends_on)
         return job_id

@@ -13,13 +13,18 @@ import struct
 import subprocess
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 import reconciler
 from reconciler.cli.live import Live, Row, rate
+from reconciler.cli.options import Call
 from reconciler.cli.terminal import Terminal
+from reconciler.errors import Problem
 from reconciler.record.events import Event
 from reconciler.record.store import Record
 from tests.cli.conftest import CREATED_MS, STREAM, World, job_text
@@ -111,26 +116,68 @@ def test_a_pass_goes_on_when_nobody_reads_any_more(shop: World) -> None:
 # --- the daemon -----------------------------------------------------------------------------------------------------
 
 
-def test_the_daemon_says_what_it_does_and_ends_cleanly_at_sigterm(shop: World) -> None:
-    daemon = subprocess.Popen(
+@contextmanager
+def daemon(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """`reconcile --watch`, killed at the end if it still goes on."""
+    with subprocess.Popen(
         [*COMMAND, "--watch"],
-        cwd=shop.folder,
+        cwd=folder,
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert daemon.stdout is not None
-    with daemon:
-        for line in daemon.stdout:
-            if "Completed" in line:
-                break
-        assert f"(pid {daemon.pid})" in shop.run().err
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def read_to(stream: IO[str] | None, word: str) -> list[str]:
+    """The lines up to the first with that word in it."""
+    assert stream is not None
+    lines = []
+    for line in stream:
+        lines.append(line)
+        if word in line:
+            return lines
+    raise AssertionError(f"no {word!r} in {lines}")
+
+
+def test_the_daemon_says_what_it_does_and_ends_cleanly_at_sigterm(shop: World) -> None:
+    with daemon(shop.folder) as process:
+        assert read_to(process.stderr, "Watching") == [
+            "Watching jobs.d; Ctrl-C or SIGTERM ends it at the next units.\n"
+        ]
+        read_to(process.stdout, "Completed")
+        assert f"(pid {process.pid})" in shop.run().err
         assert shop.run("list", "-o", "name").out == "import-orders\n"
-        daemon.send_signal(signal.SIGTERM)
-        _, err = daemon.communicate(timeout=60)
-    assert daemon.returncode == 0
-    assert err.splitlines()[0] == "Watching jobs.d; Ctrl-C or SIGTERM ends it at the next units."
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60) == ("", "SIGTERM: runs stop at their next unit\n")
+    assert process.returncode == 0
+
+
+def test_the_daemon_says_what_is_wrong_with_the_specs_whenever_that_changes(shop: World) -> None:
+    with daemon(shop.folder) as process:
+        read_to(process.stderr, "Watching")
+        shop.write("bad.yaml", job_text("bad", schedule="{evry: 1h}"))
+        assert read_to(process.stderr, "bad.yaml")[0].startswith("jobs.d/bad.yaml:8:")
+        shop.write("bad.yaml", "")
+        assert read_to(process.stderr, "valid")[-1] == "All specs are valid again.\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_on_a_terminal_the_daemon_says_so_above_the_rows(shop: World) -> None:
+    paper = io.StringIO()
+    with Live(Call(root=shop.root, state=shop.state, terminal=Terminal(paper, None))) as live:
+        live.ready()
+        live.problems([Problem("bad.yaml", 8, 3, "spec.schedule", "no good")])
+        live.problems([])
+    said = paper.getvalue()
+    assert f"Watching {shop.root}; Ctrl-C or SIGTERM ends it at the next units.\n" in said
+    assert "bad.yaml:8:3: error: spec.schedule: no good\n" in said
+    assert "All specs are valid again.\n" in said
 
 
 # --- on a terminal --------------------------------------------------------------------------------------------------
@@ -168,8 +215,13 @@ def drawn(live: Live, width: int) -> str:
     return paper.getvalue()
 
 
+def unseen() -> Live:
+    """Rows on a terminal that is none."""
+    return Live(Call(root=Path("jobs.d"), state=Path("jobs.d/.reconciler"), terminal=Terminal(io.StringIO(), None)))
+
+
 def test_a_run_at_work_has_a_row_until_it_ends() -> None:
-    live = Live(Terminal(out=io.StringIO(), err=None))
+    live = unseen()
     started = Event(kind="Job", name="import-orders", path="", time_ms=CREATED_MS, event="Started", run=7)
     live.event(started)
     assert drawn(live, 80).startswith("import-orders  0 rows  -  ")
@@ -180,7 +232,7 @@ def test_a_run_at_work_has_a_row_until_it_ends() -> None:
 
 
 def test_only_so_many_rows_are_shown_and_the_rest_is_counted() -> None:
-    live = Live(Terminal(out=io.StringIO(), err=None))
+    live = unseen()
     for run in range(15):
         live.progress(f"job-{run}", run, 1, CREATED_MS, CREATED_MS)
     lines = drawn(live, 80).splitlines()

@@ -55,6 +55,7 @@ CREATE TABLE resource (
     work_digest     TEXT NOT NULL,
     metadata_digest TEXT NOT NULL,
     spec            TEXT NOT NULL CHECK (json_valid(spec)),
+    type            TEXT NOT NULL DEFAULT '' CHECK (type IN ('', 'import', 'export', 'enrichment')),  -- of a Job
     generation      INTEGER NOT NULL DEFAULT 1 CHECK (generation >= 1),
     observed        INTEGER NOT NULL DEFAULT 0,  -- the generation that the latest run was started under
     created_ms      INTEGER NOT NULL,
@@ -64,6 +65,7 @@ CREATE TABLE resource (
     revision        TEXT NOT NULL DEFAULT '',    -- the commit that the spec was last made true from
     condition_      TEXT NOT NULL DEFAULT '',    -- the Ready condition's status and reason, as last written
     condition_ms    INTEGER NOT NULL DEFAULT 0,
+    status_digest   TEXT NOT NULL DEFAULT '',    -- of the status file, as last written
     troubled        INTEGER NOT NULL DEFAULT 0 CHECK (troubled IN (0, 1)),  -- its status speaks of problems of its spec
     dirty           INTEGER NOT NULL DEFAULT 1 CHECK (dirty IN (0, 1)),  -- its status file is not up to date
     UNIQUE (kind, name)
