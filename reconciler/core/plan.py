@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from posixpath import join
 from typing import Any, Final, Literal
 
 from reconciler.clock import Now, iso
@@ -504,28 +505,29 @@ def _deletion(known: Known) -> Action:
 
 
 def to_json(made: Plan, root: str, revision: str) -> dict[str, Any]:
-    """The plan as section 6 of the design has it. `digest` is over everything else in it."""
+    """The plan as section 6 of the design has it: paths are `<root>/<path>`, with `root` as the user gave it. `digest` is
+    over everything else in it."""
     body: dict[str, Any] = {
         "formatVersion": FORMAT_VERSION,
         "root": root,
         "revision": revision,
         "digest": "",
         "summary": made.summary,
-        "actions": [_action_json(action) for action in made.actions],
+        "actions": [_action_json(action, root) for action in made.actions],
         "runs": [{"name": run.name, "reason": run.reason} for run in made.runs],
         "waiting": [{"kind": one.kind, "name": one.name, "reason": one.reason} for one in made.waiting],
-        "errors": [_problem_json(problem) for problem in made.errors],
+        "errors": [_problem_json(problem, root) for problem in made.errors],
     }
     body["digest"] = digest_of({name: value for name, value in body.items() if name != "digest"})
     return body
 
 
-def _action_json(action: Action) -> dict[str, Any]:
+def _action_json(action: Action, root: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "verb": str(action.verb),
         "kind": action.kind,
         "name": action.name,
-        "path": action.path,
+        "path": join(root, action.path),
         "reason": action.reason,
         "changes": [{"field": one.field, "before": one.before, "after": one.after} for one in action.changes],
         "resetsCursor": action.resets_cursor,
@@ -537,9 +539,9 @@ def _action_json(action: Action) -> dict[str, Any]:
     return body
 
 
-def _problem_json(problem: Problem) -> dict[str, Any]:
+def _problem_json(problem: Problem, root: str) -> dict[str, Any]:
     return {
-        "path": problem.path,
+        "path": join(root, problem.path),
         "line": problem.line,
         "column": problem.column,
         "field": problem.field,

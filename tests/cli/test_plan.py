@@ -96,6 +96,16 @@ def test_json_has_the_documented_fields_and_out_writes_the_same(applied: World) 
     assert json.loads((applied.folder / "plan.json").read_text()) == body
 
 
+def test_paths_in_json_begin_with_the_root_as_it_was_given(applied: World) -> None:
+    applied.write("shop/more.yaml", job_text("third"))
+    applied.write("bad.yaml", job_text("bad", schedule="{evry: 1h}"))
+    for root in ("jobs.d", str(applied.root), "../" + applied.folder.name + "/jobs.d"):
+        body = json.loads(applied.run("plan", "-o", "json", "--root", root).out)
+        assert body["root"] == root
+        assert [action["path"] for action in body["actions"]] == [f"{root}/shop/more.yaml"]
+        assert {error["path"] for error in body["errors"]} == {f"{root}/bad.yaml"}
+
+
 def test_an_out_that_cannot_be_written_is_a_usage_error(applied: World) -> None:
     result = applied.run("plan", "--out", "nowhere/plan.json")
     assert (result.code, result.err) == (

@@ -411,10 +411,10 @@ def test_the_difference_holds_what_differs_what_is_due_tombstones_and_the_old_na
 
 def test_the_plan_as_json_is_the_designs() -> None:
     result = replace(
-        edit(job("import-orders", "jobs.d/orders.yaml"), job("import-orders", "jobs.d/orders.yaml", schedule={"every": 7_200_000})),
+        edit(job("import-orders", "shop/orders.yaml"), job("import-orders", "shop/orders.yaml", schedule={"every": 7_200_000})),
         runs=(PlannedRun("import-orders", "due"),),
         waiting=(Waiting("Job", "x", "why"),),
-        errors=(Problem("jobs.d/x.yaml", 4, 8, "spec.suspend", "bad", "Job", "x"),),
+        errors=(Problem("x.yaml", 4, 8, "spec.suspend", "bad", "Job", "x"),),
     )  # fmt: skip
     body = to_json(result, "jobs.d", "main@sha1:abc")
     digest = body.pop("digest")
@@ -439,7 +439,7 @@ def test_the_plan_as_json_is_the_designs() -> None:
                     "verb": "update",
                     "kind": "Job",
                     "name": "import-orders",
-                    "path": "jobs.d/orders.yaml",
+                    "path": "jobs.d/shop/orders.yaml",
                     "reason": "spec.schedule changed",
                     "changes": [{"field": "spec.schedule.every", "before": "1h", "after": "2h"}],
                     "resetsCursor": False,
