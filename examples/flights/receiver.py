@@ -1,6 +1,6 @@
 """A webhook to post to: counts what arrives on 127.0.0.1:9000 and answers 200. For the flights example.
 
-    python examples/flights/receiver.py
+python examples/flights/receiver.py
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import gzip
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 
 class Receiver(BaseHTTPRequestHandler):
     """Takes each batch once: a batch that comes again under its own key is answered, not counted."""
 
     protocol_version = "HTTP/1.1"
-    seen: set[str] = set()
+    seen: ClassVar[set[str]] = set()
     messages = 0
 
     def do_POST(self) -> None:
@@ -29,7 +30,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: ARG002 (the base class's signature)
         print(f"{len(Receiver.seen)} batches, {Receiver.messages:,} messages", end="\r")
 
 

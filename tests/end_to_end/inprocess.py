@@ -1,0 +1,181 @@
+"""A controller in the test's own process, over real hands; the fork server outlives it, so that many lives cost little.
+
+A `Fuse` makes the hands mortal: the Nth deed ends the controller, as if its process were gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from reconciler.clock import Clock
+from reconciler.controller.hands import Hands
+from reconciler.controller.loop import Controller
+from reconciler.controller.settings import Report, Settings, Silent
+from reconciler.providers import catalogue
+from reconciler.record.store import Record
+from reconciler.repo.tree import Tree
+from reconciler.repo.write import Writer
+from reconciler.runner.local import LocalRunner
+from reconciler.runner.processes import end_leftover
+
+#: Calls that change nothing anywhere: to die before a question is to die after the last deed.
+QUESTIONS = frozenset(
+    [
+        "active",
+        "alive_ms",
+        "awake",
+        "by_id",
+        "chores",
+        "counts",
+        "declared_elsewhere",
+        "dependents",
+        "dirty",
+        "document",
+        "documents",
+        "documents_of",
+        "fileno",
+        "fragmented",
+        "held",
+        "history",
+        "jobs",
+        "job",
+        "latest",
+        "live",
+        "next_wake_ms",
+        "open_intents",
+        "orphan",
+        "owing",
+        "pairs",
+        "paths",
+        "problems",
+        "problems_of",
+        "queue",
+        "referrers",
+        "resource",
+        "resources",
+        "run",
+        "secrets_seen",
+        "segment_rows",
+        "segments",
+        "setting",
+        "unlogged",
+        "users_of",
+        "named_files",
+        "savepoint",
+        "statuses",
+    ]
+)
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+@dataclass
+class Fuse:
+    """Burns down with each deed; at zero the controller dies."""
+
+    left: int
+    deeds: list[str] = field(default_factory=list)
+
+    def burn(self, name: str) -> None:
+        self.deeds.append(name)
+        self.left -= 1
+        if self.left == 0:
+            raise Died(name)
+
+
+class Mortal:
+    """A hand whose every deed burns the fuse, before it is done."""
+
+    def __init__(self, hand: Any, fuse: Fuse, name: str) -> None:
+        self._hand, self._fuse, self._name = hand, fuse, name
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._hand, name)
+        where = f"{self._name}.{name}"
+        if callable(value):
+            return value if name in QUESTIONS else self._deed(value, where)
+        return Mortal(value, self._fuse, where) if type(value).__module__.startswith("reconciler.record.") else value
+
+    def _deed(self, function: Callable[..., Any], where: str) -> Callable[..., Any]:
+        def deed(*arguments: Any, **named: Any) -> Any:
+            if not where.endswith(".transaction"):
+                self._fuse.burn(where)
+            made = function(*arguments, **named)
+            return Ending(made, self._fuse, where) if isinstance(made, AbstractContextManager) else made
+
+        return deed
+
+
+class Ending:
+    """A transaction that the controller may die at the end of: before it is committed, or right after."""
+
+    def __init__(self, context: Any, fuse: Fuse, name: str) -> None:
+        self._context, self._fuse, self._name = context, fuse, name
+
+    def __enter__(self) -> Any:
+        return self._context.__enter__()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> Any:
+        if kind is None:
+            try:
+                self._fuse.burn(f"{self._name}: before the commit")
+            except Died as died:
+                self._context.__exit__(Died, died, None)
+                raise
+        handled = self._context.__exit__(kind, error, trace)
+        if kind is None:
+            self._fuse.burn(f"{self._name}: after the commit")
+        return handled
+
+
+@dataclass
+class World:
+    """A root and its state, and the runner that serves each controller of its."""
+
+    root: Path
+    runner: LocalRunner
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".reconciler"
+
+    def live(self, fuse: Fuse | None = None) -> Report | None:
+        """One controller's pass; None where it died."""
+        record = Record.writing(self.state)
+        hands = self._hands(record)
+        if fuse is not None:
+            mortal: dict[str, Any] = {
+                name: Mortal(getattr(hands, name), fuse, name) for name in ("record", "tree", "writer", "runner")
+            }
+            hands = replace(hands, **mortal)
+        try:
+            return Controller(hands).run_pass()
+        except Died:
+            return None
+        finally:
+            for run in self.runner.active():
+                self.runner.kill(run)
+            while self.runner.active():
+                self.runner.messages(1.0)
+            record.close()
+
+    def _hands(self, record: Record) -> Hands:
+        return Hands(
+            settings=Settings(root=self.root, state=self.state),
+            record=record,
+            tree=Tree(self.root, self.state / "cache", identity=record.id, version="1", catalogue=catalogue),
+            repository=None,
+            writer=Writer(self.root),
+            runner=self.runner,
+            end_leftover=end_leftover,
+            clock=Clock(record.alive_ms),
+            chance=lambda: 0.5,
+            listener=Silent(),
+            catalogue=catalogue,
+        )
