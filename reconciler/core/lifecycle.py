@@ -6,7 +6,7 @@ is a bug of the caller and raises `IllegalTransition`.
 
 How the pieces fit:
 
-- A job that is not running has the status that its facts give it (`_settle`): what is owed, how the latest run ended,
+- A job that is not running has the status that its facts give it (`settle.py`): what is owed, how the latest run ended,
   whether it has expired. So every way into a status leads to the same one.
 - A pause lies over the status beneath it: `held_status` goes on living by the same table while `status` is Paused, and
   a resume uncovers it. A run that is being stopped for a pause is a `held_status` of Running.
@@ -17,7 +17,7 @@ How the pieces fit:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -51,19 +51,38 @@ from reconciler.core.happening import (
     Waiting,
     WorkChanged,
 )
-from reconciler.core.rules import AfterDependencies, Continuous, JobRules, Once
+from reconciler.core.rules import AfterDependencies, Continuous, JobRules
 from reconciler.core.schedule import backoff_ms, next_tick, quiet_until
+from reconciler.core.settle import (
+    At,
+    again,
+    anew,
+    asked_delay,
+    enter,
+    fail,
+    forgiven,
+    has_expired,
+    is_over,
+    owe,
+    reason_to_stop,
+    retry_words,
+    run_over,
+    scheduled,
+    settle,
+    sleeping,
+    stopping,
+    supersede,
+    tick_after,
+    uncovered,
+    unless_running,
+)
 from reconciler.core.state import EventName, JobState, Outcome, Owed, Reason, Status
-from reconciler.core.words import DAY_MS, roughly
+from reconciler.core.words import roughly
 
 #: So many interruptions in a row without a unit count as one error.
 INTERRUPTIONS_PER_ERROR: Final = 3
-#: A `Retry-After` is believed up to this long: a longer one would bury the job.
-RETRY_AFTER_LIMIT_MS: Final = 7 * DAY_MS
 #: An error's message is kept up to this many characters.
 MESSAGE_LIMIT: Final = 2_000
-#: Runs that someone asked for: an expired job makes these, and a Failed one leaves its status for them.
-ASKED: Final = (Owed.CHANGE, Owed.RERUN, Owed.RESTART)
 #: What is remembered of the past: none of these lies ahead unless the clock has been set back.
 _PAST: Final = (
     "since_ms",
@@ -76,24 +95,15 @@ _PAST: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _At:
-    """The circumstances of a step."""
-
-    rules: JobRules
-    now: Now
-    chance: float
-
-
 # --- the ways in ----------------------------------------------------------------------------------------------------
 
 
 def created(rules: JobRules, now: Now) -> Step:
     """A job that was just created: its first run is owed at once, except where cron or a dependency decides. A `rerun`
     or `restart` that its spec already has asks for nothing."""
-    at = _At(rules, now, 0.0)
-    state = replace(JobState(since_ms=now.wall_ms), expired=_has_expired(rules, now))
-    step = _settle(_scheduled(state, at), at, LogEntry(EventName.CREATED))
+    at = At(rules, now, 0.0)
+    state = replace(JobState(since_ms=now.wall_ms), expired=has_expired(rules, now))
+    step = settle(scheduled(state, at), at, LogEntry(EventName.CREATED))
     if not rules.suspend:
         return step
     paused = _suspend(step.state, Suspended(), at)
@@ -103,7 +113,7 @@ def created(rules: JobRules, now: Now) -> Step:
 def advance(state: JobState, event: Event, rules: JobRules, now: Now, chance: float = 0.5) -> Step:
     """What follows from `event`. `rules` are those that hold from now on; `chance`, in [0, 1), places a delay within
     its jitter. Raises IllegalTransition."""
-    return _handler(state.status, event)(state, event, _At(rules, now, chance))
+    return _handler(state.status, event)(state, event, At(rules, now, chance))
 
 
 def is_legal(state: JobState, event: Event) -> bool:
@@ -119,7 +129,7 @@ def happenings(state: JobState, rules: JobRules, now: Now) -> tuple[Event, ...]:
     found: list[Event] = []
     if any((getattr(state, name) or 0) > now.wall_ms for name in _PAST):
         return (ClockSetBack(),)
-    if state.expired != _has_expired(rules, now):
+    if state.expired != has_expired(rules, now):
         found.append(Unexpired() if state.expired else Expired())
     if state.tick_at_ms is not None and state.tick_at_ms <= now.wall_ms:
         found.append(Ticked())
@@ -139,19 +149,14 @@ def accepts_units(state: JobState) -> bool:
     return is_in_progress(state) and state.stopping is not Outcome.SUPERSEDED
 
 
-def is_held_back(state: JobState, now: Now) -> bool:
-    """Whether backoff or Retry-After holds the owed run back."""
-    return state.not_before_ms is not None and now.wall_ms < state.not_before_ms
-
-
 # --- what follows: time and the gate --------------------------------------------------------------------------------
 
 
-def _tick(state: JobState, _event: Ticked, at: _At) -> Step:
-    return _unless_running(_owe(replace(state, tick_at_ms=None), Owed.SCHEDULE, at), at, state)
+def _tick(state: JobState, _event: Ticked, at: At) -> Step:
+    return unless_running(owe(replace(state, tick_at_ms=None), Owed.SCHEDULE, at), at, state)
 
 
-def _set_back(state: JobState, _event: ClockSetBack, at: _At) -> Step:
+def _set_back(state: JobState, _event: ClockSetBack, at: At) -> Step:
     """Nothing that is remembered as past lies ahead, and nothing that lies ahead is further than its rule puts it."""
     now_ms = at.now.wall_ms
     past = {name: min(getattr(state, name), now_ms) for name in _PAST if getattr(state, name) is not None}
@@ -160,46 +165,46 @@ def _set_back(state: JobState, _event: ClockSetBack, at: _At) -> Step:
         state = replace(state, not_before_ms=min(state.not_before_ms, now_ms + at.rules.retry.max_ms))
     if state.tick_at_ms is None:
         return Step(state=state)
-    tick_at_ms = _next_tick(state, at)
+    tick_at_ms = tick_after(state, at)
     pause_ms = now_ms + at.rules.retry.initial_ms
     return Step(state=replace(state, tick_at_ms=min(state.tick_at_ms, pause_ms) if tick_at_ms is None else tick_at_ms))
 
 
-def _follow(state: JobState, _event: DependencySucceeded, at: _At) -> Step:
+def _follow(state: JobState, _event: DependencySucceeded, at: At) -> Step:
     if not isinstance(at.rules.schedule, AfterDependencies):
         return Step(state=state)
-    return _unless_running(_owe(state, Owed.DEPENDENCY, at), at, state)
+    return unless_running(owe(state, Owed.DEPENDENCY, at), at, state)
 
 
-def _wait(state: JobState, event: Waiting, at: _At) -> Step:
+def _wait(state: JobState, event: Waiting, at: At) -> Step:
     if state.owed is None:
         raise IllegalTransition("a job that owes no run waits for nothing")
-    return Step(state=_sleeping(state, at, event.reason))
+    return Step(state=sleeping(state, at, event.reason))
 
 
-def _hush(state: JobState, _event: QuietBegan, _at: _At) -> Step:
-    return Step(state=_stopping(state, Outcome.STOPPED), stop_run=True)
+def _hush(state: JobState, _event: QuietBegan, _at: At) -> Step:
+    return Step(state=stopping(state, Outcome.STOPPED), stop_run=True)
 
 
-def _expire(state: JobState, _event: Expired, at: _At) -> Step:
-    return _unless_running(replace(state, expired=True), at, state)
+def _expire(state: JobState, _event: Expired, at: At) -> Step:
+    return unless_running(replace(state, expired=True), at, state)
 
 
-def _unexpire(state: JobState, _event: Unexpired, at: _At) -> Step:
+def _unexpire(state: JobState, _event: Unexpired, at: At) -> Step:
     """What was Completed because it had expired enters its status anew, be it Completed again."""
     since_ms = at.now.wall_ms if state.status is Status.COMPLETED else state.since_ms
-    return _unless_running(replace(state, expired=False, since_ms=since_ms), at, state)
+    return unless_running(replace(state, expired=False, since_ms=since_ms), at, state)
 
 
 # --- what follows: a run --------------------------------------------------------------------------------------------
 
 
-def _start(state: JobState, event: Started, at: _At) -> Step:
+def _start(state: JobState, event: Started, at: At) -> Step:
     if state.owed is None:
         raise IllegalTransition("a run starts only where one is owed")
     wall_ms = at.now.wall_ms
     running = replace(
-        _enter(state, Status.RUNNING, None, at),
+        enter(state, Status.RUNNING, None, at),
         run=event.run,
         attempt=state.attempt + 1 if event.run == state.run else 1,
         cause=state.owed,
@@ -215,30 +220,30 @@ def _start(state: JobState, event: Started, at: _At) -> Step:
     return Step(state=running, log=() if state.announced else (LogEntry(EventName.STARTED),))
 
 
-def _commit(state: JobState, event: UnitCommitted, _at: _At) -> Step:
+def _commit(state: JobState, event: UnitCommitted, _at: At) -> Step:
     if not accepts_units(state):
         raise IllegalTransition("a unit of an older generation is refused")
     log = (LogEntry(EventName.SYNCED, event.message),)
-    return Step(state=_forgiven(state) if event.moved else replace(state, interruptions=0), log=log)
+    return Step(state=forgiven(state) if event.moved else replace(state, interruptions=0), log=log)
 
 
-def _succeed(state: JobState, event: Succeeded, at: _At) -> Step:
+def _succeed(state: JobState, event: Succeeded, at: At) -> Step:
     if state.stopping is Outcome.SUPERSEDED:
-        return _supersede(state, at)
+        return supersede(state, at)
     over = replace(
-        _forgiven(_run_over(state)), last_outcome=Outcome.SUCCEEDED, last_success_ms=at.now.wall_ms, queued_ms=None
+        forgiven(run_over(state)), last_outcome=Outcome.SUCCEEDED, last_success_ms=at.now.wall_ms, queued_ms=None
     )
     if isinstance(at.rules.schedule, Continuous):
         if event.found_nothing and over.owed is None:
             over = replace(over, tick_at_ms=at.now.wall_ms + at.rules.retry.initial_ms)
         else:
-            over = _owe(over, Owed.SCHEDULE, at)
-    return _settle(over, at)
+            over = owe(over, Owed.SCHEDULE, at)
+    return settle(over, at)
 
 
-def _err(state: JobState, event: Errored, at: _At) -> Step:
+def _err(state: JobState, event: Errored, at: At) -> Step:
     if state.stopping is Outcome.SUPERSEDED:
-        return _supersede(state, at)
+        return supersede(state, at)
     message = event.message[:MESSAGE_LIMIT]
     wrong = replace(
         state,
@@ -248,50 +253,50 @@ def _err(state: JobState, event: Errored, at: _At) -> Step:
         last_error=message,
         interruptions=0,
     )
-    if _is_over(wrong, at):
-        return _fail(wrong, at)
-    delay_ms = _asked_delay(event.retry_after_ms)
+    if is_over(wrong, at):
+        return fail(wrong, at)
+    delay_ms = asked_delay(event.retry_after_ms)
     if delay_ms is None:
         delay_ms = backoff_ms(at.rules.retry, wrong.errors, at.chance, fatal=event.fatal)
-    entry = LogEntry(EventName.ERROR, f"{message}; {_retry_words(wrong, delay_ms)}")
-    return _settle(_again(wrong, Outcome.ERRORED, at, delay_ms), at, entry)
+    entry = LogEntry(EventName.ERROR, f"{message}; {retry_words(wrong, delay_ms)}")
+    return settle(again(wrong, Outcome.ERRORED, at, delay_ms), at, entry)
 
 
-def _limit(state: JobState, event: Limited, at: _At) -> Step:
+def _limit(state: JobState, event: Limited, at: At) -> Step:
     if state.stopping is Outcome.SUPERSEDED:
-        return _supersede(state, at)
+        return supersede(state, at)
     limited = replace(state, limits=state.limits + 1, interruptions=0)
-    delay_ms = _asked_delay(event.retry_after_ms)
+    delay_ms = asked_delay(event.retry_after_ms)
     if delay_ms is None:
         delay_ms = backoff_ms(at.rules.retry, limited.limits, at.chance)
     entry = LogEntry(EventName.SLEEPING, f"{event.message[:MESSAGE_LIMIT]}; next try in {roughly(delay_ms)}")
-    return _settle(_again(limited, Outcome.RATE_LIMITED, at, delay_ms), at, entry)
+    return settle(again(limited, Outcome.RATE_LIMITED, at, delay_ms), at, entry)
 
 
-def _interrupt(state: JobState, event: Interrupted, at: _At) -> Step:
+def _interrupt(state: JobState, event: Interrupted, at: At) -> Step:
     if state.stopping is Outcome.SUPERSEDED:
-        return _supersede(state, at)
+        return supersede(state, at)
     why = "the controller died" if event.by == "death" else "the controller was stopped"
     entry = LogEntry(EventName.INTERRUPTED, f"{why}; the run goes on from its last committed unit")
     count = state.interruptions + 1
     if count >= INTERRUPTIONS_PER_ERROR:
         step = _err(state, Errored(f"cut off {count} times in a row without a unit"), at)
         return replace(step, log=(entry, *step.log))
-    cut = replace(_again(state, Outcome.INTERRUPTED, at, None), interruptions=count)
-    return _settle(cut, at, entry, reason=Reason.INTERRUPTED)
+    cut = replace(again(state, Outcome.INTERRUPTED, at, None), interruptions=count)
+    return settle(cut, at, entry, reason=Reason.INTERRUPTED)
 
 
-def _stop(state: JobState, _event: Stopped, at: _At) -> Step:
+def _stop(state: JobState, _event: Stopped, at: At) -> Step:
     if state.stopping is Outcome.SUPERSEDED:
-        return _supersede(state, at)
+        return supersede(state, at)
     entry = LogEntry(EventName.INTERRUPTED, "stopped at a unit; the run goes on from there later")
-    return _settle(_again(state, Outcome.STOPPED, at, None), at, entry, reason=_reason_to_stop(at))
+    return settle(again(state, Outcome.STOPPED, at, None), at, entry, reason=reason_to_stop(at))
 
 
 # --- what follows: an edited spec -----------------------------------------------------------------------------------
 
 
-def _suspend(state: JobState, _event: Suspended, at: _At) -> Step:
+def _suspend(state: JobState, _event: Suspended, at: At) -> Step:
     paused = replace(
         state,
         status=Status.PAUSED,
@@ -303,69 +308,69 @@ def _suspend(state: JobState, _event: Suspended, at: _At) -> Step:
     )
     running = state.status is Status.RUNNING
     return Step(
-        state=_stopping(paused, Outcome.STOPPED) if running else paused,
+        state=stopping(paused, Outcome.STOPPED) if running else paused,
         log=(LogEntry(EventName.PAUSED),),
         stop_run=running,
     )
 
 
-def _resume(state: JobState, _event: Resumed, at: _At) -> Step:
-    uncovered = _uncovered(state)
+def _resume(state: JobState, _event: Resumed, at: At) -> Step:
+    resumed = uncovered(state)
     entry = LogEntry(EventName.RESUMED)
-    if uncovered.status is not Status.SLEEPING or uncovered.owed is None:
-        return Step(state=uncovered, log=(entry,))
-    return _settle(replace(uncovered, queued_ms=None), at, entry)
+    if resumed.status is not Status.SLEEPING or resumed.owed is None:
+        return Step(state=resumed, log=(entry,))
+    return settle(replace(resumed, queued_ms=None), at, entry)
 
 
-def _rerun(state: JobState, _event: RerunAsked, at: _At) -> Step:
+def _rerun(state: JobState, _event: RerunAsked, at: At) -> Step:
     entry = LogEntry(EventName.RERUN)
-    asked = replace(_owe(state, Owed.RERUN, at), announced=False)
+    asked = replace(owe(state, Owed.RERUN, at), announced=False)
     if state.status is Status.RUNNING:
         return Step(state=asked, log=(entry,))
-    return _settle(_forgiven(asked), at, entry)
+    return settle(forgiven(asked), at, entry)
 
 
-def _restart(state: JobState, _event: RestartAsked, at: _At) -> Step:
-    asked = replace(_owe(state, Owed.RESTART, at), announced=False)
-    return replace(_anew(asked, at, LogEntry(EventName.RESTARTED)), drop_cursor=True)
+def _restart(state: JobState, _event: RestartAsked, at: At) -> Step:
+    asked = replace(owe(state, Owed.RESTART, at), announced=False)
+    return replace(anew(asked, at, LogEntry(EventName.RESTARTED)), drop_cursor=True)
 
 
-def _new_work(state: JobState, event: WorkChanged, at: _At) -> Step:
-    owing = _owe(state, Owed.CHANGE, at) if state.status is not Status.SLEEPING else state
-    return replace(_anew(owing, at), drop_cursor=event.resets_cursor)
+def _new_work(state: JobState, event: WorkChanged, at: At) -> Step:
+    owing = owe(state, Owed.CHANGE, at) if state.status is not Status.SLEEPING else state
+    return replace(anew(owing, at), drop_cursor=event.resets_cursor)
 
 
-def _new_auth(state: JobState, _event: AuthorizationChanged, at: _At) -> Step:
-    return _anew(state if state.status is Status.SLEEPING else _owe(state, Owed.CHANGE, at), at)
+def _new_auth(state: JobState, _event: AuthorizationChanged, at: At) -> Step:
+    return anew(state if state.status is Status.SLEEPING else owe(state, Owed.CHANGE, at), at)
 
 
-def _new_schedule(state: JobState, _event: ScheduleChanged, at: _At) -> Step:
+def _new_schedule(state: JobState, _event: ScheduleChanged, at: At) -> Step:
     match state.status:
         case Status.RUNNING:
-            return Step(state=replace(state, tick_at_ms=_next_tick(state, at)))
+            return Step(state=replace(state, tick_at_ms=tick_after(state, at)))
         case Status.FAILED:
             return _relax(state, Relaxed(), at)
         case _:
-            return _settle(_scheduled(_forgiven(state), at), at)
+            return settle(scheduled(forgiven(state), at), at)
 
 
-def _relax(state: JobState, _event: Relaxed, at: _At) -> Step:
+def _relax(state: JobState, _event: Relaxed, at: At) -> Step:
     if state.status is Status.FAILED:
-        state = _owe(state, Owed.CHANGE, at)
-    return _settle(_forgiven(state), at)
+        state = owe(state, Owed.CHANGE, at)
+    return settle(forgiven(state), at)
 
 
-def _look_again(state: JobState, _event: RulesChanged, at: _At) -> Step:
-    return _settle(state, at)
+def _look_again(state: JobState, _event: RulesChanged, at: At) -> Step:
+    return settle(state, at)
 
 
-def _nothing(state: JobState, _event: Event, _at: _At) -> Step:
+def _nothing(state: JobState, _event: Event, _at: At) -> Step:
     return Step(state=state)
 
 
-def _beneath(state: JobState, event: Event, at: _At) -> Step:
+def _beneath(state: JobState, event: Event, at: At) -> Step:
     """An event during a pause happens to the status beneath it."""
-    step = _handler(state.held_status or Status.SLEEPING, event)(_uncovered(state), event, at)
+    step = _handler(state.held_status or Status.SLEEPING, event)(uncovered(state), event, at)
     covered = replace(
         step.state,
         status=Status.PAUSED,
@@ -380,7 +385,7 @@ def _beneath(state: JobState, event: Event, at: _At) -> Step:
 
 # --- the table ------------------------------------------------------------------------------------------------------
 
-_Handler = Callable[[JobState, Any, _At], Step]
+_Handler = Callable[[JobState, Any, At], Step]
 _Row = tuple[type[Event], _Handler | None, _Handler | None, _Handler | None, _Handler | None, _Handler | None]
 _COLUMNS: Final = (Status.RUNNING, Status.SLEEPING, Status.FAILED, Status.COMPLETED, Status.PAUSED)
 
@@ -424,186 +429,3 @@ def _handler(status: Status, event: Event) -> _Handler:
     if handler is None:
         raise IllegalTransition(f"{type(event).__name__} cannot happen to a job that is {status}")
     return handler
-
-
-# --- the pieces -----------------------------------------------------------------------------------------------------
-
-
-def _settle(state: JobState, at: _At, *log: LogEntry, reason: Reason | None = None) -> Step:
-    """The status of a job that is not running, from its facts; `reason` is for one that owes a run which is due."""
-    if state.expired and state.owed not in ASKED:
-        return _completed(state, at, log, "expired")
-    if state.owed is None and state.last_outcome is Outcome.FAILED:
-        return Step(state=_enter(state, Status.FAILED, None, at), log=log)
-    if state.owed is None and isinstance(at.rules.schedule, Once) and state.last_outcome is Outcome.SUCCEEDED:
-        return _completed(state, at, log, "all scheduled work is done")
-    return Step(state=_sleeping(state, at, _reason_to_sleep(state, at) or _due(reason)), log=log)
-
-
-def _completed(state: JobState, at: _At, log: tuple[LogEntry, ...], why: str) -> Step:
-    news = () if state.status is Status.COMPLETED else (LogEntry(EventName.COMPLETED, why),)
-    return Step(state=replace(_enter(state, Status.COMPLETED, None, at), queued_ms=None), log=(*log, *news))
-
-
-def _reason_to_sleep(state: JobState, at: _At) -> Reason | None:
-    """None where a run is owed and due."""
-    if state.owed is None:
-        after = isinstance(at.rules.schedule, AfterDependencies)
-        return Reason.WAITING_FOR_DEPENDENCY if after else Reason.SCHEDULED
-    if is_held_back(state, at.now):
-        return Reason.RATE_LIMITED if state.last_outcome is Outcome.RATE_LIMITED else Reason.BACKOFF
-    return None
-
-
-def _due(reason: Reason | None) -> Reason | None:
-    """A reason that can stand for a run that is owed and due; None where it stood for one that was not."""
-    return None if reason in (Reason.SCHEDULED, Reason.BACKOFF, Reason.RATE_LIMITED) else reason
-
-
-def _sleeping(state: JobState, at: _At, reason: Reason | None) -> JobState:
-    """Asleep; a run that is owed and due stands in the slot queue, from its first moment there."""
-    reason = reason or Reason.WAITING_FOR_SLOT
-    queued = reason in (Reason.WAITING_FOR_SLOT, Reason.INTERRUPTED)
-    since = state.queued_ms if state.queued_ms is not None else at.now.wall_ms
-    return replace(_enter(state, Status.SLEEPING, reason, at), queued_ms=since if queued else None)
-
-
-def _enter(state: JobState, status: Status, reason: Reason | None, at: _At) -> JobState:
-    since_ms = state.since_ms if state.status is status else at.now.wall_ms
-    return replace(state, status=status, reason=reason, since_ms=since_ms)
-
-
-def _unless_running(state: JobState, at: _At, before: JobState) -> Step:
-    """A run in progress goes on; a job that waited for something goes on waiting for it."""
-    if state.status is Status.RUNNING:
-        return Step(state=state)
-    return _settle(state, at, reason=None if before.owed is None else before.reason)
-
-
-def _owe(state: JobState, why: Owed, at: _At) -> JobState:
-    """A run is owed for `why`, or for a stronger reason that stood already."""
-    since_ms = state.owed_since_ms if state.owed_since_ms is not None else at.now.wall_ms
-    return replace(state, owed=_stronger(state.owed, why), owed_since_ms=since_ms)
-
-
-def _stronger(one: Owed | None, other: Owed) -> Owed:
-    order = list(Owed)
-    return other if one is None else max(one, other, key=order.index)
-
-
-def _anew(state: JobState, at: _At, *log: LogEntry) -> Step:
-    """What is owed is a new run: one in progress is superseded, one that was to go on is given up."""
-    if state.status is Status.RUNNING:
-        return Step(state=_stopping(state, Outcome.SUPERSEDED), log=log, stop_run=True)
-    return _settle(_forgiven(_run_over(state)), at, *log)
-
-
-def _supersede(state: JobState, at: _At) -> Step:
-    """The end, however it came, of a run of an older generation."""
-    owing = _owe(_owe(state, Owed.CHANGE, at), state.cause or Owed.CHANGE, at)
-    over = replace(_forgiven(_run_over(owing)), last_outcome=Outcome.SUPERSEDED)
-    return _settle(over, at, LogEntry(EventName.INTERRUPTED, "stopped: its spec has changed; a new run follows"))
-
-
-def _again(state: JobState, outcome: Outcome, at: _At, delay_ms: int | None) -> JobState:
-    """The run is to go on, after `delay_ms` where given."""
-    owing = _owe(state, state.cause or Owed.SCHEDULE, at)
-    not_before_ms = None if delay_ms is None else at.now.wall_ms + delay_ms
-    return replace(owing, last_outcome=outcome, not_before_ms=not_before_ms, stopping=None, queued_ms=None)
-
-
-def _fail(state: JobState, at: _At) -> Step:
-    """Errors for longer than `failAfter`. A run that was asked for meanwhile leaves Failed before it is entered."""
-    if state.owed in ASKED:
-        entry = LogEntry(EventName.ERROR, f"{state.last_error}; the run that was asked for meanwhile follows")
-        over = replace(_forgiven(_run_over(state)), last_outcome=Outcome.FAILED)
-        return _settle(over, at, entry)
-    over = replace(
-        _run_over(state),
-        last_outcome=Outcome.FAILED,
-        owed=None,
-        owed_since_ms=None,
-        tick_at_ms=None,
-        not_before_ms=None,
-    )
-    alive_ms = at.now.alive_ms - (state.errors_since_alive_ms or 0)
-    entry = LogEntry(
-        EventName.FAILED, f"{state.last_error}; {state.errors} errors in {roughly(alive_ms)}, not run again"
-    )
-    return Step(state=_enter(over, Status.FAILED, None, at), log=(entry,))
-
-
-def _is_over(state: JobState, at: _At) -> bool:
-    """Whether the window of errors has been open for `failAfter` of alive time."""
-    opened_ms = state.errors_since_alive_ms
-    return opened_ms is not None and at.now.alive_ms - opened_ms >= at.rules.retry.fail_after_ms
-
-
-def _stopping(state: JobState, why: Outcome) -> JobState:
-    superseded = Outcome.SUPERSEDED in (state.stopping, why)
-    return replace(state, stopping=Outcome.SUPERSEDED if superseded else why)
-
-
-def _run_over(state: JobState) -> JobState:
-    return replace(state, run=None, attempt=0, cause=None, stopping=None)
-
-
-def _forgiven(state: JobState) -> JobState:
-    """No errors, limits or interruptions in a row, and nothing held back because of them."""
-    return replace(
-        state,
-        errors=0,
-        errors_since_ms=None,
-        errors_since_alive_ms=None,
-        last_error=None,
-        limits=0,
-        interruptions=0,
-        not_before_ms=None,
-    )
-
-
-def _uncovered(state: JobState) -> JobState:
-    """The job as it is beneath its pause."""
-    return replace(
-        state,
-        status=state.held_status or Status.SLEEPING,
-        reason=state.held_reason,
-        since_ms=state.held_since_ms if state.held_since_ms is not None else state.since_ms,
-        held_status=None,
-        held_reason=None,
-        held_since_ms=None,
-    )
-
-
-def _scheduled(state: JobState, at: _At) -> JobState:
-    """A job under a schedule that is new to it: what it owes at once, and its next tick."""
-    tick_at_ms = _next_tick(state, at)
-    waiting = replace(state, tick_at_ms=tick_at_ms)
-    if tick_at_ms is not None and tick_at_ms <= at.now.wall_ms:
-        return _owe(replace(waiting, tick_at_ms=None), Owed.SCHEDULE, at)
-    undone = isinstance(at.rules.schedule, Once) and state.last_outcome is not Outcome.SUCCEEDED
-    if undone or isinstance(at.rules.schedule, Continuous):
-        return _owe(waiting, Owed.SCHEDULE, at)
-    return waiting
-
-
-def _next_tick(state: JobState, at: _At) -> int | None:
-    return next_tick(at.rules, state.last_start_ms, at.now.wall_ms)
-
-
-def _has_expired(rules: JobRules, now: Now) -> bool:
-    return rules.expires_at_ms is not None and rules.expires_at_ms <= now.wall_ms
-
-
-def _asked_delay(retry_after_ms: int | None) -> int | None:
-    return None if retry_after_ms is None else min(max(retry_after_ms, 0), RETRY_AFTER_LIMIT_MS)
-
-
-def _retry_words(state: JobState, delay_ms: int) -> str:
-    gone = state.expired and _stronger(state.owed, state.cause or Owed.SCHEDULE) not in ASKED
-    return "the job has expired, it is not tried again" if gone else f"retry in {roughly(delay_ms)}"
-
-
-def _reason_to_stop(at: _At) -> Reason:
-    quiet = quiet_until(at.rules, at.now.wall_ms) is not None
-    return Reason.QUIET_HOURS if quiet else Reason.WAITING_FOR_SLOT

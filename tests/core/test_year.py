@@ -35,8 +35,6 @@ from reconciler.core.happening import (
     WorkChanged,
 )
 from reconciler.core.lifecycle import (
-    ASKED,
-    RETRY_AFTER_LIMIT_MS,
     accepts_units,
     advance,
     created,
@@ -57,6 +55,7 @@ from reconciler.core.rules import (
     Schedule,
 )
 from reconciler.core.schedule import quiet_until
+from reconciler.core.settle import ASKED, RETRY_AFTER_LIMIT_MS
 from reconciler.core.state import EventName, JobState, Outcome, Owed, Status
 from reconciler.core.words import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
