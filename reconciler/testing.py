@@ -98,9 +98,6 @@ class Ledger:
         self.units.append(unit)
         self.run_of.append(run)
 
-    def units_of(self, run: int) -> int:
-        return self.run_of.count(run)
-
     def omitted_by(self, run: int) -> int:
         return sum(unit.omitted for unit, of in zip(self.units, self.run_of, strict=True) if of == run)
 
@@ -112,8 +109,7 @@ class Ledger:
     def _check(self, unit: Unit) -> None:
         _require(isinstance(unit, Unit), f"yielded a {type(unit).__name__}, which is no Unit")
         _require(_is_json(unit.cursor), "a unit's cursor is not JSON")
-        size = len(json.dumps(unit.cursor))
-        _require(size <= MAX_CURSOR, f"a unit's cursor is larger than {MAX_CURSOR} bytes")
+        _require(len(json.dumps(unit.cursor)) <= MAX_CURSOR, f"a unit's cursor is larger than {MAX_CURSOR} bytes")
         counts = (unit.rows, unit.added, unit.removed, unit.omitted)
         _require(all(type(one) is int and one >= 0 for one in counts), "a unit's counts are not natural numbers")
         _require(
@@ -211,7 +207,7 @@ class BenchContext:
         paths = Paths(str(place.root), str(place.root), (), str(place.data_dir.parent))
         self.path, self.expand = paths.path, paths.expand
         self._readers = {name: place.stream(name) for name in sorted(reads)}
-        self.unit = place.ledger.units_of(place.run) + 1
+        self.unit = place.ledger.run_of.count(place.run) + 1
         self.data = _data(place, self.job, lambda: self.unit)
 
     def stream(self, name: str) -> StreamReader:
@@ -375,13 +371,13 @@ class ProviderConformance:
     def prepare(self, place: Place) -> None:
         """Makes the world that the config speaks of."""
 
-    def config(self, place: Place) -> Mapping[str, Any]:
+    def config(self, place: Place) -> Mapping[str, Any]:  # noqa: ARG002 - for subclasses
         """A config that works in this world."""
-        raise NotImplementedError
+        raise self._unsaid("config")
 
-    def spoil(self, place: Place) -> None:
+    def spoil(self, place: Place) -> None:  # noqa: ARG002 - for subclasses
         """Changes the world so that a run must fail."""
-        raise NotImplementedError
+        raise self._unsaid("spoil")
 
     def credentials(self) -> Mapping[str, str]:
         """A secret for every field of the method."""
@@ -393,15 +389,18 @@ class ProviderConformance:
         """What stands on the stream that an export reads."""
         return [{"id": number, "name": f"message {number}"} for number in range(7)]
 
-    def arrived(self, place: Place) -> list[str]:
+    def arrived(self, place: Place) -> list[str]:  # noqa: ARG002 - for subclasses
         """For an export: a text for every message that the other side holds, repeats under one key counted once."""
-        raise NotImplementedError
+        raise self._unsaid("arrived")
 
     def may_write(self, place: Place) -> Sequence[Path]:  # noqa: ARG002 - for subclasses
         """For an export to files: the folders, besides the data folder, that a run may write to."""
         return ()
 
     # what is worked out from it
+
+    def _unsaid(self, what: str) -> Nonconformance:
+        return Nonconformance(f"{type(self).__name__} does not say its `{what}`")
 
     def the_job_type(self) -> JobType:
         found = self.provider.job_type(self.job_type)
@@ -575,10 +574,11 @@ class ProviderConformance:
 
     @staticmethod
     def _require_same(expected: Counter[str], found: Counter[str], when: str) -> None:
-        lost, more = expected - found, found - expected
-        one, another = next(iter(lost), "")[:200], next(iter(more), "")[:200]
-        _require(not lost, f"{when}, the run lost {sum(lost.values())} messages, such as {one}")
-        _require(not more, f"{when}, the run brought {sum(more.values())} messages about twice, such as {another}")
+        for odd, what in (
+            (expected - found, "lost {} messages"),
+            (found - expected, "brought {} messages about twice"),
+        ):
+            _require(not odd, f"{when}, the run {what.format(odd.total())}, such as {next(iter(odd), '')[:200]}")
 
 
 def _variants(config: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -300,3 +300,17 @@ def test_the_suite_catches_a_schema_that_its_model_does_not_keep(tmp_path: Path)
 def test_the_suite_catches_a_name_that_is_no_label() -> None:
     with pytest.raises(Nonconformance, match="the name 'Import_Things' is no DNS-1123 label"):
         described(name="Import_Things").test_every_name_is_a_dns_label()
+
+
+def test_a_subject_that_leaves_something_unsaid_is_told_what(tmp_path: Path) -> None:
+    class Silent(ProviderConformance):
+        provider, job_type = http.PROVIDER, "import-json"
+
+    class Dull(Silent):
+        def config(self, place: Place) -> Mapping[str, Any]:
+            return {"url": "http://127.0.0.1:9/", "stream": "things"}
+
+    with pytest.raises(Nonconformance, match=r"^Silent does not say its `config`$"):
+        Silent().test_a_run_makes_units_that_can_be_committed(tmp_path / "silent")
+    with pytest.raises(Nonconformance, match=r"^Dull does not say its `spoil`$"):
+        Dull().test_a_run_that_fails_says_so_in_a_line(tmp_path / "dull")
