@@ -5,7 +5,7 @@ What a verb means to a job's life is the state machine's; what it means to files
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.clock import Now
@@ -43,12 +43,15 @@ class Enactor:
         self._lives = lives
         self._catalogue = catalogue
         self._resets = cursor_resets(catalogue)
+        self._orphans: frozenset[str] = frozenset()
         self.beside_logs: list[Event] = []  # what no log file tells of
 
     def enact(self, plan: Plan, authors: Authors, now: Now) -> None:
         """Everything in it, in its order."""
+        self._orphans = self._record.jobs.orphans()
         asleep = {one.name for one in plan.waiting if one.kind == "Job"}
         edited: set[tuple[str, str]] = set()
+        updates = {(one.kind, one.name): one for one in plan.actions if one.verb is Verb.UPDATE}
         with self._record.transaction():
             for action in plan.actions:
                 by = authors.of(action.path)
@@ -64,10 +67,11 @@ class Enactor:
                     case Verb.UPDATE | Verb.RERUN | Verb.PAUSE | Verb.RESUME:
                         if (action.kind, action.name) not in edited:
                             edited.add((action.kind, action.name))
-                            self._edit(action, plan.actions, by, now, purged=action.name in asleep)
-            for action in plan.actions:
-                if action.kind == "Job":
-                    self._wake_dependents(action.name, now)
+                            update = updates.get((action.kind, action.name))
+                            self._edit(action, update, by, now, purged=action.name in asleep)
+            self._record.jobs.wake_dependents(
+                sorted({one.name for one in plan.actions if one.kind == "Job"}), now.wall_ms
+            )
 
     def _document(self, action: Action) -> Document:
         document = self._record.desired.document(action.kind, action.name)
@@ -83,15 +87,17 @@ class Enactor:
 
     def _create(self, action: Action, by: By, now: Now) -> None:
         document = self._document(action)
-        orphan = self._record.jobs.orphan(action.name) if action.kind == "Job" else None
+        is_orphan = action.kind == "Job" and action.name in self._orphans
+        orphan = self._record.jobs.orphan(action.name) if is_orphan else None
         resource_id = self._record.resources.create(document, by, now.wall_ms, type=self._type(document))
         if action.kind != "Job":
             self._tell(action, EventName.CREATED, action.reason, by, now)
             return
-        self._record.jobs.set_dependencies(resource_id, rules_of(document.spec).depends_on)
+        rules = rules_of(document.spec)
+        self._record.jobs.set_dependencies(resource_id, rules.depends_on)
         if orphan is not None:
             self._record.jobs.forget_state(resource_id)
-        self._lives.create(resource_id, document, action.reason, now, by)
+        self._lives.create(resource_id, document, rules, action.reason, now, by)
         if orphan is not None:
             self._record.jobs.restore(resource_id, orphan)
 
@@ -101,15 +107,15 @@ class Enactor:
         self._record.resources.move(old.id, action.name, action.path)
         self._tell(action, EventName.MOVED, action.reason, by, now)
 
-    def _edit(self, action: Action, actions: Sequence[Action], by: By, now: Now, *, purged: bool) -> None:
-        """All that an edited document brings about at once; its verbs are one event each in the job's life."""
+    def _edit(self, action: Action, update: Action | None, by: By, now: Now, *, purged: bool) -> None:
+        """All that an edited document brings about at once; its verbs are one event each in the job's life. `update` is
+        the one of that verb among them."""
         document = self._document(action)
         known = self._record.resources.resource(action.kind, action.name)
         assert known is not None, "what is edited is known"
         self._record.resources.update(known.id, document, by, now.wall_ms, type=self._type(document))
-        for one in actions:
-            if (one.kind, one.name, one.verb) == (action.kind, action.name, Verb.UPDATE):
-                self._tell(one, EventName.UPDATED, _with_message(one), by, now)
+        if update is not None:
+            self._tell(update, EventName.UPDATED, _with_message(update), by, now)
         if action.kind == "Authorization" and known.digest != document.digest:
             self._change_authorization(action.name, by, now)
         if action.kind != "Job":
@@ -164,9 +170,6 @@ class Enactor:
         job = self._record.jobs.by_id(job_id)
         assert job is not None, "a Job has its life"
         return job
-
-    def _wake_dependents(self, name: str, now: Now) -> None:
-        self._record.jobs.wake([job.id for job in self._record.jobs.dependents(name)], now.wall_ms)
 
     def _tell(self, action: Action, name: EventName, message: str, by: By, now: Now) -> None:
         event = Event(

@@ -6,21 +6,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from reconciler.clock import Now
 from reconciler.core import lifecycle
 from reconciler.core.document import Document
+from reconciler.core.gate import wake_at_ms as next_wake_ms
 from reconciler.core.happening import Event as Happening
-from reconciler.core.happening import LogEntry
+from reconciler.core.happening import LogEntry, Step
 from reconciler.core.provider import Unit
-from reconciler.core.rules import JobRules, rules_of
-from reconciler.core.state import EventName, JobState
+from reconciler.core.rules import AfterDependencies, JobRules, rules_of
+from reconciler.core.state import EventName, JobState, Status
 from reconciler.record.events import Event
 from reconciler.record.jobs import JobRow
 from reconciler.record.resources import By
 from reconciler.record.store import Record
 
 NOBODY = By(author="")
+
+
+@lru_cache(maxsize=64)  # a tree that is created at once holds many jobs of the same rules
+def _born(rules: JobRules, now: Now) -> tuple[Step, int | None]:
+    """The first step of a job, and when it is to be considered: at once where a run is owed or a dependency may make it
+    so, else when time next moves it."""
+    step = lifecycle.created(rules, now)
+    owes = step.state.status is Status.SLEEPING and step.state.owed is not None
+    at_once = owes or isinstance(rules.schedule, AfterDependencies)
+    return step, now.wall_ms if at_once else next_wake_ms(step.state, rules, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +52,10 @@ class Lives:
     chance: Callable[[], float]
     _stops: list[int] = field(default_factory=list)
 
-    def create(self, job_id: int, document: Document, reason: str, now: Now, by: By) -> JobState:
+    def create(self, job_id: int, document: Document, rules: JobRules, reason: str, now: Now, by: By) -> JobState:
         """The state of a job that has just been created, for `reason`."""
-        rules = rules_of(document.spec)
-        step = lifecycle.created(rules, now)
-        self.record.jobs.insert_state(job_id, step.state, wake_at_ms=now.wall_ms)
+        step, wake_at_ms = _born(rules, now)
+        self.record.jobs.insert_state(job_id, step.state, wake_at_ms=wake_at_ms)
         for entry in step.log:
             told = replace(entry, message=entry.message or reason) if entry.name is EventName.CREATED else entry
             self._log(document.name, document.path, None, told, now, by, None)

@@ -55,11 +55,20 @@ class Document:
         return digest_of([self.title, self.description, dict(self.labels)])
 
 
+#: Made once: `json.dumps` with other than its defaults makes an encoder for each value.
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces, as UTF-8 text. Raises ValueError for NaN and infinities."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def digest_of(value: Any) -> str:
     """The first 32 hexadecimal digits of SHA-256 over the canonical JSON of `value`."""
-    return hashlib.sha256(canonical(value).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return digest_of_text(canonical(value))
+
+
+def digest_of_text(text: str) -> str:
+    """The same, of a value whose canonical JSON is at hand."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, Final, Literal
 
-from reconciler.core.document import Document, canonical
+from reconciler.core.document import Document, canonical, digest_of_text
 from reconciler.errors import Problem
 from reconciler.record.database import transaction
 
@@ -133,6 +133,7 @@ class Desired:
 
 
 def _row(document: Document) -> tuple[Any, ...]:
+    spec = canonical(document.spec)
     return (
         document.path,
         document.ordinal,
@@ -143,10 +144,10 @@ def _row(document: Document) -> tuple[Any, ...]:
         document.description,
         canonical(dict(document.labels)),
         document.renamed_from,
-        document.digest,
+        digest_of_text(spec),
         document.work_digest,
         document.metadata_digest,
-        canonical(document.spec),
+        spec,
     )
 
 

@@ -34,6 +34,7 @@ class Event:
 
 
 _COLUMNS: Final = "kind, name, path, time_ms, event, run, unit, rows, added, removed, omitted, message, commit_, author"
+_INSERT: Final = f"INSERT INTO event ({_COLUMNS}, logged) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
 class Events:
@@ -45,7 +46,7 @@ class Events:
     def add(self, event: Event, *, logged: bool = False) -> None:
         """`logged`: it goes into no log file, because there is none, or none any more."""
         self._sql.execute(
-            f"INSERT INTO event ({_COLUMNS}, logged) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            _INSERT,
             (
                 event.kind,
                 event.name,

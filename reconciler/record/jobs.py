@@ -10,6 +10,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final
 
 from reconciler.core.document import canonical
@@ -17,7 +18,7 @@ from reconciler.core.state import JobState, Outcome, Owed, Reason, Status
 from reconciler.record.database import transaction
 
 _STATE: Final = tuple(field.name for field in fields(JobState))
-_ENUMS: Final[dict[str, type]] = {
+_TYPES: Final[dict[str, type]] = {
     "status": Status,
     "reason": Reason,
     "held_status": Status,
@@ -26,8 +27,19 @@ _ENUMS: Final[dict[str, type]] = {
     "last_outcome": Outcome,
     "cause": Owed,
     "stopping": Outcome,
+    "announced": bool,
+    "expired": bool,
 }
-_SELECT: Final = "SELECT resource.*, job.* FROM resource JOIN job USING (id)"
+#: What a JobRow is made of, in its order; a row is read by position, because by name each column is looked for.
+_COLUMNS: Final = (
+    "resource.id, resource.name, life, path, title, description, labels, spec, type, digest, generation, observed, created_ms, "
+    "created_by, updated_ms, updated_by, revision, condition_, condition_ms, status_digest, wake_at_ms, waiting, cursor, "
+    f"rows, added, removed, omitted, {', '.join(_STATE)}"
+)
+_SELECT: Final = f"SELECT {_COLUMNS} FROM resource JOIN job USING (id)"
+_VALUES: Final = attrgetter(*_STATE)
+_SAVE: Final = f"UPDATE job SET {', '.join(f'{name} = ?' for name in _STATE)}, wake_at_ms = ?, waiting = ? WHERE id = ?"
+_INSERT: Final = f"INSERT INTO job (id, wake_at_ms, {', '.join(_STATE)}) VALUES (?, ?{', ?' * len(_STATE)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,23 +153,13 @@ class Jobs:
 
     def save_state(self, job_id: int, state: JobState, *, wake_at_ms: int | None, waiting: str = "") -> None:
         """The job's new state; its status file is out of date from here on."""
-        assignments = ", ".join(f"{name} = ?" for name in _STATE)
-        values = [getattr(state, name) for name in _STATE]
         with transaction(self._sql):
-            self._sql.execute(
-                f"UPDATE job SET {assignments}, wake_at_ms = ?, waiting = ? WHERE id = ?",
-                [*values, wake_at_ms, waiting, job_id],
-            )
+            self._sql.execute(_SAVE, (*_VALUES(state), wake_at_ms, waiting, job_id))
             self._sql.execute("UPDATE resource SET dirty = 1 WHERE id = ?", (job_id,))
 
     def insert_state(self, job_id: int, state: JobState, *, wake_at_ms: int | None) -> None:
         """The state of a job that has just been created."""
-        columns = ", ".join(_STATE)
-        marks = ", ".join("?" for _ in _STATE)
-        self._sql.execute(
-            f"INSERT INTO job (id, wake_at_ms, {columns}) VALUES (?, ?, {marks})",
-            [job_id, wake_at_ms, *(getattr(state, name) for name in _STATE)],
-        )
+        self._sql.execute(_INSERT, (job_id, wake_at_ms, *_VALUES(state)))
 
     def wake_at(self, job_id: int, at_ms: int | None) -> None:
         """When the job is to be considered next; None where only something that happens can move it."""
@@ -165,6 +167,14 @@ class Jobs:
 
     def wake(self, job_ids: Iterable[int], at_ms: int) -> None:
         self._sql.executemany("UPDATE job SET wake_at_ms = ? WHERE id = ?", [(at_ms, one) for one in job_ids])
+
+    def wake_dependents(self, names: Iterable[str], at_ms: int) -> None:
+        """Live jobs that depend on one of `names` are to be considered."""
+        self._sql.executemany(
+            "UPDATE job SET wake_at_ms = ? WHERE id IN (SELECT d.job FROM dependency d JOIN resource r ON r.id = d.job "
+            "WHERE d.name = ? AND r.life = 'live')",
+            [(at_ms, name) for name in names],
+        )
 
     def wake_all(self, at_ms: int) -> None:
         """Every live job is to be considered: the clock cannot be trusted to wake them."""
@@ -178,6 +188,11 @@ class Jobs:
         with transaction(self._sql):
             self._sql.execute("UPDATE job SET cursor = NULL WHERE id = ?", (job_id,))
             self._sql.execute("DELETE FROM intent WHERE job = ?", (job_id,))
+
+    def orphans(self) -> frozenset[str]:
+        """The names that deleted jobs left something behind under."""
+        rows = self._sql.execute("SELECT name FROM resource WHERE kind = 'Job' AND life = 'orphaned'")
+        return frozenset(str(row[0]) for row in rows)
 
     def orphan(self, name: str) -> tuple[str | None, Totals] | None:
         """The cursor (as JSON text) and totals that a deleted job of that name left behind, for `restore`."""
@@ -202,9 +217,8 @@ class Jobs:
 
     def set_dependencies(self, job_id: int, names: Iterable[str]) -> None:
         self._sql.execute("DELETE FROM dependency WHERE job = ?", (job_id,))
-        self._sql.executemany(
-            "INSERT OR IGNORE INTO dependency (job, name) VALUES (?, ?)", [(job_id, name) for name in names]
-        )
+        for name in names:
+            self._sql.execute("INSERT OR IGNORE INTO dependency (job, name) VALUES (?, ?)", (job_id, name))
 
     def observe(self, job_id: int, generation: int) -> None:
         """The latest run was started under this generation."""
@@ -245,16 +259,13 @@ class Jobs:
         return [_job(row) for row in self._sql.execute(f"{_SELECT} {where}", values).fetchall()]
 
 
-def state_of(row: sqlite3.Row) -> JobState:
-    """The JobState of a row of `job`."""
-    values: dict[str, Any] = {}
-    for name in _STATE:
-        value = row[name]
-        enum = _ENUMS.get(name)
-        values[name] = enum(value) if enum is not None and value is not None else value
-    for name in ("announced", "expired"):
-        values[name] = bool(values[name])
-    return JobState(**values)
+def _state(values: Iterable[Any]) -> JobState:
+    """The JobState of the last columns of a row."""
+    fields = dict(zip(_STATE, values, strict=True))
+    for name, type_ in _TYPES.items():
+        if fields[name] is not None:
+            fields[name] = type_(fields[name])
+    return JobState(**fields)
 
 
 def cursor_text(cursor: Any) -> str | None:
@@ -262,30 +273,36 @@ def cursor_text(cursor: Any) -> str | None:
 
 
 def _job(row: sqlite3.Row) -> JobRow:
+    """A row of `_SELECT`."""
+    (
+        id_, name, life, path, title, description, labels, spec, type_, digest, generation, observed, created_ms,
+        created_by, updated_ms, updated_by, revision, condition, condition_ms, status_digest, wake_at_ms, waiting, cursor,
+        rows, added, removed, omitted, *state,
+    ) = row  # fmt: skip
     return JobRow(
-        id=row["id"],
-        name=row["name"],
-        life=row["life"],
-        path=row["path"],
-        title=row["title"],
-        description=row["description"],
-        labels=json.loads(row["labels"]),
-        spec=json.loads(row["spec"]),
-        type=row["type"],
-        digest=row["digest"],
-        generation=row["generation"],
-        observed=row["observed"],
-        created_ms=row["created_ms"],
-        created_by=row["created_by"],
-        updated_ms=row["updated_ms"],
-        updated_by=row["updated_by"],
-        revision=row["revision"],
-        condition=row["condition_"],
-        condition_ms=row["condition_ms"],
-        status_digest=row["status_digest"],
-        state=state_of(row),
-        wake_at_ms=row["wake_at_ms"],
-        waiting=row["waiting"],
-        cursor=None if row["cursor"] is None else json.loads(row["cursor"]),
-        totals=Totals(rows=row["rows"], added=row["added"], removed=row["removed"], omitted=row["omitted"]),
+        id=id_,
+        name=name,
+        life=life,
+        path=path,
+        title=title,
+        description=description,
+        labels=json.loads(labels),
+        spec=json.loads(spec),
+        type=type_,
+        digest=digest,
+        generation=generation,
+        observed=observed,
+        created_ms=created_ms,
+        created_by=created_by,
+        updated_ms=updated_ms,
+        updated_by=updated_by,
+        revision=revision,
+        condition=condition,
+        condition_ms=condition_ms,
+        status_digest=status_digest,
+        state=_state(state),
+        wake_at_ms=wake_at_ms,
+        waiting=waiting,
+        cursor=None if cursor is None else json.loads(cursor),
+        totals=Totals(rows=rows, added=added, removed=removed, omitted=omitted),
     )

@@ -6,9 +6,9 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from reconciler.core.document import Document, canonical
+from reconciler.core.document import Document, canonical, digest_of_text
 from reconciler.record.database import transaction
 
 
@@ -57,6 +57,22 @@ class Chore(NamedTuple):
     new_path: str
 
 
+#: The columns that come out of a document, and those that a change of it sets; digest is compared before it is set.
+_SAID: Final = "name, path, title, description, labels, digest, work_digest, metadata_digest, spec"
+_CHANGED: Final = f"{_SAID}, revision, type, updated_ms, updated_by"
+_CREATE: Final = (
+    f"INSERT INTO resource (kind, {_CHANGED}, created_ms, created_by) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+    "ON CONFLICT (kind, name) DO UPDATE SET life = 'live', dirty = 1, generation = generation + (digest <> excluded.digest), "
+    + ", ".join(f"{name} = excluded.{name}" for name in _CHANGED.split(", "))
+    + " RETURNING id"
+)
+_UPDATE: Final = (
+    "UPDATE resource SET dirty = 1, generation = generation + (digest <> ?6), "
+    + ", ".join(f"{name} = ?{number}" for number, name in enumerate(_CHANGED.split(", "), start=1))
+    + " WHERE id = ?14"
+)
+
+
 class Resources:
     """The `resource` table."""
 
@@ -88,58 +104,13 @@ class Resources:
 
     def create(self, document: Document, by: By, now_ms: int, *, type: str = "") -> int:
         """A new resource, or one that comes back to life under its old id (an orphan, an archived stream)."""
-        with transaction(self._sql):
-            row = self._sql.execute(
-                "INSERT INTO resource (kind, name, path, title, description, labels, digest, work_digest, metadata_digest, "
-                "spec, created_ms, created_by, updated_ms, updated_by, revision) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
-                "ON CONFLICT (kind, name) DO UPDATE SET life = 'live', dirty = 1 RETURNING id",
-                (
-                    document.kind,
-                    document.name,
-                    document.path,
-                    document.title,
-                    document.description,
-                    canonical(dict(document.labels)),
-                    document.digest,
-                    document.work_digest,
-                    document.metadata_digest,
-                    canonical(document.spec),
-                    now_ms,
-                    by.author,
-                    now_ms,
-                    by.author,
-                    by.revision,
-                ),
-            ).fetchone()
-            resource_id = int(row[0])
-            self.update(resource_id, document, by, now_ms, type=type)
-        return resource_id
+        values = (document.kind, *_said(document), by.revision, type, now_ms, by.author, now_ms, by.author)
+        return int(self._sql.execute(_CREATE, values).fetchone()[0])
 
     def update(self, resource_id: int, document: Document, by: By, now_ms: int, *, type: str = "") -> None:
         """What the document says now; `type` is its job type's (import, export, enrichment). The generation
         rises when its digest differs from what was there."""
-        self._sql.execute(
-            "UPDATE resource SET name = ?, path = ?, title = ?, description = ?, labels = ?, generation = generation + "
-            "(digest <> ?), digest = ?, work_digest = ?, metadata_digest = ?, spec = ?, updated_ms = ?, updated_by = ?, "
-            "revision = ?, type = ?, dirty = 1 WHERE id = ?",
-            (
-                document.name,
-                document.path,
-                document.title,
-                document.description,
-                canonical(dict(document.labels)),
-                document.digest,
-                document.digest,
-                document.work_digest,
-                document.metadata_digest,
-                canonical(document.spec),
-                now_ms,
-                by.author,
-                by.revision,
-                type,
-                resource_id,
-            ),
-        )
+        self._sql.execute(_UPDATE, (*_said(document), by.revision, type, now_ms, by.author, resource_id))
 
     def move(self, resource_id: int, name: str, path: str) -> None:
         """Another name or file of the same thing; its events go with it, and its files beside the spec are to follow."""
@@ -185,6 +156,22 @@ class Resources:
             (field, name),
         )
         return [str(row[0]) for row in rows]
+
+
+def _said(document: Document) -> tuple[str, ...]:
+    """The values of `_SAID`."""
+    spec = canonical(document.spec)
+    return (
+        document.name,
+        document.path,
+        document.title,
+        document.description,
+        canonical(dict(document.labels)),
+        digest_of_text(spec),
+        document.work_digest,
+        document.metadata_digest,
+        spec,
+    )
 
 
 def _resource(row: sqlite3.Row) -> ResourceRow:
