@@ -36,8 +36,9 @@ class Reporter:
     def flush(self, now: Now, *, last: bool = False) -> None:
         """Chores, then logs, then statuses. With `last`, also those of running jobs that were just written."""
         self._do_chores()
-        self._write_logs()
-        self._write_statuses(now, last=last)
+        with self._writer.folders_kept():
+            self._write_logs()
+            self._write_statuses(now, last=last)
 
     def _do_chores(self) -> None:
         chores = self._record.resources.chores()
@@ -60,7 +61,7 @@ class Reporter:
             for event in events:
                 self._hands.listener.event(event)
             with self._record.transaction():
-                self._record.events.mark_logged(event.id for event in events if event.id is not None)
+                self._record.events.mark_logged(events[-1].id or 0)
 
     def _write_statuses(self, now: Now, *, last: bool) -> None:
         jobs = [job for job in self._record.jobs.dirty() if last or not self._is_recent(job, now)]

@@ -4,7 +4,6 @@ yet in it says so here, so that a crash in between loses no line."""
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,8 +70,9 @@ class Events:
         rows = self._sql.execute(f"SELECT id, {_COLUMNS} FROM event WHERE logged = 0 ORDER BY id LIMIT ?", (limit,))
         return [_event(row) for row in rows]
 
-    def mark_logged(self, ids: Iterable[int]) -> None:
-        self._sql.executemany("UPDATE event SET logged = 1 WHERE id = ?", [(one,) for one in ids])
+    def mark_logged(self, up_to_id: int) -> None:
+        """Every event up to this one is in its log file."""
+        self._sql.execute("UPDATE event SET logged = 1 WHERE logged = 0 AND id <= ?", (up_to_id,))
 
     def tail(self, kind: str, name: str, *, limit: int = 20, since_ms: int = 0, after_id: int = 0) -> list[Event]:
         """The newest events of one thing, oldest first."""

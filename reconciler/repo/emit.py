@@ -36,7 +36,9 @@ def scalar_text(text: str, *, quoted: bool = False) -> str:
 def _mapping(value: Mapping[str, Any], first: str, indent: str, lines: list[str]) -> None:
     """Adds the lines of a mapping; the first begins with `first`, the others with `indent`."""
     for key, item in value.items():
-        if item and isinstance(item, Mapping):
+        if item is None or isinstance(item, (str, int, float)):  # most are; asking for a Mapping costs more
+            lines.append(f"{first}{_string(key)}: {_scalar(item)}")
+        elif item and isinstance(item, Mapping):
             lines.append(f"{first}{_string(key)}:")
             _mapping(item, f"{indent}  ", f"{indent}  ", lines)
         elif item and isinstance(item, (list, tuple)):

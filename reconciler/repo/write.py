@@ -24,6 +24,9 @@ from reconciler.repo.names import ROTATED_LOGS, log_name, status_name
 #: A log that would grow beyond this is rotated; ROTATED_LOGS older ones are kept.
 MAX_LOG_BYTES: Final = 1 << 20
 
+#: So many logs are known to end as this process left them; beyond that, it looks again.
+SURE_LOGS: Final = 1_000
+
 #: How much of a log's end is compared with what is to be appended, after a crash.
 TAIL_BYTES: Final = 1 << 16
 
@@ -47,7 +50,19 @@ class Writer:
     def __init__(self, root: Path, status_dir: Path | None = None) -> None:
         self._base = root if status_dir is None else status_dir
         self._makes_folders = status_dir is not None
-        self._sure: set[str] = set()  # logs whose end this process wrote
+        self._sure: set[str] = set()  # logs whose end this process wrote, SURE_LOGS at most
+        self._keeps = False
+        self._kept: tuple[str, int] | None = None  # the folder of the last call, by name, while it is kept open
+
+    @contextlib.contextmanager
+    def folders_kept(self) -> Iterator[None]:
+        """Inside, the folder of one call stays open for the next: the way to a folder of many specs is gone once."""
+        self._keeps = True
+        try:
+            yield
+        finally:
+            self._keeps = False
+            self._leave()
 
     # --- statuses ---------------------------------------------------------------------------------------------------
 
@@ -81,11 +96,12 @@ class Writer:
         key = f"{spec_path}\0{file}"
         try:
             with self._folder(spec_path) as folder:
-                fresh = lines if key in self._sure else _not_yet(folder, file, lines)
-                self._sure.discard(key)
-                _append(folder, file, fresh)
+                _append(folder, file, lines, sure=key in self._sure)
         except OSError as error:
+            self._sure.discard(key)
             return self._warning(spec_path, file, error)
+        if len(self._sure) >= SURE_LOGS:
+            self._sure.clear()
         self._sure.add(key)
         return ""
 
@@ -127,6 +143,23 @@ class Writer:
     def _folder(self, spec_path: str, *, make: bool = True) -> Iterator[int]:
         """The open folder that a spec's files lie in. Folders are made only below the status folder: beside a spec
         they are there, or the spec has gone."""
+        name = os.path.dirname(spec_path)
+        keep = make and self._keeps
+        if keep and self._kept is not None and self._kept[0] == name and os.fstat(self._kept[1]).st_nlink:
+            yield self._kept[1]
+            return
+        handle = self._open_folder(spec_path, make=make)
+        if keep:
+            self._leave()
+            self._kept = name, handle
+            yield handle
+            return
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _open_folder(self, spec_path: str, *, make: bool) -> int:
         *parts, _ = spec_path.split("/")
         may_make = make and self._makes_folders
         if may_make:
@@ -135,9 +168,15 @@ class Writer:
         try:
             for part in parts:
                 handle = _enter(handle, part, may_make)
-            yield handle
-        finally:
+        except OSError:
             os.close(handle)
+            raise
+        return handle
+
+    def _leave(self) -> None:
+        if self._kept is not None:
+            os.close(self._kept[1])
+            self._kept = None
 
     def _warning(self, spec_path: str, file: str, error: OSError) -> str:
         where = self._base / os.path.dirname(spec_path) / file
@@ -216,10 +255,13 @@ def _take_along(old: int, was: str, new: int, becomes: str) -> None:
 # --- appending ------------------------------------------------------------------------------------------------------
 
 
-def _append(folder: int, file: str, lines: Sequence[str]) -> None:
-    """Appends in pieces that fit a log, rotating between them. A last line that a crash cut off is taken back."""
+def _append(folder: int, file: str, lines: Sequence[str], *, sure: bool) -> None:
+    """Appends in pieces that fit a log, rotating between them. A last line that a crash cut off is taken back. Unless
+    `sure`, the log may end with some of the lines already."""
     handle, size = _open_log(folder, file)
     try:
+        if not sure:
+            lines = _not_yet(folder, file if size else None, f"{file}.1", lines)
         for piece in _pieces(lines, size):
             if piece is None:
                 os.close(handle)
@@ -284,9 +326,10 @@ def _rotate(folder: int, file: str) -> None:
             os.rename(newer, older, src_dir_fd=folder, dst_dir_fd=folder)
 
 
-def _not_yet(folder: int, file: str, lines: Sequence[str]) -> Sequence[str]:
-    """Those of `lines` that the log does not end with: the longest head of `lines` that is its tail is left out."""
-    tail = _tail(folder, file)
+def _not_yet(folder: int, file: str | None, older: str, lines: Sequence[str]) -> Sequence[str]:
+    """Those of `lines` that the log does not end with: the longest head of `lines` that is its tail is left out. `file`
+    is None where it is empty."""
+    tail = _tail(folder, file, older)
     written = [line.encode("utf-8", "replace").replace(b"\n", b" ") for line in lines]
     for count in range(min(len(tail), len(written)), 0, -1):
         if tail[-count:] == written[:count]:
@@ -294,9 +337,9 @@ def _not_yet(folder: int, file: str, lines: Sequence[str]) -> Sequence[str]:
     return lines
 
 
-def _tail(folder: int, file: str) -> list[bytes]:
+def _tail(folder: int, file: str | None, older: str) -> list[bytes]:
     """The last whole lines of a log and, where it was only just rotated, of the one before."""
-    ends = [_end(folder, older) for older in (f"{file}.1", file)]
+    ends = [_end(folder, one) for one in (older, file) if one is not None]
     return b"".join(ends).split(b"\n")[:-1]
 
 

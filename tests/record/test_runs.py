@@ -177,7 +177,7 @@ def test_an_event_is_unlogged_until_its_line_is_written(record: Record) -> None:
     record.events.add(Event(kind="Job", name="a", path="a.yaml", time_ms=1, event="Created", author="Ann"))
     (event,) = record.events.unlogged()
     assert event.id is not None
-    record.events.mark_logged([event.id])
+    record.events.mark_logged(event.id)
     assert record.events.unlogged() == []
     assert [e.event for e in record.events.tail("Job", "a")] == ["Created"]
 
