@@ -16,7 +16,7 @@ from reconciler.core.provider import Catalogue
 from reconciler.errors import Problem
 from reconciler.record.desired import Desired
 from reconciler.record.store import Record
-from reconciler.repo.look import Absence, Gone, Look
+from reconciler.repo.look import Absence, Gone, Look, Verdict
 from reconciler.repo.tree import Tree
 
 if TYPE_CHECKING:
@@ -53,11 +53,13 @@ class Observer:
         look = self._tree.look(now.alive_ms)
         contents = self._contents(look)
         problems = list(look.problems)
+        again_ms = look.again_ms
         if contents or problems != self._desired.problems_of("reading"):
-            self._take(look, contents)
+            if self._take(look, contents):
+                again_ms = again_ms or self._tree.settle_ms
         elif look.touched or look.whole:
             self._tree.settle(look)
-        return Observation(changed=bool(contents), torn=look.torn, again_ms=look.again_ms)
+        return Observation(changed=bool(contents), torn=look.torn, again_ms=again_ms)
 
     def observe_until_settled(self, clock: Clock) -> Observation:
         """Looks again as long as a moment's patience may settle what a look left open."""
@@ -75,24 +77,28 @@ class Observer:
         if look.whole:  # nothing is known of what an earlier index was told
             unread = {problem.path for problem in look.problems} | set(look.held)
             vanished |= self._desired.paths() - look.files.keys() - unread
-        return contents | dict.fromkeys(sorted(vanished), None)
+        waiting = self._desired.held_paths() - contents.keys() - vanished
+        still = self._tree.parsed(look, waiting) if waiting else {}
+        return contents | dict.fromkeys(sorted(vanished | waiting), None) | still
 
-    def _take(self, look: Look, contents: Mapping[str, Parsed | None]) -> None:
+    def _take(self, look: Look, contents: Mapping[str, Parsed | None]) -> bool:
+        """Makes it the desired state; whether a second look is needed to tell what is absent."""
         if self._overlay:
             self._desired.overlay()
         kept = self._kept(look, contents)
         with self._record.transaction():
             for path, parsed in contents.items():
-                held = kept.get(path, ())
+                held = [(document, verdict.reason) for document, verdict in kept.get(path, ())]
                 documents = () if parsed is None else parsed.documents
                 self._desired.replace_file(path, documents, () if parsed is None else parsed.problems, held)
             self._desired.replace_problems(look.problems, "reading")
             if contents:
                 self._check_across()
         self._tree.settle(look, keep=kept)
+        return any(verdict.absence is Absence.WAIT for held in kept.values() for _, verdict in held)
 
-    def _kept(self, look: Look, contents: Mapping[str, Parsed | None]) -> dict[str, tuple[tuple[Document, str], ...]]:
-        """The documents of each file that nothing declares any more, but whose absence is not certain, with the reason."""
+    def _kept(self, look: Look, contents: Mapping[str, Parsed | None]) -> dict[str, list[tuple[Document, Verdict]]]:
+        """The documents of each file that nothing declares any more, but whose absence is not certain, and why not."""
         before = {path: self._desired.documents_of(path) for path in contents}
         mentioned = {name for parsed in contents.values() if parsed for name in _names(parsed)}
         lost = [
@@ -103,11 +109,11 @@ class Observer:
             and not self._desired.declared_elsewhere(document.kind, document.name, contents)
         ]
         verdicts = self._tree.absent(look, [gone for _, gone in lost])
-        kept: dict[str, list[tuple[Document, str]]] = {}
+        kept: dict[str, list[tuple[Document, Verdict]]] = {}
         for document, gone in lost:
             if verdicts[gone].absence is not Absence.ABSENT:
-                kept.setdefault(gone.path, []).append((document, verdicts[gone].reason))
-        return {path: tuple(documents) for path, documents in kept.items()}
+                kept.setdefault(gone.path, []).append((document, verdicts[gone]))
+        return kept
 
     def _check_across(self) -> None:
         """The rules across files, over everything that is desired."""

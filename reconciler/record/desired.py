@@ -80,6 +80,10 @@ class Desired:
         rows = self._sql.execute("SELECT * FROM document WHERE held <> '' ORDER BY kind, name")
         return [(document_of(row), str(row["held"])) for row in rows]
 
+    def held_paths(self) -> set[str]:
+        """The files of those documents."""
+        return {str(row[0]) for row in self._sql.execute("SELECT DISTINCT path FROM document WHERE held <> ''")}
+
     def problems_of(self, origin: Origin) -> list[Problem]:
         """Those of one origin, by path."""
         rows = self._sql.execute(

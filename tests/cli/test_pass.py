@@ -45,8 +45,9 @@ def on_a_terminal(folder: Path, *arguments: str, columns: int = 80, **environmen
     """The exit code and everything that `reconcile` writes to a terminal of that width."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    without_size = {name: value for name, value in ENVIRONMENT.items() if name not in ("COLUMNS", "LINES")}
     process = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=folder, env={**ENVIRONMENT, **environment},
+        [*COMMAND, *arguments], cwd=folder, env={**without_size, **environment},
         stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
     )  # fmt: skip
     os.close(follower)

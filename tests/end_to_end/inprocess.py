@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from reconciler.clock import Clock
+from reconciler.clock import Clock, Now
 from reconciler.controller.hands import Hands
 from reconciler.controller.loop import Controller
 from reconciler.controller.settings import Report, Settings, Silent
 from reconciler.providers import catalogue
 from reconciler.record.store import Record
+from reconciler.repo.git import Repository
 from reconciler.repo.tree import Tree
 from reconciler.repo.write import Writer
 from reconciler.runner.local import LocalRunner
@@ -134,12 +135,26 @@ class Ending:
         return handled
 
 
+class Ahead(Clock):
+    """A clock that is ahead of the machine's."""
+
+    def __init__(self, alive_base_ms: int, ahead_ms: int) -> None:
+        super().__init__(alive_base_ms)
+        self._ahead_ms = ahead_ms
+
+    def now(self) -> Now:
+        now = super().now()
+        return Now(wall_ms=now.wall_ms + self._ahead_ms, alive_ms=now.alive_ms)
+
+
 @dataclass
 class World:
     """A root and its state, and the runner that serves each controller of its."""
 
     root: Path
     runner: LocalRunner
+    ahead_ms: int = 0  # how far the world's wall clock is ahead of the machine's
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> Path:
@@ -167,14 +182,14 @@ class World:
 
     def _hands(self, record: Record) -> Hands:
         return Hands(
-            settings=Settings(root=self.root, state=self.state),
+            settings=Settings(root=self.root, state=self.state, **self.settings),
             record=record,
             tree=Tree(self.root, self.state / "cache", identity=record.id, version="1", catalogue=catalogue),
-            repository=None,
+            repository=Repository.open(self.root),
             writer=Writer(self.root),
             runner=self.runner,
             end_leftover=end_leftover,
-            clock=Clock(record.alive_ms),
+            clock=Ahead(record.alive_ms, self.ahead_ms),
             chance=lambda: 0.5,
             listener=Silent(),
             catalogue=catalogue,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 from pathlib import Path
@@ -41,8 +40,13 @@ def edited(text: str, name: str = "spec.suspend", value: str | bool = True, ordi
 
 
 def difference(before: str, after: str) -> list[str]:
-    lines = difflib.ndiff(before.splitlines(keepends=True), after.splitlines(keepends=True))
-    return [line for line in lines if line[0] in "+-"]
+    """The lines between what both texts begin with and what both end with."""
+    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    while old and new and old[0] == new[0]:
+        old, new = old[1:], new[1:]
+    while old and new and old[-1] == new[-1]:
+        old, new = old[:-1], new[:-1]
+    return [*(f"- {line}" for line in old), *(f"+ {line}" for line in new)]
 
 
 def test_a_missing_field_becomes_one_new_line_below_the_schedule() -> None:

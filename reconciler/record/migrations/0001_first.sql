@@ -26,6 +26,7 @@ CREATE TABLE document (
     PRIMARY KEY (path, ordinal)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX document_by_name ON document (kind, name);
+CREATE INDEX document_held ON document (path) WHERE held <> '';
 
 -- What is wrong with the files, so that a pass in which nothing changed still says so.
 CREATE TABLE problem (
