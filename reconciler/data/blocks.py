@@ -15,14 +15,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import IO, Any, Final, Literal, Protocol
 
 import pyarrow as pa
 
 from reconciler.core.provider import Block, Locate, Reject
-from reconciler.data.content import Content, Look, hold_still, look, opened, trusted
-from reconciler.errors import Fatal
+from reconciler.data.content import Content, Look, has_grown, hold_still, look, opened, trusted
+from reconciler.errors import Fatal, Retriable
 
 #: About this much content is read, parsed and committed at a time: a run then needs some 170 MiB beyond its libraries,
 #: and twice as much would make it no faster.
@@ -167,7 +168,9 @@ class Reader:
         """One reading, from the start or behind the mark; False where the content is not what the mark knows."""
         with opened(path) as file:
             before = look(path)
-            reading = _Reading(Content(file, compression=self.compression, encoding=self.encoding), self.block_bytes)
+            content = self._content(file)
+            reading = _Reading(content, self.block_bytes)
+            settled = partial(self._settled, path, file, before, content, reading)
             header = self._header(reading, form)
             if mark is not None and not _goes_on(reading, mark):
                 hold_still(path, file, before)
@@ -176,16 +179,34 @@ class Reader:
             reading.end_line()
             if mark is not None and mark.end and not reading.exhausted():
                 note = GREW.format(line=reading.line)
-            for block, tail in self._records(reading, form, "" if mark is None else mark.tail):
+            for block, tail in self._records(reading, form, "" if mark is None else mark.tail, settled):
                 ended = tail is not None
-                if ended:
-                    hold_still(path, file, before)
                 at = reading.mark(tail or "", ended, trusted(before, self.now_ms) if ended else None)
                 holds = bool(block.table.num_rows or block.rejects)
                 if holds or (ended and at != mark):
                     yield replace(block, mark=at.to_json(), note=note if holds or note == CHANGED else "")
                     note = ""
             return True
+
+    def _content(self, file: IO[bytes]) -> Content:
+        return Content(file, compression=self.compression, encoding=self.encoding)
+
+    def _settled(self, path: Path, file: IO[bytes], before: Look, content: Content, reading: _Reading) -> bool:
+        """Whether the file is at its end what it was when it was opened; False where it has only grown since. Raises
+        Retriable where it has changed in any other way."""
+        try:
+            hold_still(path, file, before)
+        except Retriable:
+            if content.is_packed or not has_grown(path, before):
+                raise
+            with opened(path) as again:
+                fresh = _Reading(self._content(again), self.block_bytes)
+                same = fresh.skip_to(reading.at) and fresh.digest == reading.digest
+                fresh.fill(len(reading.buffer))
+                if not same or not fresh.buffer.startswith(reading.buffer):
+                    raise
+            return False
+        return True
 
     def _header(self, reading: _Reading, form: Format) -> int:
         size = self.block_bytes
@@ -198,12 +219,17 @@ class Reader:
                 raise Fatal(f"line 1: the header is longer than {RECORD_BYTES >> 20} MiB")
             size *= 2
 
-    def _records(self, reading: _Reading, form: Format, tail: Tail) -> Iterator[tuple[Block, Tail | None]]:
-        """Blocks of whole records, the last one with how its last record ended."""
-        last = False
+    def _records(
+        self, reading: _Reading, form: Format, tail: Tail, settled: Callable[[], bool]
+    ) -> Iterator[tuple[Block, Tail | None]]:
+        """Blocks of whole records, the last one with how its last record ended. Of a file that grows meanwhile what
+        follows the last whole record is left for another time, and no end is told."""
+        last = grows = False
         while not last:
             size = self._whole_records(reading, form)
             last = reading.ended and size == len(reading.buffer)
+            if last and not settled():
+                size, grows = form.boundary(reading.buffer, False), True
             line = reading.line
             data = reading.take(size)
             if data:
@@ -211,7 +237,7 @@ class Reader:
             found = form.parse(data, line)
             del data
             block = Block(found.table, found.rejects, None, locate=found.locate)
-            yield block, tail if last else None
+            yield block, tail if last and not grows else None
 
     def _whole_records(self, reading: _Reading, form: Format) -> int:
         size = self.block_bytes

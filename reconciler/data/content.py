@@ -2,7 +2,7 @@
 
 Nothing here reads more than it is asked for, so a file that unpacks to a thousand times its size costs no more memory
 than any other. A file that changes, shrinks or vanishes under its reader is an error that trying again will mend: no
-mixture of two versions ever lands.
+mixture of two versions ever lands. One that is appended to while it is read lands up to its last whole record.
 """
 
 from __future__ import annotations
@@ -93,15 +93,26 @@ def hold_still(path: Path, file: IO[bytes], before: Look) -> None:
         raise Retriable("the file changed while it was being read; it is read again later")
 
 
+def has_grown(path: Path, before: Look) -> bool:
+    """Whether one stat shows nothing but more bytes in the same file."""
+    try:
+        now = _look(os.stat(path))
+    except OSError:
+        return False
+    return now[3] == before[3] and now[0] > before[0]
+
+
 def _look(found: os.stat_result) -> Look:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
 class Content:
-    """A file's content, front to back. `compression: auto` goes by the file's first bytes, not by its name."""
+    """A file's content, front to back. `compression: auto` goes by the file's first bytes, not by its name. What is
+    appended once its end was reached is not seen."""
 
     def __init__(self, file: IO[bytes], *, compression: str, encoding: str) -> None:
         self._source = _decompressed(file, compression)
+        self.is_packed = self._source is not file
         plain = encoding == "utf-8"
         self._decoder = None if plain else codecs.getincrementaldecoder(encoding)("reconciler-invalid")
         self._ready = b""

@@ -207,11 +207,34 @@ def test_a_file_that_changes_while_it_is_read_is_tried_again_and_lands_once(worl
     assert world.messages("s")[-1] == {"id": "y" * 99}
 
 
-def WorldRun(world: World) -> Any:  # noqa: N802
+@pytest.mark.parametrize(("name", "header", "row"), [("a.csv", "id\n", "{}\n"), ("a.ndjson", "", '{{"id":"{}"}}\n')])
+def test_a_file_that_is_appended_to_while_it_is_read_lands_every_whole_row_once(
+    world: World, name: str, header: str, row: str
+) -> None:
+    world.block_bytes = 1 << 16
+    count = 60_000
+    path = world.write(name, header + "".join(row.format(f"{i:09}") for i in range(count)))
+    job_type = f"import-{name.split('.')[1]}"
+    config = {"path": name, "stream": "s"}
+    units = iter(WorldRun(world, job_type, config))
+    next(units)
+    whole, rest = row.format("000060000"), row.format("000060001")
+    with path.open("a") as file:
+        file.write(whole + rest[:4])
+    list(units)
+    landed = [message["id"] for message in world.messages("s")]
+    assert landed in ([f"{i:09}" for i in range(count)], [f"{i:09}" for i in range(count + 1)])
+    with path.open("a") as file:
+        file.write(rest[4:])
+    world.start(job_type, config)
+    assert [message["id"] for message in world.messages("s")] == [f"{i:09}" for i in range(count + 2)]
+
+
+def WorldRun(world: World, job_type: str = "import-csv", config: dict[str, Any] = CSV) -> Any:  # noqa: N802, B006
     from tests.providers.files_world import WorldContext
 
     world.run += 1
-    context = WorldContext(world, "job", "import-csv", CSV, 1)
+    context = WorldContext(world, "job", job_type, config, 1)
     for unit in context.units():
         yield world.commit("job", context, unit)
 
