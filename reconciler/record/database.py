@@ -96,17 +96,23 @@ def open_ephemeral() -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """One transaction; inside another it joins it."""
+    """One transaction; inside another it joins it. Raises RecordUnusable where the disk or another process refuses it:
+    nothing of it is recorded then."""
     if connection.in_transaction:
         yield connection
         return
-    connection.execute("BEGIN IMMEDIATE")
     try:
-        yield connection
-    except BaseException:
-        connection.rollback()
-        raise
-    connection.commit()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.rollback()
+            raise
+        connection.commit()
+    except sqlite3.OperationalError as error:
+        if connection.in_transaction:
+            connection.rollback()
+        raise RecordUnusable(f"the record cannot be written: {error}") from error
 
 
 class Refused(Exception):

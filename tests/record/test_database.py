@@ -91,3 +91,14 @@ def test_every_guarantee_of_the_writer_is_switched_on(tmp_path: Path) -> None:
         assert sql.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
         assert sql.execute("PRAGMA synchronous").fetchone()[0] == 2
         assert sql.execute("PRAGMA foreign_keys").fetchone()[0] == 1
+
+
+def test_a_record_that_cannot_be_written_says_so_and_keeps_nothing_of_the_transaction(tmp_path: Path) -> None:
+    with Record.writing(tmp_path) as record:
+        with record.transaction() as sql:
+            pages = sql.execute("PRAGMA page_count").fetchone()[0]
+        with pytest.raises(RecordUnusable, match="cannot be written: database or disk is full"), record.transaction() as sql:
+            record.set_setting("colour", "red")
+            sql.execute(f"PRAGMA max_page_count = {pages}")
+            record.set_setting("long", "x" * 1_000_000)
+        assert record.setting("colour") is None
