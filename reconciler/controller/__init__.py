@@ -12,11 +12,38 @@ report.py        logs and statuses beside the specs
 housekeeping.py  compaction, and what no row names
 wakeups.py       what wakes the loop
 loop.py          one pass, and the daemon
-opening.py       puts all this together; the read-only views
+opening.py       puts all this together
+looking.py       the tree of a root; the read-only view of what a pass would do
+
+What is taken from here is loaded when it is asked for: a preview needs nothing that acts.
 """
 
-from reconciler.controller.loop import Controller
-from reconciler.controller.opening import Preview, open_controller, preview
-from reconciler.controller.settings import Listener, Report, Settings, Silent
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from reconciler.controller.looking import Preview, preview
+    from reconciler.controller.loop import Controller
+    from reconciler.controller.opening import open_controller
+    from reconciler.controller.settings import Listener, Report, Settings, Silent
 
 __all__ = ["Controller", "Listener", "Preview", "Report", "Settings", "Silent", "open_controller", "preview"]
+
+_PLACES: Final = {
+    "Controller": "loop",
+    "Listener": "settings",
+    "Preview": "looking",
+    "Report": "settings",
+    "Settings": "settings",
+    "Silent": "settings",
+    "open_controller": "opening",
+    "preview": "looking",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -18,7 +18,6 @@ from reconciler.controller.orders import order_for
 from reconciler.core import gate as gates
 from reconciler.core import happening, lifecycle
 from reconciler.core.gate import (
-    FINAL,
     DependencyFacts,
     Start,
     Wait,
@@ -39,7 +38,7 @@ from reconciler.core.messages import (
     SecretSeen,
 )
 from reconciler.core.rules import PURGE_AFTER_MS, JobRules, rules_of
-from reconciler.core.state import EventName, JobState, Outcome, Reason, Status
+from reconciler.core.state import FINAL, EventName, JobState, Outcome, Reason, Status
 from reconciler.errors import RunError
 from reconciler.record.database import Refused
 from reconciler.record.jobs import JobRow

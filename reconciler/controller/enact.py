@@ -5,12 +5,10 @@ What a verb means to a job's life is the state machine's; what it means to files
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from reconciler.clock import Now
 from reconciler.controller.lives import Lives
-from reconciler.core.change import spec_events
+from reconciler.controller.planning import Authors, cursor_resets
+from reconciler.core.consequence import spec_events
 from reconciler.core.document import Document
 from reconciler.core.happening import AuthorizationChanged
 from reconciler.core.lifecycle import is_legal
@@ -22,17 +20,6 @@ from reconciler.record.events import Event
 from reconciler.record.jobs import JobRow
 from reconciler.record.resources import By
 from reconciler.record.store import Record
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authors:
-    """Who caused what: by file, and for what no commit holds."""
-
-    by_path: Mapping[str, By]
-    otherwise: By
-
-    def of(self, path: str) -> By:
-        return self.by_path.get(path, self.otherwise)
 
 
 class Enactor:
@@ -186,17 +173,6 @@ class Enactor:
         self._record.events.add(event, logged=not has_log)
         if not has_log:
             self.beside_logs.append(event)
-
-
-def cursor_resets(catalogue: Catalogue) -> dict[tuple[str, str], frozenset[str]]:
-    """The config fields, by provider and job type, whose change drops the cursor: the job type's schema says so."""
-    return {
-        (provider.name, job_type.name): frozenset(
-            name for name, schema in job_type.schema.get("properties", {}).items() if schema.get("x-resetsCursor")
-        )
-        for provider in catalogue.values()
-        for job_type in provider.job_types
-    }
 
 
 def _with_message(action: Action) -> str:

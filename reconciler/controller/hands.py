@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from reconciler.clock import Clock
-from reconciler.controller.settings import Listener, Settings
-from reconciler.core.messages import FromRun, Order
-from reconciler.core.provider import Catalogue
-from reconciler.record.store import Record
-from reconciler.repo.git import Repository
-from reconciler.repo.tree import Tree
-from reconciler.repo.write import Writer
+if TYPE_CHECKING:
+    from reconciler.clock import Clock
+    from reconciler.controller.settings import Listener, Settings
+    from reconciler.core.messages import FromRun, Order
+    from reconciler.core.provider import Catalogue
+    from reconciler.record.store import Record
+    from reconciler.repo.git import Repository
+    from reconciler.repo.tree import Tree
+    from reconciler.repo.write import Writer
 
 
 class Runner(Protocol):

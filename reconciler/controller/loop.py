@@ -38,7 +38,8 @@ class Controller:
         self._hands = hands
         self._record = hands.record
         self._observer = Observer(hands.record, hands.tree, hands.catalogue)
-        self._planner = Planner(hands)
+        cache = hands.settings.state / "cache"
+        self._planner = Planner(hands.record, hands.repository, cache, hands.catalogue, hands.listener.notice)
         self._reporter = Reporter(hands)
         self._housekeeper = Housekeeper(hands)
         self._next_look_ms = 0

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Clock, Now, pause
 from reconciler.core.document import Document
-from reconciler.core.provider import Catalogue
 from reconciler.errors import Problem
 from reconciler.record.desired import Desired
 from reconciler.record.store import Record
@@ -20,6 +19,7 @@ from reconciler.repo.look import Absence, Gone, Look, Verdict
 from reconciler.repo.tree import Tree
 
 if TYPE_CHECKING:
+    from reconciler.core.provider import Catalogue
     from reconciler.repo.parse import Parsed
 
 #: Outside the daemon, a tree that leaves something open is looked at so many times at most, so far apart at most.

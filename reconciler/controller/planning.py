@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reconciler.clock import Now
-from reconciler.controller.enact import Authors, cursor_resets
-from reconciler.controller.hands import Hands
 from reconciler.controller.observe import reason_to_hold
 from reconciler.core.document import Document, Kind
 from reconciler.core.plan import Action, Difference, Pair, Plan, PlannedRun, Verb, Waiting, plan
 from reconciler.core.rules import AfterDependencies, Cron, rules_of
-from reconciler.record.resources import By
-from reconciler.repo.git import GitUnusable
-from reconciler.repo.history import History, os_user
+from reconciler.record.store import Record
+from reconciler.repo.git import GitUnusable, Repository
+
+if TYPE_CHECKING:
+    from reconciler.core.provider import Catalogue
+    from reconciler.record.resources import By
+    from reconciler.repo.history import History
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authors:
+    """Who caused what: by file, and for what no commit holds."""
+
+    by_path: Mapping[str, By]
+    otherwise: By
+
+    def of(self, path: str) -> By:
+        return self.by_path.get(path, self.otherwise)
 
 
 class Planner:
-    """Plans what differs. With nothing different it builds nothing."""
+    """Plans what differs. With nothing different it builds nothing. `cache` is a folder; `notice` is told what keeps
+    authors from being known."""
 
-    def __init__(self, hands: Hands) -> None:
-        self._hands = hands
-        self._record = hands.record
-        repository = hands.repository
-        self._history = None if repository is None else History(repository, hands.settings.state / "cache")
+    def __init__(
+        self,
+        record: Record,
+        repository: Repository | None,
+        cache: Path,
+        catalogue: Callable[[], Catalogue],
+        notice: Callable[[str], None],
+    ) -> None:
+        self._record = record
+        self._repository = repository
+        self._cache = cache
+        self._catalogue = catalogue
+        self._notice = notice
+        self._history: History | None = None
 
     def plan(self, now: Now) -> Plan:
         """The plan for what differs now, with what waits and what is wrong. Runs are not in it."""
@@ -34,7 +60,7 @@ class Planner:
         difference = Difference(
             pairs=pairs,
             hold_deletions=reason_to_hold(problems, self._is_known),
-            resets=cursor_resets(self._hands.catalogue()),
+            resets=cursor_resets(self._catalogue()),
             references=self._references(pairs),
         )
         made = plan(difference, now)
@@ -45,7 +71,7 @@ class Planner:
 
     def due(self, made: Plan, now: Now) -> tuple[PlannedRun, ...]:
         """The runs that a pass would start: of known jobs that are due, and of those that the plan creates or wakes."""
-        owing = {job.name: str(job.state.owed or "schedule") for job in self._record.jobs.owing(now.wall_ms)}
+        owing = self._record.differences.owing(now.wall_ms)
         for action in made.actions:
             if action.kind == "Job":
                 _foresee(owing, action, self._record.desired.document("Job", action.name))
@@ -53,14 +79,20 @@ class Planner:
 
     def authors(self, made: Plan) -> Authors:
         """Who caused each action: the author of the commit that last changed its file, else the OS user."""
+        from reconciler.record.resources import By  # only where something changed
+        from reconciler.repo.history import History, os_user
+
         otherwise = By(author=os_user())
-        if self._history is None or self._hands.repository is None:
+        repository = self._repository
+        if repository is None:
             return Authors(by_path={}, otherwise=otherwise)
+        if self._history is None:
+            self._history = History(repository, self._cache)
         try:
             commits = self._history.authors({action.path for action in made.actions})
-            revision = self._hands.repository.revision()
+            revision = repository.revision()
         except GitUnusable as error:
-            self._hands.listener.notice(str(error))
+            self._notice(str(error))
             return Authors(by_path={}, otherwise=otherwise)
         found = {
             path: By(author=commit.author, commit=commit.hash, revision=revision) for path, commit in commits.items()
@@ -73,6 +105,17 @@ class Planner:
     def _references(self, pairs: Sequence[Pair]) -> dict[tuple[Kind, str], list[str]]:
         gone = [pair.key for pair in pairs if pair.declared is None and pair.key[0] != "Job"]
         return {(kind, name): self._record.resources.referrers(kind, name) for kind, name in gone}
+
+
+def cursor_resets(catalogue: Catalogue) -> dict[tuple[str, str], frozenset[str]]:
+    """The config fields, by provider and job type, whose change drops the cursor: the job type's schema says so."""
+    return {
+        (provider.name, job_type.name): frozenset(
+            name for name, schema in job_type.schema.get("properties", {}).items() if schema.get("x-resetsCursor")
+        )
+        for provider in catalogue.values()
+        for job_type in provider.job_types
+    }
 
 
 def _foresee(owing: dict[str, str], action: Action, document: Document | None) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from reconciler.core.plan import Plan
-from reconciler.errors import Problem
-from reconciler.record.events import Event
+if TYPE_CHECKING:
+    from reconciler.core.plan import Plan
+    from reconciler.errors import Problem
+    from reconciler.record.events import Event
 
 DEFAULT_SLOTS: Final = 8
 STATE_NAME: Final = ".reconciler"

@@ -1,4 +1,4 @@
-"""What differs between two specs of the same thing: field by field for people, and as events for a job's life."""
+"""What differs between two specs of the same thing, field by field."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.clock import iso
-from reconciler.core.happening import (
-    AuthorizationChanged,
-    Event,
-    Relaxed,
-    RerunAsked,
-    RestartAsked,
-    Resumed,
-    RulesChanged,
-    ScheduleChanged,
-    Suspended,
-    WorkChanged,
-)
 from reconciler.core.words import spelled
 
 #: Fields of a Job whose integers are milliseconds; they are shown as a spec spells them.
@@ -26,16 +14,6 @@ _DURATIONS: Final = frozenset(
     {"spec.schedule.every", "spec.timeout", "spec.retry.initial", "spec.retry.max", "spec.retry.failAfter"}
 )
 _TIMES: Final = frozenset({"spec.expiresAt"})
-
-#: Fields of a Job, and what a change of any of them means to its life; in this order. `rerun`, `restart` and `suspend`
-#: follow, and `expiresAt` speaks by its time alone.
-_MEANINGS: Final[tuple[tuple[tuple[str, ...], Event], ...]] = (
-    (("schedule",), ScheduleChanged()),
-    (("authorization",), AuthorizationChanged()),
-    (("retry", "timeout"), Relaxed()),
-    (("quiet", "dependsOn", "deletionPolicy"), RulesChanged()),
-)
-_WORK: Final = ("provider", "jobType", "config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +46,6 @@ def resets_cursor(before: Mapping[str, Any], after: Mapping[str, Any], fields: f
     if any(before.get(name) != after.get(name) for name in ("provider", "jobType")):
         return True
     return any(name in fields for name in changed_fields(before.get("config") or {}, after.get("config") or {}))
-
-
-def spec_events(
-    before: Mapping[str, Any], after: Mapping[str, Any], resets: frozenset[str] = frozenset()
-) -> tuple[Event, ...]:
-    """What a changed Job spec means to its life, in the order in which it is to be advanced through under the new
-    rules. `resets` are the config fields whose change drops the cursor."""
-    changed = set(changed_fields(before, after))
-    found: list[Event] = []
-    if changed & set(_WORK):
-        found.append(WorkChanged(resets_cursor(before, after, resets)))
-    found.extend(event for names, event in _MEANINGS if changed & set(names))
-    if asks(before, after, "rerun"):
-        found.append(RerunAsked())
-    if asks(before, after, "restart"):
-        found.append(RestartAsked())
-    if "suspend" in changed:
-        found.append(Suspended() if after.get("suspend") else Resumed())
-    return tuple(found)
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], at: str) -> Iterator[Change]:

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from reconciler.clock import Now
 from reconciler.core.lifecycle import is_in_progress
 from reconciler.core.rules import PURGE_AFTER_MS, AfterDependencies, Continuous, JobRules
 from reconciler.core.schedule import quiet_from, quiet_until
 from reconciler.core.settle import is_held_back
-from reconciler.core.state import JobState, Outcome, Reason, Status
-
-#: Where a job stays until someone changes its spec; 90 days later it is purged.
-FINAL: Final = (Status.FAILED, Status.PAUSED, Status.COMPLETED)
+from reconciler.core.state import FINAL, JobState, Outcome, Reason, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,8 @@ from typing import Any, Final, Literal
 from reconciler.clock import Now, iso
 from reconciler.core.change import Change, asks, changed_fields, changes, resets_cursor
 from reconciler.core.document import KINDS, Document, Kind, digest_of
-from reconciler.core.gate import FINAL
 from reconciler.core.rules import PURGE_AFTER_MS as PURGE_AFTER_MS
-from reconciler.core.state import Status
+from reconciler.core.state import FINAL, Status
 from reconciler.core.words import DAY_MS, listed
 from reconciler.errors import Problem
 

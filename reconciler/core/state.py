@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Status(StrEnum):
@@ -54,6 +55,10 @@ class Outcome(StrEnum):
     STOPPED = "stopped"  # paused, quiet hours
     SUPERSEDED = "superseded"  # a newer generation, or a restart
     FAILED = "failed"  # the last error of a window longer than failAfter
+
+
+#: Where a job stays until someone changes its spec; 90 days later it is purged.
+FINAL: Final = (Status.FAILED, Status.PAUSED, Status.COMPLETED)
 
 
 class EventName(StrEnum):

@@ -59,6 +59,16 @@ class Differences:
             found.setdefault((row["kind"], row["name"]), _pair(row))
         return tuple(found[key] for key in sorted(found))
 
+    def owing(self, now_ms: int) -> dict[str, str]:
+        """Live, sleeping jobs that owe a run whose time has come, with why they owe it."""
+        rows = self._sql.execute(
+            "SELECT resource.name, coalesce(owed, 'schedule') FROM job JOIN resource USING (id) WHERE life = 'live' AND "
+            "status = 'Sleeping' AND ((owed IS NOT NULL AND (not_before_ms IS NULL OR not_before_ms <= ?1)) OR "
+            "tick_at_ms <= ?1) ORDER BY resource.name",
+            (now_ms,),
+        )
+        return {str(name): str(owed) for name, owed in rows}
+
 
 def _pair(row: sqlite3.Row) -> Pair:
     known = None if row["r_id"] is None else _known(row)

@@ -127,14 +127,6 @@ class Jobs:
         )
         return {str(row[0]): int(row[1]) for row in rows}
 
-    def owing(self, now_ms: int) -> list[JobRow]:
-        """Live, sleeping jobs that owe a run whose time has come."""
-        return self._many(
-            "WHERE life = 'live' AND status = 'Sleeping' AND ((owed IS NOT NULL AND (not_before_ms IS NULL OR "
-            "not_before_ms <= ?1)) OR tick_at_ms <= ?1) ORDER BY resource.name",
-            now_ms,
-        )
-
     def running(self) -> list[JobRow]:
         return self._many("WHERE status = 'Running' ORDER BY resource.name")
 

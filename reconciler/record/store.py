@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reconciler.record import database
 from reconciler.record.desired import Desired
 from reconciler.record.differences import Differences
-from reconciler.record.events import Events
-from reconciler.record.jobs import Jobs
-from reconciler.record.resources import Resources
-from reconciler.record.runs import Runs
-from reconciler.record.streams import Streams
+
+if TYPE_CHECKING:
+    from reconciler.record.events import Events
+    from reconciler.record.jobs import Jobs
+    from reconciler.record.resources import Resources
+    from reconciler.record.runs import Runs
+    from reconciler.record.streams import Streams
 
 
 class Record:
@@ -30,11 +33,38 @@ class Record:
         self._lock = lock
         self.desired = Desired(connection)
         self.differences = Differences(connection)
-        self.resources = Resources(connection)
-        self.jobs = Jobs(connection)
-        self.runs = Runs(connection)
-        self.streams = Streams(connection)
-        self.events = Events(connection)
+
+    # The other tables are loaded when they are first asked for: a plan in which nothing differs needs none of them.
+
+    @cached_property
+    def resources(self) -> Resources:
+        from reconciler.record.resources import Resources
+
+        return Resources(self._connection)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        from reconciler.record.jobs import Jobs
+
+        return Jobs(self._connection)
+
+    @cached_property
+    def runs(self) -> Runs:
+        from reconciler.record.runs import Runs
+
+        return Runs(self._connection)
+
+    @cached_property
+    def streams(self) -> Streams:
+        from reconciler.record.streams import Streams
+
+        return Streams(self._connection)
+
+    @cached_property
+    def events(self) -> Events:
+        from reconciler.record.events import Events
+
+        return Events(self._connection)
 
     @classmethod
     def writing(cls, state: Path) -> Record:

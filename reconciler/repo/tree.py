@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from reconciler.core.provider import Catalogue
 from reconciler.repo.absence import Trace, judge
 from reconciler.repo.git import Moment, Repository
 from reconciler.repo.index import Index, Row, is_racy, slack_ns
@@ -24,6 +23,7 @@ from reconciler.repo.look import FileSeen, Gone, Look, Verdict
 from reconciler.repo.walk import BeingWritten, Listing, Stamp, Unreadable, content_digest, moment_ns, read, walk
 
 if TYPE_CHECKING:  # imported late: a look that finds nothing new parses nothing
+    from reconciler.core.provider import Catalogue
     from reconciler.repo.parse import Parsed
 
 #: Two looks are two only when this much time lies between them, in milliseconds.

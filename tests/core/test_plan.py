@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.clock import Now
-from reconciler.core.change import Change, spec_events
+from reconciler.core.change import Change
+from reconciler.core.consequence import spec_events
 from reconciler.core.document import Document, Kind, canonical, digest_of
 from reconciler.core.happening import (
     AuthorizationChanged,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.clock import Now
-from reconciler.core.gate import FINAL, DependencyFacts, Start, Wait, facts_of, gate, owed_by_dependencies, wake_at_ms
+from reconciler.core.gate import DependencyFacts, Start, Wait, facts_of, gate, owed_by_dependencies, wake_at_ms
 from reconciler.core.happening import (
     AuthorizationChanged,
     DependencySucceeded,
@@ -56,7 +56,7 @@ from reconciler.core.rules import (
 )
 from reconciler.core.schedule import quiet_until
 from reconciler.core.settle import ASKED, RETRY_AFTER_LIMIT_MS
-from reconciler.core.state import EventName, JobState, Outcome, Owed, Status
+from reconciler.core.state import FINAL, EventName, JobState, Outcome, Owed, Status
 from reconciler.core.words import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
 
 T0 = 1_767_225_600_000  # 2026-01-01T00:00:00Z

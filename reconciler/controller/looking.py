@@ -1,0 +1,82 @@
+"""What it takes to look: the tree of a root and what there is to read it by. A preview is a look and a plan, and stops
+there: it loads nothing that acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from reconciler import __version__
+from reconciler.clock import Clock
+from reconciler.controller.observe import Observer
+from reconciler.controller.planning import Planner
+from reconciler.controller.settings import Settings
+from reconciler.core.plan import Plan, to_json
+from reconciler.errors import Problem, UsageError
+from reconciler.providers import fingerprint
+from reconciler.record.store import Record
+from reconciler.repo.git import Repository
+from reconciler.repo.tree import Tree
+
+if TYPE_CHECKING:
+    from reconciler.core.provider import Catalogue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a pass would do."""
+
+    root: str
+    plan: Plan
+    problems: tuple[Problem, ...]
+    revision: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The plan as JSON (design, section 6)."""
+        return to_json(self.plan, self.root, self.revision)
+
+
+def preview(settings: Settings) -> Preview:
+    """What a pass would do now. Writes nothing, and works while a daemon runs. Raises UsageError, RecordUnusable."""
+    check_root(settings)
+    record = Record.reading(settings.state)
+    tree = open_tree(settings, record, writable=False)
+    try:
+        clock = Clock(record.alive_ms)
+        now = clock.now()
+        repository = Repository.open(settings.root)
+        Observer(record, tree, installed, overlay=True).observe_until_settled(clock)
+        planner = Planner(record, repository, settings.state / "cache", installed, notice=lambda _: None)
+        plan = planner.plan(now)
+        plan = replace(plan, runs=planner.due(plan, now))
+        revision = "" if repository is None else repository.revision()
+        return Preview(root=str(settings.root), plan=plan, problems=plan.errors, revision=revision)
+    finally:
+        tree.close()
+        record.close()
+
+
+def check_root(settings: Settings) -> None:
+    """Raises UsageError where the root is no folder."""
+    if not settings.root.is_dir():
+        raise UsageError(f"{settings.root} is not a folder; name the folder of your specs with --root")
+
+
+def open_tree(settings: Settings, record: Record, *, writable: bool) -> Tree:
+    cache = settings.state / "cache"
+    return Tree(
+        settings.root,
+        cache if writable or cache.is_dir() else None,
+        identity=record.id,
+        version=f"{__version__} {fingerprint()}",  # what was parsed under another one is parsed again
+        catalogue=installed,
+        writable=writable,
+    )
+
+
+def installed() -> Catalogue:
+    """The catalogue. Its providers are imported late: a pass that finds nothing new needs none."""
+    from reconciler.providers import catalogue
+
+    return catalogue()
