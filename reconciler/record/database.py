@@ -65,10 +65,21 @@ def open_for_writing(state: Path) -> sqlite3.Connection:
     """The writer's connection, migrated to this program's version. The caller holds the lock."""
     path = state / "record.db"
     if not path.exists():
+        _refuse_messages_without_record(state)
         path.touch(mode=0o600)
     connection = _connect(f"file:{_quoted(path)}?mode=rwc", path)
     _migrate(connection, path)
     return connection
+
+
+def _refuse_messages_without_record(state: Path) -> None:
+    """A new record names no file, so what an earlier one had landed would be swept as garbage."""
+    data = state / "data"
+    if next(data.rglob("*.parquet"), None) is not None:
+        raise RecordUnusable(
+            f"{state / 'record.db'} is missing, but {data} holds messages that only it names; restore it from a backup, or "
+            "move the state directory away to begin anew (every job then runs from its beginning)"
+        )
 
 
 def open_for_reading(state: Path) -> sqlite3.Connection | None:

@@ -97,8 +97,27 @@ def test_a_record_that_cannot_be_written_says_so_and_keeps_nothing_of_the_transa
     with Record.writing(tmp_path) as record:
         with record.transaction() as sql:
             pages = sql.execute("PRAGMA page_count").fetchone()[0]
-        with pytest.raises(RecordUnusable, match="cannot be written: database or disk is full"), record.transaction() as sql:
+        with (
+            pytest.raises(RecordUnusable, match="cannot be written: database or disk is full"),
+            record.transaction() as sql,
+        ):
             record.set_setting("colour", "red")
             sql.execute(f"PRAGMA max_page_count = {pages}")
             record.set_setting("long", "x" * 1_000_000)
         assert record.setting("colour") is None
+
+
+def test_messages_whose_record_is_gone_are_never_taken_for_garbage(tmp_path: Path) -> None:
+    with Record.writing(tmp_path):
+        pass
+    segment = tmp_path / "data" / "streams" / "orders" / "a.parquet"
+    segment.parent.mkdir(parents=True)
+    segment.write_bytes(b"messages")
+    with Record.writing(tmp_path):
+        pass
+    for file in tmp_path.glob("record.db*"):
+        file.unlink()
+    with pytest.raises(RecordUnusable, match=r"record\.db is missing, but .*data holds messages that only it names"):
+        Record.writing(tmp_path)
+    assert segment.exists()
+    assert not (tmp_path / "record.db").exists()
