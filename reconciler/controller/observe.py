@@ -95,7 +95,8 @@ class Observer:
             if contents:
                 self._check_across()
         self._tree.settle(look, keep=kept)
-        return any(verdict.absence is Absence.WAIT for held in kept.values() for _, verdict in held)
+        waits = any(verdict.absence is Absence.WAIT for held in kept.values() for _, verdict in held)
+        return waits and not look.problems  # a second look mends no file that cannot be read
 
     def _kept(self, look: Look, contents: Mapping[str, Parsed | None]) -> dict[str, list[tuple[Document, Verdict]]]:
         """The documents of each file that nothing declares any more, but whose absence is not certain, and why not."""
@@ -108,7 +109,9 @@ class Observer:
             if (document.kind, document.name) not in mentioned
             and not self._desired.declared_elsewhere(document.kind, document.name, contents)
         ]
-        verdicts = self._tree.absent(look, [gone for _, gone in lost])
+        broken = {path for path, parsed in contents.items() if parsed and any(not one.name for one in parsed.problems)}
+        verdicts = self._tree.absent(look, [gone for _, gone in lost if gone.path not in broken])
+        verdicts |= {gone: _may_be_there(gone) for _, gone in lost if gone.path in broken}
         kept: dict[str, list[tuple[Document, Verdict]]] = {}
         for document, gone in lost:
             if verdicts[gone].absence is not Absence.ABSENT:
@@ -126,6 +129,11 @@ class Observer:
         self._desired.mark_invalid({(problem.kind, problem.name) for problem in problems})
 
 
+def _may_be_there(gone: Gone) -> Verdict:
+    reason = f"{gone.path} cannot be parsed and may still declare it, so it stays as it was"
+    return Verdict(Absence.UNKNOWN, reason)
+
+
 def _names(parsed: Parsed) -> Iterable[tuple[str, str]]:
     for document in parsed.documents:
         yield document.kind, document.name
@@ -138,7 +146,7 @@ def reason_to_hold(problems: Iterable[Problem], is_known: Callable[[str, str], b
     name is new may be a thing that was renamed."""
     for problem in problems:
         if not problem.name:
-            return f"nothing is deleted while {problem.path} cannot be read or parsed"
+            return f"{problem.path} cannot be read or parsed"
         if not is_known(problem.kind, problem.name):
-            return f"nothing is deleted while {problem.name}, which is new in {problem.path}, is invalid"
+            return f"{problem.name}, which is new in {problem.path}, is invalid"
     return None

@@ -3,7 +3,7 @@ still marked in the record, and is written by the next pass."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -68,13 +68,23 @@ class Reporter:
         authorizations = self._record.resources.dirty("Authorization")
         if not jobs and not authorizations:
             return
-        problems = _by_name(self._record.desired.problems())
+        problems = _by_name_or_path(self._record.desired.problems())
         with self._record.transaction():
             for job in jobs:
-                self._write_job(job, problems.get(("Job", job.name), ()), now)
+                self._write_job(job, self._problems_of("Job", job, problems), now)
             for one in authorizations:
-                self._write_authorization(one, problems.get(("Authorization", one.name), ()), now)
+                self._write_authorization(one, self._problems_of("Authorization", one, problems), now)
             self._record.resources.clear_dirty_without_status()
+
+    def _problems_of(
+        self, kind: Kind, one: JobRow | ResourceRow, problems: Mapping[tuple[str, str], Sequence[Problem]]
+    ) -> Sequence[Problem]:
+        """What is wrong with the spec of a thing; where its file does not say its name any more, with that file."""
+        found = problems.get((kind, one.name), ())
+        nameless = problems.get(("", one.path), ())
+        if found or not nameless or self._record.desired.declared_elsewhere(kind, one.name, ()):
+            return found
+        return nameless
 
     def _is_recent(self, job: JobRow, now: Now) -> bool:
         written_ms = self._written_ms.get(job.id)
@@ -148,9 +158,10 @@ def line_of(event: Event) -> str:
     return logfmt(event.time_ms, event.event, fields)
 
 
-def _by_name(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:
+def _by_name_or_path(problems: Iterable[Problem]) -> dict[tuple[str, str], list[Problem]]:
+    """Under kind and name; those of a file that has no name in it under an empty kind and the path."""
     found: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
-        if problem.name:
-            found.setdefault((problem.kind, problem.name), []).append(problem)
+        key = (problem.kind, problem.name) if problem.name else ("", problem.path)
+        found.setdefault(key, []).append(problem)
     return found

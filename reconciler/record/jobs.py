@@ -233,7 +233,9 @@ class Jobs:
         """What has problems, or had some when its status was last written, gets a new status."""
         self._sql.execute(
             "UPDATE resource SET dirty = 1 WHERE life = 'live' AND dirty = 0 AND (troubled <> EXISTS "
-            "(SELECT 1 FROM problem WHERE problem.kind = resource.kind AND problem.name = resource.name))"
+            "(SELECT 1 FROM problem p WHERE (p.kind = resource.kind AND p.name = resource.name) OR (p.name = '' AND "
+            "p.path = resource.path AND NOT EXISTS (SELECT 1 FROM document d WHERE d.kind = resource.kind AND "
+            "d.name = resource.name AND d.held = ''))))"
         )
 
     def mark_dirty(self, path: str | None = None) -> None:

@@ -33,11 +33,13 @@ class Gone(NamedTuple):
 
 class Absence(StrEnum):
     """What it means that a document is gone (design, section 3). ABSENT: it was taken out. IN_HEAD: gone from disk
-    but not from HEAD, so it stays until a commit says so. WAIT: this look cannot tell; a later one will."""
+    but not from HEAD, so it stays until a commit says so. WAIT: this look cannot tell; a later one will. UNKNOWN: what
+    its file holds cannot be parsed, so it may be there."""
 
     ABSENT = "absent"
     IN_HEAD = "in HEAD"
     WAIT = "wait"
+    UNKNOWN = "unknown"
 
 
 class Verdict(NamedTuple):

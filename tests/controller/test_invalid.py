@@ -1,0 +1,48 @@
+"""A spec that becomes invalid leaves its job as it was, and says so where its owner looks."""
+
+from __future__ import annotations
+
+import yaml
+
+from tests.controller.conftest import Shop
+from tests.controller.specs import job_text
+
+
+def status_of(shop: Shop, name: str) -> dict[str, object]:
+    status: dict[str, object] = yaml.safe_load((shop.root / f"{name}.status.yaml").read_text())["status"]
+    return status
+
+
+def test_a_file_that_no_longer_says_a_name_is_told_of_in_the_status_of_its_jobs(shop: Shop) -> None:
+    spec, other = shop.root / "orders.yaml", shop.root / "other.yaml"
+    spec.write_text(job_text("orders") + "---\n" + job_text("returns"))
+    other.write_text(job_text("other"))
+    shop.world.live()
+    whole = spec.read_text()
+    spec.write_text(whole + "x: [\n")
+    report = shop.world.live()
+    assert report is not None
+    assert report.exit_code == 1
+    assert [(one.name, one.reason) for one in report.plan.waiting] == [
+        ("returns", "orders.yaml cannot be parsed and may still declare it, so it stays as it was")
+    ]
+    status = status_of(shop, "returns")
+    assert str(status["message"]).startswith("the spec is invalid at orders.yaml:19:1: not valid YAML")
+    assert status["status"] == "Sleeping"
+    for name in ("orders", "other"):
+        assert "invalid" not in str(status_of(shop, name)["message"])
+    spec.write_text(whole)
+    shop.world.live()
+    assert "invalid" not in str(status_of(shop, "returns")["message"])
+
+
+def test_what_another_file_declares_now_is_not_troubled_by_the_file_it_left(shop: Shop) -> None:
+    spec = shop.root / "orders.yaml"
+    spec.write_text(job_text("orders"))
+    shop.world.live()
+    (shop.root / "moved.yaml").write_text(job_text("orders"))
+    spec.write_text("x: [\n")
+    report = shop.world.live()
+    assert report is not None
+    assert [str(action.verb) for action in report.plan.actions] == ["move"]
+    assert "invalid" not in str(status_of(shop, "orders")["message"])
