@@ -115,8 +115,7 @@ class Enactor:
         resets = self._resets.get((document.spec["provider"], document.spec["jobType"]), frozenset())
         for event in spec_events(known.spec, document.spec, resets):
             job = self._lives.advance(job, event, now, by=by, rules=rules)
-        if not purged:
-            self._record.jobs.wake([known.id], now.wall_ms)
+        self._record.jobs.wake_at(known.id, None if purged else now.wall_ms)
 
     def _change_authorization(self, name: str, by: By, now: Now) -> None:
         for job in self._record.jobs.users_of(name):
