@@ -34,9 +34,11 @@ SETTLE_MS: Final = 400
 YOUNG_NS: Final = 50_000_000
 BLOCK_BYTES: Final = 4096
 
-#: Look again after this many milliseconds where git was at work, and where it waits for a person (a merge).
+#: Look again after this many milliseconds where git was at work, and where it waits for a person: in a merge, or with a
+#: lock that has stood for STANDING_AFTER_MS.
 AT_WORK_MS: Final = 100
 STANDING_MS: Final = 2_000
+STANDING_AFTER_MS: Final = 10_000
 
 #: Contents are parsed in batches of about this many bytes.
 BATCH_BYTES: Final = 16 << 20
@@ -78,6 +80,8 @@ class Tree:
         self._held: dict[str, tuple[Row, int]] = {}
         self._listing: Mapping[str, Stamp] | None = None
         self._equal_since_ms = 0
+        self._torn: str | None = None
+        self._torn_since_ms = 0
 
     def close(self) -> None:
         self._index.close()
@@ -99,6 +103,7 @@ class Tree:
         vanished = sorted(path for path in self._told.keys() - listing.files.keys() if listing.knows(path))
         if held or (not settled and (vanished or self._loses_documents(found, held))):
             again_ms = min(again_ms or self.settle_ms, self.settle_ms)
+        again_ms = self._patience(torn, again_ms, now_ms)
         unseen = (self._told.keys() & self._rows.keys()) - found.rows.keys()
         self._rows = {path: self._rows[path] for path in unseen} | found.rows
         return Look(
@@ -213,6 +218,14 @@ class Tree:
         return FileSeen(path, row.digest, _at(self._parsed[row.digest], path))
 
     # --- what counts ------------------------------------------------------------------------------------------------
+
+    def _patience(self, torn: str | None, again_ms: int | None, now_ms: int) -> int | None:
+        """When to look again: a tree that stays torn, as by a lock that a killed git left, is looked at less often."""
+        if torn != self._torn:
+            self._torn, self._torn_since_ms = torn, now_ms
+        if torn is None or again_ms is None or now_ms - self._torn_since_ms < STANDING_AFTER_MS:
+            return again_ms
+        return max(again_ms, STANDING_MS)
 
     def _seen_twice(self, listing: Listing, torn: str | None, now_ms: int) -> bool:
         """Whether this listing equals the earlier ones, back to one that was long enough ago."""

@@ -17,7 +17,7 @@ from reconciler.repo import tree as tree_module
 from reconciler.repo.git import Repository
 from reconciler.repo.index import INDEX_NAME
 from reconciler.repo.look import Absence, Gone, Look
-from reconciler.repo.tree import SETTLE_MS, Tree
+from reconciler.repo.tree import SETTLE_MS, STANDING_AFTER_MS, STANDING_MS, Tree
 from reconciler.repo.walk import MAX_FILE_BYTES, BeingWritten, moment_ns, read, walk
 from tests.repo.worktree import WorkTree, spec
 
@@ -723,6 +723,17 @@ def test_while_git_is_at_work_nothing_is_absent_and_a_change_counts_when_seen_tw
     look = quiet_look(git_tree, work.root, 2000)
     assert look.torn is None
     assert verdict(git_tree, look, "a.yaml", "a") is Absence.ABSENT
+
+
+def test_a_lock_that_stands_for_long_is_looked_at_less_often(work: WorkTree, git_tree: Tree) -> None:
+    (work.top / ".git" / "index.lock").touch()
+    (work.root / "a.yaml").unlink()
+    first = quiet_look(git_tree, work.root, 1000)
+    assert first.again_ms is not None
+    assert first.again_ms < SETTLE_MS
+    assert git_tree.look(1000 + STANDING_AFTER_MS).again_ms == STANDING_MS
+    (work.top / ".git" / "index.lock").unlink()
+    assert quiet_look(git_tree, work.root, 20_000).torn is None
 
 
 def test_git_that_worked_a_moment_ago_makes_a_look_uncertain(work: WorkTree, git_tree: Tree) -> None:
