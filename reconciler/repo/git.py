@@ -185,6 +185,10 @@ class Repository:
         path = path[len(self.prefix) :]
         return path if is_spec_path(path) else None
 
+    def is_on_disk(self, path: str) -> bool:
+        """Whether there is anything at a path of the work tree."""
+        return os.path.lexists(self.top / (self.prefix + path))
+
     def tracked_in_head(self, paths: Iterable[str]) -> set[str]:
         """Those of `paths` that HEAD holds."""
         head = self.head()

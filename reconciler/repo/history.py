@@ -50,8 +50,9 @@ class History:
         self._commits: dict[str, Commit] = {}
 
     def authors(self, paths: Iterable[str]) -> Mapping[str, Commit]:
-        """The last commit of each of `paths` (relative to the root). A file that HEAD does not hold, or that differs
-        from it, has none: the OS user is its author. Raises GitUnusable."""
+        """The last commit of each of `paths` (relative to the root): of one that is gone, the commit that took it out. A
+        file on disk that HEAD does not hold, or that differs from it, has none: the OS user is its author. Raises
+        GitUnusable."""
         wanted = set(paths)
         head = self._repository.head()
         if head is None or not wanted:
@@ -59,7 +60,10 @@ class History:
         if head != self._head:
             self._read(head)
         known = wanted & self._commits.keys()
-        return {path: self._commits[path] for path in sorted(known - self._repository.differing(known))}
+        gone = {path for path in wanted - known if not self._repository.is_on_disk(path)}
+        found = {path: self._commits[path] for path in known - self._repository.differing(known)}
+        found |= self._log(head, gone) if gone else {}
+        return {path: found[path] for path in sorted(found)}
 
     def _read(self, head: str) -> None:
         blobs = self._repository.blobs(head)

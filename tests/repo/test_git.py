@@ -308,3 +308,14 @@ def test_variables_and_settings_of_a_surrounding_git_have_no_say(
     repository = opened(tree.root)
     assert History(repository, None).authors(["a.yaml"])["a.yaml"].hash == first
     assert not canary.exists(), "a repository's settings run no program of theirs"
+
+
+def test_the_author_of_a_removal_is_the_one_who_committed_it(tree: WorkTree) -> None:
+    tree.write({"a.yaml": "1", "b.yaml": "1"})
+    tree.commit(author="Ann", at=0)
+    tree.git("rm", "-q", "jobs.d/b.yaml")
+    second = tree.commit(author="Bob", at=100)
+    history = History(opened(tree.root), None)
+    removed = history.authors(["a.yaml", "b.yaml", "never.yaml"])
+    assert removed.keys() == {"a.yaml", "b.yaml"}
+    assert (removed["b.yaml"].hash, removed["b.yaml"].author) == (second, "Bob")
