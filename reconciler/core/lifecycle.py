@@ -244,7 +244,7 @@ def _succeed(state: JobState, event: Succeeded, at: At) -> Step:
 def _err(state: JobState, event: Errored, at: At) -> Step:
     if state.stopping is Outcome.SUPERSEDED:
         return supersede(state, at)
-    message = event.message[:MESSAGE_LIMIT]
+    message = _clause(event.message)
     wrong = replace(
         state,
         errors=state.errors + 1,
@@ -269,7 +269,7 @@ def _limit(state: JobState, event: Limited, at: At) -> Step:
     delay_ms = asked_delay(event.retry_after_ms)
     if delay_ms is None:
         delay_ms = backoff_ms(at.rules.retry, limited.limits, at.chance)
-    entry = LogEntry(EventName.SLEEPING, f"{event.message[:MESSAGE_LIMIT]}; next try in {roughly(delay_ms)}")
+    entry = LogEntry(EventName.SLEEPING, f"{_clause(event.message)}; next try in {roughly(delay_ms)}")
     return settle(again(limited, Outcome.RATE_LIMITED, at, delay_ms), at, entry)
 
 
@@ -422,6 +422,11 @@ _ROWS: Final[tuple[_Row, ...]] = (
 TABLE: Final[Mapping[type[Event], Mapping[Status, _Handler | None]]] = MappingProxyType(
     {row[0]: MappingProxyType(dict(zip(_COLUMNS, row[1:], strict=True))) for row in _ROWS}
 )
+
+
+def _clause(message: str) -> str:
+    """An error's message, cut to size and without its full stop, for more to follow."""
+    return message[:MESSAGE_LIMIT].rstrip().removesuffix(".")
 
 
 def _handler(status: Status, event: Event) -> _Handler:

@@ -132,8 +132,8 @@ class Life:
         self.runs += self.state.run is None
         return self.do(Started(self.state.run or self.runs), after=after)
 
-    def fail(self, after: int = 0, **error: object) -> Step:
-        return self.do(Errored("boom", **error), after=after)  # type: ignore[arg-type]
+    def fail(self, message: str = "boom", after: int = 0, **error: object) -> Step:
+        return self.do(Errored(message, **error), after=after)  # type: ignore[arg-type]
 
 
 def live_in(status: Status) -> JobState:
@@ -331,6 +331,12 @@ def test_the_place_in_the_queue_is_kept_while_a_job_stands_in_it() -> None:
 
 
 # --- errors ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_follows_an_error_stands_in_the_same_sentence() -> None:
+    life = Life(HOURLY)
+    life.start()
+    assert [entry.message for entry in life.fail("boom.").log] == ["boom; retry in 30 s"]
 
 
 def test_an_error_is_retried_with_the_same_run_and_the_next_attempt() -> None:
