@@ -87,12 +87,12 @@ class Controller:
         told = False
         while True:
             now = self._hands.clock.now()
-            conductor.consider(now)
-            conductor.keep_house(now)
-            self._reporter.flush(now)
             if wakeups.stopping and not told:
                 told = True
                 conductor.stop_all()
+            conductor.consider(now)
+            conductor.keep_house(now)
+            self._reporter.flush(now)
             if not conductor.busy:
                 return
             wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
