@@ -2,6 +2,7 @@
 no symlink and no `..` leads out, and what is handed on is that real path, so that what was checked is what is opened.
 
 The state directory is closed to specs, unless what is allowed lies inside it: an export must not replace the record.
+Nor may it replace a spec, what is written beside one, or what git keeps.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.errors import Fatal
+from reconciler.repo.names import is_ours, is_spec
 
 _MAGIC: Final = re.compile(r"[*?\[]")
 
@@ -29,7 +31,10 @@ class Paths:
     def path(self, text: str) -> Path:
         """Context.path: the real path of a spec's path, or of the fixed part of its glob."""
         fixed, _ = _split(self._absolute(text))
-        return Path(self._checked(fixed, text))
+        real = self._checked(fixed, text)
+        if _belongs_to_the_tree(real):
+            raise Fatal(f"The path {text!r} names a spec, a status, a log or a file of git's; choose another one.")
+        return Path(real)
 
     def expand(self, pattern: str) -> list[tuple[str, Path]]:
         """Context.expand: the files, sorted by their text relative to the spec's folder."""
@@ -65,6 +70,12 @@ class Paths:
         if _inside(real, state) and not _inside(base, state):
             raise Fatal(f"The path {text!r} leads into the state directory, which belongs to the controller alone.")
         return real
+
+
+def _belongs_to_the_tree(real: str) -> bool:
+    """Whether a file of this path is for people, the controller or git to write."""
+    *folders, name = real.split("/")
+    return is_spec(name) or is_ours(name) or ".git" in (*folders, name)
 
 
 def _require_file(real: str, text: str) -> None:

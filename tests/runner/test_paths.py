@@ -139,6 +139,17 @@ def test_the_state_directory_is_closed(tree: Path, text: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "text", ["orders.yaml", "../shared/new.yml", "orders.status.yaml", "orders.log", "orders.log.1", "../.git/config"]
+)
+def test_no_export_replaces_a_spec_what_is_beside_it_or_what_git_keeps(tree: Path, text: str) -> None:
+    with pytest.raises(Fatal) as caught:
+        paths(tree).path(text)
+    assert str(caught.value) == (
+        f"The path {text!r} names a spec, a status, a log or a file of git's; choose another one."
+    )
+
+
 def test_what_is_allowed_inside_of_the_state_directory_is_open(tree: Path) -> None:
     clone = tree / "root/.reconciler/cache/clone"
     clone.mkdir(parents=True)
