@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING
 
 from reconciler.clock import Now
 from reconciler.controller.observe import reason_to_hold
-from reconciler.core.document import Document, Kind
-from reconciler.core.gate import DependencyFacts, Start, facts_of, gate
-from reconciler.core.plan import Action, Difference, Pair, Plan, PlannedRun, Verb, Waiting, plan
-from reconciler.core.rules import AfterDependencies, Cron, JobRules, rules_of
-from reconciler.core.settle import ASKED
-from reconciler.core.state import JobState, Outcome, Owed, Status
+from reconciler.core.document import Kind
+from reconciler.core.plan import Difference, Pair, Plan, PlannedRun, Waiting, plan
 from reconciler.record.store import Record
 from reconciler.repo.git import GitUnusable, Repository
 
@@ -73,39 +69,14 @@ class Planner:
         return self._record.resources.resource(kind, name) is not None
 
     def due(self, made: Plan, now: Now) -> tuple[PlannedRun, ...]:
-        """The runs that a pass would start: of known jobs that are due, and of those that the plan creates or wakes."""
-        owing = self._record.differences.owing(now.wall_ms)
-        for action in made.actions:
-            if action.kind == "Job":
-                _foresee(owing, action, self._record.desired.document("Job", action.name))
-        starting = self._starting(owing, now)
-        return tuple(PlannedRun(name, owing[name]) for name in sorted(starting))
+        """The runs that a pass would start."""
+        if not made.actions and not self._record.differences.owing(now.wall_ms):
+            return ()
+        from reconciler.controller.due import (
+            due,  # a plan in which nothing differs and nothing is due loads no state machine
+        )
 
-    def _starting(self, owing: Mapping[str, str], now: Now) -> set[str]:
-        """Those that would start: now, or once the others that start have succeeded."""
-        rules = {name: self._rules(name) for name in owing}
-        left = {name for name in owing if not _has_expired(rules[name], owing[name], now)}
-        starting: set[str] = set()
-        while found := {name for name in left if self._would_start(rules[name], starting, now)}:
-            starting |= found
-            left -= found
-        return starting
-
-    def _rules(self, name: str) -> JobRules:
-        document, job = self._record.desired.document("Job", name), self._record.jobs.job(name)
-        return rules_of(document.spec if document is not None else {} if job is None else job.spec)
-
-    def _would_start(self, rules: JobRules, starting: set[str], now: Now) -> bool:
-        others = self._record.jobs.jobs(set(rules.depends_on) - starting) if rules.depends_on else []
-        dependencies = [facts_of(job.name, job.state, rules_of(job.spec)) for job in others]
-        dependencies += [
-            DependencyFacts(
-                name=name, status=Status.SLEEPING, last_outcome=Outcome.SUCCEEDED, last_success_ms=now.wall_ms
-            )
-            for name in starting & set(rules.depends_on)
-        ]
-        owes = JobState(since_ms=now.wall_ms, owed=Owed.SCHEDULE)
-        return isinstance(gate(owes, rules, now, dependencies), Start)
+        return due(self._record, made, now)
 
     def authors(self, made: Plan) -> Authors:
         """Who caused each action: the author of the commit that last changed its file, else the OS user."""
@@ -146,25 +117,3 @@ def cursor_resets(catalogue: Catalogue) -> dict[tuple[str, str], frozenset[str]]
         for provider in catalogue.values()
         for job_type in provider.job_types
     }
-
-
-def _foresee(owing: dict[str, str], action: Action, document: Document | None) -> None:
-    """What an action will do to the runs that are due."""
-    match action.verb:
-        case Verb.CREATE if document is not None and _runs_at_once(document):
-            owing[action.name] = "first run"
-        case Verb.RERUN:
-            owing[action.name] = "restart" if action.resets_cursor else "rerun"
-        case Verb.PAUSE | Verb.DELETE | Verb.PURGE:
-            owing.pop(action.name, None)
-
-
-def _has_expired(rules: JobRules, why: str, now: Now) -> bool:
-    """An expired job makes only the runs that someone asks for."""
-    expired = rules.expires_at_ms is not None and rules.expires_at_ms <= now.wall_ms
-    return expired and why not in ASKED
-
-
-def _runs_at_once(document: Document) -> bool:
-    rules = rules_of(document.spec)
-    return not rules.suspend and not isinstance(rules.schedule, Cron | AfterDependencies)

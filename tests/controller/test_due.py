@@ -43,3 +43,26 @@ def test_a_known_dependency_that_has_succeeded_lets_a_planned_run_be_named(shop:
     shop.world.live()
     spec.write_text(spec.read_text() + "---\n" + job_text("second", "dependsOn: [first]"))
     assert due(shop) == [("second", "first run")]
+
+
+def test_a_plan_names_the_runs_that_its_edits_bring_about(shop: Shop) -> None:
+    jobs = {
+        "changed": "schedule: {once: true}",
+        "resumed": "suspend: true",
+        "titled": "schedule: {once: true}",
+        "follower": "schedule: {afterDependencies: true}\n  dependsOn: [changed]",
+        "old-name": "schedule: {once: true}",
+    }
+    for name, more in jobs.items():
+        (shop.root / f"{name}.yaml").write_text(job_text(name, more))
+    shop.world.live()
+    assert due(shop) == []
+    (shop.root / "changed.yaml").write_text(job_text("changed", jobs["changed"]).replace('"*.csv"', '"?.csv"'))
+    (shop.root / "resumed.yaml").write_text(job_text("resumed", "suspend: false"))
+    (shop.root / "titled.yaml").write_text(job_text("titled", jobs["titled"]).replace("titled}", "titled, title: T}"))
+    (shop.root / "old-name.yaml").write_text(job_text("new-name, renamedFrom: old-name", 'rerun: "1"'))
+    expected = [("changed", "change"), ("follower", "dependency"), ("new-name", "rerun"), ("resumed", "schedule")]
+    assert due(shop) == expected
+    report = shop.world.live()
+    assert report is not None
+    assert report.ran == len(expected)
