@@ -6,7 +6,7 @@ rich draws; it is imported here and nowhere else. Whatever goes wrong with the d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
@@ -14,7 +14,7 @@ from rich.live import Live as Screen
 from rich.table import Table
 from rich.text import Text
 
-from reconciler.cli.events import pass_line
+from reconciler.cli.events import COUNTS, pass_line
 from reconciler.cli.options import Call
 from reconciler.cli.problems import problem_line, seen_from_here
 from reconciler.cli.terminal import escape
@@ -51,6 +51,7 @@ class Live:
         self._call = call
         self._terminal = terminal
         self._runs: dict[int, Row] = {}
+        self._synced: dict[int, Event] = {}  # the units of a run so far, as one; `-v` shows each
         self._clock = Clock()
         self._console = Console(file=terminal.out, no_color=not terminal.colour, highlight=False, width=terminal.width)
         self._screen = Screen(
@@ -73,13 +74,18 @@ class Live:
             self._runs.setdefault(event.run, Row(event.name, 0, event.time_ms, event.time_ms))
         elif event.event in ENDS and event.run is not None:
             self._runs.pop(event.run, None)
-        self._say(pass_line(self._terminal, event))
+        if event.event == "Synced" and event.run is not None and not event.omitted and not self._call.verbose:
+            self._synced[event.run] = summed(self._synced.get(event.run), event)
+        else:
+            self._say(pass_line(self._terminal, event))
 
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
         self._runs[run] = Row(job, rows, started_ms, now_ms)
 
     def finished(self, job: str, run: int) -> None:  # noqa: ARG002 (the listener's signature)
         self._runs.pop(run, None)
+        if run in self._synced:
+            self._say(pass_line(self._terminal, self._synced.pop(run)))
 
     def notice(self, text: str) -> None:
         self._say(self._terminal.paint(escape(text), "dim"))
@@ -125,6 +131,14 @@ class Live:
         if len(runs) > ROWS:
             table.add_row(Text(f"and {len(runs) - ROWS} more", style="dim"), "", "", "")
         return table
+
+
+def summed(before: Event | None, event: Event) -> Event:
+    """The units of a run as one event: the counts of all, the number of the last."""
+    if before is None:
+        return event
+    counts = {name: (getattr(before, name) or 0) + (getattr(event, name) or 0) for name in COUNTS}
+    return replace(event, **counts, message=f"{event.unit:,} units")
 
 
 def rate(row: Row, now_ms: int) -> str:

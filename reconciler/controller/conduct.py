@@ -71,6 +71,7 @@ class Conductor:
         self._wall_ms = int(hands.record.setting("wall_ms", 0))
         self._ended: set[tuple[int, int]] = set()
         self._began_ms: dict[int, int] = {}  # of the runs at work: when they were given what they read
+        self._finished: list[tuple[str, int]] = []
         self._has_grown = True  # a stream may have segments to put together
         self.plan_wanted = False  # time has brought about what only a plan can do: a purge
         self.ran = 0
@@ -86,6 +87,12 @@ class Conductor:
     def idle_slots(self) -> int:
         at_work = sum(not self._housekeeper.owns(run) for run in self._runner.active())
         return self._hands.settings.slots - at_work
+
+    def tell_finished(self) -> None:
+        """Tells the listener which runs have ended; after it was told of their last events."""
+        finished, self._finished = self._finished, []
+        for job, run in finished:
+            self._hands.listener.finished(job, run)
 
     def keep_house(self, now: Now) -> None:
         """Puts small segments together where units have made some, and removes what nobody reads any more."""
@@ -388,7 +395,7 @@ class Conductor:
             self._record.jobs.wake([dependent.id], moment)
         if self._pass and isinstance(event, happening.Succeeded) and event.found_nothing:
             self._hands.listener.notice(f"{job.name}: nothing new")
-        self._hands.listener.finished(job.name, run.id)
+        self._finished.append((job.name, run.id))
 
 
 def _recorded(outcome: Outcome, before: JobState, after: JobState) -> Outcome:

@@ -93,6 +93,7 @@ class Controller:
             conductor.consider(now)
             conductor.keep_house(now)
             self._reporter.flush(now)
+            conductor.tell_finished()
             if not conductor.busy:
                 return
             wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
@@ -136,6 +137,7 @@ class Controller:
         conductor.consider(now)
         conductor.keep_house(now)
         self._reporter.flush(now)
+        conductor.tell_finished()
         self._save_alive(now)
         if not (wakeups.stopping or wakeups.look_wanted or conductor.plan_wanted):
             wakeups.wait((self._hands.runner.fileno(),), self._sleep_ms(now) / 1000)
@@ -153,6 +155,7 @@ class Controller:
             wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
             conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
             self._reporter.flush(self._hands.clock.now())
+            conductor.tell_finished()
         now = self._hands.clock.now()
         self._reporter.flush(now, last=True)
         self._save_alive(now, always=True)

@@ -190,7 +190,8 @@ class Runs:
         return {str(row[0]): int(row[1]) for row in rows}
 
     def note_secret(self, authorization: str, field: str, digest: str, now_ms: int) -> bool:
-        """Whether the secret has changed since it was last seen; False for one that is new."""
+        """Whether the secret has changed since it was last seen; False for one that is new. A value that was not seen
+        before puts the authorization's status out of date."""
         with transaction(self._sql):
             row = self._sql.execute(
                 "SELECT digest FROM secret WHERE authorization = ? AND field = ?", (authorization, field)
@@ -200,6 +201,10 @@ class Runs:
                 "ON CONFLICT DO UPDATE SET digest = excluded.digest, seen_ms = excluded.seen_ms",
                 (authorization, field, digest, now_ms),
             )
+            if row is None or row[0] != digest:
+                self._sql.execute(
+                    "UPDATE resource SET dirty = 1 WHERE kind = 'Authorization' AND name = ?", (authorization,)
+                )
         return row is not None and row[0] != digest
 
 

@@ -243,3 +243,20 @@ def test_only_so_many_rows_are_shown_and_the_rest_is_counted() -> None:
 def test_a_rate_is_rows_a_second_since_the_start() -> None:
     assert rate(Row("a", 5_000, CREATED_MS, CREATED_MS), CREATED_MS + 2_000) == "2,500/s"
     assert rate(Row("a", 0, CREATED_MS, CREATED_MS), CREATED_MS + 2_000) == "-"
+
+
+def test_on_a_terminal_the_units_of_a_run_are_one_line_when_it_ends() -> None:
+    paper = io.StringIO()
+    call = Call(root=Path("jobs.d"), state=Path("jobs.d/.reconciler"), terminal=Terminal(paper, None))
+    with Live(call) as live:
+        for unit in range(1, 1_001):
+            live.event(
+                Event(kind="Job", name="a", path="", time_ms=CREATED_MS, event="Synced", run=7, unit=unit, rows=500)
+            )
+        rejected = Event(kind="Job", name="b", path="", time_ms=CREATED_MS, event="Synced", run=8, unit=1, omitted=2)
+        live.event(rejected)
+        live.finished("a", 7)
+    synced = [line for line in paper.getvalue().splitlines() if "Synced" in line]
+    assert len(synced) == 2
+    assert "b  Synced  run=8 unit=1 omitted=2" in synced[0]
+    assert "a  Synced  run=7 unit=1000 rows=500000  1,000 units" in synced[1]

@@ -6,6 +6,7 @@ from typing import Final
 
 from reconciler.core.state import Outcome, Reason, Status
 from tests.controller.conftest import Shop
+from tests.servers import serving
 
 DAY_MS: Final = 24 * 3600 * 1000
 
@@ -265,3 +266,35 @@ def test_more_jobs_than_slots_take_their_turns(shop: Shop) -> None:
     shop.go()
     assert shop.report.ran == 7
     assert {shop.row(f"import-{number}").state.status for number in range(7)} == {Status.COMPLETED}
+
+
+def test_a_secret_that_a_run_has_resolved_stands_in_its_authorization_s_status(shop: Shop) -> None:
+    with serving() as receiver:
+        (shop.root / "token").write_text("s3cret-one")
+        (shop.root / "auth.yaml").write_text(
+            "apiVersion: reconciler/v1\nkind: Authorization\nmetadata: {name: receiver}\n"
+            "spec: {provider: http, method: bearer, credentials: {token: {file: token}}}\n"
+        )
+        shop.job()
+        shop.job(
+            "send",
+            provider="http",
+            jobType="export-webhook",
+            authorization="receiver",
+            dependsOn="[import-orders]",
+            config=f'{{stream: orders, url: "{receiver.url}/", allowPrivateAddresses: true}}',
+        )
+        shop.go()
+        status = shop.root / "receiver.auth.status.yaml"
+        assert "reason: Checked" in status.read_text()
+        assert "field: token" in status.read_text()
+        written = status.stat().st_mtime_ns
+        (shop.root / "token").write_text("s3cret-two")
+        shop.job(rerun='"1"')
+        assert shop.row("send").totals.rows == 2
+        path = shop.root / "send.yaml"
+        path.write_text(path.read_text() + '  rerun: "1"\n')
+        shop.go()
+    assert shop.events("send").count("SecretRotated") == 1
+    assert status.stat().st_mtime_ns > written
+    assert [request.headers["authorization"] for request in receiver.requests] == ["Bearer s3cret-one"]
