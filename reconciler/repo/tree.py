@@ -158,10 +158,13 @@ class Tree:
             return
         found.changed.add(path)
         if digest not in self._parsed:
-            found.unparsed[path] = content
-            found.unparsed_bytes += len(content)
-            if found.unparsed_bytes >= BATCH_BYTES:
-                self._parse_batch(found)
+            self._gather(found, path, content)
+
+    def _gather(self, found: _Found, path: str, content: bytes) -> None:
+        found.unparsed[path] = content
+        found.unparsed_bytes += len(content)
+        if found.unparsed_bytes >= BATCH_BYTES:
+            self._parse_batch(found)
 
     def _content(self, listing: Listing, path: str, stamp: Stamp, written: set[str]) -> bytes | None:
         """The bytes of a file; None where it is gone, refused or being written, which is noted."""
@@ -193,7 +196,9 @@ class Tree:
                 found.changed.discard(path)
                 del found.rows[path]
             else:
-                self._learn({row.digest: (path, content)})
+                found.rows[path] = row._replace(digest=content_digest(content))
+                self._gather(found, path, content)
+        self._parse_batch(found)
 
     def _fetch(self, digests: Collection[str]) -> None:
         texts = self._index.parsed(digests) if digests else {}
