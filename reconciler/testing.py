@@ -36,9 +36,9 @@ from typing import Any, ClassVar, Final, NoReturn
 from reconciler.clock import Clock
 from reconciler.core.messages import SegmentRef
 from reconciler.core.provider import Data, Intent, JobType, Json, Provider, Secret, Staged, StreamReader, Unit
+from reconciler.core.redact import Redactor
 from reconciler.errors import RunError
 from reconciler.runner.paths import Paths
-from reconciler.secrets import Redactor
 
 #: A unit's message and a line of the log are lines, not documents.
 MAX_LINE: Final = 4000

@@ -1,12 +1,14 @@
 """`reconcile auth check`: tries an authorization against the real system, with the uses that its jobs make of it.
 
 The spec is read from disk, so that an authorization can be tried before any pass. Secrets are resolved here and nowhere
-else outside a run; what the provider says is redacted before it is printed.
+else outside a run; what the provider says or prints is redacted before it is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,7 +63,7 @@ def _authorization(call: Call, specs: Specs, name: str) -> Document:
 
 def try_authorization(call: Call, specs: Specs, document: Document, provider: Provider) -> tuple[str, bool]:
     """What was found, redacted, and whether the authorization works."""
-    from reconciler.secrets.redact import Redactor
+    from reconciler.core.redact import Redactor
     from reconciler.secrets.references import resolve
 
     if provider.check is None:
@@ -72,15 +74,28 @@ def try_authorization(call: Call, specs: Specs, document: Document, provider: Pr
         secrets: Mapping[str, Secret] = resolve(references, base_dir=folder, allow_exec=call.allow_exec)
     except ReconcileError as error:
         return str(error), False
-    redactor = Redactor(secrets.values())
+    redactor = Redactor(secrets)
+    printed = StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        found, works = _checked(provider, document, secrets, _uses(specs, document.name))
+    for line in redactor.redact(printed.getvalue()).splitlines():
+        call.terminal.warn(escape(line))
+    return redactor.redact(found), works
+
+
+def _checked(
+    provider: Provider,
+    document: Document,
+    secrets: Mapping[str, Secret],
+    uses: Sequence[tuple[str, Mapping[str, Any]]],
+) -> tuple[str, bool]:
+    assert provider.check is not None
     try:
-        return redactor.redact(
-            provider.check(document.spec.get("method", ""), secrets, _uses(specs, document.name))
-        ), True
+        return str(provider.check(document.spec.get("method", ""), secrets, uses)), True
     except ReconcileError as error:
-        return redactor.redact(str(error)), False
+        return str(error), False
     except Exception as error:
-        return redactor.redact(f"the provider's check broke off: {type(error).__name__}: {error}"), False
+        return f"the provider's check broke off: {type(error).__name__}: {error}", False
 
 
 def _uses(specs: Specs, name: str) -> list[tuple[str, Mapping[str, Any]]]:

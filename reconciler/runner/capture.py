@@ -1,7 +1,8 @@
 """What a run prints, as lines for the log: redacted, and bounded, because a run may print without end.
 
 Nothing passes before the run's secrets are known (`redact_with`): until then what came is held back, since it may hold
-one that a command printed while it was fetched. A line is redacted before it is cut, so no half of a secret slips out.
+one that a command printed while it was fetched. A line is redacted before it is cut; one that is too long even for that
+loses as much of its end as could be the half of a secret.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from reconciler.core.redact import Redactor
 from reconciler.runner.wire import MAX_LINE
 
 #: What one attempt may print, in lines and in characters; what is beyond is counted as cut by one marker line.
@@ -28,7 +30,7 @@ class Capture:
 
     def __init__(self, send: Callable[[str], None]) -> None:
         self._send = send
-        self._redact: Callable[[str], str] | None = None
+        self._redactor: Redactor | None = None
         self._held = bytearray()
         self._line = bytearray()
         self._skipping = False
@@ -37,16 +39,16 @@ class Capture:
         self._cut = False
         self._lock = threading.RLock()
 
-    def redact_with(self, redact: Callable[[str], str]) -> None:
+    def redact_with(self, redactor: Redactor) -> None:
         """From here on lines pass; those held back come first."""
         with self._lock:
-            self._redact = redact
-            held, self._held = self._held, bytearray()
-            self.feed(bytes(held))
+            self._redactor = redactor
+            held, self._held = bytes(self._held), bytearray()
+            self.feed(held if len(held) < MAX_CHARACTERS else held[: held.rfind(b"\n") + 1])
 
     def feed(self, data: bytes) -> None:
         with self._lock:
-            if self._redact is None:
+            if self._redactor is None:
                 self._held += data[: MAX_CHARACTERS - len(self._held)]
                 return
             *whole, rest = data.split(b"\n")
@@ -58,7 +60,7 @@ class Capture:
     def line(self, text: str) -> None:
         """One line or several that the run itself has to say."""
         with self._lock:
-            if self._redact is None:
+            if self._redactor is None:
                 return
             for one in text.splitlines() or [""]:
                 self._emit(one[:LONGEST_LINE_BYTES], cut=len(one) > LONGEST_LINE_BYTES)
@@ -84,9 +86,9 @@ class Capture:
         self._emit(text, cut=cut)
 
     def _emit(self, text: str, *, cut: bool) -> None:
-        if self._cut:
+        if self._cut or self._redactor is None:
             return
-        text = self._redact(text) if self._redact else ""
+        text = self._redactor.redact_beginning(text) if cut else self._redactor.redact(text)
         room = MAX_LINE - len(LINE_CUT)
         if cut or len(text) > MAX_LINE:
             text = text[:room] + LINE_CUT

@@ -9,10 +9,12 @@ from typing import Any
 from reconciler.clock import Clock
 from reconciler.core.messages import Intended
 from reconciler.core.provider import Data, Intent, Json, Secret, StreamReader, Unit
+from reconciler.core.redact import Redactor
 from reconciler.data.hands import open_data
 from reconciler.data.stream import open_stream
 from reconciler.errors import Fatal
 from reconciler.runner.channel import Channel
+from reconciler.runner.discretion import discreet, refuse_secrets
 from reconciler.runner.paths import Paths
 
 
@@ -20,9 +22,16 @@ class RunContext:
     """Reads of the order what a provider may see. `advance` is for the loop that runs the provider."""
 
     def __init__(
-        self, channel: Channel, config: Any, credentials: Mapping[str, Secret], paths: Paths, clock: Clock
+        self,
+        channel: Channel,
+        config: Any,
+        credentials: Mapping[str, Secret],
+        redactor: Redactor,
+        paths: Paths,
+        clock: Clock,
     ) -> None:
         order = channel.order
+        self._redactor = redactor
         self._channel = channel
         self._order = order
         self._paths = paths
@@ -37,7 +46,7 @@ class RunContext:
         self.method = order.method
         self.credentials = credentials
         self.open_intents: tuple[Intent, ...] = order.open_intents
-        self.data: Data = open_data(
+        data = open_data(
             Path(order.data_dir),
             job=order.job,
             run=order.run,
@@ -45,6 +54,7 @@ class RunContext:
             unit=lambda: self.unit,
             received_ms=self.now_ms,
         )
+        self.data: Data = discreet(data, redactor) if credentials else data
 
     def path(self, text: str) -> Path:
         return self._paths.path(text)
@@ -63,6 +73,8 @@ class RunContext:
             return
         if not all(isinstance(one, Intent) for one in intents):
             raise Fatal("The provider intends something that is not an Intent.")
+        kept = [[one.key, one.digest, one.detail] for one in intents]
+        refuse_secrets(self._redactor, "An intent of the provider", kept)
         self._channel.ask(Intended(self.run, self.attempt, tuple(intents)), "The intent of the provider")
 
     def now_ms(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,13 +13,15 @@ from typing import Any, Final, Literal
 from reconciler.clock import Clock
 from reconciler.core.messages import MAINTENANCE, Ended, Order, Produced, SecretSeen
 from reconciler.core.provider import Catalogue, JobType, Secret, Staged, Unit
+from reconciler.core.redact import Redactor
 from reconciler.data.segments import segment_file
 from reconciler.errors import Fatal, RateLimited, Retriable, RunError
 from reconciler.runner.channel import Channel
 from reconciler.runner.context import RunContext
+from reconciler.runner.discretion import refuse_secrets
 from reconciler.runner.paths import Paths
 from reconciler.runner.wire import MAX_TEXT, MAX_WAIT_S
-from reconciler.secrets import Redactor, keyed_digest, resolve
+from reconciler.secrets import keyed_digest, resolve
 
 How = Literal["succeeded", "stopped", "retriable", "fatal", "limited"]
 
@@ -39,12 +41,12 @@ class Work:
         self._order = channel.order
         self._catalogue = catalogue
         self._state_dir = state_dir
-        self._redact: Callable[[str], str] | None = None
+        self._redactor: Redactor | None = None
 
     def run(self) -> Ended:
         try:
             if not self._order.credentials:
-                self._redact_with(str)
+                self._redact_with(Redactor([]))
             how, found_nothing = self._work()
         except BaseException as error:
             return self._failed(error)
@@ -57,8 +59,9 @@ class Work:
         job_type = _job_type(self._catalogue, order)
         config = _config(job_type, order)
         credentials = self._credentials() if order.credentials else {}
+        assert self._redactor is not None, "what to redact is known with the credentials"
         paths = Paths(order.root, str(_folder(order)), order.allow_paths, self._state_dir)
-        context = RunContext(self._channel, config, credentials, paths, Clock())
+        context = RunContext(self._channel, config, credentials, self._redactor, paths, Clock())
         return self._produce(job_type, context)
 
     def _compact(self) -> tuple[How, bool]:
@@ -90,8 +93,10 @@ class Work:
             raise Fatal(f"The provider produced a {type(unit).__name__} where a Unit is needed.")
         if isinstance(unit.message, str):
             unit = replace(unit, message=self._safe(unit.message))
-        produced = Produced(self._order.run, self._order.attempt, unit)
-        self._channel.ask(produced, f"Unit {context.unit} of the provider")
+        what = f"Unit {context.unit} of the provider"
+        if self._redactor:
+            refuse_secrets(self._redactor, what, [unit.cursor, unit.closes, unit.rejects])
+        self._channel.ask(Produced(self._order.run, self._order.attempt, unit), what)
         context.advance(unit)
 
     def _close(self, units: Iterator[Unit]) -> None:
@@ -104,19 +109,20 @@ class Work:
     def _credentials(self) -> Mapping[str, Secret]:
         order = self._order
         resolved = resolve(order.credentials, base_dir=_folder(order), allow_exec=order.allow_exec)
-        self._redact_with(Redactor(resolved.values()).redact)
+        self._redact_with(Redactor(resolved))
         for name, secret in sorted(resolved.items()):
             digest = keyed_digest(secret, order.secret_key)
             self._channel.tell(SecretSeen(order.run, order.authorization, name, digest))
         return resolved
 
-    def _redact_with(self, redact: Callable[[str], str]) -> None:
-        self._redact = redact
-        self._channel.capture.redact_with(redact)
+    def _redact_with(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._channel.capture.redact_with(redactor)
 
     def _safe(self, text: str) -> str:
         """Redacted, as Unicode that can be written, and cut to what a message may hold."""
-        text = (self._redact or str)(text).encode("utf-8", "replace").decode()
+        text = self._redactor.redact(text) if self._redactor else text
+        text = text.encode("utf-8", "replace").decode()
         return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
     def _failed(self, error: BaseException) -> Ended:
@@ -126,7 +132,7 @@ class Work:
             message = _text(error) or type(error).__name__
         else:
             self._log_traceback(error)
-            message = f"{type(error).__name__}: {_text(error)}" if self._redact else type(error).__name__
+            message = f"{type(error).__name__}: {_text(error)}" if self._redactor else type(error).__name__
         return Ended(
             run=self._order.run,
             attempt=self._order.attempt,
@@ -136,7 +142,7 @@ class Work:
         )
 
     def _log_traceback(self, error: BaseException) -> None:
-        if self._redact:
+        if self._redactor:
             self._channel.capture.line("".join(traceback.format_exception(error)))
 
 

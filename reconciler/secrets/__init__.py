@@ -1,6 +1,5 @@
-"""Secrets: from references to values, and out of every text that leaves a run."""
+"""Secrets: from references to values. Out of every text that leaves a run they are taken by `core/redact.py`."""
 
-from reconciler.secrets.redact import MASK, Redactor
 from reconciler.secrets.references import EXEC_TIMEOUT_S, MAX_SECRET_BYTES, keyed_digest, resolve
 
-__all__ = ["EXEC_TIMEOUT_S", "MASK", "MAX_SECRET_BYTES", "Redactor", "keyed_digest", "resolve"]
+__all__ = ["EXEC_TIMEOUT_S", "MAX_SECRET_BYTES", "keyed_digest", "resolve"]

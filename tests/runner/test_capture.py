@@ -6,19 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.core.provider import Secret
-from reconciler.runner.capture import LINE_CUT, LONGEST_LINE_BYTES, OUTPUT_DROPPED, Capture
+from reconciler.core.redact import Redactor
+from reconciler.runner.capture import LINE_CUT, LONGEST_LINE_BYTES, MAX_CHARACTERS, OUTPUT_DROPPED, Capture
 from reconciler.runner.wire import MAX_LINE
-from reconciler.secrets import Redactor
 
 SECRET = "correct-horse-battery"
-REDACT = Redactor([Secret(SECRET)]).redact
+REDACTOR = Redactor([Secret(SECRET)])
+NO_SECRETS = Redactor([])
 
 
 @given(st.lists(st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]))), st.integers(1, 7))
 def test_lines_come_whole_however_they_are_cut(lines: list[str], step: int) -> None:
     sent: list[str] = []
     capture = Capture(sent.append)
-    capture.redact_with(str)
+    capture.redact_with(NO_SECRETS)
     data = "".join(f"{line}\n" for line in lines).encode()
     for at in range(0, len(data), step):
         capture.feed(data[at : at + step])
@@ -32,7 +33,7 @@ def test_nothing_passes_before_the_secrets_are_known() -> None:
     capture.feed(f"early {SECRET}\nhalf of {SECRET[:7]}".encode())
     capture.line("said early")
     assert sent == []
-    capture.redact_with(REDACT)
+    capture.redact_with(REDACTOR)
     capture.feed(f"{SECRET[7:]}\n".encode())
     assert sent == ["early ***", "half of ***"]
 
@@ -49,7 +50,7 @@ def test_a_secret_across_the_place_where_a_line_is_cut_is_redacted() -> None:
     for before in range(MAX_LINE - 60, MAX_LINE + 5):
         sent: list[str] = []
         capture = Capture(sent.append)
-        capture.redact_with(REDACT)
+        capture.redact_with(REDACTOR)
         capture.feed(b"x" * before + SECRET.encode() + b"\n")
         assert SECRET[:4] not in sent[0]
         assert len(sent[0]) <= MAX_LINE
@@ -58,7 +59,7 @@ def test_a_secret_across_the_place_where_a_line_is_cut_is_redacted() -> None:
 def test_a_line_without_an_end_takes_bounded_memory_and_is_cut_once() -> None:
     sent: list[str] = []
     capture = Capture(sent.append)
-    capture.redact_with(str)
+    capture.redact_with(NO_SECRETS)
     for _ in range(100):
         capture.feed(b"x" * LONGEST_LINE_BYTES)
     capture.feed(b"\nnext\r\n\xff\n")
@@ -70,6 +71,28 @@ def test_a_line_without_an_end_takes_bounded_memory_and_is_cut_once() -> None:
 def test_a_long_line_of_several_bytes_a_letter_is_cut_between_letters() -> None:
     sent: list[str] = []
     capture = Capture(sent.append)
-    capture.redact_with(str)
+    capture.redact_with(NO_SECRETS)
     capture.line("ü" * 10_000)
     assert sent == ["ü" * (MAX_LINE - len(LINE_CUT)) + LINE_CUT]
+
+
+def test_a_line_that_is_cut_ends_with_no_half_of_a_secret() -> None:
+    sent: list[str] = []
+    capture = Capture(sent.append)
+    capture.redact_with(REDACTOR)
+    line = SECRET * (LONGEST_LINE_BYTES // len(SECRET) + 1)
+    capture.feed(f"{line}\n".encode())
+    capture.line(line)
+    assert len(sent) == 2
+    assert all(SECRET[:4] not in text and text.endswith(LINE_CUT) for text in sent)
+
+
+def test_what_is_held_back_is_cut_at_the_end_of_a_line() -> None:
+    sent: list[str] = []
+    capture = Capture(sent.append)
+    lines = f"{SECRET}\n" * (MAX_CHARACTERS // (len(SECRET) + 1))
+    capture.feed(f"{lines}{SECRET}{SECRET}".encode())
+    capture.redact_with(REDACTOR)
+    capture.feed(b" and more\n")
+    assert set(sent[:-1]) == {"***"}
+    assert SECRET[:4] not in sent[-1]

@@ -7,17 +7,18 @@ time. Retriable may mend by itself. Everything else is Fatal: the request would 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from reconciler.core.redact import Redactor
 from reconciler.errors import Fatal, RateLimited, Retriable, RunError
 from reconciler.providers.http.client import Answer, label
 
 #: Longer than this no `Retry-After` holds a job.
 MAX_RETRY_AFTER_S: Final = 24 * 3600.0
-#: Of the answer's body in a message.
+#: Of the answer's body in a message, and so much of it is looked at for that.
 MAX_EXCERPT: Final = 200
+MAX_LOOKED_AT: Final = 16 * MAX_EXCERPT
 
 #: 408 and 425 ask for the same request again, 409 is a key whose first request is still being worked on
 #: (draft-ietf-httpapi-idempotency-key-header).
@@ -32,9 +33,9 @@ _HINTS: Final = {
 }
 
 
-def failure(method: str, answer: Answer, now_ms: int, hidden: Iterable[str] = ()) -> RunError:
-    """The error that an answer stands for. `hidden` are texts that must not be quoted from its body."""
-    said = excerpt(answer, hidden)
+def failure(method: str, answer: Answer, now_ms: int, redactor: Redactor) -> RunError:
+    """The error that an answer stands for; what it says is quoted without the secrets that it may echo."""
+    said = excerpt(answer, redactor)
     text = f"{method} {label(answer.url)}: answered {answer.status}"
     if hint := _HINTS.get(answer.status):
         text += f", {hint}"
@@ -61,10 +62,10 @@ def retry_after_s(value: str, now_ms: int) -> float | None:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
-def excerpt(answer: Answer, hidden: Iterable[str] = ()) -> str:
-    """The beginning of what the answer says, on one line, without control characters and without `hidden`."""
-    text = answer.body[: 16 * MAX_EXCERPT].decode("utf-8", "replace")
-    for secret in sorted(filter(None, hidden), key=len, reverse=True):
-        text = text.replace(secret, "***")
+def excerpt(answer: Answer, redactor: Redactor) -> str:
+    """The beginning of what the answer says, on one line, without control characters. Secrets are taken out before
+    anything is cut."""
+    text = answer.body[:MAX_LOOKED_AT].decode("utf-8", "replace")
+    text = redactor.redact_beginning(text) if len(answer.body) > MAX_LOOKED_AT else redactor.redact(text)
     text = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return text if len(text) <= MAX_EXCERPT else text[: MAX_EXCERPT - 1] + "…"

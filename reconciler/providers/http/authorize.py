@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from reconciler.core.provider import Method, Secret
+from reconciler.core.redact import Redactor
 from reconciler.errors import Fatal
 
 _SIGNING: Final = {
@@ -51,10 +52,10 @@ def credential_headers(method: str, credentials: Mapping[str, Secret], api_key_h
     raise Fatal(f"unknown authorization method {method!r}")
 
 
-def hidden_texts(credentials: Mapping[str, Secret], headers: Mapping[str, str]) -> tuple[str, ...]:
-    """What must not be quoted from an answer that echoes the request: the credentials, and the headers made of them."""
-    values = [secret.reveal() for secret in credentials.values()]
-    return tuple(values + [value.rpartition(" ")[2] for value in headers.values()])
+def redactor_of(method: str, credentials: Mapping[str, Secret]) -> Redactor:
+    """Takes out of an answer what it echoes of a request: the credentials, and what a header makes of them."""
+    values = credential_headers(method, credentials, "").values()
+    return Redactor([*credentials.values(), *(Secret(value.rpartition(" ")[2]) for value in values)])
 
 
 def _take(credentials: Mapping[str, Secret], name: str) -> str:

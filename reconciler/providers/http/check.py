@@ -13,7 +13,7 @@ from reconciler.clock import Clock
 from reconciler.core.provider import Secret
 from reconciler.errors import Retriable
 from reconciler.providers.http.answers import failure
-from reconciler.providers.http.authorize import credential_headers, hidden_texts
+from reconciler.providers.http.authorize import credential_headers, redactor_of
 from reconciler.providers.http.client import Client, label
 from reconciler.providers.http.config import ExportWebhook, ImportJson
 from reconciler.providers.http.pages import first_place, request_url
@@ -46,7 +46,7 @@ def _ask(verb: str, method: str, credentials: Mapping[str, Secret], config: Mapp
         answer = client.request(verb, url, headers={}, private=private, whole=False)
     refused = answer.status in (401, 403, 407) or (verb == "GET" and answer.status >= 400)
     if refused:
-        raise failure(verb, answer, Clock().now().wall_ms, hidden_texts(credentials, private))
+        raise failure(verb, answer, Clock().now().wall_ms, redactor_of(method, credentials))
     if answer.status >= 500 and answer.status != 501:
         raise Retriable(f"{verb} {label(url)}: answered {answer.status}")
     return f"{verb} {label(url)}: answered {answer.status}"

@@ -29,8 +29,12 @@ MAX_ANSWER_BYTES: Final = 64 * 1024 * 1024
 MAX_REPLY_BYTES: Final = 64 * 1024
 USER_AGENT: Final = "reconciler"
 
+#: The name of a longer scheme is not repeated: a server may have sent what is none.
+MAX_SCHEME: Final = 12
+
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _VALUE: Final = re.compile(r"[\x20-\x7e]*\Z")
+_HOST: Final = re.compile(r"(?:[0-9A-Za-z_.-]+|[0-9A-Fa-f:.]+)\Z")
 _REDIRECTS: Final = {301: False, 302: False, 303: False, 307: True, 308: True}  # status: allowed for a POST
 
 
@@ -63,9 +67,12 @@ def checked_url(text: str, base: str = "") -> str:
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise Fatal(f"not a URL that can be requested: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
-        raise Fatal(f"only http and https addresses are requested, found {url.scheme or 'no scheme'!r}")
+        scheme = repr(url.scheme or "no scheme") if len(url.scheme) <= MAX_SCHEME else "another scheme"
+        raise Fatal(f"only http and https addresses are requested, found {scheme}")
     if url.port is not None and not 0 < url.port < 65536:
         raise Fatal(f"{label(str(url))}: there is no port {url.port}")
+    if not _HOST.match(url.raw_host.decode("ascii", "replace")):
+        raise Fatal("a URL's host is neither a name nor an address")  # it is not repeated: a server may have sent it
     if url.userinfo:
         raise Fatal(f"{label(str(url))}: a URL holds no user name or password; declare an Authorization")
     return str(url.copy_with(fragment=None))

@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from reconciler.core.document import digest_of
 from reconciler.core.provider import Block, Context, Reject, Staged, TimestampRule, Unit
+from reconciler.core.redact import Redactor
 from reconciler.errors import Fatal, RunError
 from reconciler.providers.http.answers import failure
-from reconciler.providers.http.authorize import credential_headers, hidden_texts
+from reconciler.providers.http.authorize import credential_headers, redactor_of
 from reconciler.providers.http.client import Answer, Client, label
 from reconciler.providers.http.config import ImportJson
-from reconciler.providers.http.pages import first_place, next_place, request_url
+from reconciler.providers.http.pages import first_place, next_place, request_url, without_secrets
 from reconciler.providers.http.progress import MAX_PAGES_KEPT, Progress, sift
 
 #: A unit ends with the page that reaches one of these.
@@ -59,7 +60,7 @@ class _Importer:
             **config.headers,
             **credential_headers(context.method, context.credentials, config.api_key_header),
         }
-        self._hidden = hidden_texts(context.credentials, self._private)
+        self._redactor = redactor_of(context.method, context.credentials)
         paging = config.pagination
         shape = digest_of([config.url, config.params, paging.model_dump() if paging else None])
         loaded = Progress.load(context.cursor)
@@ -92,6 +93,8 @@ class _Importer:
             return
         block, found = self._block(answer)
         following = next_place(self._config, self._context.data, listing.place, answer, found)
+        if following is not None:
+            following = without_secrets(following, self._redactor)
         body = hashlib.sha256(answer.body).hexdigest()[:16]
         if found and following is not None and body == self._last_body:
             raise Fatal(f"{label(answer.url)}: the pages go round in a circle: two in a row are the same")
@@ -113,7 +116,7 @@ class _Importer:
     def _fetch(self, url: str) -> Answer:
         answer = self._client.request("GET", url, headers=self._conditions(url), private=self._private)
         if answer.status not in (200, 201, 203, 204, 206, 304) or (answer.status == 304 and not self._conditions(url)):
-            raise failure("GET", answer, self._context.now_ms(), self._hidden)
+            raise failure("GET", answer, self._context.now_ms(), self._redactor)
         return answer
 
     def _conditions(self, url: str) -> dict[str, str]:
@@ -179,7 +182,7 @@ class _Importer:
         self.finished = True
         self._progress = self._progress.finish()
         if self._config.pagination is None:
-            self._progress = replace(self._progress, validators=_validators(answer, url))
+            self._progress = replace(self._progress, validators=_validators(answer, url, self._redactor))
 
     # --- units
 
@@ -236,7 +239,7 @@ def _only(block: Block, new: list[int], bad: list[tuple[int, Any]], path: str) -
     return replace(block, table=table, rejects=(*block.rejects, *rejects))
 
 
-def _validators(answer: Answer, url: str) -> dict[str, str]:
+def _validators(answer: Answer, url: str, redactor: Redactor) -> dict[str, str]:
     found = {"etag": answer.headers.get("etag", ""), "modified": answer.headers.get("last-modified", "")}
-    usable = {name: value for name, value in found.items() if _VALIDATOR.match(value)}
+    usable = {name: value for name, value in found.items() if _VALIDATOR.match(value) and not redactor.shows_in(value)}
     return {"url": digest_of(url), **usable} if usable else {}

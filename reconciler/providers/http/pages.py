@@ -13,6 +13,7 @@ from typing import Any, Final
 import httpx
 
 from reconciler.core.provider import Data, Json
+from reconciler.core.redact import Redactor
 from reconciler.errors import Fatal
 from reconciler.providers.http.client import Answer, checked_url, label, origin
 from reconciler.providers.http.config import ImportJson, Pagination
@@ -77,6 +78,17 @@ def next_place(
         case "link":
             link = data.pluck(answer.body, paging.next_path) if paging.next_path else _link(answer)
             return _target(answer, link)
+
+
+def without_secrets(place: Mapping[str, Any], redactor: Redactor) -> dict[str, Any]:
+    """A place that the record may keep: some servers write the credential into the next page's address, where it is not
+    needed, because it is in the header of every request."""
+    text = place.get("url")
+    if not isinstance(text, str) or not redactor.shows_in(text):
+        return dict(place)
+    url = httpx.URL(text)
+    kept = [(name, value) for name, value in url.params.multi_items() if not redactor.shows_in(value)]
+    return {**place, "url": str(url.copy_with(params=kept))}
 
 
 def _token(answer: Answer, place: Mapping[str, Any], token: Json) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from typing import Final
 from reconciler.core.provider import Context, Intent, Json, Reject, Unit
 from reconciler.errors import Fatal
 from reconciler.providers.http.answers import excerpt, failure
-from reconciler.providers.http.authorize import credential_headers, hidden_texts
+from reconciler.providers.http.authorize import credential_headers, redactor_of
 from reconciler.providers.http.batches import MAX_BATCH_BYTES, Batch, again, halves, new_batches, signature, unfinished
 from reconciler.providers.http.client import Answer, Client
 from reconciler.providers.http.config import ExportWebhook
@@ -64,7 +64,7 @@ class _Sender:
             **config.headers,
             **credential_headers(context.method, context.credentials, config.api_key_header),
         }
-        self._hidden = hidden_texts(context.credentials, self._private)
+        self._redactor = redactor_of(context.method, context.credentials)
         self._secret = _signing_secret(context) if config.signature else ""
         self._next = _position(context.cursor)
         self._omitted = context.omitted
@@ -110,7 +110,7 @@ class _Sender:
             if 200 <= answer.status < 300:
                 yield self._accepted(batch)
             elif answer.status not in REFUSES_CONTENT:
-                raise failure("POST", answer, self._context.now_ms(), self._hidden)
+                raise failure("POST", answer, self._context.now_ms(), self._redactor)
             elif len(batch.texts) > 1:
                 parts.extendleft(reversed(self._halved(batch)))
             else:
@@ -142,7 +142,7 @@ class _Sender:
     def _refuse(self, batch: Batch, answer: Answer) -> None:
         """Holds a refused message until something shows that it alone is to blame. Raises Fatal over the limit."""
         reason = f"answered {answer.status}"
-        if said := excerpt(answer, self._hidden):
+        if said := excerpt(answer, self._redactor):
             reason += f": {said}"
         self._refused.append(_Refused(batch.intent, Reject(batch.intent.first, reason, batch.texts[0])))
         limit, held = self._config.max_rejects, len(self._refused)

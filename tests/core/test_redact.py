@@ -8,12 +8,13 @@ import json
 import traceback
 from urllib.parse import quote, quote_plus, urlencode
 
+import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.core.provider import Secret
-from reconciler.secrets import Redactor
+from reconciler.core.redact import Redactor
 
 TOKEN = "p4ß\"w/o\\r'd+&<%\t=end"
 CLOTHING = {
@@ -31,6 +32,8 @@ CLOTHING = {
     "plus": quote_plus,
     "base64": lambda s: base64.b64encode(s.encode()).decode(),
     "base64 for URLs": lambda s: base64.urlsafe_b64encode(s.encode()).decode(),
+    "base64 in a URL": lambda s: quote(base64.b64encode(s.encode()), safe=""),
+    "a host's name": str.lower,
     "hex": lambda s: s.encode().hex(),
     "HEX": lambda s: s.encode().hex().upper(),
     "HTML": html.escape,
@@ -114,6 +117,35 @@ def test_a_traceback_holds_no_secret() -> None:
         text = "".join(traceback.format_exception(error))
     assert "canary" in text
     assert "canary-1234" not in Redactor([secret]).redact(text).replace('f"bad', "")
+
+
+def test_an_end_that_may_be_half_a_secret_goes_with_a_text_that_was_cut() -> None:
+    redactor = Redactor([Secret("0123456789abcdef")])
+    assert redactor.redact("said 0123456789ab") == "said 0123456789ab"
+    assert "0123" not in redactor.redact_beginning("said " * 100 + "0123456789ab")
+    assert redactor.redact_beginning("0123456789abcdef " * 100).startswith("*** *** ***")
+    assert Redactor([]).redact_beginning("anything") == "anything"
+
+
+def test_only_a_secret_that_is_too_long_for_chance_shows() -> None:
+    redactor = Redactor([Secret("orders"), Secret("0123456789abcdef")])
+    assert not redactor.shows_in("orders/2026.csv")
+    assert redactor.shows_in("https://example.com/?token=0123456789abcdef")
+    assert redactor.shows_in(base64.b64encode(b"0123456789abcdef").decode())
+    assert not Redactor([Secret("orders")]).shows_in("orders")
+    assert not Redactor([]).shows_in("anything")
+
+
+@pytest.mark.parametrize("form", ["/a/{}", "/a/?b={}"])
+def test_a_secret_is_found_in_an_address_that_was_made_regular(form: str) -> None:
+    secret = 'a"b%41c<d>e{f}g`h%zz i#'
+    url = str(httpx.URL("http://example.com").join(form.format(secret.replace("#", ""))))
+    assert "%41c" not in masked(url, secret.replace("#", ""))
+
+
+def test_a_long_run_of_letters_is_found_whatever_was_done_to_what_is_around_it() -> None:
+    secret = '"0123456789abcdef"'
+    assert masked(repr(json.dumps(json.dumps(secret))), secret).count("0123456789abcdef") == 0
 
 
 def test_a_secret_is_masked_in_much_text_fast() -> None:
