@@ -91,6 +91,8 @@ class Enactor:
     def _move(self, action: Action, by: By, now: Now) -> None:
         old = self._record.resources.resource(action.kind, action.renamed_from or action.name)
         assert old is not None, "what moves is known"
+        if action.renamed_from:
+            self._record.resources.give_way(action.kind, action.name)
         self._record.resources.move(old.id, action.name, action.path)
         self._tell(action, EventName.MOVED, action.reason, by, now)
 

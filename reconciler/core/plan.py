@@ -255,13 +255,18 @@ def renamed(pairs: Iterable[Pair]) -> dict[tuple[Kind, str], Known]:
     found: dict[tuple[Kind, str], Known] = {}
     taken: set[tuple[Kind, str]] = set()
     for key in sorted(by_key):
-        if by_key[key].known is None and not by_key[key].invalid:
+        if _is_free(by_key[key].known) and not by_key[key].invalid:
             chain = _chain(by_key, key)
             sources = {(known.kind, known.name) for known in chain.values()}
             if not sources & taken:
                 found.update(chain)
                 taken |= sources
     return found
+
+
+def _is_free(known: Known | None) -> bool:
+    """Whether a renamed thing may take this name: also that of a kept cursor, which then gives way."""
+    return known is None or known.life == "orphaned"
 
 
 def _chain(by_key: Mapping[tuple[Kind, str], Pair], key: tuple[Kind, str]) -> dict[tuple[Kind, str], Known]:

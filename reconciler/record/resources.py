@@ -143,6 +143,10 @@ class Resources:
         """The resource, and all that hangs on it (cursor, runs, intents)."""
         self._sql.execute("DELETE FROM resource WHERE id = ?", (resource_id,))
 
+    def give_way(self, kind: str, name: str) -> None:
+        """A kept cursor of that name makes room for what is renamed to it."""
+        self._sql.execute("DELETE FROM resource WHERE kind = ? AND name = ? AND life = 'orphaned'", (kind, name))
+
     def set_life(self, resource_id: int, life: str) -> None:
         self._sql.execute("UPDATE resource SET life = ?, dirty = 1 WHERE id = ?", (life, resource_id))
 
