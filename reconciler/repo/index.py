@@ -48,12 +48,20 @@ PRAGMA user_version = {_FORMAT};
 
 
 class Row(NamedTuple):
-    """What is known of one file. `invalid` says that its content has problems."""
+    """What is known of one file. It begins with its stamp; `invalid` says that its content has problems. Flat, as the
+    database keeps it: every look makes as many of these as there are files."""
 
-    stamp: Stamp
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
     digest: str
     racy: bool
     invalid: bool
+
+    @property
+    def stamp(self) -> Stamp:
+        return self[:4]
 
 
 def is_racy(stamp: Stamp, moment_ns: int) -> bool:
@@ -136,10 +144,8 @@ class Index:
         meta = dict(database.execute("SELECT name, value FROM meta"))
         self.told = meta.get("identity") == self._identity
         self.head = meta.get("head", "") if self.told else ""
-        self.rows = {
-            path: Row((size, mtime, ctime, inode), digest, bool(racy), bool(invalid))
-            for path, size, mtime, ctime, inode, digest, racy, invalid in database.execute("SELECT * FROM file")
-        }
+        make = Row._make
+        self.rows = {path: make(known) for path, *known in database.execute("SELECT * FROM file")}
 
     # --- parsed contents --------------------------------------------------------------------------------------------
 
@@ -171,7 +177,7 @@ class Index:
             if not self.told:
                 database.execute("DELETE FROM file")
             database.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in gone])
-            _insert(database, "file", 8, [(path, *row.stamp, *row[1:]) for path, row in rows.items()])
+            _insert(database, "file", 8, [(path, *row) for path, row in rows.items()])
             _insert(database, "meta", 2, [("identity", self._identity), ("head", head)])
             self._prune(database)
 

@@ -113,7 +113,6 @@ class Tree:
             held=tuple(sorted(held)),
             problems=tuple(problem for _, problem in sorted(listing.problems.items())),
             invalid=tuple(sorted(p for p, row in found.rows.items() if row.invalid and p not in found.changed)),
-            ours=frozenset(listing.ours),
             head=after.head if after else None,
             torn=torn,
             again_ms=again_ms,
@@ -129,7 +128,7 @@ class Tree:
         unread: list[tuple[str, Stamp]] = []
         for path, stamp in listing.files.items():
             row = known.get(path)
-            if row is None or row.racy or row.stamp != stamp:
+            if row is None or row.racy or row[:4] != stamp:
                 unread.append((path, stamp))
             else:
                 found.rows[path] = row
@@ -150,7 +149,7 @@ class Tree:
             return
         digest = content_digest(content)
         old = self._rows.get(path)
-        row = Row(stamp, digest, is_racy(stamp, kernel_ns), old is not None and old.invalid)
+        row = Row(*stamp, digest, is_racy(stamp, kernel_ns), old is not None and old.invalid)
         found.rows[path] = row
         if self._told.get(path) == digest:
             if row != old:

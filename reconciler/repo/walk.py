@@ -38,12 +38,10 @@ class BeingWritten(Exception):
 
 @dataclass(slots=True)
 class Listing:
-    """What one walk saw. `files` are specs; `targets` the real path of those that are links. `ours` are statuses and
-    logs. `blind` are the folders (relative, ending in a slash; "" is the root) of which nothing is known."""
+    """What one walk saw. `files` are specs; `targets` the real path of those that are links. `blind` are the folders (relative, ending in a slash; "" is the root) of which nothing is known."""
 
     files: dict[str, Stamp] = field(default_factory=dict)
     targets: dict[str, str] = field(default_factory=dict)
-    ours: set[str] = field(default_factory=set)
     problems: dict[str, Problem] = field(default_factory=dict)
     blind: list[str] = field(default_factory=list)
 
@@ -71,12 +69,17 @@ def walk(root: str) -> Listing:
 def _descend(listing: Listing, stack: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Lists folders (relative prefix, path) and all below them into `listing`; returns the links it met."""
     links: list[tuple[str, str]] = []
+    files = listing.files
     while stack:
         prefix, folder = stack.pop()
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    _see(listing, entry, prefix, stack, links)
+                    name = entry.name
+                    if name.endswith(OUR_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
+                        continue
+                    if name[0] != "." and not (name.endswith(SPEC_SUFFIXES) and _is_plain(files, entry, prefix + name)):
+                        _see(listing, entry, prefix, stack, links)
         except OSError as error:
             if prefix and isinstance(error, _GONE):
                 continue  # absent this time
@@ -85,15 +88,24 @@ def _descend(listing: Listing, stack: list[tuple[str, str]]) -> list[tuple[str, 
     return links
 
 
+def _is_plain(files: dict[str, Stamp], entry: os.DirEntry[str], path: str) -> bool:
+    """Lists what most entries are: a sound spec, of which one lstat says so."""
+    try:
+        seen = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    if stat.S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii():
+        files[path] = (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino & _INODE_BITS)
+        return True
+    return False
+
+
 def _see(
     listing: Listing, entry: os.DirEntry[str], prefix: str, stack: list[tuple[str, str]], links: list[tuple[str, str]]
 ) -> None:
+    """An entry that is neither hidden, nor ours, nor plainly a spec."""
     name = entry.name
-    if name[0] == ".":
-        return
-    if name.endswith(OUR_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
-        listing.ours.add(prefix + name)
-    elif name.endswith(SPEC_SUFFIXES):  # most entries: one lstat says what it is
+    if name.endswith(SPEC_SUFFIXES):
         mode = _note(listing, prefix + name, entry)
         if stat.S_ISDIR(mode):
             stack.append((f"{prefix}{name}/", entry.path))

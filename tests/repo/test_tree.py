@@ -348,7 +348,6 @@ def test_only_specs_are_read_and_ours_are_listed(root: Path, open_tree: Open) ->
         (root / folder / "in.yaml").write_text(spec("b"))
     look = open_tree().look(0)
     assert names(look) == ["sub/deep.yaml", "x.log/in.yaml", "x.status.yaml/in.yaml"]
-    assert look.ours == {"a.status.yaml", "sub/a.log", "sub/a.log.1"}
     assert look.problems == ()
 
 
