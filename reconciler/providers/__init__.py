@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from reconciler.core.provider import Catalogue, Provider
 
 ENTRY_POINTS = "reconciler.providers"
@@ -34,19 +36,26 @@ def catalogue() -> Catalogue:
 
 
 def fingerprint() -> str:
-    """A text that differs when other distributions, or other versions of them, are installed: what was parsed under
-    another one is parsed again. Reads the names of folders alone, because every pass asks."""
-    import hashlib
-
-    names = {name for folder in sys.path for name in _listed(folder) if name.endswith(_DISTRIBUTION)}
-    return hashlib.sha256("\n".join(sorted(names)).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    """Which providers of others are installed, in which version: what was parsed under another one is parsed again.
+    Imports no provider, and looks only where a distribution names some, because every pass asks."""
+    shipped = {f"{name} {entries}" for folder in sys.path for name, entries in _shipped(folder or os.curdir)}
+    return ",".join(sorted(shipped))
 
 
-def _listed(folder: str) -> list[str]:
+def _shipped(folder: str) -> Iterator[tuple[str, str]]:
+    """The distributions in a folder of `sys.path` that ship providers: name with version, and their entry points."""
     try:
-        return os.listdir(folder or os.curdir)
+        names = [name for name in os.listdir(folder) if name.endswith(_DISTRIBUTION)]
     except OSError:  # not there, or no folder
-        return []
+        return
+    for name in names:
+        try:
+            with open(f"{folder}/{name}/entry_points.txt", encoding="utf-8", errors="replace") as file:
+                _, found, entries = file.read().partition(f"[{ENTRY_POINTS}]")
+        except OSError:
+            continue
+        if found:
+            yield name, " ".join(entries.partition("[")[0].split())
 
 
 def _load(entry: Any) -> Provider:

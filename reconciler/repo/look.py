@@ -55,9 +55,10 @@ class Look:
 
     `whole`: this record was told nothing yet, so `changed` is every file. `vanished` are files that were settled and
     are not there. `held` are files whose new content does not count yet: neither changed nor vanished. `problems` are
-    those of reading; those of parsing are in `changed`, and `invalid` names the unchanged files that have some. `torn` says why the tree may be in the making: act on no absence. `again_ms`:
-    something was left open, look again after so long. `settled`: the listing equals that of an earlier look, so long
-    ago that nobody is at work. `files` and `touched` are for `Tree.settle`.
+    those of reading; those of parsing are in `changed`, and `invalid` names the unchanged files that have some. `torn`
+    says why the tree may be in the making: act on no absence. `again_ms`: something was left open, look again after so
+    long. `settled`: the listing equals that of an earlier look, so long ago that nobody is at work. `files` and
+    `touched` are for `Tree.settle`.
     """
 
     whole: bool

@@ -38,7 +38,8 @@ class BeingWritten(Exception):
 
 @dataclass(slots=True)
 class Listing:
-    """What one walk saw. `files` are specs; `targets` the real path of those that are links. `blind` are the folders (relative, ending in a slash; "" is the root) of which nothing is known."""
+    """What one walk saw. `files` are specs; `targets` the real path of those that are links. `blind` are the folders
+    (relative, ending in a slash; "" is the root) of which nothing is known."""
 
     files: dict[str, Stamp] = field(default_factory=dict)
     targets: dict[str, str] = field(default_factory=dict)
