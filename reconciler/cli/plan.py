@@ -20,7 +20,7 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.controller import Preview
     from reconciler.core.change import Change
-    from reconciler.core.plan import Action, Plan
+    from reconciler.core.planned import Action, Plan
 
 CHANGES: Final = 2
 ERRORS: Final = 1

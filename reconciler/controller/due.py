@@ -10,7 +10,7 @@ from reconciler.core.consequence import spec_events
 from reconciler.core.gate import DependencyFacts, Start, facts_of, gate, owed_by_dependencies
 from reconciler.core.happening import AuthorizationChanged, DependencySucceeded, Event
 from reconciler.core.lifecycle import advance, created, happenings, is_legal
-from reconciler.core.plan import Action, Plan, PlannedRun, Verb
+from reconciler.core.planned import Action, Plan, PlannedRun, Verb
 from reconciler.core.rules import JobRules, rules_of
 from reconciler.core.state import JobState, Outcome, Status
 from reconciler.record.jobs import JobRow

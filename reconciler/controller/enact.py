@@ -12,7 +12,7 @@ from reconciler.core.consequence import spec_events
 from reconciler.core.document import Document
 from reconciler.core.happening import AuthorizationChanged
 from reconciler.core.lifecycle import is_legal
-from reconciler.core.plan import Action, Plan, Verb
+from reconciler.core.planned import Action, Plan, Verb
 from reconciler.core.provider import Catalogue
 from reconciler.core.rules import rules_of
 from reconciler.core.state import EventName, JobState

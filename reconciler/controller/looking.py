@@ -11,7 +11,7 @@ from reconciler.clock import Clock
 from reconciler.controller.observe import Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.settings import Settings
-from reconciler.core.plan import Plan, to_json
+from reconciler.core.planned import Plan, to_json
 from reconciler.errors import Problem, UsageError
 from reconciler.providers import fingerprint
 from reconciler.record.store import Record

@@ -19,7 +19,7 @@ from reconciler.controller.planning import Planner
 from reconciler.controller.report import Reporter
 from reconciler.controller.settings import Report
 from reconciler.controller.wakeups import Wakeups
-from reconciler.core.plan import Plan
+from reconciler.core.planned import Plan
 from reconciler.errors import Problem
 from reconciler.repo.watch import Watch
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from reconciler.clock import Now
 from reconciler.controller.observe import reason_to_hold
 from reconciler.core.document import Kind
-from reconciler.core.plan import Difference, Pair, Plan, PlannedRun, Waiting, plan
+from reconciler.core.planned import Plan, PlannedRun, Waiting
 from reconciler.record.store import Record
 from reconciler.repo.git import GitUnusable, Repository
 
 if TYPE_CHECKING:
+    from reconciler.core.plan import Pair
     from reconciler.core.provider import Catalogue
     from reconciler.record.resources import By
     from reconciler.repo.history import History
@@ -56,6 +57,8 @@ class Planner:
         problems = tuple(self._record.desired.problems())
         if not pairs:
             return Plan(waiting=self._held(), errors=problems)
+        from reconciler.core.plan import Difference, plan  # only where something differs
+
         difference = Difference(
             pairs=pairs,
             hold_deletions=reason_to_hold(problems, self._is_known),

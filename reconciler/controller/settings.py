@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from reconciler.core.plan import Plan
+    from reconciler.core.planned import Plan
     from reconciler.errors import Problem
     from reconciler.record.events import Event
 

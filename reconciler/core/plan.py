@@ -12,47 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
-from posixpath import join
 from typing import Any, Final, Literal
 
 from reconciler.clock import Now, iso
 from reconciler.core.change import Change, asks, changed_fields, changes, resets_cursor
-from reconciler.core.document import KINDS, Document, Kind, digest_of
+from reconciler.core.document import KINDS, Document, Kind
+from reconciler.core.planned import Action, Plan, Verb, Waiting
 from reconciler.core.rules import PURGE_AFTER_MS as PURGE_AFTER_MS
 from reconciler.core.state import FINAL, Status
 from reconciler.core.words import DAY_MS, listed
-from reconciler.errors import Problem
-
-FORMAT_VERSION: Final = 1
 
 Life = Literal["live", "purged", "orphaned", "archived"]
 
-
-class Verb(StrEnum):
-    """What is done; in this order to one thing."""
-
-    MOVE = "move"
-    CREATE = "create"
-    UPDATE = "update"
-    RERUN = "rerun"
-    PAUSE = "pause"
-    RESUME = "resume"
-    PURGE = "purge"
-    DELETE = "delete"
-
-
-#: The verbs as a summary names them.
-SUMMARY: Final = (
-    Verb.CREATE,
-    Verb.UPDATE,
-    Verb.PAUSE,
-    Verb.RESUME,
-    Verb.RERUN,
-    Verb.MOVE,
-    Verb.DELETE,
-    Verb.PURGE,
-)
 
 #: What others need comes first, and goes last.
 _KIND_RANK: Final[Mapping[str, int]] = {"Authorization": 0, "Stream": 1, "Audience": 2, "Job": 3}
@@ -134,63 +105,6 @@ class Difference:
     hold_deletions: str | None = None
     resets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     references: Mapping[tuple[Kind, str], Iterable[str]] = field(default_factory=dict)
-
-
-# --- what comes out -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
-    """One step, with its reason. `path` is where the spec is (was, for a deletion). `message` says what follows that
-    the reader may not expect, such as what lands twice."""
-
-    verb: Verb
-    kind: Kind
-    name: str
-    path: str
-    reason: str
-    changes: tuple[Change, ...] = ()
-    resets_cursor: bool = False
-    renamed_from: str = ""
-    message: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """What is not done now, and why."""
-
-    kind: Kind
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedRun:
-    """A run that a pass would start; not a change."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a pass would do. The planner gives actions and what waits; the controller adds runs and errors."""
-
-    actions: tuple[Action, ...] = ()
-    runs: tuple[PlannedRun, ...] = ()
-    waiting: tuple[Waiting, ...] = ()
-    errors: tuple[Problem, ...] = ()
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing changes; runs do not count."""
-        return not self.actions
-
-    @property
-    def summary(self) -> dict[str, int]:
-        """How often each verb stands in the plan, the ones that do not included."""
-        verbs = [action.verb for action in self.actions]
-        return {str(verb): verbs.count(verb) for verb in SUMMARY}
 
 
 # --- planning -------------------------------------------------------------------------------------------------------
@@ -503,54 +417,6 @@ def _deletion(known: Known) -> Action:
         reason="no file declares it",
         message="its cursor is kept (deletionPolicy: orphan)" if orphan else "",
     )
-
-
-# --- as JSON --------------------------------------------------------------------------------------------------------
-
-
-def to_json(made: Plan, root: str, revision: str) -> dict[str, Any]:
-    """The plan as section 6 of the design has it: paths are `<root>/<path>`, with `root` as the user gave it. `digest` is
-    over everything else in it."""
-    body: dict[str, Any] = {
-        "formatVersion": FORMAT_VERSION,
-        "root": root,
-        "revision": revision,
-        "digest": "",
-        "summary": made.summary,
-        "actions": [_action_json(action, root) for action in made.actions],
-        "runs": [{"name": run.name, "reason": run.reason} for run in made.runs],
-        "waiting": [{"kind": one.kind, "name": one.name, "reason": one.reason} for one in made.waiting],
-        "errors": [_problem_json(problem, root) for problem in made.errors],
-    }
-    body["digest"] = digest_of({name: value for name, value in body.items() if name != "digest"})
-    return body
-
-
-def _action_json(action: Action, root: str) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "verb": str(action.verb),
-        "kind": action.kind,
-        "name": action.name,
-        "path": join(root, action.path),
-        "reason": action.reason,
-        "changes": [{"field": one.field, "before": one.before, "after": one.after} for one in action.changes],
-        "resetsCursor": action.resets_cursor,
-    }
-    if action.renamed_from:
-        body["renamedFrom"] = action.renamed_from
-    if action.message:
-        body["message"] = action.message
-    return body
-
-
-def _problem_json(problem: Problem, root: str) -> dict[str, Any]:
-    return {
-        "path": join(root, problem.path),
-        "line": problem.line,
-        "column": problem.column,
-        "field": problem.field,
-        "message": problem.message,
-    }
 
 
 assert set(_KIND_RANK) == set(KINDS), "every kind has its place in the order"

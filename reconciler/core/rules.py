@@ -10,10 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.core.words import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
-
-#: Failed, Paused and Completed jobs are purged this long after they got there.
-PURGE_AFTER_MS: Final = 90 * DAY_MS
+from reconciler.core.words import HOUR_MS, MINUTE_MS, SECOND_MS
+from reconciler.core.words import PURGE_AFTER_MS as PURGE_AFTER_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 WEEK_MS: Final = 7 * DAY_MS
 
+#: Failed, Paused and Completed jobs are purged this long after they got there.
+PURGE_AFTER_MS: Final = 90 * DAY_MS
+
 _SPELLED: Final = (("w", WEEK_MS), ("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS), ("s", SECOND_MS), ("ms", 1))
 
 #: From this length on, the unit is used: two of a unit read better than a hundred of the one below it.

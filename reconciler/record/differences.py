@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from reconciler.core.plan import PURGE_AFTER_MS, Known, Pair
-from reconciler.core.state import Status
+from reconciler.core.words import PURGE_AFTER_MS
 from reconciler.record.desired import document_of
+
+if TYPE_CHECKING:  # loaded where something differs
+    from reconciler.core.plan import Known, Pair
 
 _KNOWN: Final = (
     "r.id AS r_id, r.kind AS r_kind, r.name AS r_name, r.path AS r_path, r.life AS r_life, r.digest AS r_digest, "
@@ -54,7 +56,7 @@ class Differences:
         for row in self._sql.execute(_GONE):
             if row["r_life"] in ("live", "purged"):
                 known = _known(row)
-                found[(known.kind, known.name)] = Pair(declared=None, known=known, invalid=bool(row["invalid"]))
+                found[(known.kind, known.name)] = _gone(known, row)
         for row in self._sql.execute(_DUE, (now_ms - PURGE_AFTER_MS,)):
             found.setdefault((row["kind"], row["name"]), _pair(row))
         return tuple(found[key] for key in sorted(found))
@@ -70,12 +72,23 @@ class Differences:
         return {str(name): str(owed) for name, owed in rows}
 
 
+def _gone(known: Known, row: sqlite3.Row) -> Pair:
+    from reconciler.core.plan import Pair
+
+    return Pair(declared=None, known=known, invalid=bool(row["invalid"]))
+
+
 def _pair(row: sqlite3.Row) -> Pair:
+    from reconciler.core.plan import Pair
+
     known = None if row["r_id"] is None else _known(row)
     return Pair(declared=document_of(row), known=known, invalid=bool(row["invalid"]))
 
 
 def _known(row: sqlite3.Row) -> Known:
+    from reconciler.core.plan import Known
+    from reconciler.core.state import Status
+
     spec = json.loads(row["r_spec"])
     return Known(
         kind=row["r_kind"],

@@ -30,19 +30,8 @@ from reconciler.core.happening import (
     WorkChanged,
 )
 from reconciler.core.lifecycle import advance, created, happenings
-from reconciler.core.plan import (
-    Action,
-    Difference,
-    Known,
-    Pair,
-    Plan,
-    PlannedRun,
-    Verb,
-    Waiting,
-    differing,
-    plan,
-    to_json,
-)
+from reconciler.core.plan import Difference, Known, Pair, differing, plan
+from reconciler.core.planned import Action, Plan, PlannedRun, Verb, Waiting, to_json
 from reconciler.core.rules import rules_of
 from reconciler.core.state import JobState, Status
 from reconciler.core.words import DAY_MS, HOUR_MS

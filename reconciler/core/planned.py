@@ -1,0 +1,142 @@
+"""A plan as a value, and as JSON; `plan.py` makes it. It stands by itself because a pass in which nothing differs has a
+plan too, an empty one, and must not pay for the planner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from posixpath import join
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.core.document import Kind, digest_of
+from reconciler.errors import Problem
+
+if TYPE_CHECKING:
+    from reconciler.core.change import Change
+
+FORMAT_VERSION: Final = 1
+
+
+class Verb(StrEnum):
+    """What is done; in this order to one thing."""
+
+    MOVE = "move"
+    CREATE = "create"
+    UPDATE = "update"
+    RERUN = "rerun"
+    PAUSE = "pause"
+    RESUME = "resume"
+    PURGE = "purge"
+    DELETE = "delete"
+
+
+#: The verbs as a summary names them.
+SUMMARY: Final = (
+    Verb.CREATE,
+    Verb.UPDATE,
+    Verb.PAUSE,
+    Verb.RESUME,
+    Verb.RERUN,
+    Verb.MOVE,
+    Verb.DELETE,
+    Verb.PURGE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One step, with its reason. `path` is where the spec is (was, for a deletion). `message` says what follows that
+    the reader may not expect, such as what lands twice."""
+
+    verb: Verb
+    kind: Kind
+    name: str
+    path: str
+    reason: str
+    changes: tuple[Change, ...] = ()
+    resets_cursor: bool = False
+    renamed_from: str = ""
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is not done now, and why."""
+
+    kind: Kind
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """A run that a pass would start; not a change."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a pass would do. The planner gives actions and what waits; the controller adds runs and errors."""
+
+    actions: tuple[Action, ...] = ()
+    runs: tuple[PlannedRun, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    errors: tuple[Problem, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing changes; runs do not count."""
+        return not self.actions
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How often each verb stands in the plan, the ones that do not included."""
+        verbs = [action.verb for action in self.actions]
+        return {str(verb): verbs.count(verb) for verb in SUMMARY}
+
+
+def to_json(made: Plan, root: str, revision: str) -> dict[str, Any]:
+    """The plan as section 6 of the design has it: paths are `<root>/<path>`, with `root` as the user gave it. `digest` is
+    over everything else in it."""
+    body: dict[str, Any] = {
+        "formatVersion": FORMAT_VERSION,
+        "root": root,
+        "revision": revision,
+        "digest": "",
+        "summary": made.summary,
+        "actions": [_action_json(action, root) for action in made.actions],
+        "runs": [{"name": run.name, "reason": run.reason} for run in made.runs],
+        "waiting": [{"kind": one.kind, "name": one.name, "reason": one.reason} for one in made.waiting],
+        "errors": [_problem_json(problem, root) for problem in made.errors],
+    }
+    body["digest"] = digest_of({name: value for name, value in body.items() if name != "digest"})
+    return body
+
+
+def _action_json(action: Action, root: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "verb": str(action.verb),
+        "kind": action.kind,
+        "name": action.name,
+        "path": join(root, action.path),
+        "reason": action.reason,
+        "changes": [{"field": one.field, "before": one.before, "after": one.after} for one in action.changes],
+        "resetsCursor": action.resets_cursor,
+    }
+    if action.renamed_from:
+        body["renamedFrom"] = action.renamed_from
+    if action.message:
+        body["message"] = action.message
+    return body
+
+
+def _problem_json(problem: Problem, root: str) -> dict[str, Any]:
+    return {
+        "path": join(root, problem.path),
+        "line": problem.line,
+        "column": problem.column,
+        "field": problem.field,
+        "message": problem.message,
+    }
