@@ -1,25 +1,51 @@
-"""The `--help` texts in the README, generated in place so that they cannot drift.
+"""What the README is given by the program itself, made in place so that it cannot drift.
 
     python -m tests.readme --write
 
-A text stands between `<!-- help:plan -->` and `<!-- /help -->`; `<!-- help: -->` is that of `reconcile` itself.
+A block stands between `<!-- help:plan -->` and `<!-- /help -->`, and so do the others:
+
+    help:COMMAND              what `reconcile COMMAND --help` prints; without a command, `reconcile` itself
+    spec:KIND                 the fields of a kind's `spec`; `spec:metadata` those of `metadata`
+    methods:PROVIDER          a provider's ways to authorize, with their credentials
+    config:PROVIDER JOB-TYPE  the fields of a job type's `config`
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from reconciler.cli.main import reconcile
+from reconciler.cli.providers import resolved
+from reconciler.core.document import Kind
+from reconciler.core.duration import PATTERN
+from reconciler.core.schema import json_schema
+from reconciler.providers import files, http
 
 README: Final = Path(__file__).parents[1] / "README.md"
-_BLOCK: Final = re.compile(r"<!-- help:(?P<command>[a-z ]*) -->\n.*?<!-- /help -->", re.DOTALL)
+_BLOCK: Final = re.compile(r"<!-- (?P<what>[a-z]+):(?P<of>[A-Za-z -]*?) -->\n.*?<!-- /(?P=what) -->", re.DOTALL)
 #: What click leaves of 80 columns.
 WIDTH: Final = 78
+#: The providers that ship with the product, whatever else is installed here.
+CATALOGUE: Final = {one.PROVIDER.name: one.PROVIDER for one in (files, http)}
+#: What a pattern means, in a word.
+_PATTERNS: Final = {
+    PATTERN: "duration",
+    "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "name",
+    "^([01][0-9]|2[0-3]):[0-5][0-9]$": "time of day",
+    "^[A-Za-z_][A-Za-z0-9_]{0,199}$": "name of a variable",
+}
+
+Schema = Mapping[str, Any]
+
+
+# --- helps ----------------------------------------------------------------------------------------------------------
 
 
 def help_of(command: str) -> str:
@@ -40,19 +66,151 @@ def _context(command: click.Command, name: str, parent: click.Context | None) ->
     )
 
 
+def _help_block(command: str) -> str:
+    return f"```text\n{help_of(command).rstrip()}\n```"
+
+
+# --- fields ---------------------------------------------------------------------------------------------------------
+
+
+def _spec_block(of: str) -> str:
+    if of == "metadata":
+        schema = json_schema("Job", {})
+        return _table(schema["$defs"]["Metadata"], schema)
+    kind: Kind = of  # type: ignore[assignment]
+    schema = json_schema(kind, {})
+    return _table(schema["$defs"][f"{kind}Spec"], schema)
+
+
+def _config_block(of: str) -> str:
+    provider, job_type = of.split(" ")
+    found = CATALOGUE[provider].job_type(job_type)
+    assert found is not None, f"the README speaks of a job type that is not there: {of}"
+    return _table(found.schema, found.schema, resets=True)
+
+
+def _methods_block(of: str) -> str:
+    lines = ["| method | credentials |", "|---|---|"]
+    for method in CATALOGUE[of].methods:
+        fields = [f"`{name}`: {_clause(text)}" for name, text in method.fields.items()]
+        fields += [f"`{name}`, optional: {_clause(text)}" for name, text in method.optional.items()]
+        lines.append(f"| `{method.name}` | {'; '.join(fields) or 'none'} |")
+    return "\n".join(lines)
+
+
+def _table(schema: Schema, root: Schema, *, resets: bool = False) -> str:
+    rows = ["| field | takes | default | |", "|---|---|---|---|"]
+    for path, declared, field, needed in _fields(schema, root, ""):
+        default = declared.get("default", field.get("default"))
+        written = "required" if needed else "" if default in (None, {}, []) else _code(default)
+        text = _clause(str(declared.get("description") or field.get("description") or ""))
+        mark = " A change drops the cursor." if resets and declared.get("x-resetsCursor") else ""
+        rows.append(f"| `{path}` | {_takes(field, root)} | {written} | {_sentence(text)}{mark} |")
+    return "\n".join(rows)
+
+
+def _fields(schema: Schema, root: Schema, above: str) -> Iterator[tuple[str, Schema, Schema, bool]]:
+    for name, declared in schema.get("properties", {}).items():
+        field = resolved(declared, root)
+        yield above + name, declared, field, name in schema.get("required", ())
+        yield from _fields(field, root, f"{above}{name}.")
+        values = field.get("additionalProperties")
+        if isinstance(values, Mapping) and "$ref" in values:
+            yield from _fields(resolved(values, root), root, f"{above}{name}.NAME.")
+
+
+def _takes(field: Schema, root: Schema) -> str:
+    """What a field takes, in a few words, with its limits."""
+    if "const" in field:
+        return _code(field["const"])
+    if "enum" in field:
+        return ", ".join(_code(one) for one in field["enum"])
+    if field.get("pattern") in _PATTERNS:
+        return _PATTERNS[field["pattern"]]
+    if (choices := field.get("anyOf") or field.get("oneOf")) and not field.get("properties"):
+        return " or ".join(dict.fromkeys(_takes(resolved(one, root), root) for one in choices))
+    return _KINDS.get(str(field.get("type")), _plain)(field, root)
+
+
+def _plain(field: Schema, _root: Schema) -> str:
+    kind = field.get("type", "anything")
+    return " or ".join("text" if one == "string" else one for one in ([kind] if isinstance(kind, str) else kind))
+
+
+def _text(field: Schema, _root: Schema) -> str:
+    if field.get("format") == "date-time":
+        return "time (RFC 3339)"
+    return f"text, at most {field['maxLength']:,}" if field.get("maxLength", 0) > 1 else "text"
+
+
+def _number(field: Schema, _root: Schema) -> str:
+    low, high = field.get("minimum"), field.get("maximum")
+    kind = str(field["type"])
+    if low is not None and high is not None:
+        return f"{kind}, {low:,} to {high:,}"
+    return kind if low is None else f"{kind}, at least {low:,}"
+
+
+def _list(field: Schema, root: Schema) -> str:
+    most = f", at most {field['maxItems']:,}" if "maxItems" in field else ""
+    what = _takes(resolved(field.get("items", {}), root), root).partition(",")[0]
+    return f"list of {what}s{most}"
+
+
+def _mapping(field: Schema, _root: Schema) -> str:
+    most = f", at most {field['maxProperties']:,}" if field.get("maxProperties", 1) > 1 else ""
+    return f"mapping{most}"
+
+
+_KINDS: Final[Mapping[str, Callable[[Schema, Schema], str]]] = {
+    "string": _text,
+    "integer": _number,
+    "number": _number,
+    "array": _list,
+    "object": _mapping,
+}
+
+
+def _code(value: Any) -> str:
+    """A value as it is written in a spec."""
+    if isinstance(value, str):
+        text = value or '""'
+    else:
+        text = json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
+
+
+def _clause(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").rstrip(".")
+
+
+def _sentence(text: str) -> str:
+    return f"{text}." if text else ""
+
+
+# --- all of it ------------------------------------------------------------------------------------------------------
+
+_BLOCKS: Final[Mapping[str, Callable[[str], str]]] = {
+    "help": _help_block,
+    "spec": _spec_block,
+    "methods": _methods_block,
+    "config": _config_block,
+}
+
+
 def generated(text: str) -> str:
-    """The README with every help text as it is now."""
+    """The README with every block as it is now."""
 
     def block(match: re.Match[str]) -> str:
-        command = match["command"]
-        return f"<!-- help:{command} -->\n```text\n{help_of(command).rstrip()}\n```\n<!-- /help -->"
+        what, of = match["what"], match["of"]
+        return f"<!-- {what}:{of} -->\n{_BLOCKS[what](of)}\n<!-- /{what} -->"
 
     return _BLOCK.sub(block, text)
 
 
-def commands(text: str) -> list[str]:
-    """The commands whose help the README has."""
-    return [match["command"] for match in _BLOCK.finditer(text)]
+def blocks(text: str, what: str) -> list[str]:
+    """What the README has blocks of, of one sort."""
+    return [match["of"] for match in _BLOCK.finditer(text) if match["what"] == what]
 
 
 if __name__ == "__main__":

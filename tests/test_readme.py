@@ -1,0 +1,105 @@
+"""The README is true: what the program says it says, its specs validate, and its provider passes the rules."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import click
+import pytest
+
+from reconciler.cli import door
+from reconciler.cli.main import COMMANDS, reconcile
+from reconciler.core.state import EventName, Reason, Status
+from reconciler.errors import Blocked, SpecInvalid, UsageError
+from reconciler.providers import ENTRY_POINTS
+from tests.end_to_end.daemon import reconcile as run
+from tests.readme import CATALOGUE, README, blocks, generated, help_of
+
+TEXT = README.read_text(encoding="utf-8")
+
+
+def fenced(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+
+
+def first_column(header: str) -> list[str]:
+    """The first cells of a table, each split at its commas."""
+    table = TEXT.split(f"\n| {header} |", 1)[1].split("\n\n", 1)[0].splitlines()[2:]
+    return [cell for line in table for cell in line.split("|")[1].strip().split(", ")]
+
+
+# --- what the program says ------------------------------------------------------------------------------------------
+
+
+def test_what_is_generated_is_what_the_program_says() -> None:
+    assert generated(TEXT) == TEXT, "run: python -m tests.readme --write"
+
+
+def test_the_readme_has_the_help_of_every_command() -> None:
+    context = click.Context(reconcile)
+    groups = {name for name in COMMANDS if isinstance(reconcile.get_command(context, name), click.Group)}
+    assert set(blocks(TEXT, "help")) == {"", "auth check"} | (set(COMMANDS) - groups)
+
+
+def test_a_help_text_is_what_the_command_prints() -> None:
+    for command in ("", "plan", "auth check"):
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", *command.split(), "--help"],
+            cwd=README.parent, capture_output=True, text=True, timeout=60, check=True, env={**os.environ, "COLUMNS": "80"},
+        )  # fmt: skip
+        assert done.stdout.rstrip() == help_of(command).rstrip()
+
+
+def test_the_readme_has_the_fields_of_every_kind_and_job_type() -> None:
+    assert blocks(TEXT, "spec") == ["metadata", "Job", "Authorization", "Stream"]
+    job_types = [f"{provider.name} {one.name}" for provider in CATALOGUE.values() for one in provider.job_types]
+    assert blocks(TEXT, "config") == job_types
+    assert blocks(TEXT, "methods") == [provider.name for provider in CATALOGUE.values() if provider.methods]
+
+
+def test_the_readme_names_every_status_reason_event_and_exit_code() -> None:
+    assert first_column("status") == list(Status)
+    assert first_column("reason to sleep") == list(Reason)
+    assert sorted(first_column("event")) == sorted(set(EventName) - {EventName.APPROVED})
+    codes = {0, SpecInvalid.exit_code, UsageError.exit_code, door.BUG, Blocked.exit_code, door.INTERRUPTED}
+    assert [int(code) for code in first_column("exit code")] == sorted(codes)
+
+
+# --- what the reader may copy ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", [text for text in fenced("yaml") if "kind:" in text])
+def test_a_spec_of_the_readme_validates_as_it_stands(tmp_path: Path, text: str) -> None:
+    (tmp_path / "specs.yaml").write_text(text, encoding="utf-8")
+    checked = run("validate", "--root", str(tmp_path))
+    assert (checked.returncode, checked.stdout) == (0, "1 file checked; no problems.\n")
+
+
+def test_the_provider_of_the_readme_passes_the_rules_with_the_tests_of_the_readme(tmp_path: Path) -> None:
+    modules = {re.match(r"# (\w+\.py)\n", text)[1]: text for text in fenced("python")}  # type: ignore[index]
+    assert sorted(modules) == ["readings.py", "test_readings.py"]
+    for name, text in modules.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_readings.py"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(README.parent)}, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    (declared,) = (tomllib.loads(text) for text in fenced("toml"))
+    assert declared["project"]["entry-points"] == {ENTRY_POINTS: {"readings": "readings"}}
+
+
+def test_the_files_and_variables_that_the_readme_s_commands_name_are_there() -> None:
+    commands = "\n".join(fenced("bash"))
+    for path in re.findall(r"tests/[\w/]+\.py", commands):
+        assert (README.parent / path).is_file(), path
+    for module in re.findall(r"python -m (tests[\w.]+)", commands):
+        assert (README.parent / f"{module.replace('.', '/')}.py").is_file(), module
+    for variable, path in re.findall(r"(RECONCILE_\w+)=\S+ python .* (tests/\S+\.py)", commands):
+        assert variable in (README.parent / path).read_text(), variable
