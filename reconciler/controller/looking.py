@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import __version__
 from reconciler.clock import Clock
+from reconciler.controller.bulk import collection_paused
 from reconciler.controller.observe import Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.settings import Settings
@@ -40,6 +41,11 @@ class Preview:
 def preview(settings: Settings) -> Preview:
     """What a pass would do now. Writes nothing, and works while a daemon runs. Raises UsageError, RecordUnusable."""
     check_root(settings)
+    with collection_paused():
+        return _preview(settings)
+
+
+def _preview(settings: Settings) -> Preview:
     record = Record.reading(settings.state)
     tree = open_tree(settings, record, writable=False)
     try:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final
 
 from reconciler.clock import Now, pause
+from reconciler.controller.bulk import collection_paused
 from reconciler.controller.conduct import Conductor, Pass
 from reconciler.controller.enact import Enactor
 from reconciler.controller.hands import Hands
@@ -164,6 +165,10 @@ class Controller:
 
     def _reconcile(self, lives: Lives) -> tuple[Observation, Plan]:
         """Looks; plans what differs; enacts it."""
+        with collection_paused():
+            return self._look_and_enact(lives)
+
+    def _look_and_enact(self, lives: Lives) -> tuple[Observation, Plan]:
         now = self._hands.clock.now()
         observation = self._observer.observe(now)
         if observation.torn and observation.torn != self._torn:
@@ -177,6 +182,7 @@ class Controller:
                 self._hands.listener.event(event)
         if observation.changed:
             self._record.jobs.mark_problems_dirty()
+        self._reporter.heal(observation.ours)
         self._reporter.flush(now)
         return observation, plan
 

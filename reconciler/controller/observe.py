@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from reconciler.core.provider import Catalogue
     from reconciler.repo.parse import Parsed
 
+#: Up to so many changed files are compared with what they said before, to spare the look at all the others.
+FEW: Final = 100
 #: Outside the daemon, a tree that leaves something open is looked at so many times at most, so far apart at most.
 LOOKS: Final = 10
 PATIENCE_MS: Final = 1_000
@@ -34,6 +36,7 @@ class Observation:
     changed: bool
     torn: str | None
     again_ms: int | None
+    ours: frozenset[str] = frozenset()  # the statuses and logs in the tree
 
 
 class Observer:
@@ -59,7 +62,7 @@ class Observer:
                 again_ms = again_ms or self._tree.settle_ms
         elif look.touched or look.whole:
             self._tree.settle(look)
-        return Observation(changed=bool(contents), torn=look.torn, again_ms=again_ms)
+        return Observation(changed=bool(contents), torn=look.torn, again_ms=again_ms, ours=look.ours)
 
     def observe_until_settled(self, clock: Clock) -> Observation:
         """Looks again as long as a moment's patience may settle what a look left open."""
@@ -86,13 +89,14 @@ class Observer:
         if self._overlay:
             self._desired.overlay()
         kept = self._kept(look, contents)
+        alike = not look.whole and not kept and self._refers_alike(contents)
         with self._record.transaction():
             for path, parsed in contents.items():
                 held = [(document, verdict.reason) for document, verdict in kept.get(path, ())]
                 documents = () if parsed is None else parsed.documents
                 self._desired.replace_file(path, documents, () if parsed is None else parsed.problems, held)
             self._desired.replace_problems(look.problems, "reading")
-            if contents:
+            if contents and not alike:
                 self._check_across()
         self._tree.settle(look, keep=kept)
         waits = any(verdict.absence is Absence.WAIT for held in kept.values() for _, verdict in held)
@@ -118,6 +122,18 @@ class Observer:
                 kept.setdefault(gone.path, []).append((document, verdicts[gone]))
         return kept
 
+    def _refers_alike(self, contents: Mapping[str, Parsed | None]) -> bool:
+        """Whether these few files have the names and references that they had, and nothing is wrong anywhere: then no
+        rule across files is broken either, and the other documents need not be asked."""
+        if len(contents) > FEW or self._desired.problems():
+            return False
+        return all(
+            parsed is not None
+            and not parsed.problems
+            and list(map(_references, parsed.documents)) == list(map(_references, self._desired.documents_of(path)))
+            for path, parsed in contents.items()
+        )
+
     def _check_across(self) -> None:
         """The rules across files, over everything that is desired."""
         from reconciler.repo.parse import check_across  # only where something changed
@@ -132,6 +148,15 @@ class Observer:
 def _may_be_there(gone: Gone) -> Verdict:
     reason = f"{gone.path} cannot be parsed and may still declare it, so it stays as it was"
     return Verdict(Absence.UNKNOWN, reason)
+
+
+def _references(document: Document) -> tuple[object, ...]:
+    """All of a document that the rules across files can speak of. Which fields of `config` name a stream is for the job
+    type to say: here every text may."""
+    spec = document.spec
+    texts = {name: value for name, value in spec.get("config", {}).items() if isinstance(value, str)}
+    fields = [spec.get(name) for name in ("provider", "jobType", "authorization", "dependsOn")]
+    return document.kind, document.name, document.renamed_from, fields, texts
 
 
 def _names(parsed: Parsed) -> Iterable[tuple[str, str]]:

@@ -3,9 +3,10 @@ still marked in the record, and is written by the next pass."""
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from reconciler.clock import Now, milliseconds
 from reconciler.controller.hands import Hands
@@ -18,7 +19,10 @@ from reconciler.record.events import Event
 from reconciler.record.facts import job_facts
 from reconciler.record.jobs import JobRow
 from reconciler.record.resources import ResourceRow
+from reconciler.repo.names import STATUS_SUFFIX, status_name
 
+#: So many jobs are held in memory while their statuses are written.
+AT_ONCE: Final = 1_000
 #: A running job's status is written at most this often.
 RUNNING_STATUS_MS: Final = 1_000
 
@@ -39,6 +43,14 @@ class Reporter:
         with self._writer.folders_kept():
             self._write_logs()
             self._write_statuses(now, last=last)
+
+    def heal(self, ours: frozenset[str]) -> None:
+        """Status files that somebody removed are to be written anew. `ours` are our own files that a look has seen."""
+        if self._hands.settings.status_dir is not None:
+            return
+        resources = self._record.resources
+        if sum(path.endswith(STATUS_SUFFIX) for path in ours) < resources.count_reported():
+            resources.write_anew(one.id for one in resources.reported() if _status_path(one) not in ours)
 
     def _do_chores(self) -> None:
         chores = self._record.resources.chores()
@@ -64,14 +76,17 @@ class Reporter:
                 self._record.events.mark_logged(events[-1].id or 0)
 
     def _write_statuses(self, now: Now, *, last: bool) -> None:
-        jobs = [job for job in self._record.jobs.dirty() if last or not self._is_recent(job, now)]
+        ids = self._record.jobs.dirty()
         authorizations = self._record.resources.dirty("Authorization")
-        if not jobs and not authorizations:
+        if not ids and not authorizations:
             return
         problems = _by_name_or_path(self._record.desired.problems())
+        for start in range(0, len(ids), AT_ONCE):
+            with self._record.transaction():
+                for job in self._record.jobs.by_ids(ids[start : start + AT_ONCE]):
+                    if last or not self._is_recent(job, now):
+                        self._write_job(job, self._problems_of("Job", job, problems), now)
         with self._record.transaction():
-            for job in jobs:
-                self._write_job(job, self._problems_of("Job", job, problems), now)
             for one in authorizations:
                 self._write_authorization(one, self._problems_of("Authorization", one, problems), now)
             self._record.resources.clear_dirty_without_status()
@@ -140,6 +155,10 @@ class Reporter:
         if text and text not in self._warned:
             self._warned.add(text)
             self._hands.listener.notice(text)
+
+
+def _status_path(one: ResourceRow) -> str:
+    return posixpath.join(posixpath.dirname(one.path), status_name(cast(Kind, one.kind), one.name))
 
 
 def line_of(event: Event) -> str:

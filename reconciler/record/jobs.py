@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from typing import Any, Final
@@ -216,9 +216,18 @@ class Jobs:
         """The latest run was started under this generation."""
         self._sql.execute("UPDATE resource SET observed = ? WHERE id = ?", (generation, job_id))
 
-    def dirty(self) -> list[JobRow]:
-        """Live and purged jobs whose status file is out of date."""
-        return self._many("WHERE resource.dirty = 1 AND life = 'live' ORDER BY resource.path, resource.name")
+    def dirty(self) -> list[int]:
+        """The ids of the live jobs whose status file is out of date, by path and name."""
+        rows = self._sql.execute(
+            "SELECT resource.id FROM resource JOIN job USING (id) WHERE resource.dirty = 1 AND life = 'live' "
+            "ORDER BY resource.path, resource.name"
+        )
+        return [int(row[0]) for row in rows]
+
+    def by_ids(self, ids: Sequence[int]) -> list[JobRow]:
+        """Those jobs, by path and name."""
+        where = "WHERE resource.id IN (SELECT value FROM json_each(?)) ORDER BY resource.path, resource.name"
+        return self._many(where, json.dumps(ids))
 
     def mark_reported(
         self, job_id: int, condition: str, condition_ms: int, *, troubled: bool, status_digest: str
