@@ -99,7 +99,7 @@ def _methods_block(of: str) -> str:
 
 
 def _table(schema: Schema, root: Schema, *, resets: bool = False) -> str:
-    rows = ["| field | takes | default | |", "|---|---|---|---|"]
+    rows = ["| field | takes | default | meaning |", "|---|---|---|---|"]
     for path, declared, field, needed in _fields(schema, root, ""):
         default = declared.get("default", field.get("default"))
         written = "required" if needed else "" if default in (None, {}, []) else _code(default)

@@ -14,9 +14,18 @@ import pytest
 
 from reconciler.cli import door
 from reconciler.cli.main import COMMANDS, reconcile
+from reconciler.controller import settings
 from reconciler.core.state import EventName, Reason, Status
+from reconciler.data import blocks as reading
+from reconciler.data import lines, names
 from reconciler.errors import Blocked, SpecInvalid, UsageError
 from reconciler.providers import ENTRY_POINTS
+from reconciler.providers.http import answers, batches, client, config
+from reconciler.record import events, runs
+from reconciler.repo import walk, write, yaml_text
+from reconciler.repo.names import ROTATED_LOGS
+from reconciler.runner import capture, frames
+from reconciler.secrets import references
 from tests.end_to_end.daemon import reconcile as run
 from tests.readme import CATALOGUE, README, blocks, generated, help_of
 
@@ -68,6 +77,42 @@ def test_the_readme_names_every_status_reason_event_and_exit_code() -> None:
     assert sorted(first_column("event")) == sorted(set(EventName) - {EventName.APPROVED})
     codes = {0, SpecInvalid.exit_code, UsageError.exit_code, door.BUG, Blocked.exit_code, door.INTERRUPTED}
     assert [int(code) for code in first_column("exit code")] == sorted(codes)
+
+
+def table_of(section: str) -> dict[str, str]:
+    """The rows of a section's first table, by their first cell."""
+    rows = TEXT.split(f"\n## {section}\n", 1)[1].strip().split("\n\n", 1)[0].splitlines()[2:]
+    return {cells[1].strip(): cells[2].strip() for cells in (row.split("|") for row in rows)}
+
+
+def mib(size: int) -> str:
+    return f"{size >> 20} MiB"
+
+
+def kib(size: int) -> str:
+    return f"{size >> 10} KiB"
+
+
+def test_the_limits_are_those_of_the_program() -> None:
+    assert table_of("Limits") == {
+        "a spec file": f"{mib(walk.MAX_FILE_BYTES)}, {yaml_text.MAX_DOCUMENTS:,} documents, "
+        f"{yaml_text.MAX_DEPTH} levels of nesting",
+        "runs at a time": f"{settings.DEFAULT_SLOTS} (`--slots`, 1 to 512)",
+        "what a run prints": f"{capture.MAX_LINES:,} lines or {mib(capture.MAX_CHARACTERS)} an attempt; "
+        f"the record keeps the last {kib(runs.KEPT_OUTPUT)} of a run",
+        "a unit, or an intent": f"{mib(frames.MAX_MESSAGE)} as JSON; data is not in it",
+        "a secret": f"{kib(references.MAX_SECRET_BYTES)}; a command that prints one, {references.EXEC_TIMEOUT_S:g} s",
+        "columns of a CSV file": f"{names.MAX_COLUMNS:,}; one file is read in blocks of {mib(reading.BLOCK_BYTES)}, "
+        "whatever its size",
+        "a line of NDJSON": f"{lines.MAX_DEPTH} levels of nesting",
+        "an HTTP answer": f"{mib(client.MAX_ANSWER_BYTES)}, {client.MAX_REDIRECTS} redirects, {config.MAX_TIMEOUT_S} s",
+        "a webhook's batch": f"{config.MAX_BATCH:,} messages or {mib(batches.MAX_BATCH_BYTES)}",
+        "`Retry-After`": f"believed up to {answers.MAX_RETRY_AFTER_S / 3600:g} hours",
+    }
+    text = " ".join(TEXT.split())
+    older = ("no", "one", "two", "three")[ROTATED_LOGS]
+    assert f"keeps the last {events.KEPT_EVENTS:,} events and {runs.KEPT_RUNS} runs of a job" in text
+    assert f"rotated at {mib(write.MAX_LOG_BYTES)} with {older} older ones kept" in text
 
 
 # --- what the reader may copy ---------------------------------------------------------------------------------------
