@@ -182,7 +182,6 @@ class Controller:
                 self._hands.listener.event(event)
         if observation.changed:
             self._record.jobs.mark_problems_dirty()
-        self._reporter.heal(observation.ours)
         self._reporter.flush(now)
         return observation, plan
 

@@ -36,7 +36,6 @@ class Observation:
     changed: bool
     torn: str | None
     again_ms: int | None
-    ours: frozenset[str] = frozenset()  # the statuses and logs in the tree
 
 
 class Observer:
@@ -62,7 +61,7 @@ class Observer:
                 again_ms = again_ms or self._tree.settle_ms
         elif look.touched or look.whole:
             self._tree.settle(look)
-        return Observation(changed=bool(contents), torn=look.torn, again_ms=again_ms, ours=look.ours)
+        return Observation(changed=bool(contents), torn=look.torn, again_ms=again_ms)
 
     def observe_until_settled(self, clock: Clock) -> Observation:
         """Looks again as long as a moment's patience may settle what a look left open."""

@@ -3,10 +3,9 @@ still marked in the record, and is written by the next pass."""
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from reconciler.clock import Now, milliseconds
 from reconciler.controller.hands import Hands
@@ -19,7 +18,6 @@ from reconciler.record.events import Event
 from reconciler.record.facts import job_facts
 from reconciler.record.jobs import JobRow
 from reconciler.record.resources import ResourceRow
-from reconciler.repo.names import STATUS_SUFFIX, status_name
 
 #: So many jobs are held in memory while their statuses are written.
 AT_ONCE: Final = 1_000
@@ -43,14 +41,6 @@ class Reporter:
         with self._writer.folders_kept():
             self._write_logs()
             self._write_statuses(now, last=last)
-
-    def heal(self, ours: frozenset[str]) -> None:
-        """Status files that somebody removed are to be written anew. `ours` are our own files that a look has seen."""
-        if self._hands.settings.status_dir is not None:
-            return
-        resources = self._record.resources
-        if sum(path.endswith(STATUS_SUFFIX) for path in ours) < resources.count_reported():
-            resources.write_anew(one.id for one in resources.reported() if _status_path(one) not in ours)
 
     def _do_chores(self) -> None:
         chores = self._record.resources.chores()
@@ -155,10 +145,6 @@ class Reporter:
         if text and text not in self._warned:
             self._warned.add(text)
             self._hands.listener.notice(text)
-
-
-def _status_path(one: ResourceRow) -> str:
-    return posixpath.join(posixpath.dirname(one.path), status_name(cast(Kind, one.kind), one.name))
 
 
 def line_of(event: Event) -> str:
