@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.live import Live as Screen
@@ -137,7 +137,7 @@ def summed(before: Event | None, event: Event) -> Event:
     """The units of a run as one event: the counts of all, the number of the last."""
     if before is None:
         return event
-    counts = {name: (getattr(before, name) or 0) + (getattr(event, name) or 0) for name in COUNTS}
+    counts: dict[str, Any] = {name: (getattr(before, name) or 0) + (getattr(event, name) or 0) for name in COUNTS}
     return replace(event, **counts, message=f"{event.unit:,} units")
 
 

@@ -299,10 +299,11 @@ class Conductor:
             return False
         number = run.units + 1
         unit = message.unit
+        text = "; ".join(part for part in (unit.message, self._kept_in(unit.rejects)) if part)
         self._record.runs.commit_unit(run, number, unit, now.wall_ms)
         job = self._lives.advance(
             job,
-            happening.UnitCommitted(moved=unit.moved, message=unit.message),
+            happening.UnitCommitted(moved=unit.moved, message=text),
             now,
             committed=Committed(run=run.id, number=number, unit=unit),
         )
@@ -311,6 +312,13 @@ class Conductor:
         self._has_grown = self._has_grown or bool(unit.segments)
         self._hands.listener.progress(job.name, run.id, run.totals.rows + unit.rows, run.started_ms, now.wall_ms)
         return True
+
+    def _kept_in(self, rejects: Sequence[str]) -> str:
+        """Where what was left out is kept, for whoever reads the log: from the root where it lies below it."""
+        settings = self._hands.settings
+        paths = [settings.state / "data" / file for file in rejects]
+        shown = [path.relative_to(settings.root) if path.is_relative_to(settings.root) else path for path in paths]
+        return f"what was left out is kept in {', '.join(map(str, shown))}" if shown else ""
 
     def _intend(self, message: Intended) -> bool:
         job, run = self._job_of(message.run, message.attempt)

@@ -40,11 +40,11 @@ def spelled(length_ms: int) -> str:
 
 
 def roughly(length_ms: int) -> str:
-    """`42 min`: a length of time for a person, rounded to one unit; nothing below a second is `0 s`."""
+    """`42 min`: a length of time for a person, rounded to one unit; below a second it is a moment."""
     for least, size, unit in _ROUGHLY:
         if length_ms >= least:
             return f"{round(length_ms / size)} {unit}"
-    return "0 s"
+    return "a moment"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -23,6 +23,19 @@ BUSY_MS: Final = 10_000
 #: So much of the record a reader maps into its memory, instead of copying page by page.
 MAPPED_BYTES: Final = 1 << 28
 
+#: SQLite's answers that are no bug of ours: locked by a foreign process, read-only, an I/O error, damaged, full, gone.
+_REFUSALS: Final = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+
 
 class WriterLock:
     """The one writer's lock: `flock` on `<state>/lock`, which holds the writer's pid. It goes when the process does."""
@@ -66,7 +79,7 @@ def prepare_state(state: Path) -> None:
 def open_for_writing(state: Path) -> sqlite3.Connection:
     """The writer's connection, migrated to this program's version. The caller holds the lock."""
     path = state / "record.db"
-    if not path.exists():
+    if not path.exists() or path.stat().st_size == 0:
         _refuse_messages_without_record(state)
         path.touch(mode=0o600)
     connection = _connect(f"file:{_quoted(path)}?mode=rwc", path)
@@ -79,8 +92,8 @@ def _refuse_messages_without_record(state: Path) -> None:
     data = state / "data"
     if next(data.rglob("*.parquet"), None) is not None:
         raise RecordUnusable(
-            f"{state / 'record.db'} is missing, but {data} holds messages that only it names; restore it from a backup, or "
-            "move the state directory away to begin anew (every job then runs from its beginning)"
+            f"{state / 'record.db'} is missing or empty, but {data} holds messages that only it names; restore it from a backup, "
+            "or move the state directory away to begin anew (every job then runs from its beginning)"
         )
 
 
@@ -107,6 +120,12 @@ def open_ephemeral() -> sqlite3.Connection:
     return connection
 
 
+def _roll_back(connection: sqlite3.Connection) -> None:
+    """Whatever a failed COMMIT or BEGIN left open."""
+    if connection.in_transaction:
+        connection.rollback()
+
+
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """One transaction; inside another it joins it. Raises RecordUnusable where the disk or another process refuses it:
@@ -122,10 +141,11 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
             connection.rollback()
             raise
         connection.commit()
-    except sqlite3.OperationalError as error:
-        if connection.in_transaction:
-            connection.rollback()
-        raise RecordUnusable(f"the record cannot be written: {error}") from error
+    except sqlite3.DatabaseError as error:
+        _roll_back(connection)
+        if error.sqlite_errorcode & 0xFF in _REFUSALS:
+            raise RecordUnusable(f"the record cannot be written: {error}") from error
+        raise
 
 
 class Refused(Exception):

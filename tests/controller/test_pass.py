@@ -247,6 +247,16 @@ def test_a_run_of_its_last_words_is_kept_with_its_cost(shop: Shop) -> None:
     assert run.pid
 
 
+def test_what_was_left_out_of_a_run_is_kept_where_the_log_says(shop: Shop) -> None:
+    (shop.root / "in" / "1.csv").write_text("id,amount\n1,10\n2\n3,30\n")
+    shop.job(config='{path: "in/*.csv", stream: orders, maxRejects: 1}')
+    shop.go()
+    (line,) = [line for line in (shop.root / "import-orders.log").read_text().splitlines() if "Synced" in line]
+    told = line.split("kept in ")[1].split('"')[0]
+    assert told == ".reconciler/data/rejects/import-orders/run-1-unit-1.ndjson"
+    assert '"line":3' in (shop.root / told).read_text().replace(" ", "")
+
+
 def test_a_lost_cache_loses_nothing(shop: Shop) -> None:
     import shutil
 

@@ -142,6 +142,8 @@ def test_nothing_is_lost_or_doubled_when_the_daemon_is_killed_at_random(tmp_path
             arrivals = Arrivals(receiver)
             while arrivals.count() < feed.count:
                 daemon.wait_for("Synced")
+            while rows_of(state, "SELECT 1 FROM intent"):  # its answer may have been lost: it is sent again
+                daemon.wait_for("Synced")
             assert daemon.terminate() == 0
 
     print(f"{open_at_kill} of {KILLS} kills landed while a unit or a batch was open")

@@ -9,7 +9,9 @@ import pytest
 
 from reconciler.providers import fingerprint
 
-VENDOR = "[console_scripts]\nvendor = vendor:main\n\n[reconciler.providers]\nvendor = vendor.provider\n\n[other]\nx = y\n"
+VENDOR = (
+    "[console_scripts]\nvendor = vendor:main\n\n[reconciler.providers]\nvendor = vendor.provider\n\n[other]\nx = y\n"
+)
 
 
 def ship(site: Path, version: str, entry_points: str = VENDOR) -> None:

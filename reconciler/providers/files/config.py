@@ -92,7 +92,8 @@ class _Export(Config):
     )  # fmt: skip
     path: str = Field(
         min_length=1,
-        description="The file, relative to the spec's folder; `{run}` stands for the run's number.",
+        pattern=r"^[^*?\[\]]+$",
+        description="The file (no glob), relative to the spec's folder; `{run}` stands for the run's number.",
         examples=["out/orders.parquet", "out/orders-{run}.csv.gz"],
     )
     only: Literal["all", "new"] = Field(

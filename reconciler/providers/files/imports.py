@@ -144,18 +144,17 @@ def _unit(context: Context, batch: _Batch, marks: dict[str, Json], rule: Timesta
         omitted=batch.omitted,
         segments=segments,
         rejects=files,
-        message=_message(batch, files),
+        message=_message(batch),
         moved=batch.is_worth_a_unit,
     )
 
 
-def _message(batch: _Batch, files: tuple[str, ...]) -> str:
+def _message(batch: _Batch) -> str:
     parts = batch.notes[:NOTES]
     if len(batch.notes) > NOTES:
         parts.append(f"and so for {len(batch.notes) - NOTES} more files")
     if batch.omitted:
-        rows = "1 bad row is" if batch.omitted == 1 else f"{batch.omitted} bad rows are"
-        parts.append(f"{rows} kept in {', '.join(files)}")
+        parts.append("1 bad row" if batch.omitted == 1 else f"{batch.omitted} bad rows")
     if not batch.is_worth_a_unit:
         parts.append("nothing new; what the files hold was read again and is remembered")
     return "; ".join(parts)
