@@ -65,13 +65,15 @@ class Capture:
             for one in text.splitlines() or [""]:
                 self._emit(one[:LONGEST_LINE_BYTES], cut=len(one) > LONGEST_LINE_BYTES)
 
-    def close(self) -> None:
-        """Sends a last line that has no end. What is still held back is dropped: its secrets were never known."""
+    def close(self, *, whole: bool = True) -> None:
+        """Sends a last line that has no end. What is still held back is dropped: its secrets were never known. Where not
+        `whole`, more was printed than has come, and the last line may be half a secret."""
         with self._lock:
             if self._held:
                 self._held.clear()
                 self._send(OUTPUT_DROPPED)
             if self._line:
+                self._skipping = self._skipping or not whole
                 self._end_line()
 
     def _extend(self, part: bytes) -> None:

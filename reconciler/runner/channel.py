@@ -85,8 +85,7 @@ class Channel:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
-        self._drained.wait(DRAIN_S)
-        self.capture.close()
+        self.capture.close(whole=self._drained.wait(DRAIN_S))
         self.tell(ended)
         os._exit(0 if ended.how in ("succeeded", "stopped") else 1)
 

@@ -87,6 +87,18 @@ def test_a_line_that_is_cut_ends_with_no_half_of_a_secret() -> None:
     assert all(SECRET[:4] not in text and text.endswith(LINE_CUT) for text in sent)
 
 
+def test_a_last_line_of_which_more_is_to_come_ends_with_no_half_of_a_secret() -> None:
+    for whole, end in ((True, f"end of it {SECRET[:9]}"), (False, LINE_CUT)):
+        sent: list[str] = []
+        capture = Capture(sent.append)
+        capture.redact_with(REDACTOR)
+        capture.feed(f"first\nend of it {SECRET[:9]}".encode())
+        capture.close(whole=whole)
+        assert sent[0] == "first"
+        assert sent[1].endswith(end)
+        assert (SECRET[:4] in sent[1]) is whole
+
+
 def test_what_is_held_back_is_cut_at_the_end_of_a_line() -> None:
     sent: list[str] = []
     capture = Capture(sent.append)
