@@ -59,6 +59,8 @@ def parse_logfmt(line: str) -> dict[str, str]:
 
 def escaped(text: str) -> str:
     """The text on one line, without a character that is not seen as what it is."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return text  # as most are
     return "".join(_escaped(char) for char in text)
 
 

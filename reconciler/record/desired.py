@@ -156,16 +156,17 @@ def _row(document: Document) -> tuple[Any, ...]:
 
 
 def document_of(row: sqlite3.Row) -> Document:
-    """The document of a row of `document`."""
+    """The document of a row that begins with the columns of `document`. Read by position: by name, each is looked for."""
+    path, ordinal, kind, name, line, title, description, labels, renamed_from, _, _, _, spec = row[:13]
     return Document(
-        kind=row["kind"],
-        name=row["name"],
-        path=row["path"],
-        ordinal=row["ordinal"],
-        line=row["line"],
-        title=row["title"],
-        description=row["description"],
-        labels=json.loads(row["labels"]),
-        renamed_from=row["renamed_from"],
-        spec=json.loads(row["spec"]),
+        kind=kind,
+        name=name,
+        path=path,
+        ordinal=ordinal,
+        line=line,
+        title=title,
+        description=description,
+        labels=json.loads(labels),
+        renamed_from=renamed_from,
+        spec=json.loads(spec),
     )
