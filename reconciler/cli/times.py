@@ -24,11 +24,6 @@ def time_of_day(wall_ms: int) -> str:
     return iso(wall_ms)[11:19]
 
 
-def instant(wall_ms: int) -> str:
-    """`2026-11-21T10:00:00Z`."""
-    return f"{iso(wall_ms)[:19]}Z"
-
-
 def clock_length(length_ms: int) -> str:
     """`0:42` or `1:02:03`: how long something has been going on."""
     minutes, seconds = divmod(max(0, length_ms) // 1000, 60)
