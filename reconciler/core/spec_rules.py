@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from reconciler.core.config_schema import ConfigSchema, compile_schema
 from reconciler.core.issue import Issue, both_of, one_of, quoted
-from reconciler.core.provider import Catalogue, JobType, Provider
+from reconciler.core.provider import Catalogue, JobType, Method, Provider
 from reconciler.core.suggest import did_you_mean
 
 #: A message lists so many names; beyond, it only suggests.
@@ -25,7 +25,10 @@ class Rules:
         self._catalogue = catalogue
         self._schemas: dict[tuple[str, str], ConfigSchema] = {}
         self.credential_names: Final = frozenset(
-            name for provider in catalogue.values() for method in provider.methods for name in method.fields
+            name
+            for provider in catalogue.values()
+            for method in provider.methods
+            for name in (*method.fields, *method.optional)
         )
 
     def schema(self, provider: str, job_type: str) -> ConfigSchema | None:
@@ -101,7 +104,7 @@ class Rules:
                     what = f"method of provider '{one.name}'"
                     yield Issue(("spec", "method"), _unknown(what, name, [known.name for known in one.methods]))
                 else:
-                    yield from _credentials(method.name, list(method.fields), spec.get("credentials", {}))
+                    yield from _credentials(method, spec.get("credentials", {}))
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> str:
@@ -129,16 +132,18 @@ def _use_of_authorization(job_type: JobType, spec: Mapping[str, Any]) -> Iterato
         yield Issue(("spec", "authorization"), f"job type '{job_type.name}' takes no authorization", on_key=True)
 
 
-def _credentials(method: str, fields: list[str], given: Any) -> Iterator[Issue]:
+def _credentials(method: Method, given: Any) -> Iterator[Issue]:
     """Which credentials a method takes. A name that is not one of them may be a secret put in the wrong place, and is
     not repeated."""
     if not isinstance(given, Mapping):
         return
-    taken = f"method '{method}' takes {both_of(fields) if fields else 'none'}"
+    fields = [*method.fields, *method.optional]
+    taken = f"method '{method.name}' takes {both_of(fields) if fields else 'none'}"
     for name in given:
         if name not in fields:
             message = f"unknown credential; {taken}{did_you_mean(name, fields)}"
             yield Issue(("spec", "credentials", name), message, on_key=True)
-    for name in fields:
+    for name in method.fields:
         if name not in given:
-            yield Issue(("spec", "credentials", name), f"this credential is required by method '{method}', and missing")
+            message = f"this credential is required by method '{method.name}', and missing"
+            yield Issue(("spec", "credentials", name), message)

@@ -72,7 +72,7 @@ def version_of(catalogue: Catalogue) -> str:
     """What parsing depends on besides the content: the format, and what the catalogue says of specs."""
     providers = {
         name: [
-            [[method.name, list(method.fields)] for method in one.methods],
+            [[method.name, list(method.fields), list(method.optional)] for method in one.methods],
             [[job_type.name, job_type.authorization, job_type.schema] for job_type in one.job_types],
         ]
         for name, one in catalogue.items()

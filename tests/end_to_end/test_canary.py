@@ -203,7 +203,7 @@ def declare(world: World) -> None:
     """Every way that a secret could find out of a run."""
     world.authorization("by-env", "http", "bearer", token=("env", "bearer"))
     world.authorization("by-file", "http", "basic", username=("env", "username"), password=("file", "password"))
-    world.authorization("by-command", "http", "api-key", key=("exec", "api-key"))
+    world.authorization("by-command", "http", "api-key", key=("exec", "api-key"), signingSecret=("file", "signing"))
     world.authorization("plain", "http", "bearer", token=("exec", "plain"))
     world.authorization("unsendable", "http", "bearer", token=("file", "unsendable"))
     world.authorization("not-there", "http", "bearer", token=("env", "nowhere"))
@@ -225,7 +225,8 @@ def declare(world: World) -> None:
     world.job("fill", "by-env", "http import-json", "")
     for wear in ("raw", "json", "base64"):
         for name in ("by-env", "by-file", "by-command"):
-            world.job(f"hook-{wear}-of-{name}", name, "http export-webhook", "batchSize: 2", after="fill")
+            signed = ", signature: {}" if name == "by-command" else ""
+            world.job(f"hook-{wear}-of-{name}", name, "http export-webhook", f"batchSize: 2{signed}", after="fill")
     for number, error in enumerate(("Fatal", "Retriable", "RateLimited", "KeyError")):
         for secret, kind in (("several-lines", "exec"), ("password", "file"), ("bearer", "env"), ("api-key", "file")):
             if number == 0:

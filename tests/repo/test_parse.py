@@ -416,3 +416,19 @@ def test_a_problem_whose_file_has_changed_since_stays_where_it_was() -> None:
     assert locate([problem], {"a.yaml": b"\xff"}) == [problem]
     assert locate([problem], {"a.yaml": b"a: 1"}) == [problem]
     assert locate([problem], {"a.yaml": b"\n" * 12 + b"a: ["}) == [problem]
+
+
+def test_a_credential_that_a_method_may_take_as_well_is_taken_and_not_required() -> None:
+    from reconciler.providers import http
+
+    text = (
+        "apiVersion: reconciler/v1\nkind: Authorization\nmetadata: {name: a}\n"
+        "spec: {provider: http, method: bearer, credentials: {token: {env: T}, signingSecret: {env: S}}}\n"
+    )
+    catalogue = {"http": http.PROVIDER}
+    assert parse_file("a.yaml", text.encode(), catalogue).problems == ()
+    assert parse_file("a.yaml", text.replace(", signingSecret: {env: S}", "").encode(), catalogue).problems == ()
+    (problem,) = parse_file("a.yaml", text.replace("signingSecret", "signingSecrets").encode(), catalogue).problems
+    assert problem.message == (
+        "unknown credential; method 'bearer' takes token and signingSecret; did you mean 'signingSecret'?"
+    )
