@@ -198,21 +198,26 @@ class Conductor:
         """Starts jobs from the front of the queue while there are slots; each is looked at once."""
         seen = set(self._pass.started) if self._pass else set()
         while not self._stopping and (free := self.idle_slots) > 0:
-            waiting = [job for job in self._record.jobs.queue(free + len(seen)) if job.id not in seen]
+            waiting = self._record.jobs.queue(free, besides=seen)
             if not waiting:
                 return
-            for job in waiting[:free]:
-                seen.add(job.id)
-                self._try_to_start(job, moment, now)
+            seen.update(job.id for job in waiting)
+            self._start(waiting, moment, now)
 
-    def _try_to_start(self, job: JobRow, moment: Now, now: Now) -> None:
-        if job.state.run in self._runner.active():
-            return  # the process of its last attempt is about to go
+    def _start(self, jobs: Sequence[JobRow], moment: Now, now: Now) -> None:
+        """Starts those that may start: all are recorded in one transaction, then their processes are made."""
+        active = self._runner.active()
         with self._record.transaction():
-            order = self._begin(job, now) if self._weigh(job, moment) else None
-        if order is not None:
-            self._began_ms[order.run] = now.wall_ms
-            self._runner.start(order)
+            orders = [
+                self._begin(job, now)
+                for job in jobs
+                if job.state.run not in active
+                and self._weigh(job, moment)  # a last attempt's process may be about to go
+            ]
+        for order in orders:
+            if order is not None:
+                self._began_ms[order.run] = now.wall_ms
+                self._runner.start(order)
 
     def _begin(self, job: JobRow, now: Now) -> Order | None:
         """The run is recorded as started; the order to be given once that is committed."""

@@ -4,6 +4,7 @@ there: it loads nothing that acts."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from reconciler import __version__
@@ -81,8 +82,10 @@ def open_tree(settings: Settings, record: Record, *, writable: bool) -> Tree:
     )
 
 
+@cache
 def installed() -> Catalogue:
-    """The catalogue. Its providers are imported late: a pass that finds nothing new needs none."""
+    """The catalogue, asked for once a process. Its providers are imported late: a pass that finds nothing new needs
+    none."""
     from reconciler.providers import catalogue
 
     return catalogue()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
@@ -113,12 +114,15 @@ class Jobs:
         row = self._sql.execute("SELECT min(wake_at_ms) FROM job WHERE wake_at_ms IS NOT NULL").fetchone()
         return None if row[0] is None else int(row[0])
 
-    def queue(self, limit: int) -> list[JobRow]:
-        """The jobs that stand in the slot queue, first come first."""
-        return self._many(
-            "WHERE life = 'live' AND status = 'Sleeping' AND queued_ms IS NOT NULL ORDER BY queued_ms, resource.name LIMIT ?",
-            limit,
+    def queue(self, limit: int, besides: Container[int] = ()) -> list[JobRow]:
+        """The first `limit` jobs of the slot queue, first come first; those with an id among `besides` are left out."""
+        rows = self._sql.execute(
+            "SELECT job.id FROM resource JOIN job USING (id) WHERE life = 'live' AND status = 'Sleeping' AND "
+            "queued_ms IS NOT NULL ORDER BY queued_ms, resource.name"
         )
+        ids = list(islice((row[0] for row in rows if row[0] not in besides), limit))
+        where = "WHERE resource.id IN (SELECT value FROM json_each(?)) ORDER BY queued_ms, resource.name"
+        return self._many(where, json.dumps(ids)) if ids else []
 
     def statuses(self) -> dict[str, int]:
         """How many live jobs have each status; statuses that none has are left out."""
