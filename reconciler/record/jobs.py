@@ -131,9 +131,6 @@ class Jobs:
         )
         return {str(row[0]): int(row[1]) for row in rows}
 
-    def running(self) -> list[JobRow]:
-        return self._many("WHERE status = 'Running' ORDER BY resource.name")
-
     def dependents(self, name: str) -> list[JobRow]:
         """Live jobs that depend on `name`."""
         return self._many(
@@ -250,13 +247,6 @@ class Jobs:
             "p.path = resource.path AND NOT EXISTS (SELECT 1 FROM document d WHERE d.kind = resource.kind AND "
             "d.name = resource.name AND d.held = ''))))"
         )
-
-    def mark_dirty(self, path: str | None = None) -> None:
-        """The status of every job, or of those of one file, must be written again."""
-        if path is None:
-            self._sql.execute("UPDATE resource SET dirty = 1 WHERE life = 'live'")
-        else:
-            self._sql.execute("UPDATE resource SET dirty = 1 WHERE path = ?", (path,))
 
     def _one(self, where: str, *values: object) -> JobRow | None:
         row = self._sql.execute(f"{_SELECT} {where}", values).fetchone()

@@ -64,9 +64,6 @@ class Streams:
         ).fetchone()
         return int(row[0]), int(row[1])
 
-    def names(self) -> list[str]:
-        return [str(row[0]) for row in self._sql.execute("SELECT name FROM stream ORDER BY name")]
-
     def fragmented(self, at_least: int) -> list[str]:
         """Streams with that many segments or more."""
         rows = self._sql.execute(
