@@ -6,10 +6,11 @@
     ├── Blocked                    5  a guard stands in the way: a stale plan, a deletion budget
     │   └── Locked                 5  another controller writes this record
     ├── RecordUnusable             1  the record is damaged, or newer than this program
-    └── RunError                   1  a run ended badly; the three kinds differ in what follows
+    └── RunError                   1  a run ended badly; the kinds differ in what follows
         ├── Retriable                 tried again with exponential backoff
         ├── Fatal                     tried again at `retry.max` at once: nothing will mend by itself
-        └── RateLimited               not an error (design, section 3): the job sleeps
+        ├── RateLimited               not an error (design, section 3): the job sleeps
+        └── NeedsApproval             not an error: a guard holds it until a person approves
 
 Anything else that reaches the command line is our bug: exit code 3, one line and a report file.
 """
@@ -98,3 +99,11 @@ class RateLimited(RunError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NeedsApproval(RunError):
+    """A guard holds the run until a person approves what it would do; `digest` names exactly that."""
+
+    def __init__(self, message: str, *, digest: str) -> None:
+        super().__init__(message)
+        self.digest = digest

@@ -202,6 +202,7 @@ class BenchContext:
         self.cursor = _copied(place.ledger.cursor)
         self.omitted = place.ledger.omitted_by(place.run)
         self.open_intents = tuple(place.ledger.open.values())
+        self.approved: frozenset[str] = frozenset()
         self.asked_to_stop = False
         self._place, self.step = place, step
         paths = Paths(str(place.root), str(place.root), (), str(place.data_dir.parent))

@@ -65,6 +65,9 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("duckdb",): ("data.engine",),
     ("pyarrow",): ("data", "runner.server"),
     ("numpy",): ("data",),
+    ("sqlglot",): ("core.language",),
+    ("phonenumbers",): ("core.transforms",),
+    ("starlette", "uvicorn", "prometheus_client"): ("web",),
     ("httpx", "httpcore"): ("providers.http",),
     ("sqlite3",): ("record", "repo.index"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from reconciler.clock import Clock
@@ -22,8 +22,8 @@ class Runner(Protocol):
 
     def start(self, order: Order) -> None: ...
 
-    def answer(self, run: int, accepted: bool) -> None:
-        """To the one open Produced or Intended of that run."""
+    def answer(self, run: int, accepted: bool, value: Any = None, refusal: str = "") -> None:
+        """To the one open Produced, Intended or Wanted of that run."""
         ...
 
     def stop(self, run: int) -> None:

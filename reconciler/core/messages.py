@@ -1,14 +1,14 @@
 """What a run and its controller say to each other, as values; `reconciler.runner` carries them over a socket.
 
     controller -> run    Order once, then an Answer to every Unit and every set of Intents, and perhaps a Stop
-    run -> controller    Units, Intents, Output, SecretSeen; last Ended; and from the fork server Began and Exited
+    run -> controller    Units, Intents, Wanted, Output, SecretSeen; last Ended; and from the fork server Began and Exited
 
 A message that carries units or intents is answered before the run goes on, so at most one is open.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -34,7 +34,10 @@ class Order:
     `path` is the spec file's, relative to the root. `config` and `credentials` (references, never values) are of the
     normalised spec. `streams` lists, for each stream that the job reads, its segments in order of position.
     `columns` are the types that the Stream's spec declares. `secret_key` is hex; secrets are reported by HMAC-SHA256
-    under it. `writes` names the streams that its units may add to; None leaves that to the record.
+    under it. `writes` names the streams that its units may add to; None leaves that to the record. `audience` is that
+    of an audience export: `{"name": …, "where": …}`; `profiles` are the rules of all profiles (`rules_spec`), where the
+    job reads them. `approved` are the digests of differences that a person has approved for it, `own_files` the files
+    that its units keep (`Unit.keeps`). `memory_mb` bounds what its queries may hold in memory.
     """
 
     job: str
@@ -61,6 +64,11 @@ class Order:
     secret_key: str = ""
     timeout_s: float | None = None
     writes: tuple[str, ...] | None = None
+    audience: Mapping[str, Any] | None = None
+    profiles: Sequence[Any] = ()
+    approved: tuple[str, ...] = ()
+    own_files: tuple[str, ...] = ()
+    memory_mb: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +101,15 @@ class Intended:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """The run waits for profiles in which every unit is built that was committed before it asked. The answer brings
+    them as `ProfileSet` fields."""
+
+    run: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """A line of captured output, already redacted."""
 
@@ -113,14 +130,16 @@ class SecretSeen:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """How a run says that it ended. `message` is redacted. `stopped` is a run that ended early because it was asked
-    to; `found_nothing` a success without a unit."""
+    to; `found_nothing` a success without a unit; `held` one that a guard ended, until a person approves the difference
+    whose digest is `approval`."""
 
     run: int
     attempt: int
-    how: Literal["succeeded", "stopped", "retriable", "fatal", "limited"]
+    how: Literal["succeeded", "stopped", "retriable", "fatal", "limited", "held"]
     message: str = ""
     retry_after_s: float | None = None
     found_nothing: bool = False
+    approval: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,4 +158,4 @@ class Exited:
     killed: bool = False
 
 
-FromRun = Began | Produced | Intended | Output | SecretSeen | Ended | Exited
+FromRun = Began | Produced | Intended | Wanted | Output | SecretSeen | Ended | Exited

@@ -87,7 +87,8 @@ class Unit:
     `rows` counts messages landed or sent; `omitted` what was left out with a reason; `added` and `removed` members
     (audience exports). `cursor` replaces the job's cursor. `moved` says whether the cursor moved (which closes the
     window of errors). `closes` are the keys of the intents whose outcome this is. `rejects` are files, relative to
-    the data folder, that hold what was omitted. `message` is one line for the log.
+    the data folder, that hold what was omitted. `message` is one line for the log. `keeps` are all files of the job's own
+    (`jobs/<job>/…` in the data folder) that its cursor names from now on, the others are swept; None leaves that as it is.
     """
 
     cursor: Json
@@ -100,6 +101,7 @@ class Unit:
     rejects: tuple[str, ...] = ()
     message: str = ""
     moved: bool = True
+    keeps: tuple[str, ...] | None = None
 
 
 # --- what the data hands give a run ---------------------------------------------------------------------------------
@@ -243,6 +245,7 @@ class Context(Protocol):
     method: str  # the authorization's method, "" where there is none
     credentials: Mapping[str, Secret]
     open_intents: tuple[Intent, ...]  # committed but without an outcome: to be sent again first
+    approved: frozenset[str]  # the digests of differences that a person approved for this job (see NeedsApproval)
     data: Data
 
     def path(self, text: str) -> Path:

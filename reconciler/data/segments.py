@@ -2,7 +2,8 @@
 
 A segment of stream `orders` is `streams/orders/<job>-<run>-<attempt>-<unit>-<n>.parquet` in the data folder: the name
 is unique without asking a clock, and says who may still be staging the file. Bad rows stand in
-`rejects/<job>/run-<run>-unit-<unit>.ndjson`. A file that no row of the record names is garbage.
+`rejects/<job>/run-<run>-unit-<unit>.ndjson`, and what a job keeps for itself (its ledger) in
+`jobs/<job>/<run>-<attempt>-<unit>-<what>`. A file that no row of the record names is garbage.
 
 This module plans and sweeps; it reads no Parquet, so the controller may import it at no cost.
 """
@@ -25,9 +26,11 @@ MIN_GROUP: Final = 4
 
 STREAMS: Final = "streams"
 REJECTS: Final = "rejects"
+JOBS: Final = "jobs"
 TEMPORARY: Final = ".tmp"
 
 _SEGMENT: Final = re.compile(r"(?P<job>.+)-(?P<run>\d+)-\d+-\d+-\d+\.parquet(?:\.tmp)?")
+_OWN: Final = re.compile(r"(?P<run>\d+)-\d+-\d+-.+")
 _REJECTS: Final = re.compile(r"run-(?P<run>\d+)-unit-\d+\.ndjson")
 
 
@@ -39,6 +42,17 @@ def segment_file(stream: str, job: str, run: int, attempt: int, unit: int, numbe
 def compacted_file(stream: str, name: str) -> str:
     """The path of a compacted segment, relative to the data folder; `name` is the caller's and must be new."""
     return f"{STREAMS}/{stream}/{name}.parquet"
+
+
+def job_folder(job: str) -> str:
+    """Where a job's own files lie, relative to the data folder, with a slash at its end."""
+    return f"{JOBS}/{job}/"
+
+
+def job_file(job: str, run: int, attempt: int, unit: int, what: str) -> str:
+    """The path of a new file of the job's own, relative to the data folder. `what` names it within its unit, ending
+    included (`ledger-0.parquet`)."""
+    return f"{job_folder(job)}{run}-{attempt}-{unit}-{what}"
 
 
 def rejects_file(job: str, run: int, unit: int) -> str:
@@ -92,4 +106,7 @@ def _files(data_dir: Path) -> Iterator[tuple[Path, tuple[str, int] | None]]:
         yield path, (found["job"], int(found["run"])) if found else None
     for path in (data_dir / REJECTS).glob("*/*.ndjson"):
         found = _REJECTS.fullmatch(path.name)
+        yield path, (path.parent.name, int(found["run"])) if found else None
+    for path in (data_dir / JOBS).glob("*/*"):
+        found = _OWN.fullmatch(path.name)
         yield path, (path.parent.name, int(found["run"])) if found else None

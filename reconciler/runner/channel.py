@@ -17,10 +17,10 @@ import signal
 import socket
 import sys
 import threading
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from reconciler.core.messages import Ended, Order, Output
-from reconciler.errors import Fatal
+from reconciler.errors import Fatal, Retriable
 from reconciler.runner.capture import Capture
 from reconciler.runner.frames import MAX_MESSAGE, Frames
 from reconciler.runner.wire import Answer, Stop, decode_to_run, encode
@@ -39,7 +39,7 @@ class Channel:
         self._sock = sock
         self._frames = Frames(limit=None)
         self._sending = threading.Lock()
-        self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._drained = threading.Event()
         self._pipe = -1
@@ -61,10 +61,11 @@ class Channel:
         """Sends what needs no answer."""
         self._send(encode(message))
 
-    def ask(self, message: object, what: str) -> None:
-        """Sends a unit or intents and returns once the controller has committed them. Where it refuses, because a newer
-        run or generation has taken over, the run ends here and now: no code of the provider runs any more. Raises
-        Fatal for what cannot be sent."""
+    def ask(self, message: object, what: str) -> Any:
+        """Sends a unit, intents or a wish and returns once the controller has committed or fulfilled them, with what it
+        brought. Where it refuses, because a newer run or generation has taken over, the run ends here and now: no code
+        of the provider runs any more. Raises Fatal for what cannot be sent, Retriable for a wish that cannot be
+        fulfilled."""
         try:
             data = encode(message)
         except (TypeError, ValueError, RecursionError) as error:
@@ -72,8 +73,12 @@ class Channel:
         if len(data) - 4 > MAX_MESSAGE:
             raise Fatal(f"{what} is {len(data)} bytes as JSON; at most {MAX_MESSAGE} are allowed.")
         self._send(data)
-        if not self._answers.get():
+        answer = self._answers.get()
+        if not answer.accepted:
             self.end(Ended(run=self.order.run, attempt=self.order.attempt, how="stopped", message="superseded"))
+        if answer.refusal:
+            raise Retriable(answer.refusal)
+        return answer.value
 
     def stopping(self) -> bool:
         return self._stop.is_set()
@@ -135,8 +140,8 @@ class Channel:
 
     def _take(self, payload: bytes) -> None:
         match decode_to_run(payload):
-            case Answer(accepted=accepted):
-                self._answers.put(accepted)
+            case Answer() as answer:
+                self._answers.put(answer)
             case Stop():
                 self._stop.set()
             case Order():

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.clock import Clock
-from reconciler.core.messages import Intended
+from reconciler.core.messages import Intended, Wanted
+from reconciler.core.profile import ProfileFile, ProfileSet
 from reconciler.core.provider import Data, Intent, Json, Secret, StreamReader, Unit
 from reconciler.core.redact import Redactor
 from reconciler.data.hands import open_data
@@ -46,6 +47,7 @@ class RunContext:
         self.method = order.method
         self.credentials = credentials
         self.open_intents: tuple[Intent, ...] = order.open_intents
+        self.approved = frozenset(order.approved)
         data = open_data(
             Path(order.data_dir),
             job=order.job,
@@ -67,6 +69,12 @@ class RunContext:
         if segments is None:
             raise Fatal(f"The job does not read a stream named {name!r}.")
         return open_stream(Path(self._order.data_dir), name, segments, self._order.columns.get(name, {}))
+
+    def profile_set(self) -> ProfileSet:
+        """The profiles, once every unit is built that was committed before this was asked. Raises Retriable."""
+        fields = self._channel.ask(Wanted(self.run, self.attempt), "The wish for profiles")
+        files = tuple(ProfileFile(**one) for one in fields.pop("files"))
+        return ProfileSet(**fields, files=files)
 
     def intend(self, intents: Sequence[Intent]) -> None:
         if not intents:

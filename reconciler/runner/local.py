@@ -23,7 +23,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from reconciler.core.messages import Began, Ended, Exited, FromRun, Intended, Order, Output, Produced, SecretSeen
+from reconciler.core.messages import (
+    Began,
+    Ended,
+    Exited,
+    FromRun,
+    Intended,
+    Order,
+    Output,
+    Produced,
+    SecretSeen,
+    Wanted,
+)
 from reconciler.runner.capture import MAX_LINES
 from reconciler.runner.frames import MAX_MESSAGE, Frames, Malformed
 from reconciler.runner.processes import end_leftover
@@ -115,15 +126,16 @@ class LocalRunner:
         run.outgoing += encode(order)
         self._flush_run(run)
 
-    def answer(self, run: int, accepted: bool) -> None:
-        """To the run's open unit or intents; nothing where the run is gone meanwhile. Not accepted means superseded:
-        the run ends itself at once, without another effect."""
+    def answer(self, run: int, accepted: bool, value: Any = None, refusal: str = "") -> None:
+        """To the run's open unit, intents or wish; nothing where the run is gone meanwhile. Not accepted means
+        superseded: the run ends itself at once, without another effect. `value` fulfils a wish; a `refusal` says why it
+        cannot be."""
         one = self._runs.get(run)
         if one is None or one.sock is None:
             return
         assert one.open_question, f"run {run} has asked nothing"
         one.open_question = False
-        one.outgoing += encode(Answer(accepted))
+        one.outgoing += encode(Answer(accepted, value, refusal))
         self._flush_run(one)
 
     def stop(self, run: int) -> None:
@@ -288,7 +300,7 @@ class LocalRunner:
         if run.ended:
             raise Malformed("a message after its last")
         match message:
-            case Produced() | Intended():
+            case Produced() | Intended() | Wanted():
                 if run.open_question:
                     raise Malformed("a unit or intents while the ones before have no answer yet")
                 run.open_question = True
@@ -366,7 +378,7 @@ class LocalRunner:
             os.eventfd_read(self._wake)
 
 
-def _check_new_files(run: _Run, message: Produced | Intended) -> None:
+def _check_new_files(run: _Run, message: Produced | Intended | Wanted) -> None:
     """A segment lands once."""
     if isinstance(message, Produced):
         files = {staged.file for staged in message.unit.segments}

@@ -25,9 +25,10 @@ from reconciler.core.messages import (
     Produced,
     SecretSeen,
     SegmentRef,
+    Wanted,
 )
 from reconciler.core.provider import Intent, Staged, Unit
-from reconciler.data.segments import rejects_file, segment_file
+from reconciler.data.segments import job_folder, rejects_file, segment_file
 from reconciler.runner.frames import Malformed, frame, parse
 
 #: Rows of one unit, and positions of a stream: a million million, so that sums stay far inside the record's integers.
@@ -81,9 +82,11 @@ def _plain(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """To the one open unit or set of intents."""
+    """To the one open unit, set of intents or wish. `value` is what was wished for; `refusal` why it cannot be had."""
 
     accepted: bool
+    value: Any = None
+    refusal: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ def _order(value: dict[str, Any]) -> Order:
     value["streams"] = {name: tuple(SegmentRef(**one) for one in refs) for name, refs in value["streams"].items()}
     value["allow_paths"] = tuple(value["allow_paths"])
     value["writes"] = None if value["writes"] is None else tuple(value["writes"])
+    value["approved"], value["own_files"] = tuple(value["approved"]), tuple(value["own_files"])
     return Order(**value)
 
 
@@ -143,6 +147,8 @@ def _check_against(message: Any, order: Order) -> None:
                 _check_staged(staged, f"unit.segments.{number}", order)
             for number, file in enumerate(unit.rejects):
                 _check_rejects(file, f"unit.rejects.{number}", order)
+            for number, file in enumerate(unit.keeps or ()):
+                _check_own(file, f"unit.keeps.{number}", order)
         case SecretSeen():
             if message.authorization != order.authorization or message.field not in order.credentials:
                 raise Malformed("field: not a credential of the run")
@@ -164,6 +170,12 @@ def _check_rejects(file: str, where: str, order: Order) -> None:
     begin = rejects_file(order.job, order.run, 0).removesuffix("0.ndjson")
     if not re.fullmatch(re.escape(begin) + r"\d+\.ndjson", file):
         raise Malformed(f"{where}: not a rejects file of this run")
+    _check_file(file, where, order)
+
+
+def _check_own(file: str, where: str, order: Order) -> None:
+    if file not in order.own_files and not file.startswith(job_folder(order.job)):
+        raise Malformed(f"{where}: not a file of this job's own")
     _check_file(file, where, order)
 
 
@@ -323,10 +335,12 @@ _UNIT: Final[Mapping[str, Checker]] = {
     "rejects": _items(_file),
     "message": _text(MAX_TEXT),
     "moved": _bool,
+    "keeps": _optional(_items(_file)),
 }
 _MESSAGES: Final[Mapping[str, tuple[Callable[..., FromRun], Mapping[str, Checker]]]] = {
     "Produced": (Produced, {"run": _ID, "attempt": _ID, "unit": _object(Unit, _UNIT)}),
     "Intended": (Intended, {"run": _ID, "attempt": _ID, "intents": _items(_intent, distinct="key")}),
+    "Wanted": (Wanted, {"run": _ID, "attempt": _ID}),
     "Output": (Output, {"run": _ID, "text": _text(MAX_LINE)}),
     "SecretSeen": (
         SecretSeen,
@@ -337,10 +351,11 @@ _MESSAGES: Final[Mapping[str, tuple[Callable[..., FromRun], Mapping[str, Checker
         {
             "run": _ID,
             "attempt": _ID,
-            "how": _one_of("succeeded", "stopped", "retriable", "fatal", "limited"),
+            "how": _one_of("succeeded", "stopped", "retriable", "fatal", "limited", "held"),
             "message": _text(MAX_TEXT),
             "retry_after_s": _optional(_seconds),
             "found_nothing": _bool,
+            "approval": _text(64),
         },
     ),
 }

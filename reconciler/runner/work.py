@@ -15,7 +15,7 @@ from reconciler.core.messages import MAINTENANCE, Ended, Order, Produced, Secret
 from reconciler.core.provider import Catalogue, JobType, Secret, Staged, Unit
 from reconciler.core.redact import Redactor
 from reconciler.data.segments import segment_file
-from reconciler.errors import Fatal, RateLimited, Retriable, RunError
+from reconciler.errors import Fatal, NeedsApproval, RateLimited, Retriable, RunError
 from reconciler.runner.channel import Channel
 from reconciler.runner.context import RunContext
 from reconciler.runner.discretion import refuse_secrets
@@ -23,12 +23,13 @@ from reconciler.runner.paths import Paths
 from reconciler.runner.wire import MAX_TEXT, MAX_WAIT_S
 from reconciler.secrets import keyed_digest, resolve
 
-How = Literal["succeeded", "stopped", "retriable", "fatal", "limited"]
+How = Literal["succeeded", "stopped", "retriable", "fatal", "limited", "held"]
 
 #: How each kind of error ends a run; the first that fits. Whatever else a provider raises may have been bad luck.
 ENDS: Final[tuple[tuple[type[BaseException], How], ...]] = (
     (Fatal, "fatal"),
     (RateLimited, "limited"),
+    (NeedsApproval, "held"),
     (BaseException, "retriable"),
 )
 
@@ -139,6 +140,7 @@ class Work:
             how=how,
             message=self._safe(message),
             retry_after_s=_wait(wait_s),
+            approval=error.digest if isinstance(error, NeedsApproval) else "",
         )
 
     def _log_traceback(self, error: BaseException) -> None:
