@@ -18,6 +18,7 @@ from reconciler.record.desired import Desired
 from reconciler.record.differences import Differences
 
 if TYPE_CHECKING:
+    from reconciler.record.approvals import Approvals
     from reconciler.record.events import Events
     from reconciler.record.jobs import Jobs
     from reconciler.record.resources import Resources
@@ -65,6 +66,12 @@ class Record:
         from reconciler.record.events import Events
 
         return Events(self._connection)
+
+    @cached_property
+    def approvals(self) -> Approvals:
+        from reconciler.record.approvals import Approvals
+
+        return Approvals(self._connection)
 
     @classmethod
     def writing(cls, state: Path) -> Record:
