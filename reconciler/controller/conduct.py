@@ -361,6 +361,8 @@ class Conductor:
                 return happening.Errored(message.message, retry_after_ms=retry_after_ms), Outcome.ERRORED
             case "fatal":
                 return happening.Errored(message.message, fatal=True), Outcome.ERRORED
+            case "held":
+                return happening.Held(message.message), Outcome.STOPPED
 
     def _stopped(self) -> tuple[happening.Event, Outcome]:
         if self._stopping:

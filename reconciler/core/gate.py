@@ -1,7 +1,7 @@
 """Whether an owed run may start now, and what it waits for where it may not.
 
 The gate is looked at anew whenever something has happened; it remembers nothing. Its reasons come in this order: the
-job's own backoff, quiet hours, what it depends on, a free slot. The first one that stands is the answer.
+job's own backoff, an approval, quiet hours, what it depends on, a free slot. The first one that stands is the answer.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def gate(
         return None
     return (
         _held_back(state, replace(now, wall_ms=min(now.wall_ms, in_pass.began_ms)) if in_pass else now)
+        or _unapproved(state)
         or _quiet(rules, now)
         or _dependencies(rules, dependencies)
         or (None if slot_free else Wait(Reason.WAITING_FOR_SLOT, None, "waits for a free slot"))
@@ -118,6 +119,8 @@ def next_start_ms(state: JobState, rules: JobRules, now: Now) -> int | None:
         start_ms = state.tick_at_ms
     elif state.status in FINAL or state.reason is Reason.WAITING_FOR_DEPENDENCY:
         return None
+    elif state.awaiting is not None:
+        start_ms = state.tick_at_ms
     else:
         start_ms = max(now.wall_ms, state.not_before_ms or 0)
     if start_ms is None or (rules.expires_at_ms is not None and rules.expires_at_ms <= start_ms and not state.expired):
@@ -147,6 +150,8 @@ def _purge_ms(state: JobState) -> int | None:
 def _gate_ms(state: JobState, rules: JobRules, now: Now) -> int | None:
     if state.status is not Status.SLEEPING or state.owed is None:
         return None
+    if state.awaiting is not None:
+        return None
     return state.not_before_ms if is_held_back(state, now) else quiet_until(rules, now.wall_ms)
 
 
@@ -160,6 +165,10 @@ def _held_back(state: JobState, now: Now) -> Wait | None:
     if state.last_outcome is Outcome.RATE_LIMITED:
         return Wait(Reason.RATE_LIMITED, state.not_before_ms, "limited by the other side")
     return Wait(Reason.BACKOFF, state.not_before_ms, "waits for its next try")
+
+
+def _unapproved(state: JobState) -> Wait | None:
+    return None if state.awaiting is None else Wait(Reason.AWAITING_APPROVAL, None, state.awaiting)
 
 
 def _quiet(rules: JobRules, now: Now) -> Wait | None:

@@ -72,6 +72,20 @@ class Limited:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A guard ended the run before it did anything: `message` says what a person is to approve."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A person approved what the guard holds back, the difference named `digest`."""
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupted:
     """The run was cut off by the controller's own death, or by its stop."""
 
@@ -155,6 +169,8 @@ Event = (
     | Succeeded
     | Errored
     | Limited
+    | Held
+    | Approved
     | Interrupted
     | Stopped
     | QuietBegan

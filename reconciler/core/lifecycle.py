@@ -23,12 +23,14 @@ from typing import Any, Final
 
 from reconciler.clock import Now
 from reconciler.core.happening import (
+    Approved,
     AuthorizationChanged,
     ClockSetBack,
     DependencySucceeded,
     Errored,
     Event,
     Expired,
+    Held,
     IllegalTransition,
     Interrupted,
     Limited,
@@ -153,7 +155,7 @@ def accepts_units(state: JobState) -> bool:
 
 
 def _tick(state: JobState, _event: Ticked, at: At) -> Step:
-    return unless_running(owe(replace(state, tick_at_ms=None), Owed.SCHEDULE, at), at, state)
+    return unless_running(owe(replace(state, tick_at_ms=None, awaiting=None), Owed.SCHEDULE, at), at, state)
 
 
 def _set_back(state: JobState, _event: ClockSetBack, at: At) -> Step:
@@ -173,7 +175,7 @@ def _set_back(state: JobState, _event: ClockSetBack, at: At) -> Step:
 def _follow(state: JobState, _event: DependencySucceeded, at: At) -> Step:
     if not isinstance(at.rules.schedule, AfterDependencies):
         return Step(state=state)
-    return unless_running(owe(state, Owed.DEPENDENCY, at), at, state)
+    return unless_running(owe(replace(state, awaiting=None), Owed.DEPENDENCY, at), at, state)
 
 
 def _wait(state: JobState, event: Waiting, at: At) -> Step:
@@ -273,6 +275,23 @@ def _limit(state: JobState, event: Limited, at: At) -> Step:
     return settle(again(limited, Outcome.RATE_LIMITED, at, delay_ms), at, entry)
 
 
+def _hold(state: JobState, event: Held, at: At) -> Step:
+    """Not an error. Its next tick judges the difference anew; a continuous job has none, and is given one."""
+    if state.stopping is Outcome.SUPERSEDED:
+        return supersede(state, at)
+    message = _clause(event.message)
+    tick_at_ms = state.tick_at_ms
+    if isinstance(at.rules.schedule, Continuous):
+        tick_at_ms = at.now.wall_ms + at.rules.retry.max_ms
+    held = replace(again(forgiven(state), Outcome.STOPPED, at, None), awaiting=message, tick_at_ms=tick_at_ms)
+    return settle(held, at, LogEntry(EventName.SLEEPING, message))
+
+
+def _approve(state: JobState, event: Approved, at: At) -> Step:
+    entry = LogEntry(EventName.APPROVED, f"difference {event.digest}")
+    return settle(replace(state, awaiting=None), at, entry)
+
+
 def _interrupt(state: JobState, event: Interrupted, at: At) -> Step:
     if state.stopping is Outcome.SUPERSEDED:
         return supersede(state, at)
@@ -324,7 +343,7 @@ def _resume(state: JobState, _event: Resumed, at: At) -> Step:
 
 def _rerun(state: JobState, _event: RerunAsked, at: At) -> Step:
     entry = LogEntry(EventName.RERUN)
-    asked = replace(owe(state, Owed.RERUN, at), announced=False)
+    asked = replace(owe(state, Owed.RERUN, at), announced=False, awaiting=None)
     if state.status is Status.RUNNING:
         return Step(state=asked, log=(entry,))
     return settle(forgiven(asked), at, entry)
@@ -401,6 +420,8 @@ _ROWS: Final[tuple[_Row, ...]] = (
     (Succeeded,             _succeed,       None,           None,           None,           _beneath),
     (Errored,               _err,           None,           None,           None,           _beneath),
     (Limited,               _limit,         None,           None,           None,           _beneath),
+    (Held,                  _hold,          None,           None,           None,           _beneath),
+    (Approved,              None,           _approve,       None,           None,           _beneath),
     (Interrupted,           _interrupt,     None,           None,           None,           _beneath),
     (Stopped,               _stop,          None,           None,           None,           _beneath),
     (QuietBegan,            _hush,          None,           None,           None,           None),

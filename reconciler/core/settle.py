@@ -21,6 +21,8 @@ from reconciler.core.words import DAY_MS, roughly
 RETRY_AFTER_LIMIT_MS: Final = 7 * DAY_MS
 #: Runs that someone asked for: an expired job makes these, and a Failed one leaves its status for them.
 ASKED: Final = (Owed.CHANGE, Owed.RERUN, Owed.RESTART)
+#: Reasons that stand for no run which is owed and due.
+_TIMED: Final = (Reason.SCHEDULED, Reason.BACKOFF, Reason.RATE_LIMITED, Reason.AWAITING_APPROVAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ def _reason_to_sleep(state: JobState, at: At) -> Reason | None:
     if state.owed is None:
         after = isinstance(at.rules.schedule, AfterDependencies)
         return Reason.WAITING_FOR_DEPENDENCY if after else Reason.SCHEDULED
+    if state.awaiting is not None:
+        return Reason.AWAITING_APPROVAL
     if is_held_back(state, at.now):
         return Reason.RATE_LIMITED if state.last_outcome is Outcome.RATE_LIMITED else Reason.BACKOFF
     return None
@@ -65,7 +69,7 @@ def _reason_to_sleep(state: JobState, at: At) -> Reason | None:
 
 def _due(reason: Reason | None) -> Reason | None:
     """A reason that can stand for a run that is owed and due; None where it stood for one that was not."""
-    return None if reason in (Reason.SCHEDULED, Reason.BACKOFF, Reason.RATE_LIMITED) else reason
+    return None if reason in _TIMED else reason
 
 
 def sleeping(state: JobState, at: At, reason: Reason | None) -> JobState:
@@ -153,7 +157,7 @@ def stopping(state: JobState, why: Outcome) -> JobState:
 
 
 def run_over(state: JobState) -> JobState:
-    return replace(state, run=None, attempt=0, cause=None, stopping=None)
+    return replace(state, run=None, attempt=0, cause=None, stopping=None, awaiting=None)
 
 
 def forgiven(state: JobState) -> JobState:

@@ -118,4 +118,5 @@ class JobState:
     expired: bool = False
     queued_ms: int | None = None  # since when it waits in the slot queue
     cause: Owed | None = None  # why the run that `run` names is made; owed again when it is cut off or fails
+    awaiting: str | None = None  # what a guard holds the owed run back for, in words, until a person approves
     stopping: Outcome | None = None  # asked of the run in progress: STOPPED, or SUPERSEDED (its units are refused)

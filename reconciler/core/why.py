@@ -221,8 +221,8 @@ def _sleeping(facts: Facts, state: JobState) -> Answer:
         case Reason.AWAITING_APPROVAL:
             return Answer(
                 code=Because.AWAITING_APPROVAL,
-                because=f"a guard holds it since {_ago(facts, state.since_ms)}.",
-                then="`reconcile plan` says what must be approved.",
+                because=f"a guard holds it since {_ago(facts, state.since_ms)}: {state.awaiting or 'it must be approved'}.",
+                then=f"`reconcile approve {facts.name}` lets it go on; its next scheduled run looks again.",
             )
         case Reason.AWAITING_CONSENT:
             return Answer(

@@ -116,6 +116,7 @@ def _order(value: dict[str, Any]) -> Order:
     value["streams"] = {name: tuple(SegmentRef(**one) for one in refs) for name, refs in value["streams"].items()}
     value["allow_paths"] = tuple(value["allow_paths"])
     value["writes"] = None if value["writes"] is None else tuple(value["writes"])
+    value["profiles"] = tuple(value["profiles"])
     value["approved"], value["own_files"] = tuple(value["approved"]), tuple(value["own_files"])
     return Order(**value)
 

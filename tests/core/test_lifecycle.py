@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.clock import Now
+from reconciler.core.gate import Wait, gate
 from reconciler.core.happening import (
+    Approved,
     AuthorizationChanged,
     ClockSetBack,
     DependencySucceeded,
     Errored,
     Event,
     Expired,
+    Held,
     IllegalTransition,
     Interrupted,
     Limited,
@@ -68,6 +71,8 @@ EXAMPLES: tuple[Event, ...] = (
     Succeeded(),
     Errored("boom"),
     Limited("429"),
+    Held("would remove 96 %"),
+    Approved("d1"),
     Interrupted(),
     Stopped(),
     QuietBegan(),
@@ -87,13 +92,13 @@ EXAMPLES: tuple[Event, ...] = (
 #: Written out by hand, beside the table in the code: what can happen to a job in each status.
 ALWAYS = {ClockSetBack, RerunAsked, RestartAsked, WorkChanged, ScheduleChanged, AuthorizationChanged, Relaxed, RulesChanged,
           Expired, Unexpired, DependencySucceeded}  # fmt: skip
-RUN_ENDS = {Succeeded, Errored, Limited, Interrupted, Stopped}
+RUN_ENDS = {Succeeded, Errored, Limited, Held, Interrupted, Stopped}
 LEGAL = {
     Status.RUNNING: ALWAYS | RUN_ENDS | {Ticked, UnitCommitted, QuietBegan, Suspended},
-    Status.SLEEPING: ALWAYS | {Ticked, Waiting, Started, Suspended},
+    Status.SLEEPING: ALWAYS | {Ticked, Waiting, Started, Approved, Suspended},
     Status.FAILED: ALWAYS | {Suspended},
     Status.COMPLETED: ALWAYS | {Ticked, Suspended},
-    Status.PAUSED: ALWAYS | {Ticked, Resumed},
+    Status.PAUSED: ALWAYS | {Ticked, Approved, Resumed},
 }
 
 
@@ -791,3 +796,39 @@ def test_no_log_entry_is_of_an_event_that_the_controller_logs_itself() -> None:
             state = live_in(status)
             if is_legal(state, event):
                 assert not {entry.name for entry in advance(state, event, HOURLY, at(DAY_MS)).log} & own
+
+
+# --- guards ---------------------------------------------------------------------------------------------------------
+
+
+def running(rules: JobRules) -> Life:
+    life = Life(rules)
+    life.start()
+    return life
+
+
+def test_a_held_run_waits_for_its_approval_and_goes_on_with_it() -> None:
+    life = running(ONCE)
+    run = life.state.run
+    life.do(Held("would remove 96 of 100 members."))
+    assert (life.state.status, life.state.reason, life.state.errors) == (Status.SLEEPING, Reason.AWAITING_APPROVAL, 0)
+    assert (life.state.awaiting, life.state.owed is None) == ("would remove 96 of 100 members", False)
+    assert gate(life.state, ONCE, at(DAY_MS)) == Wait(Reason.AWAITING_APPROVAL, None, "would remove 96 of 100 members")
+    life.do(Approved("d1"))
+    assert (life.state.awaiting, life.state.reason, life.log) == (None, Reason.WAITING_FOR_SLOT, ["Approved"])
+    assert life.state.run == run
+
+
+@pytest.mark.parametrize("event", [Ticked(), RerunAsked(), WorkChanged(), RestartAsked()])
+def test_the_next_tick_a_rerun_or_a_change_judges_a_held_difference_anew(event: Event) -> None:
+    life = running(HOURLY)
+    life.do(Held("x"))
+    assert life.state.tick_at_ms is not None
+    life.do(event)
+    assert (life.state.awaiting, life.state.reason) == (None, Reason.WAITING_FOR_SLOT)
+
+
+def test_a_continuous_job_that_is_held_looks_again_after_the_longest_delay() -> None:
+    life = running(JobRules(schedule=Continuous()))
+    life.do(Held("x"))
+    assert life.state.tick_at_ms == T0 + life.ms + life.rules.retry.max_ms

@@ -234,7 +234,9 @@ def test_an_interrupted_run_goes_on_from_its_last_unit() -> None:
 
 
 def test_guards_and_consent_name_the_step_to_take() -> None:
-    assert why(facts(sleeping(Reason.AWAITING_APPROVAL))).then == "`reconcile plan` says what must be approved."
+    assert why(facts(sleeping(Reason.AWAITING_APPROVAL))).then == (
+        "`reconcile approve orders` lets it go on; its next scheduled run looks again."
+    )
     assert why(facts(sleeping(Reason.AWAITING_CONSENT))).then == "give the consent; the job goes on by itself."
 
 

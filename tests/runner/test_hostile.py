@@ -67,6 +67,8 @@ def test_a_good_segment_is_taken(bench: Bench) -> None:
             {"rejects": ["/etc/passwd"]},
             "unit.rejects.0: expected a file relative to the data folder, found a text of 11 characters.",
         ),
+        ({"keeps": ["jobs/other/1-1-1-x.parquet"]}, "unit.keeps.0: not a file of this job's own."),
+        ({"keeps": ["jobs/job-1/1-1-1-x.parquet"]}, "unit.keeps.0: there is no such file in the data folder."),
     ],
 )
 def test_a_unit_with_a_bad_field_is_refused(bench: Bench, unit: dict[str, Any], message: str) -> None:
@@ -130,7 +132,7 @@ def test_a_segment_in_a_folder_that_leads_out_is_refused(bench: Bench, tmp_path:
 def produced(**unit: Any) -> str:
     fields = {
         "cursor": None, "rows": 0, "added": 0, "removed": 0, "omitted": 0, "segments": [], "closes": [], "rejects": [],
-        "message": "", "moved": True,
+        "message": "", "moved": True, "keeps": None,
     }  # fmt: skip
     return json.dumps({"is": "Produced", "run": 1, "attempt": 1, "unit": {**fields, **unit}})
 
@@ -160,11 +162,11 @@ def produced(**unit: Any) -> str:
             "field: not a credential of the run.",
         ),
         (
-            '{"is": "Ended", "run": 1, "attempt": 1, "how": "won", "message": "", "retry_after_s": null, "found_nothing": true}',
-            "how: expected one of succeeded, stopped, retriable, fatal, limited, found a text of 3 characters.",
+            '{"is": "Ended", "run": 1, "attempt": 1, "how": "won", "message": "", "retry_after_s": null, "found_nothing": true, "approval": ""}',
+            "how: expected one of succeeded, stopped, retriable, fatal, limited, held, found a text of 3 characters.",
         ),
         (
-            '{"is": "Ended", "run": 1, "attempt": 1, "how": "limited", "message": "", "retry_after_s": -1, "found_nothing": true}',
+            '{"is": "Ended", "run": 1, "attempt": 1, "how": "limited", "message": "", "retry_after_s": -1, "found_nothing": true, "approval": ""}',
             "retry_after_s: expected seconds from 0 to 31622400, found -1.",
         ),
         (
@@ -230,7 +232,7 @@ def test_a_run_that_lingers_after_its_end_is_ended(bench: Bench, monkeypatch: py
         ("text", "The provider produced a str where a Unit is needed."),
         ("set", "Unit 1 of the provider cannot be kept as JSON: a value of type set is not JSON"),
         ("nan", "Unit 1 of the provider cannot be kept as JSON: Out of range float values are not JSON compliant"),
-        ("large", "Unit 1 of the provider is 17825962 bytes as JSON; at most 16777216 are allowed."),
+        ("large", "Unit 1 of the provider is 17825975 bytes as JSON; at most 16777216 are allowed."),
         ("circle", "Unit 1 of the provider cannot be kept as JSON: Circular reference detected"),
         ("intent", "The provider intends something that is not an Intent."),
     ],

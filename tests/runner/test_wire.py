@@ -41,6 +41,7 @@ messages = (
     | st.builds(
         Ended, run=st.just(1), attempt=st.just(2), how=st.sampled_from(["succeeded", "fatal"]), message=texts,
         retry_after_s=st.none() | st.floats(0, 1000), found_nothing=st.booleans(),
+        approval=st.text("0123456789abcdef", max_size=64),
     )
 )  # fmt: skip
 

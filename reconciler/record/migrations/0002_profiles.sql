@@ -36,3 +36,5 @@ CREATE TABLE approval (
     approved_ms INTEGER,
     approved_by TEXT NOT NULL DEFAULT ''
 ) STRICT;
+
+ALTER TABLE job ADD COLUMN awaiting TEXT;  -- what a guard holds the owed run back for, in words

@@ -217,7 +217,7 @@ def say(context: Context) -> Iterator[Unit]:
 def linger(context: Context) -> Iterator[Unit]:
     """Says that it has succeeded, and stays."""
     payload = (
-        b'{"is":"Ended","run":%d,"attempt":%d,"how":"succeeded","message":"","retry_after_s":null,"found_nothing":true}'
+        b'{"is":"Ended","run":%d,"attempt":%d,"how":"succeeded","message":"","retry_after_s":null,"found_nothing":true,"approval":""}'
         % (context.run, context.attempt)
     )
     os.write(_socket_to_the_controller(), struct.pack("!I", len(payload)) + payload)
