@@ -3,7 +3,7 @@
 A segment of stream `orders` is `streams/orders/<job>-<run>-<attempt>-<unit>-<n>.parquet` in the data folder: the name
 is unique without asking a clock, and says who may still be staging the file. Bad rows stand in
 `rejects/<job>/run-<run>-unit-<unit>.ndjson`, and what a job keeps for itself (its ledger) in
-`jobs/<job>/<run>-<attempt>-<unit>-<what>`. A file that no row of the record names is garbage.
+`jobs/<job>/<run>-<attempt>-<unit>-<what>`; profiles are in `profiles/`. A file that no row of the record names is garbage.
 
 This module plans and sweeps; it reads no Parquet, so the controller may import it at no cost.
 """
@@ -27,6 +27,7 @@ MIN_GROUP: Final = 4
 STREAMS: Final = "streams"
 REJECTS: Final = "rejects"
 JOBS: Final = "jobs"
+PROFILES: Final = "profiles"
 TEMPORARY: Final = ".tmp"
 
 _SEGMENT: Final = re.compile(r"(?P<job>.+)-(?P<run>\d+)-\d+-\d+-\d+\.parquet(?:\.tmp)?")
@@ -107,6 +108,8 @@ def _files(data_dir: Path) -> Iterator[tuple[Path, tuple[str, int] | None]]:
     for path in (data_dir / REJECTS).glob("*/*.ndjson"):
         found = _REJECTS.fullmatch(path.name)
         yield path, (path.parent.name, int(found["run"])) if found else None
+    for path in (data_dir / PROFILES).glob("*"):
+        yield path, None
     for path in (data_dir / JOBS).glob("*/*"):
         found = _OWN.fullmatch(path.name)
         yield path, (path.parent.name, int(found["run"])) if found else None

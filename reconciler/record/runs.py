@@ -107,6 +107,8 @@ class Runs:
             [(file, run.job, run.id, number) for file in unit.rejects],
         )
         self._sql.executemany("DELETE FROM intent WHERE key = ? AND job = ?", [(key, run.job) for key in unit.closes])
+        if unit.keeps is not None:
+            self._keep(run.job, unit.keeps)
         counts = (unit.rows, unit.added, unit.removed, unit.omitted)
         self._sql.execute(
             "UPDATE run SET units = units + 1, rows = rows + ?, added = added + ?, removed = removed + ?, "
@@ -118,6 +120,15 @@ class Runs:
             "WHERE id = ?",
             (cursor_text(unit.cursor), *counts, run.job),
         )
+
+    def _keep(self, job: int, files: Sequence[str]) -> None:
+        self._sql.execute("DELETE FROM job_file WHERE job = ?", (job,))
+        self._sql.executemany("INSERT INTO job_file (file, job) VALUES (?, ?)", [(file, job) for file in files])
+
+    def own_files(self, job: int) -> tuple[str, ...]:
+        """The files that the job keeps for itself, sorted."""
+        rows = self._sql.execute("SELECT file FROM job_file WHERE job = ? ORDER BY file", (job,))
+        return tuple(str(row[0]) for row in rows)
 
     def commit_intents(self, run: RunRow, intents: Sequence[Intent]) -> None:
         """What the run is about to send. Raises sqlite3.IntegrityError for a key that is open already."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.record.approvals import Approvals
     from reconciler.record.events import Events
     from reconciler.record.jobs import Jobs
+    from reconciler.record.profiles import Profiles
     from reconciler.record.resources import Resources
     from reconciler.record.runs import Runs
     from reconciler.record.streams import Streams
@@ -60,6 +61,12 @@ class Record:
         from reconciler.record.streams import Streams
 
         return Streams(self._connection)
+
+    @cached_property
+    def profiles(self) -> Profiles:
+        from reconciler.record.profiles import Profiles
+
+        return Profiles(self._connection)
 
     @cached_property
     def events(self) -> Events:

@@ -56,6 +56,10 @@ class Streams:
             for row in rows
         ]
 
+    def ends(self) -> dict[str, int]:
+        """The position of the next message of each stream."""
+        return {str(row[0]): int(row[1]) for row in self._sql.execute("SELECT name, next FROM stream ORDER BY name")}
+
     def counts(self, stream: str) -> tuple[int, int]:
         """How many messages and bytes a stream holds."""
         row = self._sql.execute(
@@ -98,7 +102,9 @@ class Streams:
 
     def named_files(self) -> set[str]:
         """Every file of the data folder that a row names."""
-        rows = self._sql.execute("SELECT file FROM segment UNION SELECT file FROM reject")
+        rows = self._sql.execute(
+            "SELECT file FROM segment UNION SELECT file FROM reject UNION SELECT file FROM job_file"
+        )
         return {str(row[0]) for row in rows}
 
     def _insert(self, one: Staged, first: int) -> None:

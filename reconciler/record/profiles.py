@@ -1,0 +1,70 @@
+"""Profiles: which files they consist of, and up to which positions their messages are in. A file that no row names is
+garbage; one that a later build has replaced stays until no reader can hold it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from dataclasses import asdict
+
+from reconciler.core.document import canonical
+from reconciler.core.profile import ProfileFile, ProfileSet
+from reconciler.record.database import transaction
+
+
+class Profiles:
+    """The `profile_set` and `profile_file` tables."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection
+
+    def current(self) -> ProfileSet:
+        """The set that serves; an empty one before the first build."""
+        row = self._sql.execute("SELECT build, rules, built, facts FROM profile_set").fetchone()
+        if row is None:
+            return ProfileSet()
+        return ProfileSet(
+            build=row["build"],
+            rules=row["rules"],
+            built=json.loads(row["built"]),
+            facts=json.loads(row["facts"]),
+            files=self._files(),
+        )
+
+    def built_ms(self) -> int | None:
+        """When the last build was committed."""
+        row = self._sql.execute("SELECT built_ms FROM profile_set").fetchone()
+        return None if row is None else int(row[0])
+
+    def swap(self, new: ProfileSet, now_ms: int) -> None:
+        """Makes a build's result the one that serves. Inside the caller's transaction."""
+        keep = {one.file for one in new.files}
+        gone = [one.file for one in self._files() if one.file not in keep]
+        self._sql.executemany(
+            "UPDATE profile_file SET retired_ms = ? WHERE file = ?", [(now_ms, file) for file in gone]
+        )
+        self._sql.executemany(
+            "INSERT INTO profile_file (file, kind, part, build, rows, size) "
+            "VALUES (:file, :kind, :part, :build, :rows, :size) ON CONFLICT (file) DO NOTHING",
+            [asdict(one) for one in new.files],
+        )
+        self._sql.execute(
+            "INSERT OR REPLACE INTO profile_set (one, build, rules, built, facts, built_ms) VALUES (1, ?, ?, ?, ?, ?)",
+            (new.build, new.rules, canonical(dict(new.built)), canonical(dict(new.facts)), now_ms),
+        )
+
+    def drop_retired(self, before_ms: int) -> list[str]:
+        """The replaced files that no reader can hold any more; their rows are gone, the files are the caller's."""
+        with transaction(self._sql):
+            rows = self._sql.execute("DELETE FROM profile_file WHERE retired_ms <= ? RETURNING file", (before_ms,))
+            return [str(row[0]) for row in rows.fetchall()]
+
+    def named_files(self) -> set[str]:
+        """Every profile file that a row names."""
+        return {str(row[0]) for row in self._sql.execute("SELECT file FROM profile_file")}
+
+    def _files(self) -> tuple[ProfileFile, ...]:
+        rows = self._sql.execute(
+            "SELECT file, kind, part, build, rows, size FROM profile_file WHERE retired_ms IS NULL ORDER BY file"
+        )
+        return tuple(ProfileFile(**dict(row)) for row in rows)
