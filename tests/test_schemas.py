@@ -24,9 +24,9 @@ def errors(kind: Kind, text: str) -> list[str]:
 
 
 def shipped() -> Any:
-    from reconciler.providers import files, http
+    from reconciler.providers import collect, files, http
 
-    return {one.PROVIDER.name: one.PROVIDER for one in (files, http)}
+    return {one.PROVIDER.name: one.PROVIDER for one in (collect, files, http)}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -24,9 +24,9 @@ def catalogue() -> Catalogue:
     takes a name that is taken."""
     from importlib.metadata import entry_points
 
-    from reconciler.providers import files, http
+    from reconciler.providers import collect, files, http
 
-    found = {one.PROVIDER.name: one.PROVIDER for one in (files, http)}
+    found = {one.PROVIDER.name: one.PROVIDER for one in (collect, files, http)}
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: (entry.name, entry.value)):
         provider = _load(entry)
         if provider.name in found:
