@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from reconciler.clock import Now
+from reconciler.controller.building import Builder
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.lives import Committed, Lives
@@ -35,7 +36,9 @@ from reconciler.core.messages import (
     Order,
     Output,
     Produced,
+    Reply,
     SecretSeen,
+    Wanted,
 )
 from reconciler.core.rules import PURGE_AFTER_MS, JobRules, rules_of
 from reconciler.core.state import FINAL, EventName, JobState, Outcome, Reason, Status
@@ -60,9 +63,12 @@ class Pass:
 class Conductor:
     """Starts what is owed, commits what runs produce."""
 
-    def __init__(self, hands: Hands, lives: Lives, housekeeper: Housekeeper, a_pass: Pass | None = None) -> None:
+    def __init__(
+        self, hands: Hands, lives: Lives, housekeeper: Housekeeper, builder: Builder, a_pass: Pass | None = None
+    ) -> None:
         self._hands = hands
         self._housekeeper = housekeeper
+        self._builder = builder
         self._record = hands.record
         self._runner = hands.runner
         self._lives = lives
@@ -72,6 +78,7 @@ class Conductor:
         self._ended: set[tuple[int, int]] = set()
         self._began_ms: dict[int, int] = {}  # of the runs at work: when they were given what they read
         self._finished: list[tuple[str, int]] = []
+        self._dropped: list[str] = []  # files that a unit no longer keeps; removed once that is committed
         self._has_grown = True  # a stream may have segments to put together
         self.plan_wanted = False  # time has brought about what only a plan can do: a purge
         self.ran = 0
@@ -80,12 +87,12 @@ class Conductor:
 
     @property
     def busy(self) -> bool:
-        """Whether any run has a process, a compaction included."""
+        """Whether any run has a process, upkeep included."""
         return bool(self._runner.active())
 
     @property
     def idle_slots(self) -> int:
-        at_work = sum(not self._housekeeper.owns(run) for run in self._runner.active())
+        at_work = sum(self._keeper_of(run) is None for run in self._runner.active())
         return self._hands.settings.slots - at_work
 
     def tell_finished(self) -> None:
@@ -95,11 +102,20 @@ class Conductor:
             self._hands.listener.finished(job, run)
 
     def keep_house(self, now: Now) -> None:
-        """Puts small segments together where units have made some, and removes what nobody reads any more."""
+        """Puts small segments together where units have made some, builds profiles, and removes what nobody reads any
+        more. A pass builds once its runs are over."""
         if self._has_grown and not self._stopping:
             self._has_grown = False
             self._housekeeper.compact()
-        self._housekeeper.tidy(min(self._began_ms.values(), default=now.wall_ms + 1) - 1)
+        if not self._stopping and not (self._pass and self.busy):
+            self._builder.keep(now, pressing=self._pass is not None)
+        began = [*self._began_ms.values(), *([] if self._builder.began_ms is None else [self._builder.began_ms])]
+        self._housekeeper.trim(now)
+        self._housekeeper.tidy(min(began, default=now.wall_ms + 1) - 1)
+
+    def _keeper_of(self, run: int) -> Housekeeper | Builder | None:
+        """Who looks after a run that is no job's; None for a job's."""
+        return next((one for one in (self._housekeeper, self._builder) if one.owns(run)), None)
 
     # --- what a dead controller left --------------------------------------------------------------------------------
 
@@ -211,8 +227,8 @@ class Conductor:
             orders = [
                 self._begin(job, now)
                 for job in jobs
-                if job.state.run not in active
-                and self._weigh(job, moment)  # a last attempt's process may be about to go
+                if job.state.run not in active  # a last attempt's process may be about to go
+                and self._weigh(job, moment)
             ]
         for order in orders:
             if order is not None:
@@ -245,7 +261,7 @@ class Conductor:
     def receive(self, messages: Sequence[FromRun], now: Now) -> None:
         """Commits what came, all in one transaction, then answers. A message that the record refuses ends its run
         alone."""
-        answers: list[tuple[int, bool]] = []
+        replies: list[Reply] = []
         with self._record.transaction():
             for message in messages:
                 try:
@@ -253,20 +269,25 @@ class Conductor:
                         taken = list(self._take(message, now))
                 except Refused as error:
                     taken = list(self._refuse(message, error, now))
-                answers.extend(taken)
-        for run, accepted in answers:
-            self._runner.answer(run, accepted)
+                replies.extend(taken)
+        for reply in replies:
+            self._runner.answer(reply.run, reply.accepted, reply.value, reply.refusal)
+        self._remove_dropped()
         self.tell_stops()
 
-    def _take(self, message: FromRun, now: Now) -> Iterable[tuple[int, bool]]:
-        if self._housekeeper.owns(message.run):
+    def _take(self, message: FromRun, now: Now) -> Iterable[Reply]:
+        keeper = self._keeper_of(message.run)
+        if keeper is not None:
             self._has_grown = self._has_grown or isinstance(message, Exited)
-            return self._housekeeper.take(message, now)
+            return keeper.take(message, now)
         match message:
             case Produced():
-                return [(message.run, self._commit(message, now))]
+                return [Reply(message.run, self._commit(message, now))]
             case Intended():
-                return [(message.run, self._intend(message))]
+                return [Reply(message.run, self._intend(message))]
+            case Wanted():
+                known = self._job_of(message.run, message.attempt)[1] is not None
+                return self._builder.want(message, now) if known else [Reply(message.run, accepted=False)]
             case Began():
                 self._record.runs.note_process(message.run, message.pid, message.start_ticks)
             case Output():
@@ -279,17 +300,17 @@ class Conductor:
                 self._bury(message, now)
         return ()
 
-    def _refuse(self, message: FromRun, error: Exception, now: Now) -> Iterable[tuple[int, bool]]:
+    def _refuse(self, message: FromRun, error: Exception, now: Now) -> Iterable[Reply]:
         if not isinstance(message, Produced | Intended):
             raise error
-        if self._housekeeper.owns(message.run):
-            return [(message.run, False)]
+        if self._keeper_of(message.run) is not None:
+            return [Reply(message.run, accepted=False)]
         job, run = self._job_of(message.run, message.attempt)
         if job is not None and run is not None:
             text = f"the record refused what the run produced: {error}"
             self._finish(job, run, happening.Errored(text), Outcome.ERRORED, text, now)
             self._ended.add((run.id, run.attempt))
-        return [(message.run, False)]
+        return [Reply(message.run, accepted=False)]
 
     def _job_of(self, run_id: int, attempt: int) -> tuple[JobRow | None, RunRow | None]:
         """The job and run of a message, None where it is of another attempt or the job is gone."""
@@ -305,6 +326,8 @@ class Conductor:
         number = run.units + 1
         unit = message.unit
         text = "; ".join(part for part in (unit.message, self._kept_in(unit.rejects)) if part)
+        if unit.keeps is not None:
+            self._dropped += set(self._record.runs.own_files(job.id)) - set(unit.keeps)
         self._record.runs.commit_unit(run, number, unit, now.wall_ms)
         job = self._lives.advance(
             job,
@@ -314,9 +337,17 @@ class Conductor:
         )
         self._record.jobs.wake_at(job.id, wake_at_ms(job.state, rules_of(job.spec), now))
         self.rows += unit.rows
-        self._has_grown = self._has_grown or bool(unit.segments)
+        if unit.segments:
+            self._has_grown = True
+            self._builder.grown()
         self._hands.listener.progress(job.name, run.id, run.totals.rows + unit.rows, run.started_ms, now.wall_ms)
         return True
+
+    def _remove_dropped(self) -> None:
+        """Removes what jobs keep no longer, once the record says so."""
+        dropped, self._dropped = self._dropped, []
+        for file in dropped:
+            (self._hands.settings.state / "data" / file).unlink(missing_ok=True)
 
     def _kept_in(self, rejects: Sequence[str]) -> str:
         """Where what was left out is kept, for whoever reads the log: from the root where it lies below it."""
@@ -345,6 +376,10 @@ class Conductor:
         if job is None or run is None:
             return
         self._ended.add((run.id, run.attempt))
+        if message.how == "held":
+            self._record.approvals.ask(job.id, message.approval, message.message, now.wall_ms)
+        elif message.how == "succeeded":
+            self._record.approvals.clear(job.id)
         event, outcome = self._what_happened(message)
         self._finish(job, run, event, outcome, message.message, now)
 
@@ -371,6 +406,7 @@ class Conductor:
 
     def _bury(self, message: Exited, now: Now) -> None:
         self._began_ms.pop(message.run, None)
+        self._builder.forget(message.run)
         self._record.runs.note_exit(
             message.run,
             message.attempt,

@@ -13,7 +13,8 @@ from typing import Final
 
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
-from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced
+from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
+from reconciler.core.metrics import HOUR_MS
 from reconciler.core.provider import Staged
 from reconciler.data.segments import plan_compaction, sweep
 from reconciler.record.streams import SegmentRow
@@ -33,15 +34,24 @@ class Housekeeper:
         self._data = hands.settings.state / "data"
         self._replaces: dict[int, Sequence[SegmentRow]] = {}
         self._given_up: set[str] = set()  # streams whose compaction has failed in this life
+        self._trimmed_ms = 0
 
     def sweep(self, now: Now) -> None:
         """Removes what a crash left behind. Only before any run has started: a run stages files that no row names yet."""
         self._streams.drop_retired(now.wall_ms)
-        sweep(self._data, self._streams.named_files())
+        profiles = self._hands.record.profiles
+        profiles.drop_retired(now.wall_ms)
+        sweep(self._data, self._streams.named_files() | profiles.named_files())
+
+    def trim(self, now: Now) -> None:
+        """Removes sums of minutes and hours that have been kept long enough, once an hour."""
+        if abs(now.wall_ms - self._trimmed_ms) >= HOUR_MS:
+            self._trimmed_ms = now.wall_ms
+            self._hands.record.metrics.trim(now.wall_ms)
 
     def owns(self, run: int) -> bool:
-        """Whether a run is a compaction."""
-        return run >= FIRST_ID
+        """Whether a run is a compaction: builds of profiles have the ids above."""
+        return FIRST_ID <= run < 2 * FIRST_ID
 
     def compact(self) -> None:
         """Starts a compaction where one is due and none is at work."""
@@ -53,11 +63,11 @@ class Housekeeper:
                 self._start(stream, groups[0])
                 return
 
-    def take(self, message: FromRun, now: Now) -> list[tuple[int, bool]]:
+    def take(self, message: FromRun, now: Now) -> list[Reply]:
         """What a compaction says; the answers that it is owed."""
         match message:
             case Produced(run=run, unit=unit):
-                return [(run, self._swap(run, unit.segments, now))]
+                return [Reply(run, self._swap(run, unit.segments, now))]
             case Ended(run=run, how=how) if how != "succeeded" and run in self._replaces:
                 self._given_up.add(self._replaces[run][0].stream)
                 self._hands.listener.notice(f"small segments could not be put together: {message.message}")
@@ -68,8 +78,9 @@ class Housekeeper:
         return []
 
     def tidy(self, before_ms: int) -> None:
-        """Removes segments that were replaced before the oldest run at work began."""
-        for file in self._streams.drop_retired(before_ms):
+        """Removes files that were replaced before the oldest run at work began."""
+        retired = [*self._streams.drop_retired(before_ms), *self._hands.record.profiles.drop_retired(before_ms)]
+        for file in retired:
             (self._data / file).unlink(missing_ok=True)
 
     def _groups(self, stream: str) -> list[tuple[Staged, ...]]:
@@ -103,7 +114,10 @@ class Housekeeper:
         old = self._replaces.get(run)
         if old is None or len(segments) != 1 or segments[0].rows != sum(row.rows for row in old):
             return False
-        self._streams.replace([row.file for row in old], segments[0], old[0].first, now.wall_ms)
+        files = [row.file for row in old]
+        if not self._streams.are_live(files):  # the stream was dropped meanwhile
+            return False
+        self._streams.replace(files, segments[0], old[0].first, now.wall_ms)
         return True
 
 

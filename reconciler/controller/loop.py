@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final
 
 from reconciler.clock import Now, pause
+from reconciler.controller.building import Builder
 from reconciler.controller.bulk import collection_paused
 from reconciler.controller.conduct import Conductor, Pass
 from reconciler.controller.enact import Enactor
@@ -43,6 +44,7 @@ class Controller:
         self._planner = Planner(hands.record, hands.repository, cache, hands.catalogue, hands.listener.notice)
         self._reporter = Reporter(hands)
         self._housekeeper = Housekeeper(hands)
+        self._builder = Builder(hands)
         self._next_look_ms = 0
         self._alive_saved_ms = 0
         self._torn: str | None = None
@@ -55,11 +57,13 @@ class Controller:
         with Wakeups() as wakeups:
             now = self._hands.clock.now()
             lives = Lives(self._record, self._hands.chance)
-            recovering = Conductor(self._hands, lives, self._housekeeper)
+            recovering = Conductor(self._hands, lives, self._housekeeper, self._builder)
             recovering.recover(now)
             self._housekeeper.sweep(now)
             plan = self._settle(lives, wakeups)
-            conductor = Conductor(self._hands, lives, self._housekeeper, Pass(began=self._hands.clock.now()))
+            conductor = Conductor(
+                self._hands, lives, self._housekeeper, self._builder, Pass(began=self._hands.clock.now())
+            )
             self._run_to_the_end(conductor, wakeups)
             self._reporter.flush(self._hands.clock.now(), last=True)
             self._save_alive(self._hands.clock.now())
@@ -106,7 +110,7 @@ class Controller:
         """Until SIGTERM or SIGINT: what is true of the tree is made true, and what is due runs. The exit code."""
         with Wakeups() as wakeups:
             lives = Lives(self._record, self._hands.chance)
-            conductor = Conductor(self._hands, lives, self._housekeeper)
+            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder)
             conductor.recover(self._hands.clock.now())
             self._housekeeper.sweep(self._hands.clock.now())
             watch = Watch(self._hands.settings.root, wakeups.wake)
@@ -178,6 +182,7 @@ class Controller:
         if plan.actions:
             enactor = Enactor(self._record, lives, self._hands.catalogue())
             enactor.enact(plan, self._planner.authors(plan), now)
+            self._builder.grown()
             for event in enactor.beside_logs:
                 self._hands.listener.event(event)
         if observation.changed:

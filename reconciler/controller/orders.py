@@ -7,6 +7,7 @@ from typing import Any
 
 from reconciler.controller.hands import Hands
 from reconciler.core.messages import Order, SegmentRef
+from reconciler.core.profile import profile_rules, rules_spec
 from reconciler.core.provider import JobType
 from reconciler.core.rules import rules_of
 from reconciler.errors import Fatal
@@ -47,7 +48,39 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
         secret_key=str(hands.record.setting("secret_key")),
         timeout_s=None if timeout_ms is None else timeout_ms / 1000,
         writes=_streams(job_type, config, "writes"),
+        **_profiles(hands, job, job_type, config),
     )
+
+
+def _profiles(hands: Hands, job: JobRow, job_type: JobType, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run must know that reads profiles; nothing for any other."""
+    own = hands.record.runs.own_files(job.id)
+    audience = _audience(hands, job_type, config)
+    if audience is None and not job_type.reads_profiles:
+        return {"own_files": own}
+    streams = hands.record.resources.resources("Stream")
+    rules = profile_rules((one.name, one.spec) for one in streams if one.life == "live")
+    return {
+        "own_files": own,
+        "audience": audience,
+        "profiles": tuple(rules_spec(rules)),
+        "approved": hands.record.approvals.approved(job.id),
+        "memory_mb": hands.settings.memory_mb,
+    }
+
+
+def _audience(hands: Hands, job_type: JobType, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The audience that the config names in a field annotated with `x-audience`. Raises Fatal where it is gone."""
+    properties: Mapping[str, Any] = job_type.schema.get("properties", {})
+    name = next(
+        (str(config[one]) for one, schema in properties.items() if "x-audience" in schema and one in config), ""
+    )
+    if not name:
+        return None
+    resource = hands.record.resources.resource("Audience", name)
+    if resource is None:
+        raise Fatal(f"the audience {name} is not there any more")
+    return {"name": name, "where": resource.spec["where"]}
 
 
 def _job_type(hands: Hands, job: JobRow) -> JobType:

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from reconciler.record.events import Event
 
 DEFAULT_SLOTS: Final = 8
+DEFAULT_MEMORY_MB: Final = 1024
 STATE_NAME: Final = ".reconciler"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`root` holds the specs; `state` the record, the data and the lock. `allow_paths` are folders outside the root
-    that a spec's `path` may lead into. `slots` bounds the runs at one time."""
+    that a spec's `path` may lead into. `slots` bounds the runs at one time, `memory_mb` what a build of profiles, or a
+    run that reads them, may hold in memory."""
 
     root: Path
     state: Path
@@ -27,6 +29,7 @@ class Settings:
     slots: int = DEFAULT_SLOTS
     allow_paths: tuple[Path, ...] = ()
     allow_exec: bool = False
+    memory_mb: int = DEFAULT_MEMORY_MB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,6 +110,17 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Reply:
+    """The controller's answer to the one open unit, set of intents or wish of a run. Not accepted means superseded: the
+    run ends itself. `value` fulfils a wish, `refusal` says why it cannot be fulfilled."""
+
+    run: int
+    accepted: bool = True
+    value: Any = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
     """A line of captured output, already redacted."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from reconciler.core.document import digest_of
+from reconciler.core.messages import SegmentRef
 
 #: A value seen with more distinct values of another key than this belongs to nobody, unless an identity says otherwise.
 MAX_PER_KEY: Final = 100
@@ -158,3 +159,16 @@ class ProfileSet:
     built: Mapping[str, int] = field(default_factory=dict)
     files: tuple[ProfileFile, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildWork:
+    """What a build is to do: bring `base` (an empty set for a rebuild) up to `stops`, the position of each stream up to
+    which its messages are to be in. `streams` lists all segments of each stream. `build` is the number of this attempt,
+    never used before: it is in the name of every file that the build writes."""
+
+    rules: ProfileRules
+    base: ProfileSet
+    streams: Mapping[str, tuple[SegmentRef, ...]]
+    stops: Mapping[str, int]
+    build: int

@@ -299,7 +299,8 @@ class JobType:
     `schema` is the JSON Schema (2020-12) of `config`. Two annotations on a property have meaning here:
     `x-stream: reads|writes` (its value names a declared Stream) and `x-resetsCursor: true` (a changed value drops the
     cursor, and the plan says so). `config` makes the typed model out of a checked mapping. `authorization` says
-    whether a Job needs one: `required`, `optional` or `none`.
+    whether a Job needs one: `required`, `optional` or `none`. A property annotated with `x-audience: reads` names a
+    declared Audience; its job type reads profiles, as does one with `reads_profiles`.
     """
 
     name: str
@@ -309,6 +310,7 @@ class JobType:
     config: Callable[[Mapping[str, Any]], Any]
     run: Callable[[Context], Iterator[Unit]]
     authorization: Literal["required", "optional", "none"] = "none"
+    reads_profiles: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

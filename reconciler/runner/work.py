@@ -6,12 +6,13 @@ from __future__ import annotations
 import math
 import traceback
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from reconciler.clock import Clock
 from reconciler.core.messages import MAINTENANCE, Ended, Order, Produced, SecretSeen
+from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, profile_rules
 from reconciler.core.provider import Catalogue, JobType, Secret, Staged, Unit
 from reconciler.core.redact import Redactor
 from reconciler.data.segments import segment_file
@@ -22,6 +23,9 @@ from reconciler.runner.discretion import refuse_secrets
 from reconciler.runner.paths import Paths
 from reconciler.runner.wire import MAX_TEXT, MAX_WAIT_S
 from reconciler.secrets import keyed_digest, resolve
+
+#: Cores that a build of profiles may use.
+BUILD_THREADS: Final = 2
 
 How = Literal["succeeded", "stopped", "retriable", "fatal", "limited", "held"]
 
@@ -56,7 +60,7 @@ class Work:
     def _work(self) -> tuple[How, bool]:
         order = self._order
         if order.provider == MAINTENANCE:
-            return self._compact()
+            return self._maintain()
         job_type = _job_type(self._catalogue, order)
         config = _config(job_type, order)
         credentials = self._credentials() if order.credentials else {}
@@ -64,6 +68,35 @@ class Work:
         paths = Paths(order.root, str(_folder(order)), order.allow_paths, self._state_dir)
         context = RunContext(self._channel, config, credentials, self._redactor, paths, Clock())
         return self._produce(job_type, context)
+
+    def _maintain(self) -> tuple[How, bool]:
+        """The product's own upkeep; its results go into the unit's cursor or segments."""
+        match self._order.job_type:
+            case "compact":
+                return self._compact()
+            case "build":
+                return self._build()
+            case other:
+                raise AssertionError(f"no upkeep is called {other!r}")
+
+    def _build(self) -> tuple[How, bool]:
+        """Builds profiles; the controller swaps their files."""
+        from reconciler.data.profiles.build import build
+
+        order = self._order
+        base = dict(order.config["base"])
+        base["files"] = tuple(ProfileFile(**one) for one in base["files"])
+        work = BuildWork(
+            rules=profile_rules((name, spec) for name, spec in order.profiles),
+            base=ProfileSet(**base),
+            streams=order.streams,
+            stops=order.config["stops"],
+            build=order.config["build"],
+        )
+        made = build(Path(order.data_dir), work, memory_mb=order.memory_mb, threads=BUILD_THREADS)
+        unit = Unit(cursor=asdict(made), moved=False)
+        self._channel.ask(Produced(order.run, order.attempt, unit), "The build")
+        return "succeeded", False
 
     def _compact(self) -> tuple[How, bool]:
         """Puts neighbouring segments of a stream together; the controller swaps their names."""

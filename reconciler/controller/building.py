@@ -1,0 +1,237 @@
+"""Profiles are built beside the loop: in a process of their own, one build at a time, while the old ones serve.
+
+A build is wanted by a run that reads profiles (it waits for those in which everything is built that was committed
+before it asked), by a person (`reconcile rebuild`), or in the background, when messages have come and nothing presses.
+It writes new files; the record then swaps the list in one transaction. A build that dies leaves only files that no row
+names. Where the rules of the streams have changed since the last build, the next one begins from nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from reconciler.clock import Now
+from reconciler.controller.hands import Hands
+from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Output, Produced, Reply, Wanted
+from reconciler.core.profile import ProfileFile, ProfileRules, ProfileSet, profile_rules, rules_digest, rules_spec
+from reconciler.data.segments import PROFILES
+
+#: Builds have run ids of their own, above those of compactions.
+FIRST_BUILD: Final = 1 << 49
+#: In the background a daemon builds so often at most, in milliseconds of uptime.
+BUILD_EVERY_MS: Final = 30_000
+#: After a build has failed, the background waits so long before it tries again.
+RETRY_AFTER_MS: Final = 5 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    """A run that waits for profiles with everything up to `stops`."""
+
+    run: int
+    attempt: int
+    rules: str
+    stops: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _Build:
+    """The build at work. `error` is why it has failed, once it has."""
+
+    run: int
+    rules: str
+    stops: Mapping[str, int]
+    began_ms: int
+    error: str = ""
+    done: bool = False
+
+
+@dataclass(slots=True)
+class Builder:
+    """Starts builds, commits what they made, and answers those who wait."""
+
+    hands: Hands
+    failure: str = ""  # of the last build; empty where it succeeded
+    _at_work: _Build | None = None
+    _waiting: list[_Waiter] = field(default_factory=list)
+    _asked_anew: bool = False
+    _has_grown: bool = True
+    _next_ms: int = 0  # of uptime: when the background may build again
+
+    @property
+    def began_ms(self) -> int | None:
+        """When the build at work was given what it reads."""
+        return None if self._at_work is None else self._at_work.began_ms
+
+    @property
+    def busy(self) -> bool:
+        return self._at_work is not None
+
+    def owns(self, run: int) -> bool:
+        """Whether a run is a build."""
+        return run >= FIRST_BUILD
+
+    def grown(self) -> None:
+        """Messages were committed, or a stream's rules may have changed: the background looks again."""
+        self._has_grown = True
+
+    def want(self, message: Wanted, now: Now) -> list[Reply]:
+        """A run asks for profiles: at once, where they are there, else once they are built."""
+        rules = self._rules()
+        waiter = _Waiter(message.run, message.attempt, rules_digest(rules), self._stops(rules))
+        current = self.hands.record.profiles.current()
+        if _serves(current, waiter):
+            return [Reply(message.run, value=asdict(current))]
+        self._waiting.append(waiter)
+        self._start(now)
+        return []
+
+    def forget(self, run: int) -> None:
+        """A run is gone: nobody waits for it."""
+        self._waiting = [one for one in self._waiting if one.run != run]
+
+    def rebuild(self, now: Now) -> None:
+        """Everything is to be built anew from the raw messages."""
+        self._asked_anew = True
+        self.failure = ""
+        self._start(now)
+
+    def keep(self, now: Now, *, pressing: bool = False) -> None:
+        """The background's turn: builds what has come, no more often than is fair; `pressing` is at once."""
+        if self._at_work is not None or not (self._has_grown or self._asked_anew):
+            return
+        if not pressing and now.alive_ms < self._next_ms:
+            return
+        self._has_grown = False
+        self._next_ms = now.alive_ms + BUILD_EVERY_MS
+        if self._is_behind() or self._asked_anew:
+            self._start(now)
+
+    def take(self, message: FromRun, now: Now) -> list[Reply]:
+        """What a build says; the answers that it and the runs which waited are owed."""
+        build = self._at_work
+        if build is None or message.run != build.run:
+            return [Reply(message.run, accepted=False)] if isinstance(message, Produced) else []
+        match message:
+            case Produced(unit=unit):
+                return self._commit(build, unit.cursor, now)
+            case Ended(how=how) if how != "succeeded":
+                build.error = message.message or f"the build was {how}"
+            case Output(text=text):
+                self.hands.listener.notice(f"profiles: {text}")
+            case Exited():
+                return self._bury(build, now)
+            case _:
+                pass
+        return []
+
+    # --- a build's life ---------------------------------------------------------------------------------------------
+
+    def _start(self, now: Now) -> None:
+        """Starts a build of everything that is committed now, unless one is at work: the next one then follows."""
+        if self._at_work is not None:
+            return
+        record, rules = self.hands.record, self._rules()
+        with record.transaction():
+            number = int(record.setting("builds", 0)) + 1
+            record.set_setting("builds", number)
+        current = record.profiles.current()
+        digest, stops = rules_digest(rules), self._stops(rules)
+        base = ProfileSet() if self._asked_anew or current.rules != digest else current
+        self._asked_anew = False
+        self._at_work = _Build(FIRST_BUILD + number, digest, stops, now.wall_ms)
+        self.hands.runner.start(self._order(number, rules, base, stops))
+
+    def _order(self, number: int, rules: ProfileRules, base: ProfileSet, stops: Mapping[str, int]) -> Order:
+        settings = self.hands.settings
+        return Order(
+            job="profiles",
+            run=FIRST_BUILD + number,
+            attempt=1,
+            generation=1,
+            root=str(settings.root),
+            path="",
+            provider=MAINTENANCE,
+            job_type="build",
+            config={"base": asdict(base), "stops": dict(stops), "build": number},
+            profiles=tuple(rules_spec(rules)),
+            streams={one.name: self.hands.record.streams.segments(one.name) for one in rules.streams},
+            data_dir=str(settings.state / "data"),
+            writes=(),
+            memory_mb=settings.memory_mb,
+        )
+
+    def _commit(self, build: _Build, made: Any, now: Now) -> list[Reply]:
+        new = _profile_set(made)
+        if FIRST_BUILD + new.build != build.run or new.rules != build.rules or dict(new.built) != dict(build.stops):
+            build.error = "the build made other profiles than it was asked for"
+            return [Reply(build.run, accepted=False)]
+        self.hands.record.profiles.swap(new, now.wall_ms)
+        build.done = True
+        served = [one for one in self._waiting if _serves(new, one)]
+        self._waiting = [one for one in self._waiting if one not in served]
+        value = asdict(new)
+        return [Reply(build.run), *(Reply(one.run, value=value) for one in served)]
+
+    def _bury(self, build: _Build, now: Now) -> list[Reply]:
+        """The build's process is gone. Those who still wait get the next one, or are told that there is none."""
+        self._at_work = None
+        self.failure = "" if build.done else build.error or "the build's process ended by itself"
+        if self.failure:
+            self._next_ms = now.alive_ms + RETRY_AFTER_MS
+            self._has_grown = True
+            self._discard(build)
+            self.hands.listener.notice(f"profiles could not be built: {self.failure}")
+            return self._refuse(self._waiting, f"profiles could not be built: {self.failure}")
+        digest = rules_digest(self._rules())
+        outdated = [one for one in self._waiting if one.rules != digest]
+        replies = self._refuse(outdated, "the rules of the streams have changed while profiles were built")
+        if self._waiting or self._asked_anew:
+            self._start(now)
+        return replies
+
+    def _refuse(self, refused: list[_Waiter], why: str) -> list[Reply]:
+        self._waiting = [one for one in self._waiting if one not in refused]
+        return [Reply(one.run, refusal=why) for one in refused]
+
+    def _discard(self, build: _Build) -> None:
+        """Removes what a build wrote that did not come to its end."""
+        folder = self.hands.settings.state / "data" / PROFILES
+        for path in folder.glob(f"{build.run - FIRST_BUILD}-*"):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    # --- what there is to build -------------------------------------------------------------------------------------
+
+    def _is_behind(self) -> bool:
+        rules = self._rules()
+        current = self.hands.record.profiles.current()
+        if not rules.streams and not current.build:
+            return False
+        stops = self._stops(rules)
+        if not current.build and not any(stops.values()):
+            return False
+        return current.rules != rules_digest(rules) or dict(current.built) != stops
+
+    def _rules(self) -> ProfileRules:
+        streams = self.hands.record.resources.resources("Stream")
+        return profile_rules((one.name, one.spec) for one in streams if one.life == "live")
+
+    def _stops(self, rules: ProfileRules) -> dict[str, int]:
+        ends = self.hands.record.streams.ends()
+        return {one.name: ends.get(one.name, 0) for one in rules.streams}
+
+
+def _serves(current: ProfileSet, waiter: _Waiter) -> bool:
+    """Whether everything is in that a run waits for."""
+    if current.rules != waiter.rules:
+        return not waiter.stops and not current.build
+    return all(current.built.get(name, 0) >= stop for name, stop in waiter.stops.items())
+
+
+def _profile_set(fields: Any) -> ProfileSet:
+    """What a build says that it made. It is our own code in a process of its own: a wrong shape is our bug."""
+    return ProfileSet(**{**fields, "files": tuple(ProfileFile(**one) for one in fields["files"])})
