@@ -20,7 +20,9 @@ from reconciler.record.differences import Differences
 if TYPE_CHECKING:
     from reconciler.record.approvals import Approvals
     from reconciler.record.events import Events
+    from reconciler.record.intake import Intake
     from reconciler.record.jobs import Jobs
+    from reconciler.record.metrics import Metrics
     from reconciler.record.profiles import Profiles
     from reconciler.record.resources import Resources
     from reconciler.record.runs import Runs
@@ -69,10 +71,22 @@ class Record:
         return Profiles(self._connection)
 
     @cached_property
+    def intake(self) -> Intake:
+        from reconciler.record.intake import Intake
+
+        return Intake(self._connection)
+
+    @cached_property
     def events(self) -> Events:
         from reconciler.record.events import Events
 
         return Events(self._connection)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        from reconciler.record.metrics import Metrics
+
+        return Metrics(self._connection)
 
     @cached_property
     def approvals(self) -> Approvals:
