@@ -14,6 +14,7 @@ from reconciler.core.provider import Intent, Unit
 from reconciler.core.state import Outcome
 from reconciler.record.database import transaction
 from reconciler.record.jobs import Totals, cursor_text
+from reconciler.record.metrics import Metrics
 from reconciler.record.streams import Streams
 
 #: Finished runs that are kept of each job.
@@ -52,6 +53,7 @@ class Runs:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
         self._streams = Streams(connection)
+        self._metrics = Metrics(connection)
 
     def run(self, run_id: int) -> RunRow | None:
         row = self._sql.execute("SELECT * FROM run WHERE id = ?", (run_id,)).fetchone()
@@ -96,12 +98,12 @@ class Runs:
         return row is not None
 
     def commit_unit(self, run: RunRow, number: int, unit: Unit, now_ms: int) -> None:
-        """The unit's data, cursor, counts, rejects and closed intents. Inside the caller's transaction."""
+        """The unit's data, cursor, counts, metrics, rejects and closed intents. Inside the caller's transaction."""
         self._sql.execute(
             "INSERT INTO unit (run, number, attempt, committed_ms, rows, added, removed, omitted) VALUES (?,?,?,?,?,?,?,?)",
             (run.id, number, run.attempt, now_ms, unit.rows, unit.added, unit.removed, unit.omitted),
         )
-        self._streams.append(unit.segments)
+        self._streams.append(unit.segments, now_ms)
         self._sql.executemany(
             "INSERT INTO reject (file, job, run, unit) VALUES (?, ?, ?, ?)",
             [(file, run.job, run.id, number) for file in unit.rejects],
@@ -120,6 +122,7 @@ class Runs:
             "WHERE id = ?",
             (cursor_text(unit.cursor), *counts, run.job),
         )
+        self._metrics.add(run.job, counts, now_ms)
 
     def _keep(self, job: int, files: Sequence[str]) -> None:
         self._sql.execute("DELETE FROM job_file WHERE job = ?", (job,))
@@ -157,6 +160,14 @@ class Runs:
             for row in rows
         )
 
+    def rejects(self, job_id: int) -> list[tuple[int, int, str]]:
+        """The run, the unit and the file (relative to the data folder) of everything that was left out and is still
+        kept, newest first."""
+        rows = self._sql.execute(
+            "SELECT run, unit, file FROM reject WHERE job = ? ORDER BY run DESC, unit DESC, file", (job_id,)
+        )
+        return [(int(row[0]), int(row[1]), str(row[2])) for row in rows]
+
     def finish(self, run_id: int, outcome: Outcome, message: str, now_ms: int) -> None:
         """The end of an attempt."""
         self._sql.execute(
@@ -191,7 +202,8 @@ class Runs:
         return [str(one[0]) for one in gone]
 
     def forget(self, job_id: int) -> None:
-        """All runs of a job (a purge)."""
+        """All runs of a job (a purge), and what they moved when."""
+        self._sql.execute("DELETE FROM metric WHERE job = ?", (job_id,))
         self._sql.execute("DELETE FROM reject WHERE job = ?", (job_id,))
         self._sql.execute("DELETE FROM run WHERE job = ?", (job_id,))
 

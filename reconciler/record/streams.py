@@ -5,10 +5,27 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from reconciler.core.messages import SegmentRef
 from reconciler.core.provider import Staged
 from reconciler.record.database import transaction
+
+#: What arrives within this time is one arrival: the units of one run follow each other closely.
+BURST_MS: Final = 60_000
+#: ?1 rows more, ?2 now. The usual gap is a moving mean, in which the latest counts for a quarter.
+_ARRIVE: Final = (
+    "UPDATE stream SET next = next + ?1, arrived_ms = max(coalesce(arrived_ms, ?2), ?2), gap_ms = CASE "
+    "WHEN arrived_ms IS NULL OR ?2 - arrived_ms < ?3 THEN gap_ms "
+    "ELSE coalesce((3 * gap_ms + ?2 - arrived_ms) / 4, ?2 - arrived_ms) END WHERE name = ?4 RETURNING next"
+)
+_SUMS: Final = (
+    "SELECT stream.name, stream.arrived_ms, stream.gap_ms, count(file) AS segments, coalesce(sum(rows), 0) AS messages, "
+    "coalesce(sum(size), 0) AS size, coalesce(sum(iif(min_ts_ms IS NULL, rows, 0)), 0) AS untimed, "
+    "min(min_ts_ms) AS first_timestamp_ms, max(max_ts_ms) AS last_timestamp_ms "
+    "FROM stream LEFT JOIN segment ON segment.stream = stream.name AND retired_ms IS NULL GROUP BY stream.name "
+    "ORDER BY stream.name"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +40,23 @@ class SegmentRow:
     schema: str
     min_timestamp_ms: int | None
     max_timestamp_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRow:
+    """What a stream holds. `untimed` counts the messages of segments in which no message has a time of its own;
+    `first_timestamp_ms` and `last_timestamp_ms` are the extremes of those that have one. `gap_ms` is the usual time
+    between two arrivals, None before the second."""
+
+    name: str
+    messages: int
+    size: int
+    segments: int
+    untimed: int
+    first_timestamp_ms: int | None
+    last_timestamp_ms: int | None
+    arrived_ms: int | None
+    gap_ms: int | None
 
 
 class Streams:
@@ -68,6 +102,10 @@ class Streams:
         ).fetchone()
         return int(row[0]), int(row[1])
 
+    def rows(self) -> list[StreamRow]:
+        """Every stream that ever held a message, by name."""
+        return [StreamRow(**dict(row)) for row in self._sql.execute(_SUMS)]
+
     def fragmented(self, at_least: int) -> list[str]:
         """Streams with that many segments or more."""
         rows = self._sql.execute(
@@ -76,13 +114,12 @@ class Streams:
         )
         return [str(row[0]) for row in rows]
 
-    def append(self, staged: Sequence[Staged]) -> None:
-        """Gives each message its position and makes the segments part of their streams. Inside the unit's transaction."""
+    def append(self, staged: Sequence[Staged], now_ms: int) -> None:
+        """Gives each message its position and makes the segments part of their streams; they have arrived now. Inside the
+        unit's transaction."""
         for one in staged:
             self._sql.execute("INSERT OR IGNORE INTO stream (name) VALUES (?)", (one.stream,))
-            row = self._sql.execute(
-                "UPDATE stream SET next = next + ? WHERE name = ? RETURNING next", (one.rows, one.stream)
-            ).fetchone()
+            row = self._sql.execute(_ARRIVE, (one.rows, now_ms, BURST_MS, one.stream)).fetchone()
             self._insert(one, int(row[0]) - one.rows)
 
     def replace(self, old: Iterable[str], new: Staged, first: int, now_ms: int) -> None:
@@ -91,6 +128,23 @@ class Streams:
             files = list(old)
             self._sql.executemany("UPDATE segment SET retired_ms = ? WHERE file = ?", [(now_ms, one) for one in files])
             self._insert(new, first)
+
+    def empty(self, stream: str, now_ms: int) -> int:
+        """All messages of a stream go: its segments are retired, and their files go once no reader can hold them. No
+        position is given twice, should messages land on it again. How many they were."""
+        rows = self._sql.execute(
+            "UPDATE segment SET retired_ms = ? WHERE stream = ? AND retired_ms IS NULL RETURNING rows", (now_ms, stream)
+        ).fetchall()
+        self._sql.execute("UPDATE stream SET arrived_ms = NULL, gap_ms = NULL WHERE name = ?", (stream,))
+        return sum(int(row[0]) for row in rows)
+
+    def are_live(self, files: Sequence[str]) -> bool:
+        """Whether the segments are still part of their stream."""
+        marks = ", ".join("?" * len(files))
+        row = self._sql.execute(
+            f"SELECT count(*) FROM segment WHERE retired_ms IS NULL AND file IN ({marks})", tuple(files)
+        ).fetchone()
+        return int(row[0]) == len(files)
 
     def drop_retired(self, before_ms: int) -> list[str]:
         """The retired segments that no reader can hold any more; their rows are gone, their files are the caller's."""
