@@ -24,6 +24,9 @@ _REGIONS: Final = (
 )
 REGIONS: Final = frozenset(_REGIONS.split())
 
+#: No country has shorter numbers, its code included.
+MIN_DIGITS: Final = 7
+
 #: What may stand before the country's code of a number written without a plus sign: the international prefix 00.
 _BEFORE_CODE: Final = re.compile(r"^[^\w]*(?:0\W*0\W*)?")
 
@@ -45,4 +48,5 @@ def e164(value: str, region: str = "") -> str:
     except phonenumbers.NumberParseException:
         return ""
     holds = phonenumbers.is_valid_number if guessed else phonenumbers.is_possible_number
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if holds(number) else ""
+    made = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if holds(number) else ""
+    return made if len(made) > MIN_DIGITS else ""
