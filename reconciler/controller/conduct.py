@@ -14,6 +14,7 @@ from reconciler.clock import Now
 from reconciler.controller.building import Builder
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
+from reconciler.controller.intake import Intake
 from reconciler.controller.lives import Committed, Lives
 from reconciler.controller.orders import order_for
 from reconciler.core import gate as gates
@@ -64,11 +65,18 @@ class Conductor:
     """Starts what is owed, commits what runs produce."""
 
     def __init__(
-        self, hands: Hands, lives: Lives, housekeeper: Housekeeper, builder: Builder, a_pass: Pass | None = None
+        self,
+        hands: Hands,
+        lives: Lives,
+        housekeeper: Housekeeper,
+        builder: Builder,
+        intake: Intake,
+        a_pass: Pass | None = None,
     ) -> None:
         self._hands = hands
         self._housekeeper = housekeeper
         self._builder = builder
+        self._intake = intake
         self._record = hands.record
         self._runner = hands.runner
         self._lives = lives
@@ -102,20 +110,22 @@ class Conductor:
             self._hands.listener.finished(job, run)
 
     def keep_house(self, now: Now) -> None:
-        """Puts small segments together where units have made some, builds profiles, and removes what nobody reads any
-        more. A pass builds once its runs are over."""
+        """Puts small segments together where units have made some, takes in what was sent, builds profiles, and removes
+        what nobody reads any more. A pass builds once its runs are over."""
         if self._has_grown and not self._stopping:
             self._has_grown = False
             self._housekeeper.compact()
+        if not self._stopping:
+            self._intake.keep(now, a_pass=self._pass is not None)
         if not self._stopping and not (self._pass and self.busy):
             self._builder.keep(now, pressing=self._pass is not None)
         began = [*self._began_ms.values(), *([] if self._builder.began_ms is None else [self._builder.began_ms])]
         self._housekeeper.trim(now)
         self._housekeeper.tidy(min(began, default=now.wall_ms + 1) - 1)
 
-    def _keeper_of(self, run: int) -> Housekeeper | Builder | None:
+    def _keeper_of(self, run: int) -> Housekeeper | Builder | Intake | None:
         """Who looks after a run that is no job's; None for a job's."""
-        return next((one for one in (self._housekeeper, self._builder) if one.owns(run)), None)
+        return next((one for one in (self._housekeeper, self._builder, self._intake) if one.owns(run)), None)
 
     # --- what a dead controller left --------------------------------------------------------------------------------
 
@@ -279,6 +289,8 @@ class Conductor:
         keeper = self._keeper_of(message.run)
         if keeper is not None:
             self._has_grown = self._has_grown or isinstance(message, Exited)
+            if keeper is self._intake and isinstance(message, Produced):
+                self._builder.grown()
             return keeper.take(message, now)
         match message:
             case Produced():

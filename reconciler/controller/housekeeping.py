@@ -41,7 +41,8 @@ class Housekeeper:
         self._streams.drop_retired(now.wall_ms)
         profiles = self._hands.record.profiles
         profiles.drop_retired(now.wall_ms)
-        sweep(self._data, self._streams.named_files() | profiles.named_files())
+        sent = self._hands.record.intake.reject_files()
+        sweep(self._data, self._streams.named_files() | profiles.named_files() | sent)
 
     def trim(self, now: Now) -> None:
         """Removes sums of minutes and hours that have been kept long enough, once an hour."""

@@ -15,6 +15,7 @@ from reconciler.controller.conduct import Conductor, Pass
 from reconciler.controller.enact import Enactor
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
+from reconciler.controller.intake import Intake
 from reconciler.controller.lives import Lives
 from reconciler.controller.observe import LOOKS, PATIENCE_MS, Observation, Observer
 from reconciler.controller.planning import Planner
@@ -45,6 +46,7 @@ class Controller:
         self._reporter = Reporter(hands)
         self._housekeeper = Housekeeper(hands)
         self._builder = Builder(hands)
+        self._intake = Intake(hands)
         self._next_look_ms = 0
         self._alive_saved_ms = 0
         self._torn: str | None = None
@@ -57,12 +59,17 @@ class Controller:
         with Wakeups() as wakeups:
             now = self._hands.clock.now()
             lives = Lives(self._record, self._hands.chance)
-            recovering = Conductor(self._hands, lives, self._housekeeper, self._builder)
+            recovering = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake)
             recovering.recover(now)
             self._housekeeper.sweep(now)
             plan = self._settle(lives, wakeups)
             conductor = Conductor(
-                self._hands, lives, self._housekeeper, self._builder, Pass(began=self._hands.clock.now())
+                self._hands,
+                lives,
+                self._housekeeper,
+                self._builder,
+                self._intake,
+                Pass(began=self._hands.clock.now()),
             )
             self._run_to_the_end(conductor, wakeups)
             self._reporter.flush(self._hands.clock.now(), last=True)
@@ -86,7 +93,8 @@ class Controller:
                 break
             pause(observation.again_ms / 1000)
         actions = tuple(action for plan in done for action in plan.actions)
-        return Plan(actions=actions, waiting=done[-1].waiting, errors=done[-1].errors)
+        rebuild = next((plan.rebuild for plan in done if plan.rebuild), None)
+        return Plan(actions=actions, waiting=done[-1].waiting, errors=done[-1].errors, rebuild=rebuild)
 
     def _run_to_the_end(self, conductor: Conductor, wakeups: Wakeups) -> None:
         told = False
@@ -110,7 +118,7 @@ class Controller:
         """Until SIGTERM or SIGINT: what is true of the tree is made true, and what is due runs. The exit code."""
         with Wakeups() as wakeups:
             lives = Lives(self._record, self._hands.chance)
-            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder)
+            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake)
             conductor.recover(self._hands.clock.now())
             self._housekeeper.sweep(self._hands.clock.now())
             watch = Watch(self._hands.settings.root, wakeups.wake)

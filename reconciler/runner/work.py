@@ -4,6 +4,7 @@ by the controller before the provider goes on."""
 from __future__ import annotations
 
 import math
+import os
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
@@ -26,6 +27,8 @@ from reconciler.secrets import keyed_digest, resolve
 
 #: Cores that a build of profiles may use.
 BUILD_THREADS: Final = 2
+#: How far behind everybody else the folding of a bulk body stands.
+BULK_NICE: Final = 10
 
 How = Literal["succeeded", "stopped", "retriable", "fatal", "limited", "held"]
 
@@ -76,11 +79,14 @@ class Work:
                 return self._compact()
             case "build":
                 return self._build()
+            case "fold-live" | "fold-bulk" as which:
+                return self._fold(live=which == "fold-live")
             case other:
                 raise AssertionError(f"no upkeep is called {other!r}")
 
     def _build(self) -> tuple[How, bool]:
         """Builds profiles; the controller swaps their files."""
+        from reconciler.data.audiences import audience_sizes
         from reconciler.data.profiles.build import build
 
         order = self._order
@@ -94,8 +100,28 @@ class Work:
             build=order.config["build"],
         )
         made = build(Path(order.data_dir), work, memory_mb=order.memory_mb, threads=BUILD_THREADS)
-        unit = Unit(cursor=asdict(made), moved=False)
+        sizes = audience_sizes(
+            Path(order.data_dir), made, work.rules, order.config["audiences"], Clock().now().wall_ms,
+            memory_mb=order.memory_mb,
+        )  # fmt: skip
+        counted = {name: (one.size, one.next_change_ms) for name, one in sizes.items()}
+        unit = Unit(cursor={**asdict(made), "audiences": counted}, moved=False)
         self._channel.ask(Produced(order.run, order.attempt, unit), "The build")
+        return "succeeded", False
+
+    def _fold(self, *, live: bool) -> tuple[How, bool]:
+        """Puts journals of the intake on their streams. Bulk bodies leave the processor to everybody else."""
+        from reconciler.data.fold import Folding, starts_of
+
+        order = self._order
+        folding = Folding(Path(order.data_dir), Path(order.config["folder"]), order.run)
+        starts = starts_of(order.config["starts"])
+        if not live:
+            os.nice(BULK_NICE)
+        for unit in folding.live(starts) if live else folding.bulk(starts[0]):
+            self._channel.ask(Produced(order.run, order.attempt, unit), "A unit of the intake")
+            if self._channel.stopping():
+                return "stopped", False
         return "succeeded", False
 
     def _compact(self) -> tuple[How, bool]:
