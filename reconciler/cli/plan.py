@@ -20,7 +20,7 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.controller import Preview
     from reconciler.core.change import Change
-    from reconciler.core.planned import Action, Plan
+    from reconciler.core.planned import Action, Plan, Rebuild
 
 CHANGES: Final = 2
 ERRORS: Final = 1
@@ -99,6 +99,8 @@ def print_plan(call: Call, found: Preview) -> None:
         _print_action(terminal, action)
     if made.actions:
         terminal.print()
+    if made.rebuild is not None:
+        _print_rebuild(terminal, made.rebuild)
     _print_list(call, "Runs that are due", [(run.name, run.reason) for run in made.runs])
     _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in made.waiting])
     terminal.print(terminal.paint(summary_line(made, problems=len(found.problems)), "bold"))
@@ -127,6 +129,20 @@ def _print_action(terminal: Terminal, action: Action) -> None:
         _print_message(terminal, f"! resets the cursor{': ' if consequence else ''}{consequence}", "red", "bold")
     elif action.message:
         _print_message(terminal, action.message)
+
+
+def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:
+    """What the profiles cost that follow from a changed stream."""
+    size = (
+        f"{rebuild.messages:,} messages ({rebuild.size / 1e6:,.1f} MB) of {', '.join(rebuild.streams) or 'no stream'}"
+    )
+    text = (
+        f"Profiles are built anew from {size}, because {', '.join(rebuild.because)} "
+        f"{'say' if len(rebuild.because) > 1 else 'says'} otherwise how messages speak about people; the old ones serve meanwhile."
+    )
+    for line in textwrap.wrap(escape(text), terminal.width, break_on_hyphens=False):
+        terminal.print(line)
+    terminal.print()
 
 
 def _print_message(terminal: Terminal, text: str, *styles: str) -> None:

@@ -45,6 +45,7 @@ class _Build:
     rules: str
     stops: Mapping[str, int]
     began_ms: int
+    asked: bool  # by a person, who wants to see how far it is
     error: str = ""
     done: bool = False
 
@@ -121,7 +122,8 @@ class Builder:
             case Ended(how=how) if how != "succeeded":
                 build.error = message.message or f"the build was {how}"
             case Output(text=text):
-                self.hands.listener.notice(f"profiles: {text}")
+                if build.asked:
+                    self.hands.listener.notice(f"profiles: {text}")
             case Exited():
                 return self._bury(build, now)
             case _:
@@ -141,8 +143,8 @@ class Builder:
         current = record.profiles.current()
         digest, stops = rules_digest(rules), self._stops(rules)
         base = ProfileSet() if self._asked_anew or current.rules != digest else current
+        self._at_work = _Build(FIRST_BUILD + number, digest, stops, now.wall_ms, asked=self._asked_anew)
         self._asked_anew = False
-        self._at_work = _Build(FIRST_BUILD + number, digest, stops, now.wall_ms)
         self.hands.runner.start(self._order(number, rules, base, stops))
 
     def _order(self, number: int, rules: ProfileRules, base: ProfileSet, stops: Mapping[str, int]) -> Order:
@@ -156,7 +158,7 @@ class Builder:
             path="",
             provider=MAINTENANCE,
             job_type="build",
-            config={"base": asdict(base), "stops": dict(stops), "build": number},
+            config={"base": asdict(base), "stops": dict(stops), "build": number, "audiences": self._audiences()},
             profiles=tuple(rules_spec(rules)),
             streams={one.name: self.hands.record.streams.segments(one.name) for one in rules.streams},
             data_dir=str(settings.state / "data"),
@@ -165,11 +167,14 @@ class Builder:
         )
 
     def _commit(self, build: _Build, made: Any, now: Now) -> list[Reply]:
+        sizes = made.pop("audiences")
         new = _profile_set(made)
         if FIRST_BUILD + new.build != build.run or new.rules != build.rules or dict(new.built) != dict(build.stops):
             build.error = "the build made other profiles than it was asked for"
             return [Reply(build.run, accepted=False)]
         self.hands.record.profiles.swap(new, now.wall_ms)
+        known = {name: (size, next_ms) for name, (size, next_ms) in sizes.items() if size is not None}
+        self.hands.record.profiles.note_sizes(known, now.wall_ms)
         build.done = True
         served = [one for one in self._waiting if _serves(new, one)]
         self._waiting = [one for one in self._waiting if one not in served]
@@ -219,6 +224,11 @@ class Builder:
     def _rules(self) -> ProfileRules:
         streams = self.hands.record.resources.resources("Stream")
         return profile_rules((one.name, one.spec) for one in streams if one.life == "live")
+
+    def _audiences(self) -> dict[str, str]:
+        """The conditions of all audiences: each is counted after the build."""
+        audiences = self.hands.record.resources.resources("Audience")
+        return {one.name: one.spec["where"] for one in audiences if one.life == "live"}
 
     def _stops(self, rules: ProfileRules) -> dict[str, int]:
         ends = self.hands.record.streams.ends()

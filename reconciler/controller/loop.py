@@ -23,7 +23,8 @@ from reconciler.controller.report import Reporter
 from reconciler.controller.settings import Report
 from reconciler.controller.wakeups import Wakeups
 from reconciler.core.planned import Plan
-from reconciler.errors import Problem
+from reconciler.core.profile import ProfileSet
+from reconciler.errors import Problem, Retriable
 from reconciler.repo.watch import Watch
 
 #: A full look at least this often, in milliseconds of uptime: a watch may die silently.
@@ -111,6 +112,24 @@ class Controller:
                 return
             wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
             conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
+
+    # --- profiles, without a pass -----------------------------------------------------------------------------------
+
+    def rebuild(self) -> ProfileSet:
+        """Builds all profiles anew from the raw messages, and waits for it. Raises Retriable where that fails."""
+        with Wakeups() as wakeups:
+            lives = Lives(self._record, self._hands.chance)
+            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake)
+            now = self._hands.clock.now()
+            conductor.recover(now)
+            self._housekeeper.sweep(now)
+            self._builder.rebuild(now)
+            while self._builder.busy and not wakeups.stopping:
+                wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
+                conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
+        if self._builder.failure or self._builder.busy:
+            raise Retriable(f"profiles were not rebuilt: {self._builder.failure or 'interrupted'}")
+        return self._record.profiles.current()
 
     # --- the daemon -------------------------------------------------------------------------------------------------
 

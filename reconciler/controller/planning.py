@@ -66,7 +66,10 @@ class Planner:
             references=self._references(pairs),
         )
         made = plan(difference, now)
-        return Plan(actions=made.actions, waiting=(*made.waiting, *self._held()), errors=problems)
+        from reconciler.controller.rebuilds import planned_rebuild  # only where something changed
+
+        rebuild = planned_rebuild(self._record, made.actions)
+        return Plan(actions=made.actions, waiting=(*made.waiting, *self._held()), errors=problems, rebuild=rebuild)
 
     def _is_known(self, kind: str, name: str) -> bool:
         return self._record.resources.resource(kind, name) is not None

@@ -77,6 +77,17 @@ class PlannedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuild:
+    """All profiles are built anew from the raw messages of `streams`, because what the streams of `because` say of people
+    has changed. The old ones serve until it is done. `size` is in bytes."""
+
+    streams: tuple[str, ...]
+    messages: int
+    size: int
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a pass would do. The planner gives actions and what waits; the controller adds runs and errors."""
 
@@ -84,6 +95,7 @@ class Plan:
     runs: tuple[PlannedRun, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     errors: tuple[Problem, ...] = ()
+    rebuild: Rebuild | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -111,6 +123,13 @@ def to_json(made: Plan, root: str, revision: str) -> dict[str, Any]:
         "waiting": [{"kind": one.kind, "name": one.name, "reason": one.reason} for one in made.waiting],
         "errors": [_problem_json(problem, root) for problem in made.errors],
     }
+    if made.rebuild is not None:
+        body["rebuild"] = {
+            "streams": list(made.rebuild.streams),
+            "messages": made.rebuild.messages,
+            "bytes": made.rebuild.size,
+            "because": list(made.rebuild.because),
+        }
     body["digest"] = digest_of({name: value for name, value in body.items() if name != "digest"})
     return body
 

@@ -5,11 +5,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Final
 
 from reconciler.core.document import canonical
 from reconciler.core.profile import ProfileFile, ProfileSet
+from reconciler.core.words import DAY_MS, HOUR_MS
 from reconciler.record.database import transaction
+
+#: Sizes older than the first are kept one for each of the second: an hour, a day.
+_THINNED: Final = ((2 * DAY_MS, HOUR_MS), (60 * DAY_MS, DAY_MS))
+
+
+@dataclass(frozen=True, slots=True)
+class AudiencePoint:
+    """The size of an audience at a moment, and when it next changes though nothing arrives."""
+
+    at_ms: int
+    size: int
+    next_change_ms: int | None
 
 
 class Profiles:
@@ -52,6 +67,32 @@ class Profiles:
             "INSERT OR REPLACE INTO profile_set (one, build, rules, built, facts, built_ms) VALUES (1, ?, ?, ?, ?, ?)",
             (new.build, new.rules, canonical(dict(new.built)), canonical(dict(new.facts)), now_ms),
         )
+
+    def note_sizes(self, sizes: Mapping[str, tuple[int, int | None]], now_ms: int) -> None:
+        """How large each audience is now, and when it next changes by itself; what is old is thinned out, what is of no
+        audience any more goes. Inside the caller's transaction."""
+        self._sql.execute(
+            "DELETE FROM audience_size WHERE name NOT IN (SELECT value FROM json_each(?))", (canonical(sorted(sizes)),)
+        )
+        self._sql.executemany(
+            "INSERT OR REPLACE INTO audience_size (name, at_ms, size, next_change_ms) VALUES (?, ?, ?, ?)",
+            [(name, now_ms, size, next_ms) for name, (size, next_ms) in sizes.items()],
+        )
+        for after_ms, grain_ms in _THINNED:
+            self._sql.execute(
+                "DELETE FROM audience_size WHERE at_ms < ? AND EXISTS (SELECT 1 FROM audience_size later WHERE "
+                "later.name = audience_size.name AND later.at_ms > audience_size.at_ms AND "
+                "later.at_ms / ? = audience_size.at_ms / ?)",
+                (now_ms - after_ms, grain_ms, grain_ms),
+            )
+
+    def sizes(self, name: str, since_ms: int = 0) -> list[AudiencePoint]:
+        """How an audience grew, in order of time."""
+        rows = self._sql.execute(
+            "SELECT at_ms, size, next_change_ms FROM audience_size WHERE name = ? AND at_ms >= ? ORDER BY at_ms",
+            (name, since_ms),
+        )
+        return [AudiencePoint(*row) for row in rows]
 
     def drop_retired(self, before_ms: int) -> list[str]:
         """The replaced files that no reader can hold any more; their rows are gone, the files are the caller's."""

@@ -6,13 +6,13 @@ from __future__ import annotations
 import math
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from reconciler.clock import Clock
-from reconciler.core.messages import MAINTENANCE, Ended, Order, Produced, SecretSeen
+from reconciler.core.messages import MAINTENANCE, Ended, Order, Output, Produced, SecretSeen
 from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, profile_rules
 from reconciler.core.provider import Catalogue, JobType, Secret, Staged, Unit
 from reconciler.core.redact import Redactor
@@ -27,6 +27,8 @@ from reconciler.secrets import keyed_digest, resolve
 
 #: Cores that a build of profiles may use.
 BUILD_THREADS: Final = 2
+#: How often a build says how far it is.
+PROGRESS_EVERY_MS: Final = 2_000
 #: How far behind everybody else the folding of a bulk body stands.
 BULK_NICE: Final = 10
 
@@ -99,7 +101,9 @@ class Work:
             stops=order.config["stops"],
             build=order.config["build"],
         )
-        made = build(Path(order.data_dir), work, memory_mb=order.memory_mb, threads=BUILD_THREADS)
+        made = build(
+            Path(order.data_dir), work, memory_mb=order.memory_mb, threads=BUILD_THREADS, progress=self._progress()
+        )
         sizes = audience_sizes(
             Path(order.data_dir), made, work.rules, order.config["audiences"], Clock().now().wall_ms,
             memory_mb=order.memory_mb,
@@ -123,6 +127,18 @@ class Work:
             if self._channel.stopping():
                 return "stopped", False
         return "succeeded", False
+
+    def _progress(self) -> Callable[[str, int, int], None]:
+        """Says how far a step is, once for each step and then every two seconds."""
+        clock, said = Clock(), dict[str, int]()
+
+        def tell(step: str, done: int, total: int) -> None:
+            now_ms = clock.now().alive_ms
+            if step not in said or now_ms - said[step] >= PROGRESS_EVERY_MS or done == total:
+                said[step] = now_ms
+                self._channel.tell(Output(self._order.run, f"{step}: {done:,} of {total:,}"))
+
+        return tell
 
     def _compact(self) -> tuple[How, bool]:
         """Puts neighbouring segments of a stream together; the controller swaps their names."""

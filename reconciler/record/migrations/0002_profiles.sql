@@ -38,3 +38,12 @@ CREATE TABLE approval (
 ) STRICT;
 
 ALTER TABLE job ADD COLUMN awaiting TEXT;  -- what a guard holds the owed run back for, in words
+
+-- How large each audience was after a build; thinned out with time.
+CREATE TABLE audience_size (
+    name           TEXT NOT NULL,
+    at_ms          INTEGER NOT NULL,
+    size           INTEGER NOT NULL,
+    next_change_ms INTEGER,
+    PRIMARY KEY (name, at_ms)
+) STRICT, WITHOUT ROWID;
