@@ -12,6 +12,7 @@ from reconciler.clock import Now, pause
 from reconciler.controller.building import Builder
 from reconciler.controller.bulk import collection_paused
 from reconciler.controller.conduct import Conductor, Pass
+from reconciler.controller.deeds import DEEDS
 from reconciler.controller.enact import Enactor
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
@@ -20,6 +21,7 @@ from reconciler.controller.lives import Lives
 from reconciler.controller.observe import LOOKS, PATIENCE_MS, Observation, Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.report import Reporter
+from reconciler.controller.requests import Desk, Inbox
 from reconciler.controller.settings import Report
 from reconciler.controller.wakeups import Wakeups
 from reconciler.core.planned import Plan
@@ -48,6 +50,7 @@ class Controller:
         self._housekeeper = Housekeeper(hands)
         self._builder = Builder(hands)
         self._intake = Intake(hands)
+        self._inbox = Inbox(hands.settings.state, DEEDS)
         self._next_look_ms = 0
         self._alive_saved_ms = 0
         self._torn: str | None = None
@@ -57,7 +60,7 @@ class Controller:
 
     def run_pass(self) -> Report:
         """Load, plan, apply, run what is due, wait for those runs, write statuses."""
-        with Wakeups() as wakeups:
+        with Wakeups() as wakeups, self._inbox:
             now = self._hands.clock.now()
             lives = Lives(self._record, self._hands.chance)
             recovering = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake)
@@ -72,7 +75,7 @@ class Controller:
                 self._intake,
                 Pass(began=self._hands.clock.now()),
             )
-            self._run_to_the_end(conductor, wakeups)
+            self._run_to_the_end(conductor, lives, wakeups)
             self._reporter.flush(self._hands.clock.now(), last=True)
             self._save_alive(self._hands.clock.now())
             return Report(
@@ -97,20 +100,21 @@ class Controller:
         rebuild = next((plan.rebuild for plan in done if plan.rebuild), None)
         return Plan(actions=actions, waiting=done[-1].waiting, errors=done[-1].errors, rebuild=rebuild)
 
-    def _run_to_the_end(self, conductor: Conductor, wakeups: Wakeups) -> None:
+    def _run_to_the_end(self, conductor: Conductor, lives: Lives, wakeups: Wakeups) -> None:
         told = False
         while True:
             now = self._hands.clock.now()
             if wakeups.stopping and not told:
                 told = True
                 conductor.stop_all()
+            self._serve(lives, now)
             conductor.consider(now)
             conductor.keep_house(now)
             self._reporter.flush(now)
             conductor.tell_finished()
             if not conductor.busy:
                 return
-            wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
+            wakeups.wait((self._hands.runner.fileno(), *self._inbox.fds), LONGEST_SLEEP_MS / 1000)
             conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
 
     # --- profiles, without a pass -----------------------------------------------------------------------------------
@@ -135,7 +139,7 @@ class Controller:
 
     def watch(self) -> int:
         """Until SIGTERM or SIGINT: what is true of the tree is made true, and what is due runs. The exit code."""
-        with Wakeups() as wakeups:
+        with Wakeups() as wakeups, self._inbox:
             lives = Lives(self._record, self._hands.chance)
             conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake)
             conductor.recover(self._hands.clock.now())
@@ -166,13 +170,14 @@ class Controller:
             self._next_look_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, FULL_LOOK_MS)
         conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
         now = self._hands.clock.now()
+        self._serve(lives, now)
         conductor.consider(now)
         conductor.keep_house(now)
         self._reporter.flush(now)
         conductor.tell_finished()
         self._save_alive(now)
         if not (wakeups.stopping or wakeups.look_wanted or conductor.plan_wanted):
-            wakeups.wait((self._hands.runner.fileno(),), self._sleep_ms(now) / 1000)
+            wakeups.wait((self._hands.runner.fileno(), *self._inbox.fds), self._sleep_ms(now) / 1000)
 
     def _sleep_ms(self, now: Now) -> int:
         """Until the next job's time, or the next look."""
@@ -193,6 +198,11 @@ class Controller:
         self._save_alive(now, always=True)
 
     # --- both -------------------------------------------------------------------------------------------------------
+
+    def _serve(self, lives: Lives, now: Now) -> None:
+        """Does what persons have asked for."""
+        desk = Desk(record=self._record, lives=lives, catalogue=self._hands.catalogue, builder=self._builder)
+        self._inbox.serve(desk, now)
 
     def _reconcile(self, lives: Lives) -> tuple[Observation, Plan]:
         """Looks; plans what differs; enacts it."""

@@ -52,9 +52,14 @@ def test_a_unit_that_moved_nothing_leaves_no_trace(record: Record) -> None:
 
 def test_a_unit_that_is_not_committed_is_not_counted(record: Record) -> None:
     one = run(record, job(record))
-    with pytest.raises(sqlite3.IntegrityError), record.transaction():
-        for _ in range(2):  # the second of the same number is refused
-            record.runs.commit_unit(one, 1, Unit(cursor=1, rows=3), START_MS)
+
+    def commit_twice() -> None:
+        with record.transaction():
+            for _ in range(2):  # the second of the same number is refused
+                record.runs.commit_unit(one, 1, Unit(cursor=1, rows=3), START_MS)
+
+    with pytest.raises(sqlite3.IntegrityError):
+        commit_twice()
     assert record.metrics.points(one.job, Grain.DAY) == []
 
 

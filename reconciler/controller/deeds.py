@@ -1,0 +1,100 @@
+"""What the controller does when a person asks for it (`requests.py` carries the asking): each deed by its name.
+
+A deed looks at the record before it changes anything, and refuses what has moved since the person looked.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from reconciler.clock import Clock, Now
+from reconciler.controller.lives import Lives
+from reconciler.controller.looking import installed
+from reconciler.controller.requests import Answer, Deed, Desk, Request, ask, do, user_name
+from reconciler.core import happening, lifecycle
+from reconciler.core.state import EventName
+from reconciler.core.streams import users_of
+from reconciler.errors import Blocked, UsageError
+from reconciler.record.events import Event
+from reconciler.record.resources import By
+from reconciler.record.store import Record
+
+
+def approve(desk: Desk, request: Request, now: Now) -> Answer:
+    """`job` may do what its guard holds back, if that is still the difference `digest`."""
+    name, digest = request.text("job"), request.text("digest")
+    job = desk.record.jobs.job(name)
+    if job is None:
+        raise UsageError(f"there is no job '{name}'")
+    held = desk.record.approvals.held(job.id)
+    if held is None:
+        raise Blocked(f"nothing of '{name}' waits for an approval")
+    if held.digest != digest:
+        raise Blocked(f"the difference has changed since: '{name}' now {held.message} (digest {held.digest})")
+    if held.is_approved:
+        return Answer(message=f"{digest} of '{name}' was approved by {held.approved_by} before")
+    desk.record.approvals.approve(job.id, digest, request.by, now.wall_ms)
+    by, event = By(author=request.by), happening.Approved(digest)
+    if lifecycle.is_legal(job.state, event):
+        desk.lives.advance(job, event, now, by=by)
+    else:
+        desk.lives.tell(job, EventName.APPROVED, f"difference {digest}", now, by)
+    return Answer(message=f"{digest} of '{name}' is approved")
+
+
+def drop_stream(desk: Desk, request: Request, now: Now) -> Answer:
+    """The messages of the stream `name` are destroyed; none of its positions is ever given again."""
+    name = request.text("name")
+    record = desk.record
+    document, resource = record.desired.document("Stream", name), record.resources.resource("Stream", name)
+    if document is not None:
+        raise Blocked(f"the stream '{name}' is declared in {document.path}; remove its spec first")
+    if resource is not None and resource.life == "live":
+        raise Blocked(
+            f"the spec of the stream '{name}' is gone, but no pass has made that true yet; run `reconcile` first"
+        )
+    users = users_of(desk.catalogue(), ((job.name, job.spec) for job in record.jobs.jobs()), name)
+    if users:
+        raise Blocked(f"the stream '{name}' is used by {', '.join(users)}; remove those jobs first")
+    if resource is None and not record.streams.counts(name)[0]:
+        raise UsageError(f"there is no stream '{name}' with messages")
+    count = record.streams.empty(name, now.wall_ms)
+    if resource is not None:
+        record.resources.delete(resource.id)
+    words = f"{count:,} {'message' if count == 1 else 'messages'}"
+    _note_dropped(record, name, words, request.by, now)
+    return Answer(message=f"the stream '{name}' is dropped: {words} are gone")
+
+
+def _note_dropped(record: Record, name: str, words: str, by: str, now: Now) -> None:
+    event = Event(
+        kind="Stream",
+        name=name,
+        path="",
+        time_ms=now.wall_ms,
+        event=EventName.DELETED,
+        message=f"dropped with {words}",
+        author=by,
+    )
+    record.events.add(event, logged=True)  # a stream has no log of its own
+
+
+#: What can be asked for.
+DEEDS: Final[Mapping[str, Deed]] = {"approve": approve, "stream-drop": drop_stream}
+
+
+def perform(state: Path, deed: str, **arguments: str) -> str:
+    """Has it done by the controller at work on this state directory, or does it here where there is none; what was done,
+    in words. Raises Blocked, UsageError or another ReconcileError where it is refused."""
+    request = Request(do=deed, arguments=arguments, by=user_name(os.geteuid()))
+    return ask(state, request, lambda: _alone(state, request)).checked()
+
+
+def _alone(state: Path, request: Request) -> Answer:
+    with Record.writing(state) as record:
+        desk = Desk(record=record, lives=Lives(record, random.random), catalogue=installed)
+        return do(DEEDS, desk, request, Clock(record.alive_ms).now())
