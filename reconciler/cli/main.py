@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "show": Entry("show:show", "Show one job: status, facts, metrics, configuration, events."),
     "logs": Entry("logs:logs", "Print the events of a job."),
     "why": Entry("why:why", "Say why a job is not running, and what happens next."),
+    "audience": Entry("audience:audience", "Show an audience: its size, some members, its growth."),
     "pause": Entry("edit:pause", "Pause jobs, by editing their specs."),
     "resume": Entry("edit:resume", "Resume paused or failed jobs, by editing their specs."),
     "rerun": Entry("edit:rerun", "Ask for one more run of jobs, by editing their specs."),

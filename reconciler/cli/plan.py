@@ -138,7 +138,7 @@ def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:
     )
     text = (
         f"Profiles are built anew from {size}, because {', '.join(rebuild.because)} "
-        f"{'say' if len(rebuild.because) > 1 else 'says'} otherwise how messages speak about people; the old ones serve meanwhile."
+        f"{'say' if len(rebuild.because) > 1 else 'says'} otherwise how messages speak about people; the old ones serve till then."
     )
     for line in textwrap.wrap(escape(text), terminal.width, break_on_hyphens=False):
         terminal.print(line)

@@ -1,0 +1,117 @@
+"""What is known of people, for whoever asks: the members of an audience, one profile and where it comes from.
+
+Only reads, and works while a daemon builds: the files that a question was answered from may be replaced meanwhile, so
+it is asked again of the new ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from reconciler.clock import Now
+from reconciler.controller.settings import Settings
+from reconciler.core.profile import ProfileRules, ProfileSet, profile_rules, rules_digest
+from reconciler.core.suggest import did_you_mean
+from reconciler.errors import UsageError
+from reconciler.record.store import Record
+
+if TYPE_CHECKING:
+    from reconciler.record.profiles import AudiencePoint
+
+#: So often a question is asked again because the files that it was asked of have been replaced.
+TRIES: Final = 5
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behind:
+    """How far the profiles are behind what is on the streams. `built_ms` is None before the first build; `changed` says
+    that the streams speak otherwise about people since, so that all is built anew next time."""
+
+    built_ms: int | None
+    messages: int
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudienceFacts:
+    """An audience as it is now, judged over the profiles as they were last built."""
+
+    name: str
+    where: str
+    size: int
+    profiles: int
+    next_change_ms: int | None
+    sample: list[dict[str, Any]]
+    growth: list[AudiencePoint]
+    behind: Behind
+
+
+def audience_facts(settings: Settings, name: str, now: Now, *, sample: int, since_ms: int) -> AudienceFacts:
+    """Raises UsageError for a name that no record knows, and where its condition does not fit the streams any more."""
+    from reconciler.core.language import BadExpression
+    from reconciler.data import audiences
+
+    def ask(record: Record, profiles: ProfileSet, rules: ProfileRules) -> AudienceFacts:
+        where = str(_known(record, "Audience", name)["where"])
+        data, memory_mb = settings.state / "data", settings.memory_mb
+        found = audiences.audience_sizes(data, profiles, rules, {name: where}, now.wall_ms, memory_mb=memory_mb)[name]
+        try:
+            some = audiences.sample(data, profiles, rules, where, now.wall_ms, memory_mb=memory_mb, limit=sample)
+        except BadExpression as error:
+            raise UsageError(f"the condition of the audience '{name}' does not fit its streams: {error}") from None
+        return AudienceFacts(
+            name=name,
+            where=where,
+            size=found.size or 0,
+            profiles=int(profiles.facts.get("profiles", 0)),
+            next_change_ms=found.next_change_ms,
+            sample=some,
+            growth=record.profiles.sizes(name, since_ms),
+            behind=_behind(record, profiles, rules),
+        )
+
+    return asked(settings, ask)
+
+
+def asked(settings: Settings, question: Callable[[Record, ProfileSet, ProfileRules], Answer]) -> Answer:
+    """A question to the profiles that serve, and to the rules that they were built by or will be. Raises what the
+    question raises; where its files were replaced while it read them it is asked again."""
+    from reconciler.data.engine import EngineError
+
+    for attempt in range(TRIES):
+        with Record.reading(settings.state) as record:
+            profiles = record.profiles.current()
+            try:
+                return question(record, profiles, observed_rules(record))
+            except (EngineError, FileNotFoundError):
+                if attempt == TRIES - 1 or record.profiles.current().build == profiles.build:
+                    raise
+    raise AssertionError("the last try either answers or raises")
+
+
+def observed_rules(record: Record) -> ProfileRules:
+    """The rules of the streams as they were last made true."""
+    return profile_rules((one.name, one.spec) for one in record.resources.resources("Stream") if one.life == "live")
+
+
+def _behind(record: Record, profiles: ProfileSet, rules: ProfileRules) -> Behind:
+    ends = record.streams.ends()
+    changed = bool(profiles.build) and profiles.rules != rules_digest(rules)
+    built: Mapping[str, int] = {} if changed else profiles.built
+    missing = sum(max(0, ends.get(one.name, 0) - built.get(one.name, 0)) for one in rules.streams)
+    return Behind(built_ms=record.profiles.built_ms(), messages=missing, changed=changed)
+
+
+def _known(record: Record, kind: str, name: str) -> Mapping[str, Any]:
+    """The spec of a resource. Raises UsageError with names that are close."""
+    found = record.resources.resource(kind, name)
+    if found is not None and found.life == "live":
+        return found.spec
+    if record.desired.document(kind, name) is not None:
+        raise UsageError(f"the {kind.lower()} '{name}' is declared but not there yet: run `reconcile` first")
+    names = [one.name for one in record.resources.resources(kind) if one.life == "live"]
+    raise UsageError(f"there is no {kind.lower()} '{name}'{did_you_mean(name, names)}")
