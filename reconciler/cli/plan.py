@@ -136,10 +136,8 @@ def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:
     size = (
         f"{rebuild.messages:,} messages ({rebuild.size / 1e6:,.1f} MB) of {', '.join(rebuild.streams) or 'no stream'}"
     )
-    text = (
-        f"Profiles are built anew from {size}, because {', '.join(rebuild.because)} "
-        f"{'say' if len(rebuild.because) > 1 else 'says'} otherwise how messages speak about people; the old ones serve till then."
-    )
+    because = " and ".join(rebuild.because)
+    text = f"Profiles are built anew from {size}, because of what {because} says about people; the old ones serve meanwhile."
     for line in textwrap.wrap(escape(text), terminal.width, break_on_hyphens=False):
         terminal.print(line)
     terminal.print()
