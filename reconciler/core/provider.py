@@ -15,7 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from reconciler.core.enrichment import Enrichment
 
 Table = Any
 Json = Any
@@ -259,6 +262,10 @@ class Context(Protocol):
         ...
 
     def stream(self, name: str) -> StreamReader: ...
+
+    def enrichment(self) -> Enrichment:
+        """The hands of an enrichment, for a job type with `reads_profiles`."""
+        ...
 
     def intend(self, intents: Sequence[Intent]) -> None:
         """Returns once the controller has committed them. Where it refuses it does not return: the run's process ends,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.clock import Clock
+from reconciler.core.enrichment import Enrichment
 from reconciler.core.messages import Intended, Wanted
-from reconciler.core.profile import ProfileFile, ProfileSet
+from reconciler.core.profile import ProfileFile, ProfileSet, profile_rules
 from reconciler.core.provider import Data, Intent, Json, Secret, StreamReader, Unit
 from reconciler.core.redact import Redactor
 from reconciler.data.hands import open_data
@@ -75,6 +76,16 @@ class RunContext:
         fields = self._channel.ask(Wanted(self.run, self.attempt), "The wish for profiles")
         files = tuple(ProfileFile(**one) for one in fields.pop("files"))
         return ProfileSet(**fields, files=files)
+
+    def enrichment(self) -> Enrichment:
+        from reconciler.data.enrich import open_enrichment
+
+        order = self._order
+        return open_enrichment(
+            Path(order.data_dir), job=order.job, run=order.run, attempt=order.attempt, unit=lambda: self.unit,
+            rules=profile_rules((name, spec) for name, spec in order.profiles), ask=self.profile_set,
+            memory_mb=order.memory_mb,
+        )  # fmt: skip
 
     def intend(self, intents: Sequence[Intent]) -> None:
         if not intents:

@@ -1,0 +1,295 @@
+"""The data hands of an enrichment (`reconciler.core.enrichment`): identifiers of profiles, reference rows and the memory
+of what was said are joined in DuckDB, whose memory is bounded; what does not fit goes to disk.
+
+A file of the memory is Parquet with one row an identifier: `subject` (the digest of its value), `digest` (of what was
+said last) and `at_ms`. Of several files the later one knows better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reconciler.core.enrichment import ENRICHED_AT, Due, News, Reference
+from reconciler.core.profile import Identity, ProfileRules, ProfileSet
+from reconciler.core.provider import Block
+from reconciler.core.suggest import did_you_mean
+from reconciler.data.durable import replaced
+from reconciler.data.engine import workspace
+from reconciler.data.jsontext import is_json, plain_text
+from reconciler.data.names import sql_string
+from reconciler.data.render import as_text, json_messages
+from reconciler.data.segments import TEMPORARY, job_file
+from reconciler.errors import Fatal, Retriable
+
+#: So many files of the memory are kept before they are put together.
+MAX_FILES: Final = 16
+
+#: The profiles of a set as a SELECT: one row a profile, with its values of each key in a list `key:<identity>`, in order
+#: of their first commit.
+View = Callable[[ProfileSet, Sequence[str]], str]
+
+_MEMORY: Final = pa.schema([("subject", pa.string()), ("digest", pa.string()), ("at_ms", pa.int64())])
+_EMPTY: Final = "SELECT '' AS subject, '' AS digest, 0 AS at_ms, 0 AS age WHERE false"
+
+#: How a step of an identity's `normalize` is written in SQL.
+_NORMALIZE: Final = {
+    "trim": "trim({})",
+    "lower": "lower({})",
+    "upper": "upper({})",
+    "digits": "regexp_replace({}, '[^0-9]', '', 'g')",
+}
+
+
+def _digest(text: str) -> str:
+    """SQL: the first 32 hexadecimal digits of SHA-256."""
+    return f"substr(sha256({text}), 1, 32)"
+
+
+def open_enrichment(
+    data_dir: Path, *, job: str, run: int, attempt: int, unit: Callable[[], int], rules: ProfileRules,
+    ask: Callable[[], ProfileSet], memory_mb: int,
+) -> EnrichmentHands:  # fmt: skip
+    """The hands of one attempt of a run. `unit` tells the number of the unit that is being made; `ask` brings the
+    profiles in which everything is built that was committed before."""
+
+    def view(profiles: ProfileSet, keys: Sequence[str]) -> str:
+        from reconciler.data.profiles.read import ProfileReader
+
+        return ProfileReader(data_dir, profiles, rules).view_sql([], keys)
+
+    return EnrichmentHands(
+        data_dir,
+        Profiles(rules, ask, view),
+        lambda what: job_file(job, run, attempt, unit(), what),
+        memory_mb=memory_mb,
+    )
+
+
+class Profiles:
+    """The profiles of a run, asked for once. `ask` brings the set, `view` makes a SELECT over it."""
+
+    def __init__(self, rules: ProfileRules, ask: Callable[[], ProfileSet], view: View) -> None:
+        self.rules = rules
+        self._ask = ask
+        self._view = view
+
+    @cached_property
+    def set(self) -> ProfileSet:
+        return self._ask()
+
+    def values(self, identity: str, *, first: bool) -> str:
+        """SQL: the values of an identity, every one or the first of each profile, in a column `value`."""
+        if not self.set.files:
+            return "SELECT '' AS value WHERE false"
+        column = '"key:' + identity.replace('"', '""') + '"'
+        value = f"{column}[1]" if first else f"unnest({column})"
+        return f"SELECT DISTINCT {value} AS value FROM ({self._view(self.set, [identity])}) WHERE len({column}) > 0"
+
+    def identity(self, stream: str, column: str, identity: str) -> Identity:
+        """The rule by which messages of the stream say who they are about. Raises Fatal where there is none: what is
+        written would reach nobody."""
+        if identity not in self.rules.keys:
+            raise Fatal(f"no stream speaks of the identity {identity!r}{did_you_mean(identity, self.rules.keys)}")
+        rules = next((one for one in self.rules.streams if one.name == stream), None)
+        for found in rules.identity if rules else ():
+            if (found.key, found.column) == (identity, column):
+                return found
+        raise Fatal(
+            f"the stream {stream} does not say that its column {column!r} is the identity {identity!r}, so what is "
+            f"written there would reach nobody; declare `{{key: {identity}, from: {column}}}` under its `identity`"
+        )
+
+
+class EnrichmentHands:
+    """Implements `Enrichment`. `new_file` names a new file of the job's own, relative to the data folder."""
+
+    def __init__(self, data_dir: Path, profiles: Profiles, new_file: Callable[[str], str], *, memory_mb: int) -> None:
+        self._data_dir = data_dir
+        self._profiles = profiles
+        self._new_file = new_file
+        self._memory_mb = memory_mb
+
+    def build(self) -> int:
+        return self._profiles.set.build
+
+    # --- a reference ---
+
+    def news(
+        self, blocks: Callable[[], Iterator[Block]], reference: Reference, memory: Sequence[str], *, at_ms: int
+    ) -> Iterator[News]:
+        steps: tuple[str, ...] = ()
+        if not reference.everyone:
+            steps = self._profiles.identity(reference.stream, reference.column, reference.identity).normalize
+        with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
+            reader = _ReferenceReader(connection, reference, steps)
+            reader.index(blocks())
+            known = "true" if reference.everyone else self._known_to_profiles(reference.identity)
+            reader.choose(known, self._memory_sql(memory))
+            yield from reader.chosen(blocks(), at_ms)
+
+    def _known_to_profiles(self, identity: str) -> str:
+        values = self._profiles.values(identity, first=False)
+        return f"subject IN (SELECT {_digest('value')} FROM ({values}))"
+
+    # --- whom to look up ---
+
+    def due(self, stream: str, column: str, identity: str, memory: Sequence[str], *, before_ms: int, limit: int) -> Due:
+        self._profiles.identity(stream, column, identity)
+        found = (
+            f"SELECT value, at_ms FROM ({self._profiles.values(identity, first=True)}) AS found "
+            f"LEFT JOIN ({self._memory_sql(memory)}) AS known ON known.subject = {_digest('value')} "
+            f"WHERE value <> '' AND (at_ms IS NULL OR at_ms <= {before_ms:d})"
+        )
+        with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
+            connection.execute(f"CREATE TEMP TABLE due AS {found}")
+            rows = connection.execute(f"SELECT value FROM due ORDER BY at_ms NULLS FIRST, value LIMIT {limit:d}")
+            values = tuple(value for (value,) in rows.fetchall())
+            ((every,),) = connection.execute("SELECT count(*) FROM due").fetchall()
+        return Due(values, every - len(values))
+
+    # --- the memory ---
+
+    def entries(self, found: Sequence[tuple[str, str, int]]) -> pa.Table:
+        subjects, digests, times = zip(*found, strict=True) if found else ((), (), ())
+        given = pa.table({"value": pa.array(subjects, pa.string())})
+        with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
+            connection.register("given", given)
+            hashed = connection.execute(f"SELECT {_digest('value')} AS subject FROM given").to_arrow_table()
+        columns = [hashed.column("subject"), pa.array(digests, pa.string()), pa.array(times, pa.int64())]
+        return pa.table(columns, schema=_MEMORY)
+
+    def remember(self, entries: Sequence[pa.Table], memory: Sequence[str]) -> tuple[str, ...]:
+        given = pa.concat_tables([one.cast(_MEMORY) for one in entries]) if entries else _MEMORY.empty_table()
+        file = self._new_file("memory.parquet")
+        path = self._data_dir / file
+        with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
+            if len(memory) < MAX_FILES:
+                pq.write_table(given, temporary, compression="zstd")
+                return (*memory, file)
+            self._fold(given, memory, temporary)
+        return (file,)
+
+    def _fold(self, given: pa.Table, memory: Sequence[str], into: Path) -> None:
+        with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
+            connection.register("given", given)
+            newest = f"SELECT subject, digest, at_ms, {len(memory):d} AS age FROM given"
+            sql = self._memory_sql(memory, newest)
+            connection.execute(
+                f"COPY (SELECT subject, digest, at_ms FROM ({sql})) TO {sql_string(str(into))} "
+                "(FORMAT parquet, COMPRESSION zstd)"
+            )
+
+    def _memory_sql(self, memory: Sequence[str], *more: str) -> str:
+        """SQL: what the memory knows of each subject, the last word alone."""
+        parts = [
+            f"SELECT subject, digest, at_ms, {age:d} AS age FROM read_parquet({sql_string(str(self._path(file)))})"
+            for age, file in enumerate(memory)
+        ]
+        every = " UNION ALL ".join([*parts, *more]) or _EMPTY
+        return (
+            "SELECT subject, arg_max(digest, age) AS digest, arg_max(at_ms, age) AS at_ms "
+            f"FROM ({every}) GROUP BY subject"
+        )
+
+    def _path(self, file: str) -> Path:
+        path = self._data_dir.resolve() / file
+        if not path.is_file():
+            raise Fatal(f"{file}, in which the job remembers what it has written, is gone; `restart` begins anew")
+        return path
+
+
+class _ReferenceReader:
+    """Reads a reference twice: first every row's identifier and digest, then, once the join has chosen, the rows
+    themselves. Nothing of the reference is held in between but that index."""
+
+    def __init__(self, connection: Any, reference: Reference, steps: Sequence[str]) -> None:
+        self._connection = connection
+        self._reference = reference
+        value = "c0"
+        for step in steps:
+            value = _NORMALIZE[step].format(value)
+        self._value = value
+        connection.execute("CREATE TEMP TABLE rows_of_reference (subject VARCHAR, digest VARCHAR, place BIGINT)")
+
+    def index(self, blocks: Iterator[Block]) -> None:
+        at = 0
+        for block in blocks:
+            if block.table.num_rows:
+                self._register(self._said(block.table))
+                self._connection.execute(
+                    f"INSERT INTO rows_of_reference SELECT {_digest('value')}, {_digest('c1')}, place + {at:d} "
+                    f"FROM (SELECT {self._value} AS value, c1, place FROM given) WHERE value <> ''"
+                )
+                at += block.table.num_rows
+
+    def choose(self, known_to_profiles: str, memory: str) -> None:
+        """Of each identifier the last row, where it belongs to somebody and says what the memory does not know."""
+        self._connection.execute(
+            "CREATE TEMP TABLE chosen AS "
+            "WITH latest AS (SELECT subject, arg_max(digest, place) AS digest, max(place) AS place "
+            "FROM rows_of_reference GROUP BY subject) "
+            f"SELECT * FROM latest ANTI JOIN ({memory}) AS memory USING (subject, digest) WHERE {known_to_profiles}"
+        )
+
+    def chosen(self, blocks: Iterator[Block], at_ms: int) -> Iterator[News]:
+        at = 0
+        for block in blocks:
+            count = block.table.num_rows
+            rows = self._chosen_between(at, at + count)
+            if rows.num_rows:
+                table = self._said(block.table.take(rows.column("place")))
+                self._require_same(table, rows.column("digest"))
+                yield News(self._stamped(table), self._entries(rows, at_ms))
+            at += count
+
+    def _chosen_between(self, first: int, stop: int) -> pa.Table:
+        found: pa.Table = self._connection.execute(
+            f"SELECT subject, digest, place - {first:d} AS place FROM chosen "
+            f"WHERE place >= {first:d} AND place < {stop:d} ORDER BY place"
+        ).to_arrow_table()
+        return found
+
+    def _said(self, table: pa.Table) -> pa.Table:
+        """The columns that become a message."""
+        reference = self._reference
+        wanted = [reference.column, *(table.column_names if reference.columns is None else reference.columns)]
+        for name in wanted:
+            if name not in table.column_names:
+                raise Fatal(f"the reference has no column {name!r}{did_you_mean(name, table.column_names)}")
+        if reference.at and ENRICHED_AT in wanted:
+            raise Fatal(
+                f"the reference has a column {ENRICHED_AT!r}, which says when a message was written; "
+                "name it as `timestampField`, or leave it out of `columns`"
+            )
+        return table.select(list(dict.fromkeys(wanted)))
+
+    def _register(self, table: pa.Table) -> None:
+        """The rows for a query: `c0` the identifier as text, `c1` the message's text, `place` the row's number."""
+        name = self._reference.column
+        column, field = table.column(name), table.schema.field(name)
+        keys = plain_text(column, field) if is_json(field) else as_text(column, field)
+        texts = json_messages(table, table.column_names)
+        places = pa.array(range(table.num_rows), pa.int64())
+        self._connection.register("given", pa.table({"c0": keys, "c1": texts, "place": places}))
+
+    def _require_same(self, table: pa.Table, digests: pa.ChunkedArray) -> None:
+        self._register(table)
+        now = self._connection.execute(f"SELECT {_digest('c1')} AS digest FROM given ORDER BY place").to_arrow_table()
+        if now.column("digest").to_pylist() != digests.to_pylist():
+            raise Retriable("the reference has changed while it was read")
+
+    def _stamped(self, table: pa.Table) -> pa.Table:
+        if not self._reference.at:
+            return table
+        return table.append_column(ENRICHED_AT, pa.repeat(pa.scalar(self._reference.at), table.num_rows))
+
+    @staticmethod
+    def _entries(rows: pa.Table, at_ms: int) -> pa.Table:
+        times = pa.repeat(pa.scalar(at_ms, pa.int64()), rows.num_rows)
+        return pa.table([rows.column("subject"), rows.column("digest"), times], schema=_MEMORY)
