@@ -10,6 +10,7 @@ import click
 
 from reconciler.cli.events import event_json, event_line
 from reconciler.cli.lookup import find_job, reading
+from reconciler.cli.metrics import RECENT_DAYS, recent_line
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.problems import mention_problems
 from reconciler.cli.terminal import Terminal, escape, json_text
@@ -43,6 +44,7 @@ def show(call: Call, name: str, output: str) -> None:
         events = record.events.tail("Job", name, limit=EVENTS)
         runs = record.runs.history(job.id)
         problems = record.desired.problems()
+        recent = recent_line(record, job, now.wall_ms, call.terminal.width - _NAMES - 3)
     body = {
         "name": job.name,
         "title": job.title,
@@ -63,7 +65,7 @@ def show(call: Call, name: str, output: str) -> None:
 
         call.terminal.print(to_yaml(body).rstrip("\n"))
     else:
-        _print(call.terminal, body)
+        _print(call.terminal, body, recent)
         _section(call.terminal, "Recent events")
         for event in events:
             call.terminal.print(f"  {event_line(call.terminal, event)}")
@@ -106,7 +108,7 @@ def output_tail(runs: list[RunRow]) -> list[str]:
     return runs[0].output.splitlines()[-OUTPUT_LINES:]
 
 
-def _print(terminal: Terminal, body: dict[str, Any]) -> None:
+def _print(terminal: Terminal, body: dict[str, Any], recent: str) -> None:
     status = body["status"]
     reason = f" ({status['reason']})" if status["reason"] else ""
     terminal.print(
@@ -122,6 +124,8 @@ def _print(terminal: Terminal, body: dict[str, Any]) -> None:
     _section(terminal, "Metrics")
     for name, value in _metric_lines(body["metrics"]):
         _print_fact(terminal, name, value)
+    if recent:
+        terminal.print(f"  {f'{RECENT_DAYS} days':<{_NAMES}} {recent}".rstrip())
     _section(terminal, "Configuration")
     for line in json_text(body["configuration"]).splitlines():
         terminal.print(f"  {line}")

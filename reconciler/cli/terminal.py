@@ -27,7 +27,15 @@ _UNSAFE: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-
 _NAMED: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _STYLES: Final = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
 #: What stands in for a character that the output's encoding does not have.
-_ASCII: Final = {"→": "->", "…": "...", "—": "-", "·": "-", "✓": "ok", "✗": "x"}
+_ASCII: Final = {
+    "→": "->",
+    "…": "...",
+    "—": "-",
+    "·": "-",
+    "✓": "ok",
+    "✗": "x",
+    **dict(zip("▁▂▃▄▅▆▇█", "__--==##", strict=True)),
+}
 
 #: Colours by status and by event, the same in every command.
 COLOURS: Final = {
@@ -41,6 +49,9 @@ COLOURS: Final = {
     "Started": "cyan",
     "Deleted": "red",
     "Interrupted": "yellow",
+    "active": "green",
+    "stale": "yellow",
+    "dead": "red",
 }
 
 

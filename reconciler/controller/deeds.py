@@ -36,14 +36,14 @@ def approve(desk: Desk, request: Request, now: Now) -> Answer:
     if held.digest != digest:
         raise Blocked(f"the difference has changed since: '{name}' now {held.message} (digest {held.digest})")
     if held.is_approved:
-        return Answer(message=f"{digest} of '{name}' was approved by {held.approved_by} before")
+        return Answer(message=f"The difference {digest} of '{name}' was approved by {held.approved_by} before.")
     desk.record.approvals.approve(job.id, digest, request.by, now.wall_ms)
     by, event = By(author=request.by), happening.Approved(digest)
     if lifecycle.is_legal(job.state, event):
         desk.lives.advance(job, event, now, by=by)
     else:
         desk.lives.tell(job, EventName.APPROVED, f"difference {digest}", now, by)
-    return Answer(message=f"{digest} of '{name}' is approved")
+    return Answer(message=f"The difference {digest} of '{name}' is approved.")
 
 
 def drop_stream(desk: Desk, request: Request, now: Now) -> Answer:
@@ -67,7 +67,7 @@ def drop_stream(desk: Desk, request: Request, now: Now) -> Answer:
         record.resources.delete(resource.id)
     words = f"{count:,} {'message' if count == 1 else 'messages'}"
     _note_dropped(record, name, words, request.by, now)
-    return Answer(message=f"the stream '{name}' is dropped: {words} are gone")
+    return Answer(message=f"The stream '{name}' is dropped: {words} are gone.")
 
 
 def _note_dropped(record: Record, name: str, words: str, by: str, now: Now) -> None:

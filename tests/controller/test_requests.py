@@ -402,7 +402,7 @@ def test_a_daemon_does_what_is_asked_and_logs_who_did(root: Path) -> None:
         daemon.wait_for("Watching")
         assert (
             perform(root / ".reconciler", "approve", job="import-orders", digest="d1")
-            == "d1 of 'import-orders' is approved"
+            == "The difference d1 of 'import-orders' is approved."
         )
         daemon.wait_for("import-orders", "Approved", "difference d1", f"({ME})")
         assert daemon.terminate() == 0
@@ -426,5 +426,5 @@ def test_an_asker_goes_on_alone_when_the_daemon_dies_before_it_has_answered(root
         assert approvals(root) == ()
         daemon.kill()
         thread.join(20)
-    assert said == ["d1 of 'import-orders' is approved"]
+    assert said == ["The difference d1 of 'import-orders' is approved."]
     assert approvals(root) == ("d1",)
