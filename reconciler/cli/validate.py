@@ -7,15 +7,17 @@ paths that were asked for are shown. A path outside the root is checked by itsel
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import click
 
 from reconciler.cli.options import Call, command, from_here, output_option
 from reconciler.cli.problems import problem_json, problem_line
 from reconciler.cli.specs import read_specs
+from reconciler.cli.terminal import escape
 from reconciler.errors import Problem, UsageError
 
 FORMAT_VERSION = 1
@@ -37,7 +39,7 @@ class Found:
 @command(
     "validate",
     click.Argument(["paths"], nargs=-1, type=click.Path(path_type=Path)),
-    output_option("text", "json"),
+    output_option("text", "json", "github", "gitlab", "junit", "sarif"),
 )
 def validate(call: Call, paths: tuple[Path, ...], output: str) -> int:
     """Check specs offline; no record is needed.
@@ -46,20 +48,62 @@ def validate(call: Call, paths: tuple[Path, ...], output: str) -> int:
     checked together with the rest of the root. The exit code is 1 where a spec is invalid.
     """
     found = check_paths(call, paths)
-    if output == "json":
-        call.terminal.json(
-            {
-                "formatVersion": FORMAT_VERSION,
-                "files": len(found.files),
-                "valid": found.valid,
-                "errors": [problem_json(problem) for problem in found.problems],
-            }
-        )
-    else:
-        for problem in found.problems:
-            call.terminal.print(problem_line(problem))
-        call.terminal.print(_summary(found))
+    _WAYS[output](call, found)
     return INVALID if found.problems else 0
+
+
+def _as_text(call: Call, found: Found) -> None:
+    for problem in found.problems:
+        call.terminal.print(problem_line(problem))
+    call.terminal.print(_summary(found))
+
+
+def _as_json(call: Call, found: Found) -> None:
+    call.terminal.json(
+        {
+            "formatVersion": FORMAT_VERSION,
+            "files": len(found.files),
+            "valid": found.valid,
+            "errors": [problem_json(problem) for problem in found.problems],
+        }
+    )
+
+
+def _for_github(call: Call, found: Found) -> None:
+    from reconciler.core.reports import github
+
+    for line in github(found.problems):
+        call.terminal.print(escape(line))
+    call.terminal.print(_summary(found))
+
+
+def _for_gitlab(call: Call, found: Found) -> None:
+    from reconciler.core.reports import gitlab
+
+    call.terminal.json(gitlab(found.problems))
+
+
+def _as_junit(call: Call, found: Found) -> None:
+    from reconciler.core.reports import junit
+
+    call.terminal.print(junit(found.files, found.problems))
+
+
+def _as_sarif(call: Call, found: Found) -> None:
+    from reconciler import __version__
+    from reconciler.core.reports import sarif
+
+    call.terminal.json(sarif(found.problems, __version__))
+
+
+_WAYS: Final[Mapping[str, Callable[[Call, Found], None]]] = {
+    "text": _as_text,
+    "json": _as_json,
+    "github": _for_github,
+    "gitlab": _for_gitlab,
+    "junit": _as_junit,
+    "sarif": _as_sarif,
+}
 
 
 def _summary(found: Found) -> str:

@@ -103,3 +103,18 @@ def test_a_file_that_changes_while_it_is_read_is_a_problem_and_one_that_goes_is_
     assert str(problem) == "good.yaml:1:1: error: changes while it is read; try again"
     path.unlink()
     assert read_one(world.root, listing, "good.yaml", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("output", "begins"),
+    [
+        ("github", "::error file=jobs.d/team/bad.yaml,line=8,"),
+        ("gitlab", "[\n"),
+        ("junit", '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="reconcile validate" tests="2" failures="1"'),
+        ("sarif", '{\n  "$schema": "https://json.schemastore.org/sarif-2.1.0.json"'),
+    ],
+)
+def test_the_formats_of_ci_systems_are_printed_whole(mixed: World, output: str, begins: str) -> None:
+    result = mixed.run("validate", "-o", output)
+    assert (result.code, result.err) == (1, "")
+    assert result.out.startswith(begins)
