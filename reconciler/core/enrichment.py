@@ -34,9 +34,9 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """Messages to land, and what to remember of them once they have."""
+    """Messages to land (a block that can tell where its rows stood), and what to remember of them once they have."""
 
-    table: Table
+    block: Block
     entries: Table
 
 

@@ -7,6 +7,7 @@ said last) and `at_ms`. Of several files the later one knows better.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 
 from reconciler.core.enrichment import ENRICHED_AT, Due, News, Reference
 from reconciler.core.profile import Identity, ProfileRules, ProfileSet
-from reconciler.core.provider import Block
+from reconciler.core.provider import Block, Locate
 from reconciler.core.suggest import did_you_mean
 from reconciler.data.durable import replaced
 from reconciler.data.engine import workspace
@@ -49,6 +50,11 @@ _NORMALIZE: Final = {
 def _digest(text: str) -> str:
     """SQL: the first 32 hexadecimal digits of SHA-256."""
     return f"substr(sha256({text}), 1, 32)"
+
+
+def subject_of(value: str) -> str:
+    """The same of one identifier."""
+    return hashlib.sha256(value.encode()).hexdigest()[:32]
 
 
 def open_enrichment(
@@ -156,13 +162,14 @@ class EnrichmentHands:
     # --- the memory ---
 
     def entries(self, found: Sequence[tuple[str, str, int]]) -> pa.Table:
-        subjects, digests, times = zip(*found, strict=True) if found else ((), (), ())
-        given = pa.table({"value": pa.array(subjects, pa.string())})
-        with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
-            connection.register("given", given)
-            hashed = connection.execute(f"SELECT {_digest('value')} AS subject FROM given").to_arrow_table()
-        columns = [hashed.column("subject"), pa.array(digests, pa.string()), pa.array(times, pa.int64())]
-        return pa.table(columns, schema=_MEMORY)
+        return pa.table(
+            [
+                pa.array([subject_of(value) for value, _, _ in found], pa.string()),
+                pa.array([digest for _, digest, _ in found], pa.string()),
+                pa.array([at_ms for _, _, at_ms in found], pa.int64()),
+            ],
+            schema=_MEMORY,
+        )
 
     def remember(self, entries: Sequence[pa.Table], memory: Sequence[str]) -> tuple[str, ...]:
         given = pa.concat_tables([one.cast(_MEMORY) for one in entries]) if entries else _MEMORY.empty_table()
@@ -245,11 +252,12 @@ class _ReferenceReader:
             if rows.num_rows:
                 table = self._said(block.table.take(rows.column("place")))
                 self._require_same(table, rows.column("digest"))
-                yield News(self._stamped(table), self._entries(rows, at_ms))
+                block = Block(self._stamped(table), (), None, locate=_locate(table, rows.column("place"), at))
+                yield News(block, self._entries(rows, at_ms))
             at += count
 
     def _chosen_between(self, first: int, stop: int) -> pa.Table:
-        found: pa.Table = self._connection.execute(
+        found: pa.Table = self._connection.sql(
             f"SELECT subject, digest, place - {first:d} AS place FROM chosen "
             f"WHERE place >= {first:d} AND place < {stop:d} ORDER BY place"
         ).to_arrow_table()
@@ -280,7 +288,7 @@ class _ReferenceReader:
 
     def _require_same(self, table: pa.Table, digests: pa.ChunkedArray) -> None:
         self._register(table)
-        now = self._connection.execute(f"SELECT {_digest('c1')} AS digest FROM given ORDER BY place").to_arrow_table()
+        now = self._connection.sql(f"SELECT {_digest('c1')} AS digest FROM given ORDER BY place").to_arrow_table()
         if now.column("digest").to_pylist() != digests.to_pylist():
             raise Retriable("the reference has changed while it was read")
 
@@ -293,3 +301,13 @@ class _ReferenceReader:
     def _entries(rows: pa.Table, at_ms: int) -> pa.Table:
         times = pa.repeat(pa.scalar(at_ms, pa.int64()), rows.num_rows)
         return pa.table([rows.column("subject"), rows.column("digest"), times], schema=_MEMORY)
+
+
+def _locate(table: pa.Table, places: pa.ChunkedArray, before: int) -> Locate:
+    """Rows stand at their number in the whole reference, bad ones not counted, and read as JSON."""
+
+    def locate(rows: Sequence[int]) -> Sequence[tuple[int, str]]:
+        texts = json_messages(table.take(list(rows)), table.column_names).to_pylist()
+        return [(before + places[row].as_py() + 1, text) for row, text in zip(rows, texts, strict=True)]
+
+    return locate

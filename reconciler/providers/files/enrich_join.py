@@ -1,0 +1,186 @@
+"""`enrich-join`: what a reference file says of people, as messages on a stream.
+
+A row becomes a message where its key is an identifier of a profile, and where it is new or has changed since its last
+message. Of two rows with one key the last counts. Nothing is unsaid: a row that goes leaves what it said.
+
+The cursor is `{"files": <a mark for each file>, "build": <of the profiles>, "shape": <digest of the config>, "memory":
+[<files of the job's own>]}`. Where none of the first three has changed nothing is read; else the reference is read whole,
+twice, because a row that has not changed may be the first one for a profile that is new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.clock import iso
+from reconciler.core.document import digest_of
+from reconciler.core.enrichment import ENRICHED_AT, Enrichment, News, Reference
+from reconciler.core.provider import Block, Context, Json, Reject, Table, TimestampRule, Unit
+from reconciler.errors import Fatal, Retriable
+
+#: A unit is committed once it holds about this much.
+UNIT_BYTES: Final = 8 << 20
+
+_BEGINNING: Final[Mapping[str, Any]] = {"files": {}, "build": 0, "shape": "", "memory": []}
+
+
+def run(context: Context) -> Iterator[Unit]:
+    """The units of an enrichment from a reference."""
+    join = _Join(context, context.enrichment())
+    if join.has_work():
+        yield from join.units()
+
+
+@dataclass
+class _Batch:
+    """What the next unit is made of."""
+
+    news: list[News] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    size: int = 0
+
+
+class _Join:
+    def __init__(self, context: Context, hands: Enrichment) -> None:
+        self._context = context
+        self._config = context.config
+        self._hands = hands
+        self._sources = context.expand(self._config.path)
+        self._before: Mapping[str, Any] = context.cursor or _BEGINNING
+        self._memory: tuple[str, ...] = tuple(self._before["memory"])
+        self._shape = digest_of(self._config.model_dump(mode="json"))
+        self._build = 0
+        self._read: dict[str, Json] = {}
+        self._bad: dict[str, list[Reject]] = {}
+        self._size = 0
+        self._omitted = context.omitted
+        self._rule = TimestampRule(
+            field=self._config.timestamp_field or ENRICHED_AT, format=self._config.timestamp_format
+        )
+
+    # --- whether there is anything to do
+
+    def has_work(self) -> bool:
+        self._files_moved = self._have_files_moved()
+        self._build = 0 if self._config.match == "all" else self._hands.build()
+        known = (self._before["build"], self._before["shape"])
+        return self._files_moved or known != (self._build, self._shape)
+
+    def _have_files_moved(self) -> bool:
+        """Whether a file has come, gone or changed."""
+        marks = self._before["files"]
+        if {name for name, _ in self._sources} != marks.keys():
+            return True
+        return any(next(_naming(name, self._open(path, marks[name])), None) for name, path in self._sources)
+
+    # --- reading
+
+    def _open(self, path: Path, mark: Json) -> Iterator[Block]:
+        config, data = self._config, self._context.data
+        match config.format:
+            case "parquet":
+                return data.read_parquet(path, mark)
+            case "ndjson":
+                return data.read_ndjson(path, mark, encoding=config.encoding, compression=config.compression)
+            case _:
+                return data.read_csv(
+                    path, mark, delimiter=config.delimiter, quote=config.quote, encoding=config.encoding, header=True,
+                    columns=None, compression=config.compression,
+                )  # fmt: skip
+
+    def _blocks(self) -> Iterator[Block]:
+        """The whole reference. Raises Fatal where more rows are bad than may be."""
+        self._read, self._bad, self._size = {}, {}, 0
+        for name, path in self._sources:
+            for block in _naming(name, self._open(path, None)):
+                self._read[name] = block.mark
+                self._size += block.table.nbytes
+                if block.rejects:
+                    self._bad.setdefault(name, []).extend(block.rejects)
+                    self._within_limit(sum(map(len, self._bad.values())), name, block.rejects[0])
+                yield block
+
+    def _within_limit(self, more: int, name: str, last: Reject) -> None:
+        allowed = self._config.max_rejects
+        if self._omitted + more > allowed:
+            raise Fatal(f"{name}:{last.line}: {last.reason}; maxRejects is {allowed}")
+
+    # --- units
+
+    def units(self) -> Iterator[Unit]:
+        batch = _Batch()
+        for news in self._hands.news(self._blocks, self._reference(), self._memory, at_ms=self._context.now_ms()):
+            if batch.size >= UNIT_BYTES:
+                yield self._unit(batch, last=False)
+                batch = _Batch()
+            self._add(batch, news)
+        if batch.news or (self._files_moved and self._bad) or self._size >= UNIT_BYTES:
+            yield self._unit(batch, last=True)
+
+    def _reference(self) -> Reference:
+        config = self._config
+        return Reference(
+            stream=config.stream,
+            column=config.key.column,
+            identity=config.key.identity,
+            columns=config.columns,
+            everyone=config.match == "all",
+            at="" if config.timestamp_field else iso(self._context.now_ms()),
+        )
+
+    def _add(self, batch: _Batch, news: News) -> None:
+        if self._config.timestamp_field:
+            block = self._context.data.check_timestamps(news.block, self._rule)
+            news = News(block, news.entries)
+        batch.news.append(news)
+        batch.rejects += news.block.rejects
+        batch.size += news.block.table.nbytes
+        if news.block.rejects:
+            self._within_limit(len(batch.rejects), self._config.path, news.block.rejects[0])
+
+    def _unit(self, batch: _Batch, *, last: bool) -> Unit:
+        """`last` ends a reading: only then are its files and profiles done with."""
+        tables: list[Table] = [one.block.table for one in batch.news if one.block.table.num_rows]
+        rejects = {self._config.path: batch.rejects} if batch.rejects else {}
+        if last and self._files_moved:
+            rejects |= {name: rejects.get(name, []) + bad for name, bad in self._bad.items()}
+        segments = self._context.data.stage(self._config.stream, tables, timestamp=self._rule) if tables else ()
+        if batch.news:
+            self._memory = self._hands.remember([one.entries for one in batch.news], self._memory)
+        omitted = sum(map(len, rejects.values()))
+        self._omitted += omitted
+        rows = sum(segment.rows for segment in segments)
+        return Unit(
+            cursor=self._cursor(last),
+            rows=rows,
+            omitted=omitted,
+            segments=segments,
+            rejects=tuple(dict.fromkeys([self._context.data.stage_rejects(*one) for one in rejects.items()])),
+            message=_message(rows, omitted),
+            moved=bool(batch.news or omitted),
+            keeps=self._memory,
+        )
+
+    def _cursor(self, last: bool) -> Json:
+        done = {"files": self._read, "build": self._build, "shape": self._shape} if last else self._before
+        return {**done, "memory": list(self._memory)}
+
+
+def _naming(name: str, blocks: Iterator[Block]) -> Iterator[Block]:
+    """The blocks; errors say which file it was."""
+    try:
+        yield from blocks
+    except Fatal as error:
+        raise Fatal(f"{name}: {error}") from None
+    except Retriable as error:
+        raise Retriable(f"{name}: {error}", retry_after_s=error.retry_after_s) from None
+
+
+def _message(rows: int, omitted: int) -> str:
+    parts = ["1 row is new or has changed" if rows == 1 else f"{rows} rows are new or have changed"] if rows else []
+    if omitted:
+        parts.append("1 bad row" if omitted == 1 else f"{omitted} bad rows")
+    return "; ".join(parts) or "nothing new; what the files hold was read again and is remembered"
