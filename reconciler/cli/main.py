@@ -88,6 +88,7 @@ _MODES = [
     click.Option(
         ["--watch"], is_flag=True, help="Keep going: follow files, timers and signals until SIGTERM or Ctrl-C."
     ),
+    click.Option(["--listen"], metavar="HOST:PORT", help="With --watch: take messages in over HTTP."),
     click.Option(["--dry-run"], is_flag=True, help="The same as `reconcile plan`, with its options."),
 ]
 _PLAN = [
@@ -103,7 +104,7 @@ _PLAN = [
 
 
 def _reconcile(
-    *, watch: bool, dry_run: bool, output: str | None, detailed_exitcode: bool, out: Path | None
+    *, watch: bool, listen: str | None, dry_run: bool, output: str | None, detailed_exitcode: bool, out: Path | None
 ) -> int | None:
     """Make the declared jobs true.
 
@@ -126,12 +127,14 @@ def _reconcile(
         from reconciler.cli.plan import show_plan
 
         return show_plan(call, output or "text", detailed_exitcode, out)
+    if listen and not watch:
+        raise UsageError("--listen goes with --watch")
     for flag, value in (("-o", output), ("--detailed-exitcode", detailed_exitcode), ("--out", out)):
         if value:
             raise UsageError(f"{flag} goes with --dry-run, or after a command")
     from reconciler.cli.run import keep_going, one_pass
 
-    return keep_going(call) if watch else one_pass(call)
+    return keep_going(call, listen or "") if watch else one_pass(call)
 
 
 def _refuse_modes(context: click.Context) -> None:

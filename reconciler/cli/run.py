@@ -6,6 +6,7 @@ reads any more, it goes on in silence.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.cli.events import pass_line
@@ -33,11 +34,11 @@ def one_pass(call: Call) -> int:
     return report.exit_code
 
 
-def keep_going(call: Call) -> int:
-    """The daemon, until a signal ends it; the exit code."""
+def keep_going(call: Call, listen: str = "") -> int:
+    """The daemon, until a signal ends it; the exit code. `listen` is where it takes messages in."""
     from reconciler.controller import open_controller
 
-    settings = call.settings()
+    settings = replace(call.settings(), listen=listen)
     with _face(call) as listener, open_controller(settings, listener) as controller:
         return controller.watch()
 

@@ -51,6 +51,7 @@ class Intake:
     _shunned: dict[int, int] = field(default_factory=dict)  # journals whose folding has failed, until when
     _tried: dict[int, int] = field(default_factory=dict)  # how large each journal was when it was last taken up
     _next_ms: int = 0
+    _wanted: bool = False
     _first_look: Listing | None = None
     _started: set[int] = field(default_factory=set)
 
@@ -63,6 +64,7 @@ class Intake:
         if not a_pass and now.alive_ms < self._next_ms:
             return
         self._next_ms = now.alive_ms + FOLD_EVERY_MS
+        self._wanted = self._wanted and "live" in self._at_work
         if a_pass and self._first_look is not None:
             found = self._first_look
         else:
@@ -77,9 +79,13 @@ class Intake:
             if waiting and lane not in self._at_work:
                 self._start(lane, waiting if lane == "live" else waiting[:1], known)
 
-    def due_in_ms(self, now: Now) -> int:
-        """When its next turn is worth a look."""
-        return max(1, self._next_ms - now.alive_ms)
+    def wake(self) -> None:
+        """Something has come."""
+        self._wanted = True
+
+    def due_in_ms(self, now: Now) -> int | None:
+        """When its next turn is worth a look; None where nothing has come."""
+        return max(1, self._next_ms - now.alive_ms) if self._wanted else None
 
     def take(self, message: FromRun, now: Now) -> list[Reply]:
         """What a folding says; the answers that it is owed."""

@@ -17,6 +17,7 @@ from reconciler.controller.enact import Enactor
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.intake import Intake
+from reconciler.controller.listening import Listening
 from reconciler.controller.lives import Lives
 from reconciler.controller.observe import LOOKS, PATIENCE_MS, Observation, Observer
 from reconciler.controller.planning import Planner
@@ -50,6 +51,7 @@ class Controller:
         self._housekeeper = Housekeeper(hands)
         self._builder = Builder(hands)
         self._intake = Intake(hands)
+        self._listening = Listening(hands)
         self._inbox = Inbox(hands.settings.state, DEEDS)
         self._next_look_ms = 0
         self._alive_saved_ms = 0
@@ -144,6 +146,7 @@ class Controller:
             conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake)
             conductor.recover(self._hands.clock.now())
             self._housekeeper.sweep(self._hands.clock.now())
+            self._listening.open(self._hands.clock.now())
             watch = Watch(self._hands.settings.root, wakeups.wake)
             self._hands.listener.ready()
             try:
@@ -167,26 +170,38 @@ class Controller:
             observation, plan = self._reconcile(lives)
             conductor.tell_stops()
             self._tell_problems(plan)
+            self._listening.looked(now)
             self._next_look_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, FULL_LOOK_MS)
         conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
         now = self._hands.clock.now()
         self._serve(lives, now)
         conductor.consider(now)
+        self._listen(now)
         conductor.keep_house(now)
         self._reporter.flush(now)
         conductor.tell_finished()
         self._save_alive(now)
         if not (wakeups.stopping or wakeups.look_wanted or conductor.plan_wanted):
-            wakeups.wait((self._hands.runner.fileno(), *self._inbox.fds), self._sleep_ms(now) / 1000)
+            fds = (self._hands.runner.fileno(), *self._inbox.fds, *self._listening.fds())
+            wakeups.wait(fds, self._sleep_ms(now) / 1000)
+
+    def _listen(self, now: Now) -> None:
+        """What came to the process that listens is to be folded; one that died is started anew."""
+        self._listening.keep(now)
+        if self._listening.take_wakes():
+            self._intake.wake()
 
     def _sleep_ms(self, now: Now) -> int:
-        """Until the next job's time, or the next look."""
+        """Until the next job's time, the next look, or messages that have come are to be folded."""
         wake_ms = self._record.jobs.next_wake_ms()
-        until_job_ms = LONGEST_SLEEP_MS if wake_ms is None else wake_ms - now.wall_ms
-        return max(1, min(until_job_ms, self._next_look_ms - now.alive_ms, LONGEST_SLEEP_MS))
+        times = [LONGEST_SLEEP_MS, self._next_look_ms - now.alive_ms]
+        times += [] if wake_ms is None else [wake_ms - now.wall_ms]
+        times += [one for one in (self._intake.due_in_ms(now), self._listening.due_in_ms(now)) if one is not None]
+        return max(1, min(times))
 
     def _wind_down(self, conductor: Conductor, wakeups: Wakeups) -> None:
-        """Runs end at their next unit, or are killed; then all is reported."""
+        """Nothing more is taken in; runs end at their next unit, or are killed; then all is reported."""
+        self._listening.close()
         conductor.stop_all()
         while conductor.busy:
             wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)

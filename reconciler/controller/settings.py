@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from reconciler.core.backfill import LIVE
+
 if TYPE_CHECKING:
     from reconciler.core.planned import Plan
     from reconciler.errors import Problem
     from reconciler.record.events import Event
 
 DEFAULT_SLOTS: Final = 8
+DEFAULT_BACKFILL_SLOTS: Final = 1
 DEFAULT_MEMORY_MB: Final = 1024
 STATE_NAME: Final = ".reconciler"
 
@@ -20,16 +23,22 @@ STATE_NAME: Final = ".reconciler"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """`root` holds the specs; `state` the record, the data and the lock. `allow_paths` are folders outside the root
-    that a spec's `path` may lead into. `slots` bounds the runs at one time, `memory_mb` what a build of profiles, or a
-    run that reads them, may hold in memory."""
+    that a spec's `path` may lead into. `slots` bounds the live runs at one time, `backfill_slots` those of backfills
+    beside them, `memory_mb` what a build of profiles, or a run that reads them, may hold in memory.
+    `listen` is the HOST:PORT at which a daemon takes messages in."""
 
     root: Path
     state: Path
     status_dir: Path | None = None
     slots: int = DEFAULT_SLOTS
+    backfill_slots: int = DEFAULT_BACKFILL_SLOTS
     allow_paths: tuple[Path, ...] = ()
     allow_exec: bool = False
     memory_mb: int = DEFAULT_MEMORY_MB
+    listen: str = ""
+
+    def slots_of(self, lane: str) -> int:
+        return self.slots if lane == LIVE else self.backfill_slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

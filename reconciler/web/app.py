@@ -1,0 +1,150 @@
+"""What is served, by path. Errors become JSON here, in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from reconciler.web import bulk, live
+from reconciler.web.answers import Answer, Gone, Refused, encoded, unable
+from reconciler.web.describe import DOCUMENT
+from reconciler.web.desk import Desk
+
+#: The controller looks at everything at least once a minute; after this long without a look it is not well.
+STALE_MS: Final = 150_000
+
+Work = Callable[[str, Mapping[str, str], str, Receive], Awaitable[Answer]]
+Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+
+
+class Endpoint:
+    """An ASGI application of one path: `work` is given the stream, the headers, the query and the body."""
+
+    def __init__(self, name: str, desk: Callable[[], Desk], work: Work) -> None:
+        self._name = name
+        self._desk = desk
+        self._work = work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        clock = self._desk().clock
+        began_ms = clock.now().alive_ms
+        if scope["method"] != "POST":
+            answer = Answer(405, {"error": "Only POST is answered here."}, {"Allow": "POST"})
+        else:
+            answer = await self._answer(scope, receive)
+        seconds = (clock.now().alive_ms - began_ms) / 1000
+        self._desk().metrics.answered(self._name, answer.status, seconds)
+        if answer.status:
+            await _send(send, answer)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        query = scope["query_string"].decode("latin-1")
+        try:
+            return await self._work(scope["path_params"]["stream"], headers, query, receive)
+        except Refused as refused:
+            return Answer(refused.status, refused.body, _leaving(refused.headers, headers))
+        except Gone:
+            return Answer(0, {})
+        except OSError as error:
+            failed = unable(f"The disk refuses: {error.strerror or type(error).__name__}.")
+            return Answer(failed.status, failed.body, failed.headers)
+        except Exception:
+            traceback.print_exc(file=sys.stderr)
+            return Answer(500, {"error": "This is a bug of reconcile; the log of the intake says more."})
+
+
+#: A sender of more than this, of which not all was read, is told to go: reading the rest would serve nobody.
+_WORTH_READING: Final = 1 << 20
+
+
+def _leaving(said: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a refusal."""
+    length = headers.get("content-length", "")
+    small = length.isascii() and length.isdigit() and int(length) <= _WORTH_READING
+    return {**said, **({} if small else {"Connection": "close"})}
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    body = encoded(answer.body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def application(desk: Callable[[], Desk], checker: bulk.Checker, lifespan: Lifespan) -> Starlette:
+    """The whole face. `desk` is there once `lifespan` has begun."""
+
+    def bulk_work(format: Any) -> Work:
+        return lambda stream, headers, query, receive: bulk.collect(
+            desk(), checker, format, stream, headers, query, receive
+        )
+
+    async def healthz(_: Request) -> Response:
+        failure = desk().commits.failure
+        if failure:
+            return JSONResponse({"status": "failing", "error": f"the journal cannot be written: {failure}"}, 503)
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        why = unready(desk())
+        return JSONResponse({"status": "not ready", "error": why} if why else {"status": "ok"}, 503 if why else 200)
+
+    async def metrics(_: Request) -> Response:
+        text = await asyncio.to_thread(desk().metrics.text)
+        return Response(text, media_type="text/plain; version=0.0.4")
+
+    async def openapi(_: Request) -> Response:
+        return JSONResponse(DOCUMENT)
+
+    return Starlette(
+        routes=[
+            Route("/collect/json/{stream}", Endpoint("json", desk, lambda *told: live.collect(desk(), *told))),
+            Route("/collect/bulk/csv/{stream}", Endpoint("bulk/csv", desk, bulk_work("csv"))),
+            Route("/collect/bulk/json/{stream}", Endpoint("bulk/json", desk, bulk_work("json"))),
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/openapi.json", openapi),
+        ],
+        exception_handlers={HTTPException: _not_served},  # type: ignore[dict-item]
+        lifespan=lifespan,
+    )
+
+
+async def _not_served(request: Request, error: HTTPException) -> Response:
+    """What Starlette itself refuses: a path or a method that is not there."""
+    said = f"There is nothing at {request.url.path[:200]}; /openapi.json says what there is."
+    body = {"error": said if error.status_code == 404 else f"{error.detail}."}
+    return JSONResponse(body, error.status_code, dict(error.headers or {}))
+
+
+def unready(desk: Desk) -> str:
+    """Why messages would wait long before they are on their streams; empty where they would not."""
+    if desk.commits.failure:
+        return f"the journal cannot be written: {desk.commits.failure}"
+    looked_ms = heartbeat_ms(desk)
+    if looked_ms is None:
+        return "no controller has looked at its files yet"
+    age_ms = desk.clock.now().wall_ms - looked_ms
+    return f"the controller last looked at its files {age_ms // 1000} s ago" if age_ms > STALE_MS else ""
+
+
+def heartbeat_ms(desk: Desk) -> int | None:
+    """When the controller last looked at everything, in wall time."""
+    try:
+        return int((desk.folder / "heartbeat").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,219 @@
+"""A body of JSON as messages: one object, an array of objects, or one object a line (NDJSON).
+
+Every message becomes one line, its text as it came. What is refused here is what an import of the same lines would
+reject, so that what was accepted lands (`reconciler.data.lines`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+
+from reconciler.web.answers import Refused, Row
+from reconciler.web.limits import MAX_CELLS, MAX_DEPTH, MAX_KEYS
+
+_WHITE: Final = re.compile(r"[ \t\r\n]*")
+_BREAKS: Final = str.maketrans("\r\n", "  ")
+_NOT_TEXT: Final = "not valid text in UTF-8"
+
+
+def messages_of(body: bytes) -> tuple[int, bytes]:
+    """How many messages there are, and a line for each. Raises Refused (422), naming the line of each that is bad."""
+    try:
+        text = body.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise _refused([Row(body.count(b"\n", 0, error.start) + 1, _NOT_TEXT)]) from None
+    start = _skip(text, 0)
+    if start == len(text):
+        raise Refused(422, "The body holds no message.")
+    found = _Messages(text)
+    if text[start] == "[":
+        found.array(start)
+    elif not found.single(start):
+        found.lines()
+    if found.bad:
+        raise _refused(found.bad)
+    return found.accepted()
+
+
+def _refused(bad: list[Row]) -> Refused:
+    what = "a message is" if len(bad) == 1 else f"{len(bad):,} messages are"
+    return Refused(422, f"Nothing was accepted: {what} malformed (line {bad[0].line}: {bad[0].reason}).", rows=bad)
+
+
+class _Messages:
+    """The messages of a text, and what is wrong with it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._pairs: list[tuple[str, Any]] = []
+        self._decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=_refuse)
+        self._found: list[str] = []
+        self._keys: set[str] = set()
+        self.bad: list[Row] = []
+
+    def accepted(self) -> tuple[int, bytes]:
+        count = len(self._found)
+        if len(self._keys) > MAX_KEYS:
+            raise Refused(
+                422, f"The messages have more than {MAX_KEYS:,} different keys; keys that are data cannot be columns."
+            )
+        if count * len(self._keys) > MAX_CELLS:
+            raise Refused(
+                422, f"{len(self._keys):,} different keys in {count:,} messages are too many for one request."
+            )
+        return count, ("\n".join(self._found) + "\n").encode()
+
+    def single(self, start: int) -> bool:
+        """Whether the text is one document, or else a broken one that is not made of lines."""
+        try:
+            value, end = self._decode(start)
+        except _Broken as broken:
+            if broken.line == self._line_of(start):
+                return False
+            self.bad.append(broken.row)
+            return True
+        if _skip(self._text, end) != len(self._text):
+            return False
+        self._take(value, start, end, self._line_of(start))
+        return True
+
+    def lines(self) -> None:
+        at = 0
+        for number, line in enumerate(self._text.split("\n"), start=1):
+            start = _skip(self._text, at)
+            stop = at + len(line)
+            at = stop + 1
+            if start >= stop:
+                continue  # a blank line is no message
+            self._line(start, stop, number)
+
+    def array(self, start: int) -> None:
+        """The elements of an array, which ends the text."""
+        at = _skip(self._text, start + 1)
+        line, counted = self._line_of(at), at
+        if self._text[at : at + 1] == "]":
+            raise Refused(422, "The body holds no message: the array is empty.")
+        try:
+            while True:
+                line, counted = line + self._text.count("\n", counted, at), at
+                value, end = self._decode(at)
+                self._take(value, at, end, line)
+                at = _skip(self._text, end)
+                if self._text[at : at + 1] != ",":
+                    break
+                at = _skip(self._text, at + 1)
+            self._close(at)
+        except _Broken as broken:
+            self.bad.append(broken.row)
+
+    def _close(self, at: int) -> None:
+        if self._text[at : at + 1] != "]":
+            raise _Broken(self._line_of(at), "not JSON: expected ',' or ']' after an element of the array")
+        if _skip(self._text, at + 1) != len(self._text):
+            raise _Broken(self._line_of(at), "not JSON: something follows the array")
+
+    def _line(self, start: int, stop: int, number: int) -> None:
+        try:
+            value, end = self._decode(start)
+        except _Broken as broken:
+            self.bad.append(
+                Row(number, broken.row.reason if broken.line == number else "not JSON: it goes on in the next line")
+            )
+            return
+        if end > stop:
+            self.bad.append(Row(number, "not JSON: it goes on in the next line"))
+        elif _skip(self._text, end) < stop:
+            self.bad.append(Row(number, "not JSON: something follows the object"))
+        else:
+            self._take(value, start, end, number)
+
+    def _take(self, value: Any, start: int, end: int, line: int) -> None:
+        reason = self._complaint(value, start, end)
+        if reason:
+            self.bad.append(Row(line, reason))
+        else:
+            self._keys.update(value)
+            self._found.append(self._text[start:end].translate(_BREAKS))
+
+    def _complaint(self, value: Any, start: int, end: int) -> str:
+        """Why a value is no message; empty where it is one."""
+        if not isinstance(value, dict):
+            return "not a JSON object"
+        if len(value) != len(self._pairs):
+            return f"the key {_twice(self._pairs)!r} stands there twice"
+        opened = self._text.count("{", start, end) + self._text.count("[", start, end)
+        if opened > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+            return f"nested deeper than {MAX_DEPTH}"
+        if self._text.find("\\u", start, end) >= 0 and not _encodable(value):
+            return "not JSON: a string holds half of a surrogate pair"
+        return ""
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The outermost object is made last, so what is noted then are its own pairs."""
+        self._pairs = pairs
+        return dict(pairs)
+
+    def _decode(self, at: int) -> tuple[Any, int]:
+        try:
+            return self._decoder.raw_decode(self._text, at)
+        except json.JSONDecodeError as error:
+            raise _Broken(error.lineno, f"not JSON: {error.msg} at column {error.colno}") from None
+        except RecursionError:
+            raise _Broken(self._line_of(at), f"nested deeper than {MAX_DEPTH}") from None
+        except ValueError as error:
+            raise _Broken(self._line_of(at), f"not JSON: {error}") from None
+
+    def _line_of(self, at: int) -> int:
+        return self._text.count("\n", 0, at) + 1
+
+
+class _Broken(Exception):
+    """Text that is not JSON."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+        self.row = Row(line, reason)
+
+
+def _skip(text: str, at: int) -> int:
+    found = _WHITE.match(text, at)
+    assert found is not None
+    return found.end()
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _twice(pairs: list[tuple[str, Any]]) -> str:
+    seen: set[str] = set()
+    return next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+
+
+def _depth(value: Any) -> int:
+    deepest, waiting = 0, [(value, 1)]
+    while waiting:
+        one, depth = waiting.pop()
+        inner = _inner(one)
+        if inner is not None:
+            deepest = max(deepest, depth)
+            waiting += [(each, depth + 1) for each in inner]
+    return deepest
+
+
+def _inner(value: Any) -> Iterator[Any] | None:
+    if isinstance(value, dict):
+        return iter(value.values())
+    return iter(value) if isinstance(value, list) else None
+
+
+def _encodable(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,126 @@
+"""Who may send, and what for: the declared streams and tokens, as the controller wrote them down in `rules.json`.
+
+The file holds references to tokens, never a token: this process resolves them itself, and keeps only their digests. It is
+read again whenever it has changed; tokens are resolved again from time to time, and when a token comes that is unknown,
+so that a secret which was replaced is known without a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.clock import Clock
+from reconciler.core.suggest import did_you_mean
+from reconciler.errors import Fatal
+from reconciler.secrets import resolve
+from reconciler.web.answers import Refused
+
+#: Tokens are resolved again this often, and for unknown ones not more often than that.
+FRESH_MS: Final = 30_000
+UNKNOWN_MS: Final = 2_000
+#: A token shorter than this is never accepted.
+MIN_TOKEN: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is declared: streams by name, and senders by the digest of their token."""
+
+    streams: frozenset[str] = frozenset()
+    senders: Mapping[bytes, str] = field(default_factory=dict)
+
+
+class Senders:
+    """The rules as they stand. Everything but `_read` belongs to the loop's thread."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._rules = Rules()
+        self._signature: tuple[int, ...] | None = None
+        self._read_ms = -FRESH_MS
+        self._reading = asyncio.Lock()
+        self._complaints: dict[str, str] = {}
+
+    async def sender(self, authorization: str) -> str:
+        """The name of whoever sends, by the header. Raises Refused (401)."""
+        kind, _, token = authorization.partition(" ")
+        if kind.lower() != "bearer" or not token:
+            raise _unauthorized("Say who you are: Authorization: Bearer TOKEN.")
+        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogatepass")).digest()
+        if _signature(self._path) != self._signature or self._age_ms() >= FRESH_MS:
+            await self.read(0)
+        if digest not in self._rules.senders:
+            await self.read(UNKNOWN_MS)
+        found = self._rules.senders.get(digest)
+        if found is None:
+            raise _unauthorized("No declared authorization of the provider 'collect' has this token.")
+        return found
+
+    def check_stream(self, name: str) -> None:
+        """Raises Refused (404), naming near ones."""
+        if name not in self._rules.streams:
+            shown = name if len(name) <= 63 else f"{name[:63]}…"
+            raise Refused(404, f"There is no stream '{shown}'{did_you_mean(shown, self._rules.streams) or '.'}")
+
+    async def read(self, older_than_ms: int) -> None:
+        """Reads the rules again, unless somebody else just has."""
+        async with self._reading:
+            signature = _signature(self._path)
+            if signature == self._signature and self._age_ms() < older_than_ms:
+                return
+            self._rules = await asyncio.to_thread(self._read)
+            self._signature, self._read_ms = signature, self._clock.now().alive_ms
+
+    def _age_ms(self) -> int:
+        return self._clock.now().alive_ms - self._read_ms
+
+    def _read(self) -> Rules:
+        try:
+            told: dict[str, Any] = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return Rules()
+        senders = {}
+        for name, authorization in sorted(told["senders"].items()):
+            try:
+                senders[_token(told, authorization)] = name
+                self._complaints.pop(name, None)
+            except Fatal as error:
+                self._complain(name, str(error))
+        return Rules(frozenset(told["streams"]), senders)
+
+    def _complain(self, name: str, why: str) -> None:
+        """Once for each reason, into the log of the process."""
+        if self._complaints.get(name) != why:
+            self._complaints[name] = why
+            print(f"authorization {name}: {why}", file=sys.stderr, flush=True)
+
+
+def _token(told: Mapping[str, Any], authorization: Mapping[str, Any]) -> bytes:
+    """The digest of a declared token. Raises Fatal."""
+    folder = (Path(told["root"]) / authorization["path"]).parent
+    secrets = resolve(authorization["credentials"], base_dir=folder, allow_exec=told["allow_exec"])
+    token = secrets["token"].reveal()
+    if len(token) < MIN_TOKEN:
+        raise Fatal(f"credentials.token: a token needs {MIN_TOKEN} characters, so that it cannot be guessed")
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _unauthorized(message: str) -> Refused:
+    return Refused(401, message, headers={"WWW-Authenticate": "Bearer"})

@@ -1,0 +1,104 @@
+"""The process that listens. The controller starts it, with the socket that it is to listen on and the lock that says so;
+it outlives a controller that dies, and the next one takes it over (`reconciler.controller.listening`). SIGTERM ends it:
+nothing new is taken, what is being answered is answered, and all that was accepted is in the journal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from reconciler.clock import Clock
+from reconciler.data.journal import INTAKE, listing, mend, sweep
+from reconciler.runner.processes import hide_memory, name_process
+from reconciler.web.app import application, heartbeat_ms
+from reconciler.web.bulk import Checker
+from reconciler.web.commits import Commits
+from reconciler.web.desk import Desk
+from reconciler.web.keys import Keys
+from reconciler.web.limits import CONNECTIONS, GRACE_S, Limits
+from reconciler.web.metrics import Metrics
+from reconciler.web.senders import Senders
+
+
+def main(listening: int, state: str) -> None:
+    """Serves until SIGTERM. `listening` is the descriptor of a bound socket; the lock is inherited, and held by being
+    open."""
+    name_process("reconcile-web")
+    hide_memory()
+    with socket.socket(fileno=listening) as bound:
+        serve(bound, Path(state), Limits())
+
+
+def serve(bound: socket.socket, state: Path, limits: Limits) -> None:
+    """The same, with limits of one's own. Returns when it was told to end."""
+    desk: list[Desk] = []
+    checker = Checker()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        desk.append(_open_desk(state / INTAKE, limits))
+        await desk[0].senders.read(0)
+        desk[0].commits.start()
+        yield
+        checker.close()
+        await desk[0].commits.close()
+
+    config = uvicorn.Config(
+        application(lambda: desk[0], checker, lifespan),
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=GRACE_S,
+        ws="none",
+    )
+    uvicorn.Server(config).run(sockets=[bound])
+
+
+def _open_desk(folder: Path, limits: Limits) -> Desk:
+    """Takes up what an earlier life left: its half-written end is cut off, its keys are known again."""
+    clock = Clock()
+    sweep(folder)
+    before = listing(folder)
+    for journal in before.live:
+        if journal.open:
+            mend(journal.path)
+    keys = Keys(folder, limits)
+    keys.load(before, clock.now().wall_ms)
+    senders = Senders(folder / "rules.json", clock)
+    made = Desk(folder, limits, clock, senders, keys, Commits(folder, _floor(folder), keys, clock), Metrics())
+    _add_gauges(made)
+    return made
+
+
+def _floor(folder: Path) -> int:
+    """The last journal that the record knows of."""
+    try:
+        told: dict[str, Any] = json.loads((folder / "rules.json").read_bytes())
+        return int(told["floor"])
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _add_gauges(desk: Desk) -> None:
+    metrics, commits = desk.metrics, desk.commits
+    metrics.gauge("reconcile_intake_backlog_bytes", "Bytes of live journals.", lambda: desk.backlog[0])
+    metrics.gauge("reconcile_intake_bulk_backlog_bytes", "Bytes of bulk bodies that wait.", lambda: desk.backlog[1])
+    metrics.gauge("reconcile_intake_keys", "Idempotency keys remembered.", lambda: len(desk.keys))
+    metrics.gauge("reconcile_intake_commits", "Groups synced to the journal.", lambda: commits.groups)
+    metrics.gauge("reconcile_intake_pid", "The process that listens.", os.getpid)
+    metrics.gauge(
+        "reconcile_last_look_seconds",
+        "When the controller last looked, Unix time.",
+        lambda: (heartbeat_ms(desk) or 0) / 1000,
+    )
