@@ -20,7 +20,7 @@ from reconciler.record.approvals import Approval
     click.Argument(["digest"], required=False),
     click.Option(["--yes"], is_flag=True, help="Approve whatever is held, without asking."),
 )
-def approve(call: Call, name: str, digest: str | None, yes: bool) -> int:
+def approve(call: Call, name: str, digest: str | None, yes: bool) -> None:
     """Approve what the guard of a job holds back.
 
     With DIGEST: exactly that difference; a difference that has changed since is not approved (exit code 5). Without:
@@ -30,19 +30,19 @@ def approve(call: Call, name: str, digest: str | None, yes: bool) -> int:
         raise UsageError("--yes approves whatever is held, DIGEST exactly one difference; give one of them")
     with reading(call) as record:
         held = record.approvals.held(find_job(call, record, name).id)
-    if held is None:
-        call.terminal.print(f"Nothing of {escape(name)} waits for an approval.")
-        return 0
     if digest is None:
+        if held is None:
+            call.terminal.print(f"Nothing of {escape(name)} waits for an approval.")
+            return
         _show(call, name, held)
         if held.is_approved:
-            return 0
+            return
         if not yes:
             _ask(call, name, held)
+        digest = held.digest
     from reconciler.controller.deeds import perform
 
-    call.terminal.print(escape(perform(call.state, "approve", job=name, digest=digest or held.digest)))
-    return 0
+    call.terminal.print(escape(perform(call.state, "approve", job=name, digest=digest).message))
 
 
 def _show(call: Call, name: str, held: Approval) -> None:

@@ -27,7 +27,7 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 @command("streams", output_option("table", "json"))
 def streams(call: Call, output: str) -> None:
-    """List the streams: what they hold, who writes them, what still comes.
+    """List the streams: what they hold, and what still comes.
 
     A stream is active for 3 of its usual gaps between arrivals (at least 24 hours) after its newest message arrived; then
     stale, for 10 gaps (at least 7 days); then dead. One that never held a message is empty.
@@ -134,7 +134,7 @@ def drop(call: Call, name: str, yes: bool) -> None:
         raise Blocked(f"the stream '{name}' holds {words}; `reconcile stream drop {name} --yes` destroys them for ever")
     from reconciler.controller.deeds import perform
 
-    call.terminal.print(escape(perform(call.state, "stream-drop", name=name)))
+    call.terminal.print(escape(perform(call.state, "stream-drop", name=name).message))
 
 
 stream.add_command(drop)

@@ -9,16 +9,17 @@ import os
 import random
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from reconciler.clock import Clock, Now
+from reconciler.controller.building import Builder
 from reconciler.controller.lives import Lives
 from reconciler.controller.looking import installed
 from reconciler.controller.requests import Answer, Deed, Desk, Request, ask, do, user_name
 from reconciler.core import happening, lifecycle
 from reconciler.core.state import EventName
 from reconciler.core.streams import users_of
-from reconciler.errors import Blocked, UsageError
+from reconciler.errors import Blocked, ReconcileError, UsageError
 from reconciler.record.events import Event
 from reconciler.record.resources import By
 from reconciler.record.store import Record
@@ -52,7 +53,8 @@ def drop_stream(desk: Desk, request: Request, now: Now) -> Answer:
     record = desk.record
     document, resource = record.desired.document("Stream", name), record.resources.resource("Stream", name)
     if document is not None:
-        raise Blocked(f"the stream '{name}' is declared in {document.path}; remove its spec first")
+        seen = f"the stream '{name}' was declared in {document.path} when the files were last looked at"
+        raise Blocked(f"{seen}; remove its spec and run `reconcile` first")
     if resource is not None and resource.life == "live":
         raise Blocked(
             f"the spec of the stream '{name}' is gone, but no pass has made that true yet; run `reconcile` first"
@@ -83,13 +85,42 @@ def _note_dropped(record: Record, name: str, words: str, by: str, now: Now) -> N
     record.events.add(event, logged=True)  # a stream has no log of its own
 
 
+def rebuild(desk: Desk, _request: Request, now: Now) -> Answer:
+    """All profiles are built anew, beside the loop; the answer says by which build."""
+    builder = _builder(desk)
+    build = int(desk.record.setting("builds", 0)) + 1  # the next one, whether one is at work or not
+    message = "All profiles are being built anew; the old ones serve meanwhile."
+    return Answer(message=message, facts={"build": build}, then=lambda: builder.rebuild(now))
+
+
+def look_at_rebuild(desk: Desk, request: Request, _now: Now) -> Answer:
+    """Whether the build with the number `build`, or a later one, is there. Refused where it failed."""
+    builder = _builder(desk)
+    build = request.arguments.get("build")
+    done = isinstance(build, int) and desk.record.profiles.current().build >= build
+    if not done and builder.failure and not builder.busy:
+        raise ReconcileError(f"profiles were not rebuilt: {builder.failure}")
+    return Answer(message="done" if done else "at work", facts={"done": done})
+
+
+def _builder(desk: Desk) -> Builder:
+    if desk.builder is None:
+        raise Blocked("the reconcile that built profiles is gone; ask again")
+    return desk.builder
+
+
 #: What can be asked for.
-DEEDS: Final[Mapping[str, Deed]] = {"approve": approve, "stream-drop": drop_stream}
+DEEDS: Final[Mapping[str, Deed]] = {
+    "approve": approve,
+    "stream-drop": drop_stream,
+    "rebuild": rebuild,
+    "rebuild-look": look_at_rebuild,
+}
 
 
-def perform(state: Path, deed: str, **arguments: str) -> str:
-    """Has it done by the controller at work on this state directory, or does it here where there is none; what was done,
-    in words. Raises Blocked, UsageError or another ReconcileError where it is refused."""
+def perform(state: Path, deed: str, **arguments: Any) -> Answer:
+    """Has it done by the controller at work on this state directory, or does it here where there is none. Raises Blocked,
+    UsageError or another ReconcileError where it is refused."""
     request = Request(do=deed, arguments=arguments, by=user_name(os.geteuid()))
     return ask(state, request, lambda: _alone(state, request)).checked()
 

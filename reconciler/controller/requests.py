@@ -72,18 +72,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What came of a request. `code` is the exit code of the command that asked; `message` whole sentences. `then` is what
-    is to be done to the world once the record holds what was done."""
+    """What came of a request. `code` is the exit code of the command that asked; `message` whole sentences; `facts` are for
+    the asker's own use (JSON-able). `then` is what is to be done to the world once the record holds what was done."""
 
     message: str
     code: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
     then: Callable[[], None] | None = None
 
-    def checked(self) -> str:
-        """The message of what was done. Raises Blocked, UsageError or ReconcileError for a refusal."""
+    def checked(self) -> Answer:
+        """Itself, where it was done. Raises Blocked, UsageError or ReconcileError for a refusal."""
         if self.code:
             raise _REFUSALS.get(self.code, ReconcileError)(self.message)
-        return self.message
+        return self
 
 
 _REFUSALS: Final[Mapping[int, type[ReconcileError]]] = {one.exit_code: one for one in (UsageError, Blocked)}
@@ -186,7 +187,8 @@ class Inbox:
             return 0
         answer = do(self._deeds, desk, read, now) if isinstance(read, Request) else read
         with suppress(OSError):  # a full disk: what was done is done, and its asker is told that there is no answer
-            _put(self._folder, path.stem + ANSWER, {"message": answer.message, "code": answer.code})
+            said = {"message": answer.message, "code": answer.code, "facts": dict(answer.facts)}
+            _put(self._folder, path.stem + ANSWER, said)
             taken.unlink(missing_ok=True)
         return 1
 
@@ -302,7 +304,7 @@ class Asked:
         except FileNotFoundError:
             return None
         value = json.loads(text)
-        return Answer(message=str(value["message"]), code=int(value["code"]))
+        return Answer(message=str(value["message"]), code=int(value["code"]), facts=value["facts"])
 
     def take_back(self) -> bool:
         """Whether the request is as if it had never been asked: no controller will do it."""

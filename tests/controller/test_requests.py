@@ -86,7 +86,7 @@ def test_a_request_is_done_once_and_answered(office: Office) -> None:
     assert office.serve() == 0
     answer = asked.answer()
     assert answer is not None
-    assert answer.checked() == "noted"
+    assert answer.checked().message == "noted"
     assert office.done == [("this", ME)]
     asked.close()
     assert office.names() == []
@@ -284,7 +284,7 @@ def test_what_is_no_file_is_not_obeyed_and_ends_nothing(office: Office, tmp_path
 def test_without_a_controller_the_asker_does_it_itself(tmp_path: Path) -> None:
     with Record.writing(tmp_path):
         pass
-    assert ask(tmp_path, NOTE, lambda: Answer(message="done here")).checked() == "done here"
+    assert ask(tmp_path, NOTE, lambda: Answer(message="done here")).checked().message == "done here"
     assert not (tmp_path / "requests").exists()
 
 
@@ -302,7 +302,7 @@ def test_when_a_controller_begins_just_then_it_is_asked(office: Office) -> None:
     lock.write_text("")  # taken, and not yet signed
 
     def patient() -> None:
-        answers.append(ask(office.state, NOTE, alone, patience_s=20).checked())
+        answers.append(ask(office.state, NOTE, alone, patience_s=20).checked().message)
         served.set()
 
     answers: list[str] = []
@@ -401,7 +401,7 @@ def test_a_daemon_does_what_is_asked_and_logs_who_did(root: Path) -> None:
     with Daemon(root) as daemon:
         daemon.wait_for("Watching")
         assert (
-            perform(root / ".reconciler", "approve", job="import-orders", digest="d1")
+            perform(root / ".reconciler", "approve", job="import-orders", digest="d1").message
             == "The difference d1 of 'import-orders' is approved."
         )
         daemon.wait_for("import-orders", "Approved", "difference d1", f"({ME})")
@@ -418,7 +418,7 @@ def test_an_asker_goes_on_alone_when_the_daemon_dies_before_it_has_answered(root
         os.kill(daemon.process.pid, signal.SIGSTOP)
         said: list[str] = []
         thread = threading.Thread(
-            target=lambda: said.append(perform(state, "approve", job="import-orders", digest="d1"))
+            target=lambda: said.append(perform(state, "approve", job="import-orders", digest="d1").message)
         )
         thread.start()
         while not list((state / "requests").glob("*.json")):
