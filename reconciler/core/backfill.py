@@ -1,0 +1,55 @@
+"""Lanes, and what a backfill would add.
+
+A job runs in the live lane, or, where its spec says so, in that of backfills, which has slots of its own and a lower
+priority: what is sent now never waits behind what happened long ago. Before its first unit a backfill is judged by what
+it would add; past its limit it waits for a person, who approves exactly the files that were found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from reconciler.core.document import digest_of
+from reconciler.core.provider import Estimate
+from reconciler.errors import NeedsApproval
+
+LIVE: Final = "live"
+BACKFILL: Final = "backfill"
+LANES: Final = (LIVE, BACKFILL)
+
+#: What a backfill may add without being asked about, where its spec says nothing.
+DEFAULT_MAX_MESSAGES: Final = 10_000_000
+#: The largest limit that a spec can set.
+HIGHEST_MAX_MESSAGES: Final = 10**12
+
+
+def lane_of(spec: Mapping[str, Any]) -> str:
+    """The lane in a normalised Job spec."""
+    return str(spec.get("lane", LIVE))
+
+
+def max_messages_of(spec: Mapping[str, Any]) -> int:
+    """The limit in a normalised Job spec."""
+    return int(spec.get("backfill", {}).get("maxMessages", DEFAULT_MAX_MESSAGES))
+
+
+def judge(estimate: Estimate, limit: int, approved: Iterable[str]) -> None:
+    """Raises NeedsApproval where a backfill would add more than its limit, and nobody has approved just that."""
+    if estimate.messages > limit and estimate.digest not in approved:
+        raise NeedsApproval(
+            f"it would add {amount(estimate)}, more than backfill.maxMessages ({limit:,})", digest=estimate.digest
+        )
+
+
+def amount(estimate: Estimate) -> str:
+    """`about 5,000,000 messages from 12 files (1,204.5 MB)`."""
+    about = "" if estimate.exact else "about "
+    messages = "1 message" if estimate.messages == 1 else f"{estimate.messages:,} messages"
+    parts = "1 file" if estimate.parts == 1 else f"{estimate.parts:,} files"
+    return f"{about}{messages} from {parts} ({estimate.size / 1e6:,.1f} MB)"
+
+
+def digest_of_parts(parts: Iterable[tuple[str, int, int]]) -> str:
+    """Names what would be read: each file's name, its size, and when it was changed (in nanoseconds)."""
+    return digest_of(sorted(map(list, parts)))
