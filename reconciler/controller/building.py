@@ -42,7 +42,7 @@ class _Build:
     """The build at work. `error` is why it has failed, once it has."""
 
     run: int
-    rules: str
+    rules: ProfileRules
     stops: Mapping[str, int]
     began_ms: int
     asked: bool  # by a person, who wants to see how far it is
@@ -143,7 +143,7 @@ class Builder:
         current = record.profiles.current()
         digest, stops = rules_digest(rules), self._stops(rules)
         base = ProfileSet() if self._asked_anew or current.rules != digest else current
-        self._at_work = _Build(FIRST_BUILD + number, digest, stops, now.wall_ms, asked=self._asked_anew)
+        self._at_work = _Build(FIRST_BUILD + number, rules, stops, now.wall_ms, asked=self._asked_anew)
         self._asked_anew = False
         self.hands.runner.start(self._order(number, rules, base, stops))
 
@@ -169,10 +169,14 @@ class Builder:
     def _commit(self, build: _Build, made: Any, now: Now) -> list[Reply]:
         sizes = made.pop("audiences")
         new = _profile_set(made)
-        if FIRST_BUILD + new.build != build.run or new.rules != build.rules or dict(new.built) != dict(build.stops):
+        if (
+            FIRST_BUILD + new.build != build.run
+            or new.rules != rules_digest(build.rules)
+            or dict(new.built) != dict(build.stops)
+        ):
             build.error = "the build made other profiles than it was asked for"
             return [Reply(build.run, accepted=False)]
-        self.hands.record.profiles.swap(new, now.wall_ms)
+        self.hands.record.profiles.swap(new, build.rules, now.wall_ms)
         known = {name: (size, next_ms) for name, (size, next_ms) in sizes.items() if size is not None}
         self.hands.record.profiles.note_sizes(known, now.wall_ms)
         build.done = True

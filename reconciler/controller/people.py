@@ -71,34 +71,31 @@ def audience_facts(settings: Settings, name: str, now: Now, *, sample: int, sinc
             next_change_ms=found.next_change_ms,
             sample=some,
             growth=record.profiles.sizes(name, since_ms),
-            behind=_behind(record, profiles, rules),
+            behind=_behind(record, profiles),
         )
 
     return asked(settings, ask)
 
 
 def asked(settings: Settings, question: Callable[[Record, ProfileSet, ProfileRules], Answer]) -> Answer:
-    """A question to the profiles that serve, and to the rules that they were built by or will be. Raises what the
-    question raises; where its files were replaced while it read them it is asked again."""
+    """A question to the profiles that serve, with the rules that they were built by. Raises what the question raises;
+    where its files were replaced while it read them it is asked again."""
     from reconciler.data.engine import EngineError
 
     for attempt in range(TRIES):
         with Record.reading(settings.state) as record:
             profiles = record.profiles.current()
             try:
-                return question(record, profiles, observed_rules(record))
+                return question(record, profiles, record.profiles.rules())
             except (EngineError, FileNotFoundError):
                 if attempt == TRIES - 1 or record.profiles.current().build == profiles.build:
                     raise
     raise AssertionError("the last try either answers or raises")
 
 
-def observed_rules(record: Record) -> ProfileRules:
-    """The rules of the streams as they were last made true."""
-    return profile_rules((one.name, one.spec) for one in record.resources.resources("Stream") if one.life == "live")
-
-
-def _behind(record: Record, profiles: ProfileSet, rules: ProfileRules) -> Behind:
+def _behind(record: Record, profiles: ProfileSet) -> Behind:
+    streams = record.resources.resources("Stream")
+    rules = profile_rules((one.name, one.spec) for one in streams if one.life == "live")
     ends = record.streams.ends()
     changed = bool(profiles.build) and profiles.rules != rules_digest(rules)
     built: Mapping[str, int] = {} if changed else profiles.built

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from reconciler.core.document import canonical
-from reconciler.core.profile import ProfileFile, ProfileSet
+from reconciler.core.profile import ProfileFile, ProfileRules, ProfileSet, profile_rules, rules_spec
 from reconciler.core.words import DAY_MS, HOUR_MS
 from reconciler.record.database import transaction
 
@@ -51,7 +51,12 @@ class Profiles:
         row = self._sql.execute("SELECT built_ms FROM profile_set").fetchone()
         return None if row is None else int(row[0])
 
-    def swap(self, new: ProfileSet, now_ms: int) -> None:
+    def rules(self) -> ProfileRules:
+        """The rules by which the set that serves was built; no others can read its files."""
+        row = self._sql.execute("SELECT spec FROM profile_set").fetchone()
+        return ProfileRules() if row is None else profile_rules((name, spec) for name, spec in json.loads(row["spec"]))
+
+    def swap(self, new: ProfileSet, rules: ProfileRules, now_ms: int) -> None:
         """Makes a build's result the one that serves. Inside the caller's transaction."""
         keep = {one.file for one in new.files}
         gone = [one.file for one in self._files() if one.file not in keep]
@@ -64,8 +69,16 @@ class Profiles:
             [asdict(one) for one in new.files],
         )
         self._sql.execute(
-            "INSERT OR REPLACE INTO profile_set (one, build, rules, built, facts, built_ms) VALUES (1, ?, ?, ?, ?, ?)",
-            (new.build, new.rules, canonical(dict(new.built)), canonical(dict(new.facts)), now_ms),
+            "INSERT OR REPLACE INTO profile_set (one, build, rules, spec, built, facts, built_ms) "
+            "VALUES (1, ?, ?, ?, ?, ?, ?)",
+            (
+                new.build,
+                new.rules,
+                canonical(rules_spec(rules)),
+                canonical(dict(new.built)),
+                canonical(dict(new.facts)),
+                now_ms,
+            ),
         )
 
     def note_sizes(self, sizes: Mapping[str, tuple[int, int | None]], now_ms: int) -> None:

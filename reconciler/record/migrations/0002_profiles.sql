@@ -4,6 +4,7 @@ CREATE TABLE profile_set (
     one      INTEGER PRIMARY KEY CHECK (one = 1),
     build    INTEGER NOT NULL,                          -- the number of the build that made it
     rules    TEXT NOT NULL,                             -- the digest of the rules it was built by
+    spec     TEXT NOT NULL CHECK (json_valid(spec)),    -- those rules: they alone can read its files
     built    TEXT NOT NULL CHECK (json_valid(built)),   -- for each stream the position up to which it is in
     facts    TEXT NOT NULL CHECK (json_valid(facts)),   -- what the build counted
     built_ms INTEGER NOT NULL
