@@ -25,6 +25,7 @@ ROOT_VARIABLE: Final = "RECONCILE_ROOT"
 DEFAULT_ROOT: Final = "jobs.d"
 STATE_NAME: Final = ".reconciler"
 DEFAULT_SLOTS: Final = 8
+DEFAULT_BACKFILL_SLOTS: Final = 1
 DEFAULT_MEMORY_MB: Final = 1024
 
 
@@ -38,6 +39,7 @@ class Call:
     verbose: bool = False
     status_dir: Path | None = None
     slots: int = DEFAULT_SLOTS
+    backfill_slots: int = DEFAULT_BACKFILL_SLOTS
     memory_mb: int = DEFAULT_MEMORY_MB
     allow_paths: tuple[Path, ...] = ()
     allow_exec: bool = False
@@ -52,6 +54,7 @@ class Call:
             state=self.state,
             status_dir=self.status_dir,
             slots=self.slots,
+            backfill_slots=self.backfill_slots,
             memory_mb=self.memory_mb,
             allow_paths=self.allow_paths,
             allow_exec=self.allow_exec,
@@ -125,6 +128,12 @@ def pass_options() -> list[click.Option]:
             help=f"What a build of profiles, or a run that reads them, may hold.  [default: {DEFAULT_MEMORY_MB}]",
         ),
         _common(
+            "--backfill-slots",
+            metavar="N",
+            type=click.IntRange(1, 512),
+            help=f"Runs of backfills at a time, besides.  [default: {DEFAULT_BACKFILL_SLOTS}]",
+        ),
+        _common(
             "--status-dir",
             metavar="DIR",
             type=click.Path(path_type=Path),
@@ -177,6 +186,7 @@ def call_of(noted: dict[str, Any]) -> Call:
         verbose=noted.get("verbose", False),
         status_dir=noted.get("status_dir"),
         slots=noted.get("slots", DEFAULT_SLOTS),
+        backfill_slots=noted.get("backfill_slots", DEFAULT_BACKFILL_SLOTS),
         memory_mb=noted.get("memory", DEFAULT_MEMORY_MB),
         allow_paths=tuple(noted.get("allow_path", ())),
         allow_exec=noted.get("allow_exec", False),

@@ -96,7 +96,7 @@ def _ahead(record: Record, job: JobRow | None) -> int:
     """Jobs that get a slot before this one."""
     if job is None or job.state.reason is not Reason.WAITING_FOR_SLOT:
         return 0
-    queue = [one.name for one in record.jobs.queue(QUEUE)]
+    queue = [one.name for one in record.jobs.queue(QUEUE, rules_of(job.spec).lane)]
     return queue.index(job.name) if job.name in queue else len(queue)
 
 

@@ -19,6 +19,7 @@ from reconciler.controller.lives import Committed, Lives
 from reconciler.controller.orders import order_for
 from reconciler.core import gate as gates
 from reconciler.core import happening, lifecycle
+from reconciler.core.backfill import LANES, LIVE
 from reconciler.core.gate import (
     DependencyFacts,
     Start,
@@ -85,6 +86,7 @@ class Conductor:
         self._wall_ms = int(hands.record.setting("wall_ms", 0))
         self._ended: set[tuple[int, int]] = set()
         self._began_ms: dict[int, int] = {}  # of the runs at work: when they were given what they read
+        self._lanes: dict[int, str] = {}  # of the runs at work, as they were started
         self._finished: list[tuple[str, int]] = []
         self._dropped: list[str] = []  # files that a unit no longer keeps; removed once that is committed
         self._has_grown = True  # a stream may have segments to put together
@@ -98,10 +100,11 @@ class Conductor:
         """Whether any run has a process, upkeep included."""
         return bool(self._runner.active())
 
-    @property
-    def idle_slots(self) -> int:
-        at_work = sum(self._keeper_of(run) is None for run in self._runner.active())
-        return self._hands.settings.slots - at_work
+    def idle_slots(self, lane: str) -> int:
+        """How many more runs of a lane may start: no lane takes the slots of another."""
+        mine = [run for run in self._runner.active() if self._keeper_of(run) is None]
+        at_work = sum(self._lanes.get(run, LIVE) == lane for run in mine)
+        return self._hands.settings.slots_of(lane) - at_work
 
     def tell_finished(self) -> None:
         """Tells the listener which runs have ended; after it was told of their last events."""
@@ -221,10 +224,14 @@ class Conductor:
         return tuple(facts_of(job.name, job.state, rules_of(job.spec)) for job in known)
 
     def _fill_slots(self, moment: Now, now: Now) -> None:
-        """Starts jobs from the front of the queue while there are slots; each is looked at once."""
+        """Starts jobs from the front of each lane's queue while there are slots; each is looked at once."""
+        for lane in LANES:
+            self._fill_lane(lane, moment, now)
+
+    def _fill_lane(self, lane: str, moment: Now, now: Now) -> None:
         seen = set(self._pass.started) if self._pass else set()
-        while not self._stopping and (free := self.idle_slots) > 0:
-            waiting = self._record.jobs.queue(free, besides=seen)
+        while not self._stopping and (free := self.idle_slots(lane)) > 0:
+            waiting = self._record.jobs.queue(free, lane, besides=seen)
             if not waiting:
                 return
             seen.update(job.id for job in waiting)
@@ -243,6 +250,7 @@ class Conductor:
         for order in orders:
             if order is not None:
                 self._began_ms[order.run] = now.wall_ms
+                self._lanes[order.run] = order.lane
                 self._runner.start(order)
 
     def _begin(self, job: JobRow, now: Now) -> Order | None:
@@ -418,6 +426,7 @@ class Conductor:
 
     def _bury(self, message: Exited, now: Now) -> None:
         self._began_ms.pop(message.run, None)
+        self._lanes.pop(message.run, None)
         self._builder.forget(message.run)
         self._record.runs.note_exit(
             message.run,

@@ -13,6 +13,7 @@ from typing import Final
 
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
+from reconciler.core.backfill import BACKFILL
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
 from reconciler.core.metrics import HOUR_MS
 from reconciler.core.provider import Staged
@@ -108,6 +109,7 @@ class Housekeeper:
                 config={"stream": stream, "segments": [asdict(one) for one in group]},
                 data_dir=str(self._data),
                 writes=(stream,),
+                lane=BACKFILL,  # it can wait: nothing waits for it
             )
         )
 

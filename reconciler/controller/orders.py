@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.controller.hands import Hands
+from reconciler.core.backfill import LIVE, lane_of, max_messages_of
 from reconciler.core.messages import Order, SegmentRef
 from reconciler.core.profile import profile_rules, rules_spec
 from reconciler.core.provider import JobType
@@ -48,8 +49,19 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
         secret_key=str(hands.record.setting("secret_key")),
         timeout_s=None if timeout_ms is None else timeout_ms / 1000,
         writes=_streams(job_type, config, "writes"),
-        **_profiles(hands, job, job_type, config),
+        **(_profiles(hands, job, job_type, config) | _lane(hands, job)),
     )
+
+
+def _lane(hands: Hands, job: JobRow) -> dict[str, Any]:
+    """What a backfill must know; nothing for a live run."""
+    if lane_of(job.spec) == LIVE:
+        return {}
+    return {
+        "lane": lane_of(job.spec),
+        "max_messages": max_messages_of(job.spec),
+        "approved": hands.record.approvals.approved(job.id),
+    }
 
 
 def _profiles(hands: Hands, job: JobRow, job_type: JobType, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _MEANINGS: Final[tuple[tuple[tuple[str, ...], Event], ...]] = (
     (("authorization",), AuthorizationChanged()),
     (("retry", "timeout"), Relaxed()),
     (("quiet", "dependsOn", "deletionPolicy"), RulesChanged()),
+    (("lane", "backfill"), RulesChanged(judges_anew=True)),
 )
 _WORK: Final = ("provider", "jobType", "config")
 

@@ -146,7 +146,10 @@ class Relaxed:
 
 @dataclass(frozen=True, slots=True)
 class RulesChanged:
-    """Any other rule changed: quiet hours, dependencies, deletion policy."""
+    """Any other rule changed: quiet hours, dependencies, deletion policy, lane; `judges_anew` where that may set free
+    what a guard holds back."""
+
+    judges_anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -379,8 +379,8 @@ def _relax(state: JobState, _event: Relaxed, at: At) -> Step:
     return settle(forgiven(state), at)
 
 
-def _look_again(state: JobState, _event: RulesChanged, at: At) -> Step:
-    return settle(state, at)
+def _look_again(state: JobState, event: RulesChanged, at: At) -> Step:
+    return settle(replace(state, awaiting=None) if event.judges_anew else state, at)
 
 
 def _nothing(state: JobState, _event: Event, _at: At) -> Step:

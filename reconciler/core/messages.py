@@ -38,6 +38,8 @@ class Order:
     of an audience export: `{"name": …, "where": …}`; `profiles` are the rules of all profiles (`rules_spec`), where the
     job reads them. `approved` are the digests of differences that a person has approved for it, `own_files` the files
     that its units keep (`Unit.keeps`). `memory_mb` bounds what its queries may hold in memory.
+    A run of another `lane` than the live one gives way to those of that; one that would add more than `max_messages`
+    waits for approval before its first unit (None: whatever it adds).
     """
 
     job: str
@@ -69,6 +71,8 @@ class Order:
     approved: tuple[str, ...] = ()
     own_files: tuple[str, ...] = ()
     memory_mb: int = 1024
+    lane: str = "live"
+    max_messages: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ class Staged:
     """A segment file that is whole and fsynced, and that no row names yet.
 
     `file` is relative to the data folder. `schema` is the digest of its raw columns' names and types: only segments
-    of one schema are compacted together.
+    of one schema are compacted together. `untimed` counts the messages without a time of their own; None where the
+    run said nothing of times.
     """
 
     stream: str
@@ -68,6 +69,7 @@ class Staged:
     max_timestamp_ms: int | None = None
 
 
+    untimed: int | None = None
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """What an export is about to send, committed before a byte leaves.
@@ -147,6 +149,16 @@ class TimestampRule:
 
 class StreamReader(Protocol):
     """A stream as it stood when the run began: positions `0 <= p < end`, in order. Raw columns as they came."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measure:
+    """What is new in a file: `size` bytes of it on disk, and how many messages those are, `exact` or by a sample of
+    them. `messages` is None where only the size was asked for."""
+
+    size: int
+    messages: int | None = None
+    exact: bool = False
+
+
 
     name: str
     end: int
@@ -195,6 +207,24 @@ class Data(Protocol):
 
     def read_json(self, body: bytes, records: str) -> Block:
         """The records of one JSON document: `records` is a dotted path to an array of objects, empty where the body is
+    def measure(
+        self,
+        path: Path,
+        mark: Json,
+        *,
+        format: Literal["csv", "ndjson", "parquet"],
+        sample: bool,
+        delimiter: str = ",",
+        quote: str = '"',
+        encoding: str = "utf-8",
+        header: bool = True,
+        columns: Sequence[str] | None = None,
+        compression: str = "auto",
+    ) -> Measure:
+        """What reading the file behind the mark would bring, without reading it whole: by one stat, and with `sample`
+        by its beginning, or a Parquet file's own count. Raises as reading does."""
+        ...
+
         the array (or one object) itself. A member that is not an object is a reject. Raises Retriable for a body that
         is not JSON and Fatal where the path leads to no array."""
         ...
@@ -292,6 +322,32 @@ class Context(Protocol):
 class Method:
     """One way to authorize: `fields` maps each credential's name to what it is, in words; all are required. Those of
     `optional` may be there as well."""
+class Prospect(Protocol):
+    """What is known of a job before it runs: enough to say how much it would add, and nothing to do it with. No secret
+    is resolved. A `Context` is one too."""
+
+    job: str
+    config: Any
+    cursor: Json
+    data: Data
+
+    def expand(self, pattern: str) -> list[tuple[str, Path]]:
+        """As `Context.expand`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a run would add: `messages`, read from `parts` (files) of `size` bytes in all. `exact` where they were
+    counted. `digest` names exactly what would be read: an approval is of that."""
+
+    messages: int
+    size: int
+    parts: int
+    exact: bool
+    digest: str
+
+
 
     name: str
     title: str
@@ -307,7 +363,8 @@ class JobType:
     `x-stream: reads|writes` (its value names a declared Stream) and `x-resetsCursor: true` (a changed value drops the
     cursor, and the plan says so). `config` makes the typed model out of a checked mapping. `authorization` says
     whether a Job needs one: `required`, `optional` or `none`. A property annotated with `x-audience: reads` names a
-    declared Audience; its job type reads profiles, as does one with `reads_profiles`.
+    declared Audience; its job type reads profiles, as does one with `reads_profiles`. `estimate` says what a run of an
+    import would add, changes nothing and needs no secret; None where that cannot be known beforehand.
     """
 
     name: str
@@ -325,6 +382,7 @@ class Provider:
     """A vendor or system. `check(method, credentials, uses)` tries an authorization against the real system, without
     changing anything there; `uses` are the (jobType, config) of the jobs that refer to it. It returns one line that
     says what was found, and raises Fatal or Retriable."""
+    estimate: Callable[[Prospect], Estimate] | None = None
 
     name: str
     title: str

@@ -80,6 +80,7 @@ class JobRules:
     quiet: Quiet | None = None
     expires_at_ms: int | None = None
     deletion_policy: str = "delete"
+    lane: str = "live"
 
 
 #: A field of `retry` in a spec, and what it is called here.
@@ -103,6 +104,7 @@ def rules_of(spec: Mapping[str, Any]) -> JobRules:
         quiet=_quiet_of(spec.get("quiet")),
         expires_at_ms=spec.get("expiresAt"),
         deletion_policy=spec.get("deletionPolicy", "delete"),
+        lane=spec.get("lane", "live"),
     )
 
 

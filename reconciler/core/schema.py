@@ -31,6 +31,8 @@ def json_schema(kind: Kind, catalogue: Catalogue) -> dict[str, Any]:
         ]
         definitions["Schedule"]["oneOf"] = [{"required": [way]} for way in _ways()]
         definitions["Schedule"]["dependentRequired"] = {"timezone": ["cron"]}
+        in_lane = {"properties": {"lane": {"const": "backfill"}}, "required": ["lane"]}
+        definitions["JobSpec"]["dependentSchemas"] = {"backfill": in_lane}
         _add_job_types(definitions, catalogue)
     if kind == "Authorization":
         definitions["Reference"] |= {"minProperties": 1, "maxProperties": 1}

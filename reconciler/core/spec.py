@@ -12,6 +12,7 @@ A Document's `spec` has sorted keys, and only what differs from its default:
                    suspend: true; rerun, restart: text; timeout: ms; deletionPolicy: orphan, protect;
                    retry      initial, max, failAfter: ms; factor, jitter: floats
                    dependsOn  names, sorted; quiet {"from": "22:00", "timezone": zone, "to": "06:00"};
+                   lane: backfill; backfill {"maxMessages": count};
                    expiresAt  epoch ms
     Authorization  provider, method; credentials {name: {"env": …} | {"file": …} | {"exec": […]}}
     Stream         columns {name: type}, types by their canonical names
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reconciler.core.document import Document
 from reconciler.core.duration import MAX_MS, format_duration
+from reconciler.core.backfill import BACKFILL, DEFAULT_MAX_MESSAGES, HIGHEST_MAX_MESSAGES, LIVE
 from reconciler.core.issue import both_of, one_of
 from reconciler.core.spec_types import (
     MOMENT,
@@ -199,6 +201,20 @@ class JobSpec(Model):
         default=[], description="Jobs that must have succeeded first."
     )
     deletion_policy: Literal["delete", "orphan", "protect"] = Field(
+class Backfill(Model):
+    """What a backfill may do unasked."""
+
+    max_messages: int = Field(
+        DEFAULT_MAX_MESSAGES,
+        ge=1,
+        le=HIGHEST_MAX_MESSAGES,
+        description="A run that would add more messages waits for approval.",
+    )
+
+    def normal(self) -> dict[str, Any] | None:
+        return None if self.max_messages == DEFAULT_MAX_MESSAGES else {"maxMessages": self.max_messages}
+
+
         "delete", description="What becomes of cursor, runs and log when this document is deleted."
     )
     quiet: Quiet = Field(Quiet.model_construct(start="", to=""), description="A daily window in which no run starts.")
@@ -219,6 +235,12 @@ class JobSpec(Model):
     def normal(self, config_defaults: Mapping[str, Any]) -> dict[str, Any]:
         fields = {
             "authorization": self.authorization,
+    lane: Literal["live", "backfill"] = Field(
+        "live", description="`backfill`, for an import of much that is old: it never takes the slot of a live run."
+    )
+    backfill: Backfill = Field(
+        Backfill.model_construct(), description="When a run in the lane `backfill` asks before it begins."
+    )
             "config": _without_defaults(self.config, config_defaults),
             "deletionPolicy": None if self.deletion_policy == "delete" else self.deletion_policy,
             "dependsOn": sorted(self.depends_on),
@@ -232,14 +254,22 @@ class JobSpec(Model):
             "schedule": self.schedule.normal(),
             "suspend": self.suspend or None,
             "timeout": self.timeout,
+    @model_validator(mode="after")
+    def _is_limited_in_its_lane(self) -> JobSpec:
+        if self.lane != BACKFILL and "backfill" in self.model_fields_set:
+            raise refusal("backfill has a meaning only beside lane: backfill", "backfill", on_key=True)
+        return self
+
         }
         return {name: value for name, value in fields.items() if value is not None and value not in ("", [], {})}
 
+            "backfill": self.backfill.normal(),
 
 # --- Authorization, Stream, Audience --------------------------------------------------------------------------------
 
 
 class Reference(Model):
+            "lane": None if self.lane == LIVE else self.lane,
     """Where a secret is: exactly one of env, file and exec. The secret itself never stands in a spec."""
 
     env: Variable = Field("", description="The name of an environment variable.")
@@ -364,6 +394,24 @@ def document(model: AnyModel, *, path: str, ordinal: int, line: int, config_defa
         renamed_from=metadata.renamed_from,
         spec=model.spec.normal(config_defaults),
     )
+    timestamp: Timestamp = Field(Timestamp.model_construct(field=""), description="The messages' own time.")
+    identity: Annotated[list[Identity], Field(max_length=MAX_IDENTITY)] = Field(
+        default=[], description="The identifiers that messages carry."
+    )
+    attributes: Annotated[dict[AttributeName, Attribute], Field(max_length=MAX_ATTRIBUTES)] = Field(
+        default={}, description="What messages say of the person whose identifier they carry."
+    )
+
+    @model_validator(mode="after")
+    def _is_of_somebody(self) -> StreamSpec:
+        if self.attributes and not self.identity:
+            raise refusal("expected identity beside it: an attribute is of somebody", "attributes", on_key=True)
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(self.identity):
+            if (one.key, one.column) in seen:
+                raise refusal(f"'{one.key}' from column '{one.column}' stands here twice", f"identity.{index}")
+            seen.add((one.key, one.column))
+        return self
 
 
 def _without_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

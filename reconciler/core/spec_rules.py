@@ -83,6 +83,7 @@ class Rules:
         others = [one.name for one in self._catalogue.values() if one.job_type(name)]
         if others:
             return f"provider '{provider.name}' has no job type {quoted(name)}; it is one of provider '{min(others)}'"
+                    yield from _use_of_lane(job_type, spec)
         return _unknown(f"job type of provider '{provider.name}'", name, [one.name for one in provider.job_types])
 
     def _config(self, provider: str, job_type: JobType, spec: Mapping[str, Any]) -> Iterator[Issue]:
@@ -138,6 +139,21 @@ def _credentials(method: Method, given: Any) -> Iterator[Issue]:
     if not isinstance(given, Mapping):
         return
     fields = [*method.fields, *method.optional]
+def _use_of_lane(job_type: JobType, spec: Mapping[str, Any]) -> Iterator[Issue]:
+    """Only an import can be a backfill, and only one that is known beforehand can be held back."""
+    if spec.get("lane") != "backfill":
+        return
+    if job_type.type != "import":
+        what = "an enrichment" if job_type.type == "enrichment" else f"an {job_type.type}"
+        yield Issue(("spec", "lane"), f"only an import can be a backfill; job type '{job_type.name}' is {what}")
+    limits = spec.get("backfill")
+    if job_type.estimate is None and isinstance(limits, Mapping) and "maxMessages" in limits:
+        message = (
+            f"job type '{job_type.name}' does not know beforehand how many messages it adds, so no run can be held"
+        )
+        yield Issue(("spec", "backfill", "maxMessages"), message, on_key=True)
+
+
     taken = f"method '{method.name}' takes {both_of(fields) if fields else 'none'}"
     for name in given:
         if name not in fields:

@@ -299,13 +299,18 @@ def _held_back(facts: Facts, state: JobState, wait: Wait) -> Answer:
             return _queued(facts, state)
 
 
+#: Of each lane: whose slots they are, and what gives more of them.
+_SLOTS: Final = {"live": ("", "--slots"), "backfill": (" of the backfills", "--backfill-slots")}
+
+
 def _queued(facts: Facts, state: JobState) -> Answer:
     since = _ago(facts, state.queued_ms if state.queued_ms is not None else state.since_ms)
     ahead = f"{_count(facts.ahead, 'job')} before it" if facts.ahead else "no job before it"
+    whose, option = _SLOTS[facts.rules.lane]
     return Answer(
         code=Because.WAITING_FOR_SLOT,
-        because=f"every slot is taken; it waits since {since}, {ahead}.",
-        then="the next free slot is given to the job that has waited longest; --slots N gives more.",
+        because=f"every slot{whose} is taken; it waits since {since}, {ahead}.",
+        then=f"the next free slot is given to the job that has waited longest; {option} N gives more.",
     )
 
 

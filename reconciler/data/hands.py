@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reconciler.core.provider import Block, Data, Json, Reject, Staged, TimestampRule
+from reconciler.core.provider import Block, Data, Json, Measure, Reject, Staged, TimestampRule
 from reconciler.data.ahead import ahead
 from reconciler.data.blocks import BLOCK_BYTES, Format, Reader
 from reconciler.data.columnar import parquet_blocks
@@ -27,9 +27,10 @@ from reconciler.data.durable import fsync, make_folder
 from reconciler.data.export import Kind, write_file
 from reconciler.data.jsontext import plain_text
 from reconciler.data.lines import JsonLines
+from reconciler.data.measure import measure
 from reconciler.data.records import Dialect
 from reconciler.data.segments import rejects_file, segment_file
-from reconciler.data.store import Origin, with_meta, write_segment
+from reconciler.data.store import Origin, untimed, with_meta, write_segment
 from reconciler.data.timestamps import read_times
 from reconciler.errors import Retriable
 
@@ -86,6 +87,15 @@ class Hands:
             return iter(())
         return ahead(parquet_blocks(path, mark, block_bytes=self._block_bytes, now_ms=self._received_ms()))
 
+    def measure(
+        self, path: Path, mark: Json, *, format: Kind, sample: bool, compression: str = "auto", encoding: str = "utf-8",
+        delimiter: str = ",", quote: str = '"', header: bool = True, columns: Sequence[str] | None = None,
+    ) -> Measure:  # fmt: skip
+        forms: dict[str, Format] = {
+            "csv": Delimited(Dialect(delimiter, quote), header, columns), "ndjson": JsonLines(),
+        }  # fmt: skip
+        return measure(path, mark, forms.get(format), sample=sample, compression=compression, encoding=encoding)
+
     def read_json(self, body: bytes, records: str) -> Block:
         return records_block(body, records)
 
@@ -116,7 +126,7 @@ class Hands:
         alike = [
             list(group) for _, group in groupby(ready, key=lambda one: one.schema.to_string(show_field_metadata=True))
         ]
-        return tuple(self._write(stream, group) for group in alike)
+        return tuple(self._write(stream, group, timed=timestamp is not None) for group in alike)
 
     def _time_of(self, table: pa.Table, rule: TimestampRule | None) -> pa.Array | None:
         if rule is None:
@@ -125,10 +135,11 @@ class Hands:
         found = next(known, None)
         return read_times(table, rule)[0] if found is None else found
 
-    def _write(self, stream: str, tables: Sequence[pa.Table]) -> Staged:
+    def _write(self, stream: str, tables: Sequence[pa.Table], *, timed: bool) -> Staged:
         self._staged += 1
         file = segment_file(stream, self._job, self._run, self._attempt, self._unit(), self._staged)
-        return write_segment(self._data_dir, stream, file, tables)
+        staged = write_segment(self._data_dir, stream, file, tables)
+        return replace(staged, untimed=untimed(tables)) if timed else staged
 
     def stage_rejects(self, source: str, rejects: Iterable[Reject]) -> str:
         file = rejects_file(self._job, self._run, self._unit())

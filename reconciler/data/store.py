@@ -63,6 +63,11 @@ def write_segment(data_dir: Path, stream: str, file: str, tables: Sequence[pa.Ta
     return _write(data_dir, stream, file, tables[0].schema, iter(tables), low, high, "snappy")
 
 
+def untimed(tables: Sequence[pa.Table]) -> int:
+    """How many of the messages have no time of their own."""
+    return sum(table.column("_timestamp").null_count for table in tables)
+
+
 def compact(data_dir: Path, stream: str, group: Sequence[Staged], name: str) -> Staged:
     """Writes neighbours of one schema into one segment called `name`, in their order; row groups pass through one at a
     time. The old files stay until they are swept. Raises Retriable where the disk refuses."""

@@ -14,6 +14,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
 
+from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.document import canonical
 from reconciler.core.state import JobState, Outcome, Owed, Reason, Status
 from reconciler.record.database import transaction
@@ -38,6 +39,11 @@ _COLUMNS: Final = (
     f"rows, added, removed, omitted, {', '.join(_STATE)}"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM resource JOIN job USING (id)"
+#: Backfills are found by an index of their own: the queue of live jobs may be long.
+_IN_LANE: Final = {
+    LIVE: "resource JOIN job USING (id) WHERE spec ->> '$.lane' IS NULL",
+    BACKFILL: "resource INDEXED BY resource_backfill JOIN job USING (id) WHERE spec ->> '$.lane' = 'backfill'",
+}
 _VALUES: Final = attrgetter(*_STATE)
 _SAVE: Final = f"UPDATE job SET {', '.join(f'{name} = ?' for name in _STATE)}, wake_at_ms = ?, waiting = ? WHERE id = ?"
 _INSERT: Final = f"INSERT INTO job (id, wake_at_ms, {', '.join(_STATE)}) VALUES (?, ?{', ?' * len(_STATE)})"
@@ -114,10 +120,11 @@ class Jobs:
         row = self._sql.execute("SELECT min(wake_at_ms) FROM job WHERE wake_at_ms IS NOT NULL").fetchone()
         return None if row[0] is None else int(row[0])
 
-    def queue(self, limit: int, besides: Container[int] = ()) -> list[JobRow]:
-        """The first `limit` jobs of the slot queue, first come first; those with an id among `besides` are left out."""
+    def queue(self, limit: int, lane: str = LIVE, besides: Container[int] = ()) -> list[JobRow]:
+        """The first `limit` jobs of a lane's slot queue, first come first; those with an id among `besides` are left
+        out."""
         rows = self._sql.execute(
-            "SELECT job.id FROM resource JOIN job USING (id) WHERE life = 'live' AND status = 'Sleeping' AND "
+            f"SELECT job.id FROM {_IN_LANE[lane]} AND life = 'live' AND status = 'Sleeping' AND "
             "queued_ms IS NOT NULL ORDER BY queued_ms, resource.name"
         )
         ids = list(islice((row[0] for row in rows if row[0] not in besides), limit))

@@ -36,6 +36,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from reconciler.core.backfill import LIVE
 from reconciler.core.provider import Catalogue
 from reconciler.errors import ReconcileError
 from reconciler.runner.channel import Channel
@@ -43,6 +44,7 @@ from reconciler.runner.processes import (
     adopt_orphans,
     children,
     die_with_parent,
+    give_way,
     hide_memory,
     kill_group,
     name_process,
@@ -224,6 +226,8 @@ class Server:
             _close_all_but(handle)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, handle)
             channel = Channel(sock)
+            if channel.order.lane != LIVE:
+                give_way()
             channel.start()
         except BaseException:
             traceback.print_exc()  # no secret is known yet, and nobody else can be told

@@ -317,6 +317,7 @@ _STAGED: Final[Mapping[str, Checker]] = {
     "schema": _text(128),
     "min_timestamp_ms": _TIME,
     "max_timestamp_ms": _TIME,
+    "untimed": _optional(_COUNT),
 }
 _INTENT: Final[Mapping[str, Checker]] = {
     "key": _KEY,

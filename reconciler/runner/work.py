@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from reconciler.clock import Clock
+from reconciler.core.backfill import judge
 from reconciler.core.messages import MAINTENANCE, Ended, Order, Output, Produced, SecretSeen
 from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, profile_rules
 from reconciler.core.provider import Catalogue, JobType, Secret, Staged, Unit
@@ -72,6 +73,8 @@ class Work:
         assert self._redactor is not None, "what to redact is known with the credentials"
         paths = Paths(order.root, str(_folder(order)), order.allow_paths, self._state_dir)
         context = RunContext(self._channel, config, credentials, self._redactor, paths, Clock())
+        if order.max_messages is not None and order.unit == 1 and job_type.estimate is not None:
+            judge(job_type.estimate(context), order.max_messages, context.approved)
         return self._produce(job_type, context)
 
     def _maintain(self) -> tuple[How, bool]:

@@ -28,16 +28,19 @@ Read = Callable[[Context, Path, Json], Iterator[Block]]
 
 
 def _csv(context: Context, path: Path, mark: Json) -> Iterator[Block]:
-    config = context.config
-    return context.data.read_csv(
-        path, mark, delimiter=config.delimiter, quote=config.quote, encoding=config.encoding, header=config.header,
-        columns=config.columns, compression=config.compression,
-    )  # fmt: skip
+    return context.data.read_csv(path, mark, **dialect(context.config))
 
 
 def _ndjson(context: Context, path: Path, mark: Json) -> Iterator[Block]:
-    config = context.config
-    return context.data.read_ndjson(path, mark, encoding=config.encoding, compression=config.compression)
+    return context.data.read_ndjson(path, mark, **dialect(context.config))
+
+
+def dialect(config: Any) -> dict[str, Any]:
+    """How a file of this config is written, as its reader is told."""
+    return {name: getattr(config, name) for name in _DIALECT if hasattr(config, name)}
+
+
+_DIALECT: Final = ("delimiter", "quote", "encoding", "header", "columns", "compression")
 
 
 def _parquet(context: Context, path: Path, mark: Json) -> Iterator[Block]:
