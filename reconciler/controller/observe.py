@@ -150,11 +150,12 @@ def _may_be_there(gone: Gone) -> Verdict:
 
 
 def _references(document: Document) -> tuple[object, ...]:
-    """All of a document that the rules across files can speak of. Which fields of `config` name a stream is for the job
-    type to say: here every text may."""
+    """All of a document that the rules across files can speak of. Which fields of `config` name a stream or an audience is
+    for the job type to say: here every text may."""
     spec = document.spec
     texts = {name: value for name, value in spec.get("config", {}).items() if isinstance(value, str)}
-    fields = [spec.get(name) for name in ("provider", "jobType", "authorization", "dependsOn")]
+    named = ("provider", "jobType", "authorization", "dependsOn", "columns", "attributes", "where")
+    fields = [spec.get(name) for name in named]
     return document.kind, document.name, document.renamed_from, fields, texts
 
 

@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from reconciler.core.document import KINDS, Document
+from reconciler.core.check_profiles import profile_findings
+from reconciler.core.document import KINDS, Document, Kind
 from reconciler.core.issue import Path, field_text
 from reconciler.core.provider import Catalogue
 from reconciler.core.suggest import Names
@@ -41,11 +42,12 @@ def check(
     """
     world = _World(documents, kept, broken)
     problems = [*_duplicates(world), *_renames(world)]
-    streams = _StreamFields(catalogue)
+    named = _NamingFields(catalogue)
     for document in documents:
         if document.kind == "Job":
-            problems += _references(document, world, streams)
+            problems += _references(document, world, named)
     problems += _cycles(world)
+    problems += _profiles(world)
     return sorted(problems)
 
 
@@ -123,24 +125,30 @@ def _renames(world: _World) -> Iterator[Problem]:
 # --- references -----------------------------------------------------------------------------------------------------
 
 
-class _StreamFields:
-    """Which config fields of a job type name a stream (`x-stream`), each looked up once."""
+#: What a config field names, by how its schema is annotated.
+_ANNOTATIONS: Final[Mapping[str, Kind]] = {"x-stream": "Stream", "x-audience": "Audience"}
+
+
+class _NamingFields:
+    """Which config fields of a job type name a document of another kind, each looked up once."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        self._fields: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._fields: dict[tuple[str, str], tuple[tuple[str, Kind], ...]] = {}
 
-    def __call__(self, spec: Mapping[str, Any]) -> tuple[str, ...]:
+    def __call__(self, spec: Mapping[str, Any]) -> tuple[tuple[str, Kind], ...]:
         key = (spec["provider"], spec["jobType"])
         if key not in self._fields:
             provider = self._catalogue.get(key[0])
             job_type = provider.job_type(key[1]) if provider else None
             properties: Mapping[str, Any] = job_type.schema.get("properties", {}) if job_type else {}
-            self._fields[key] = tuple(name for name, one in properties.items() if "x-stream" in one)
+            self._fields[key] = tuple(
+                (name, kind) for name, one in properties.items() for mark, kind in _ANNOTATIONS.items() if mark in one
+            )
         return self._fields[key]
 
 
-def _references(job: Document, world: _World, stream_fields: _StreamFields) -> Iterator[Problem]:
+def _references(job: Document, world: _World, named: _NamingFields) -> Iterator[Problem]:
     authorization = job.spec.get("authorization")
     if authorization:
         yield from _authorization(job, authorization, world)
@@ -148,10 +156,10 @@ def _references(job: Document, world: _World, stream_fields: _StreamFields) -> I
         if not world.knows("Job", name):
             yield _problem(job, ("spec", "dependsOn", index), world.unknown("Job", name))
     config = job.spec.get("config", {})
-    for field in stream_fields(job.spec):
+    for field, kind in named(job.spec):
         name = config.get(field)
-        if isinstance(name, str) and name and not world.knows("Stream", name):
-            yield _problem(job, ("spec", "config", field), world.unknown("Stream", name))
+        if isinstance(name, str) and name and not world.knows(kind, name):
+            yield _problem(job, ("spec", "config", field), world.unknown(kind, name))
 
 
 def _authorization(job: Document, name: str, world: _World) -> Iterator[Problem]:
@@ -165,6 +173,21 @@ def _authorization(job: Document, name: str, world: _World) -> Iterator[Problem]
             f"expected an authorization of provider '{wanted}', found '{name}' of provider '{found.spec['provider']}'"
         )
         yield _problem(job, _AUTHORIZATION, message)
+
+
+# --- profiles -------------------------------------------------------------------------------------------------------
+
+
+def _profiles(world: _World) -> Iterator[Problem]:
+    """Where a Stream is invalid and nothing is known of it, an Audience may ask for what that one declares."""
+    streams = [same[0] for same in world.declared["Stream"].values()]
+    audiences = [one for same in world.declared["Audience"].values() for one in same]
+    kept = [one for name, one in world.kept["Stream"].items() if name not in world.declared["Stream"]]
+    uncertain = any(kind == "Stream" and world.get(kind, name) is None for kind, name in world.broken)
+    if not audiences and not any("attributes" in one.spec for one in streams):
+        return
+    for document, path, message in profile_findings(streams, kept, audiences, uncertain=uncertain):
+        yield _problem(document, path, message)
 
 
 # --- cycles ---------------------------------------------------------------------------------------------------------

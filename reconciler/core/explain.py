@@ -32,6 +32,8 @@ _FORMS: Final[Mapping[Path, str]] = {
     ("spec", "retry"): " such as {initial: 30s, failAfter: 10h}",
     ("spec", "quiet"): ' such as {from: "22:00", to: "06:00"}',
     ("spec", "columns"): " such as {ordered_at: timestamp}",
+    ("spec", "timestamp"): " such as {field: ordered_at}",
+    ("spec", "attributes"): " such as {spent: {from: amount, merge: sum}}",
     ("metadata", "labels"): " such as {team: growth}",
     ("metadata",): " such as {name: import-orders}",
 }
@@ -125,13 +127,13 @@ def _elsewhere(kind: str, path: Path) -> str:
 def fields_at(kind: str, path: Path) -> Iterator[str]:
     """The fields of the model that reads the mapping at `path`; none where it takes any key."""
     model: type[BaseModel] | None = MODELS.get(kind, Headless)
-    members: type[BaseModel] | None = None  # of a mapping from any name to a model
+    members: type[BaseModel] | None = None  # of a list, or of a mapping from any name
     for part in path:
         annotation = None if model is None else _annotation(model, part)
         model, members = members, None
         if annotation is not None:
             inner = _first_model(annotation)
-            model, members = (None, inner) if get_origin(annotation) is dict else (inner, None)
+            model, members = (None, inner) if get_origin(annotation) in (dict, list) else (inner, None)
     if model is not None:
         yield from (field.alias or name for name, field in model.model_fields.items())
 

@@ -20,6 +20,7 @@ MAX_SHOWN: Final = 60
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _PART: Final = re.compile(r'\[(?P<index>[0-9]+)\]|\.?(?P<quoted>"(?:[^"\\]|\\.)*")|\.?(?P<word>[A-Za-z0-9_-]+)')
+_OFFSET: Final = re.compile(r" \(at character ([0-9]{1,6})\)\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,17 @@ def field_path(text: str) -> Path:
         else:
             parts.append(match["word"] if match["word"] is not None else str(json.loads(match["quoted"])))
     return tuple(parts)
+
+
+def with_offset(message: str, offset: int) -> str:
+    """A message about a character of a text, counted from 0: it says which, until the text's place in a file is known."""
+    return f"{message} (at character {offset + 1})" if offset else message
+
+
+def without_offset(message: str) -> tuple[str, int]:
+    """A message as it was before `with_offset`, and the character."""
+    match = _OFFSET.search(message)
+    return (message[: match.start()], int(match[1]) - 1) if match else (message, 0)
 
 
 def clip(text: str) -> str:

@@ -15,7 +15,9 @@ A Document's `spec` has sorted keys, and only what differs from its default:
                    lane: backfill; backfill {"maxMessages": count};
                    expiresAt  epoch ms
     Authorization  provider, method; credentials {name: {"env": …} | {"file": …} | {"exec": […]}}
-    Stream         columns {name: type}, types by their canonical names
+    Stream         columns {name: type}, types by their canonical names; timestamp {"field", "format"};
+                   identity [{"key", "from", "normalize": [steps], "maxPerKey": number}], in the order given;
+                   attributes {name: {"from" | "expr", "merge"}}
     Audience       where
 """
 
@@ -26,29 +28,36 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from reconciler.core.backfill import BACKFILL, DEFAULT_MAX_MESSAGES, HIGHEST_MAX_MESSAGES, LIVE
 from reconciler.core.document import Document
 from reconciler.core.duration import MAX_MS, format_duration
-from reconciler.core.backfill import BACKFILL, DEFAULT_MAX_MESSAGES, HIGHEST_MAX_MESSAGES, LIVE
 from reconciler.core.issue import both_of, one_of
+from reconciler.core.profile import MAX_PER_KEY, MERGES
 from reconciler.core.spec_types import (
     MOMENT,
     Argument,
+    AttributeName,
+    Column,
     ColumnName,
     ColumnType,
     Cron,
     Expression,
     FilePath,
+    KeyName,
     LabelKey,
     LabelValue,
     Line,
     Name,
     Read,
+    Scalar,
     TimeOfDay,
+    TimestampFormat,
     TimeZone,
     Token,
     Variable,
     Word,
     Words,
+    choice,
     duration,
     expected,
     refusal,
@@ -62,6 +71,13 @@ MAX_DEPENDENCIES: Final = 1_000
 MAX_LABELS: Final = 64
 MAX_CREDENTIALS: Final = 64
 MAX_COLUMNS: Final = 10_000
+MAX_IDENTITY: Final = 32
+MAX_ATTRIBUTES: Final = 1_000
+
+#: The most that `maxPerKey` may be.
+MOST_PER_KEY: Final = 1_000_000
+#: What can be done to an identifier, in the order that a spec gives.
+NORMALIZATIONS: Final = ("trim", "lower", "upper", "digits")
 
 
 def _camel(name: str) -> str:
@@ -185,6 +201,20 @@ class Quiet(Model):
         return {"from": self.start, "timezone": self.timezone, "to": self.to} if self.start else None
 
 
+class Backfill(Model):
+    """What a backfill may do unasked."""
+
+    max_messages: int = Field(
+        DEFAULT_MAX_MESSAGES,
+        ge=1,
+        le=HIGHEST_MAX_MESSAGES,
+        description="A run that would add more messages waits for approval.",
+    )
+
+    def normal(self) -> dict[str, Any] | None:
+        return None if self.max_messages == DEFAULT_MAX_MESSAGES else {"maxMessages": self.max_messages}
+
+
 class JobSpec(Model):
     """What to run, when, and with what."""
 
@@ -201,24 +231,16 @@ class JobSpec(Model):
         default=[], description="Jobs that must have succeeded first."
     )
     deletion_policy: Literal["delete", "orphan", "protect"] = Field(
-class Backfill(Model):
-    """What a backfill may do unasked."""
-
-    max_messages: int = Field(
-        DEFAULT_MAX_MESSAGES,
-        ge=1,
-        le=HIGHEST_MAX_MESSAGES,
-        description="A run that would add more messages waits for approval.",
-    )
-
-    def normal(self) -> dict[str, Any] | None:
-        return None if self.max_messages == DEFAULT_MAX_MESSAGES else {"maxMessages": self.max_messages}
-
-
         "delete", description="What becomes of cursor, runs and log when this document is deleted."
     )
     quiet: Quiet = Field(Quiet.model_construct(start="", to=""), description="A daily window in which no run starts.")
     expires_at: Annotated[int | None, MOMENT] = Field(None, description="The job is Completed from then on.")
+    lane: Literal["live", "backfill"] = Field(
+        "live", description="`backfill`, for an import of much that is old: it never takes the slot of a live run."
+    )
+    backfill: Backfill = Field(
+        Backfill.model_construct(), description="When a run in the lane `backfill` asks before it begins."
+    )
     config: dict[str, Any] = Field(default={}, description="Checked against the job type's own schema.")
 
     @model_validator(mode="after")
@@ -232,20 +254,22 @@ class Backfill(Model):
             raise refusal("expected dependsOn beside it, found none", "schedule.afterDependencies")
         return self
 
+    @model_validator(mode="after")
+    def _is_limited_in_its_lane(self) -> JobSpec:
+        if self.lane != BACKFILL and "backfill" in self.model_fields_set:
+            raise refusal("backfill has a meaning only beside lane: backfill", "backfill", on_key=True)
+        return self
+
     def normal(self, config_defaults: Mapping[str, Any]) -> dict[str, Any]:
         fields = {
             "authorization": self.authorization,
-    lane: Literal["live", "backfill"] = Field(
-        "live", description="`backfill`, for an import of much that is old: it never takes the slot of a live run."
-    )
-    backfill: Backfill = Field(
-        Backfill.model_construct(), description="When a run in the lane `backfill` asks before it begins."
-    )
+            "backfill": self.backfill.normal(),
             "config": _without_defaults(self.config, config_defaults),
             "deletionPolicy": None if self.deletion_policy == "delete" else self.deletion_policy,
             "dependsOn": sorted(self.depends_on),
             "expiresAt": self.expires_at,
             "jobType": self.job_type,
+            "lane": None if self.lane == LIVE else self.lane,
             "provider": self.provider,
             "quiet": self.quiet.normal(),
             "rerun": self.rerun,
@@ -254,22 +278,14 @@ class Backfill(Model):
             "schedule": self.schedule.normal(),
             "suspend": self.suspend or None,
             "timeout": self.timeout,
-    @model_validator(mode="after")
-    def _is_limited_in_its_lane(self) -> JobSpec:
-        if self.lane != BACKFILL and "backfill" in self.model_fields_set:
-            raise refusal("backfill has a meaning only beside lane: backfill", "backfill", on_key=True)
-        return self
-
         }
         return {name: value for name, value in fields.items() if value is not None and value not in ("", [], {})}
 
-            "backfill": self.backfill.normal(),
 
 # --- Authorization, Stream, Audience --------------------------------------------------------------------------------
 
 
 class Reference(Model):
-            "lane": None if self.lane == LIVE else self.lane,
     """Where a secret is: exactly one of env, file and exec. The secret itself never stands in a spec."""
 
     env: Variable = Field("", description="The name of an environment variable.")
@@ -306,16 +322,106 @@ class AuthorizationSpec(Model):
         return held | {"method": self.method, "provider": self.provider}
 
 
+class Timestamp(Model):
+    """A message's own time; when it was received where there is none."""
+
+    field: Column = Field(description="The column that holds it.")
+    format: TimestampFormat = Field(
+        "iso8601", description="How it is written: iso8601, epoch_s, epoch_ms or a strptime pattern."
+    )
+
+    def normal(self) -> dict[str, Any]:
+        return {"field": self.field} | ({} if self.format == "iso8601" else {"format": self.format})
+
+
+class Identity(Model):
+    """An identifier that messages carry: those that share its value are of one person."""
+
+    key: KeyName = Field(description="What it is, the same on all streams: email, user_id.")
+    column: Column = Field(alias="from", description="The column that holds it.")
+    normalize: Annotated[list[Annotated[str, choice(NORMALIZATIONS)]], Field(max_length=len(NORMALIZATIONS))] = Field(
+        default=[], description="What is done to each value first, in this order."
+    )
+    max_per_key: int = Field(
+        MAX_PER_KEY,
+        ge=1,
+        le=MOST_PER_KEY,
+        description="A value seen with more distinct values of another key than this belongs to nobody.",
+    )
+
+    @model_validator(mode="after")
+    def _normalizes_once(self) -> Identity:
+        for index, one in enumerate(self.normalize):
+            if one in self.normalize[:index]:
+                raise refusal(f"'{one}' stands here twice", f"normalize.{index}")
+        if {"lower", "upper"} <= set(self.normalize):
+            raise refusal("expected lower or upper, found both", "normalize")
+        return self
+
+    def normal(self) -> dict[str, Any]:
+        made: dict[str, Any] = {"from": self.column, "key": self.key}
+        if self.max_per_key != MAX_PER_KEY:
+            made["maxPerKey"] = self.max_per_key
+        return made | ({"normalize": list(self.normalize)} if self.normalize else {})
+
+
+class Attribute(Model):
+    """Something that is known of a person: what each message says of it, and how that becomes one value."""
+
+    column: Column = Field("", alias="from", description="The column that holds it.")
+    expr: Scalar = Field("", description="Or an SQL expression over columns.")
+    merge: Annotated[str, choice(MERGES)] = Field(
+        MERGES[0], description="How the messages' values become one; the latest by timestamp where nothing is said."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Attribute:
+        given = [name for name, field in (("from", "column"), ("expr", "expr")) if field in self.model_fields_set]
+        if len(given) > 1:
+            raise refusal("expected from or expr, found both")
+        if not given and self.merge != "count":
+            raise refusal("expected from or expr, found none; only `merge: count` counts messages without")
+        return self
+
+    def normal(self) -> dict[str, Any]:
+        fields = {"expr": self.expr, "from": self.column, "merge": "" if self.merge == MERGES[0] else self.merge}
+        return {name: value for name, value in fields.items() if value}
+
+
 class StreamSpec(Model):
-    """A named sequence of raw messages; `spec: {}` is enough."""
+    """A named sequence of raw messages, and what they say about people; `spec: {}` is enough."""
 
     columns: Annotated[dict[ColumnName, ColumnType], Field(max_length=MAX_COLUMNS)] = Field(
         default={}, description="Types on reading; what is not named is as it came."
     )
+    timestamp: Timestamp = Field(Timestamp.model_construct(field=""), description="The messages' own time.")
+    identity: Annotated[list[Identity], Field(max_length=MAX_IDENTITY)] = Field(
+        default=[], description="The identifiers that messages carry."
+    )
+    attributes: Annotated[dict[AttributeName, Attribute], Field(max_length=MAX_ATTRIBUTES)] = Field(
+        default={}, description="What messages say of the person whose identifier they carry."
+    )
+
+    @model_validator(mode="after")
+    def _is_of_somebody(self) -> StreamSpec:
+        if self.attributes and not self.identity:
+            raise refusal("expected identity beside it: an attribute is of somebody", "attributes", on_key=True)
+        seen: set[tuple[str, str]] = set()
+        for index, one in enumerate(self.identity):
+            if (one.key, one.column) in seen:
+                raise refusal(f"'{one.key}' from column '{one.column}' stands here twice", f"identity.{index}")
+            seen.add((one.key, one.column))
+        return self
 
     def normal(self, config_defaults: Mapping[str, Any]) -> dict[str, Any]:
         del config_defaults
-        return {"columns": {name: self.columns[name] for name in sorted(self.columns)}} if self.columns else {}
+        fields: dict[str, Any] = {
+            "attributes": {name: self.attributes[name].normal() for name in sorted(self.attributes)},
+            "columns": {name: self.columns[name] for name in sorted(self.columns)},
+            "identity": [one.normal() for one in self.identity],
+            "timestamp": self.timestamp.normal() if self.timestamp.field else None,
+        }
+        return {name: value for name, value in fields.items() if value}
 
 
 class AudienceSpec(Model):
@@ -394,24 +500,6 @@ def document(model: AnyModel, *, path: str, ordinal: int, line: int, config_defa
         renamed_from=metadata.renamed_from,
         spec=model.spec.normal(config_defaults),
     )
-    timestamp: Timestamp = Field(Timestamp.model_construct(field=""), description="The messages' own time.")
-    identity: Annotated[list[Identity], Field(max_length=MAX_IDENTITY)] = Field(
-        default=[], description="The identifiers that messages carry."
-    )
-    attributes: Annotated[dict[AttributeName, Attribute], Field(max_length=MAX_ATTRIBUTES)] = Field(
-        default={}, description="What messages say of the person whose identifier they carry."
-    )
-
-    @model_validator(mode="after")
-    def _is_of_somebody(self) -> StreamSpec:
-        if self.attributes and not self.identity:
-            raise refusal("expected identity beside it: an attribute is of somebody", "attributes", on_key=True)
-        seen: set[tuple[str, str]] = set()
-        for index, one in enumerate(self.identity):
-            if (one.key, one.column) in seen:
-                raise refusal(f"'{one.key}' from column '{one.column}' stands here twice", f"identity.{index}")
-            seen.add((one.key, one.column))
-        return self
 
 
 def _without_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

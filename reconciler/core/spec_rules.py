@@ -1,4 +1,5 @@
-"""The rules within one document that need the catalogue: providers, job types, methods, and a job's config.
+"""The rules within one document that no model holds: providers, job types, methods, a job's config by the catalogue, and
+what the expressions of a Stream mean.
 
 They read the document's plain values and take nothing for granted, so that they can speak about the sound parts of a
 document whose other parts a model has refused. The fast and the careful parser ask the same rules.
@@ -10,7 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from reconciler.core.config_schema import ConfigSchema, compile_schema
-from reconciler.core.issue import Issue, both_of, one_of, quoted
+from reconciler.core.issue import Issue, both_of, one_of, quoted, with_offset
+from reconciler.core.language import BadExpression, merged_type
+from reconciler.core.language.types import column_type
+from reconciler.core.profile import MERGES, Attribute, StreamRules
 from reconciler.core.provider import Catalogue, JobType, Method, Provider
 from reconciler.core.suggest import did_you_mean
 
@@ -51,6 +55,8 @@ class Rules:
             yield from self._job(raw, spec)
         elif kind == "Authorization":
             yield from self._authorization(spec)
+        elif kind == "Stream":
+            yield from _attributes(spec)
 
     def _provider(self, spec: Mapping[str, Any]) -> Iterator[Issue | Provider]:
         name = spec.get("provider")
@@ -77,13 +83,13 @@ class Rules:
                     yield Issue(("spec", "jobType"), self._unknown_job_type(one, name))
                 else:
                     yield from _use_of_authorization(job_type, spec)
+                    yield from _use_of_lane(job_type, spec)
                     yield from self._config(one.name, job_type, spec)
 
     def _unknown_job_type(self, provider: Provider, name: str) -> str:
         others = [one.name for one in self._catalogue.values() if one.job_type(name)]
         if others:
             return f"provider '{provider.name}' has no job type {quoted(name)}; it is one of provider '{min(others)}'"
-                    yield from _use_of_lane(job_type, spec)
         return _unknown(f"job type of provider '{provider.name}'", name, [one.name for one in provider.job_types])
 
     def _config(self, provider: str, job_type: JobType, spec: Mapping[str, Any]) -> Iterator[Issue]:
@@ -133,12 +139,6 @@ def _use_of_authorization(job_type: JobType, spec: Mapping[str, Any]) -> Iterato
         yield Issue(("spec", "authorization"), f"job type '{job_type.name}' takes no authorization", on_key=True)
 
 
-def _credentials(method: Method, given: Any) -> Iterator[Issue]:
-    """Which credentials a method takes. A name that is not one of them may be a secret put in the wrong place, and is
-    not repeated."""
-    if not isinstance(given, Mapping):
-        return
-    fields = [*method.fields, *method.optional]
 def _use_of_lane(job_type: JobType, spec: Mapping[str, Any]) -> Iterator[Issue]:
     """Only an import can be a backfill, and only one that is known beforehand can be held back."""
     if spec.get("lane") != "backfill":
@@ -154,6 +154,12 @@ def _use_of_lane(job_type: JobType, spec: Mapping[str, Any]) -> Iterator[Issue]:
         yield Issue(("spec", "backfill", "maxMessages"), message, on_key=True)
 
 
+def _credentials(method: Method, given: Any) -> Iterator[Issue]:
+    """Which credentials a method takes. A name that is not one of them may be a secret put in the wrong place, and is
+    not repeated."""
+    if not isinstance(given, Mapping):
+        return
+    fields = [*method.fields, *method.optional]
     taken = f"method '{method.name}' takes {both_of(fields) if fields else 'none'}"
     for name in given:
         if name not in fields:
@@ -163,3 +169,40 @@ def _use_of_lane(job_type: JobType, spec: Mapping[str, Any]) -> Iterator[Issue]:
         if name not in given:
             message = f"this credential is required by method '{method.name}', and missing"
             yield Issue(("spec", "credentials", name), message)
+
+
+# --- Stream ---------------------------------------------------------------------------------------------------------
+
+
+def _attributes(spec: Mapping[str, Any]) -> Iterator[Issue]:
+    """Expressions that are wrong, and merges that do not take what they are given. Where a column's type is unsound,
+    nothing is said: its expressions may be sound."""
+    columns, attributes = _columns(spec.get("columns", {})), spec.get("attributes")
+    if columns is None or not isinstance(attributes, Mapping):
+        return
+    stream = StreamRules(name="", columns=columns)
+    for name, one in attributes.items():
+        attribute = _attribute(name, one) if isinstance(one, Mapping) else None
+        if attribute is None:
+            continue
+        try:
+            merged_type(stream, attribute)
+        except BadExpression as error:
+            field = "expr" if attribute.expression else "from"
+            yield Issue(("spec", "attributes", name, field), with_offset(error.message, error.offset))
+
+
+def _columns(given: Any) -> dict[str, str] | None:
+    if not isinstance(given, Mapping):
+        return None
+    columns = {name: column_type(one) if isinstance(one, str) else None for name, one in given.items()}
+    sound = {name: one for name, one in columns.items() if one is not None}
+    return sound if len(sound) == len(columns) else None
+
+
+def _attribute(name: str, given: Mapping[str, Any]) -> Attribute | None:
+    """None where the model refuses it."""
+    column, text, merge = given.get("from", ""), given.get("expr", ""), given.get("merge", MERGES[0])
+    if not all(isinstance(one, str) for one in (column, text, merge)) or merge not in MERGES or (column and text):
+        return None
+    return Attribute(name=name, column=column, expression=text, merge=merge)

@@ -8,7 +8,7 @@ messages never repeat a value: what stands there may be a secret.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,7 +17,8 @@ from typing import Annotated, Any, Final
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from reconciler.core.duration import PATTERN, BadDuration, format_duration, parse_duration
-from reconciler.core.issue import found, quoted
+from reconciler.core.issue import found, one_of, quoted
+from reconciler.core.language.types import COLUMN_TYPES, MAX_DIGITS, column_type, is_decimal
 from reconciler.core.suggest import did_you_mean
 
 #: Limits of texts, in characters.
@@ -27,6 +28,8 @@ MAX_DESCRIPTION: Final = 10_000
 MAX_LABEL: Final = 200
 MAX_TOKEN: Final = 200
 MAX_COLUMN: Final = 256
+MAX_EXPRESSION: Final = 2_000
+MAX_PATTERN: Final = 100
 
 NAME_PATTERN: Final = "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _NAME: Final = re.compile("[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -38,19 +41,6 @@ _MOMENT: Final = re.compile(
 _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 _VARIABLE: Final = re.compile("[A-Za-z_][A-Za-z0-9_]{0,199}")
 DECIMAL_PATTERN: Final = r"^[Dd][Ee][Cc][Ii][Mm][Aa][Ll]\(\s*[0-9]+\s*,\s*[0-9]+\s*\)$"
-_DECIMAL: Final = re.compile(r"decimal\(\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*\)")
-
-#: A column's type on reading, by every spelling that is taken.
-COLUMN_TYPES: Final = {
-    "text": "text", "string": "text", "varchar": "text",
-    "integer": "integer", "int": "integer", "bigint": "integer",
-    "double": "double", "float": "double",
-    "boolean": "boolean", "bool": "boolean",
-    "date": "date",
-    "timestamp": "timestamp", "datetime": "timestamp",
-}  # fmt: skip
-#: The digits that a decimal may have.
-MAX_DIGITS: Final = 38
 
 
 def refusal(message: str, at: str = "", *, on_key: bool = False) -> PydanticCustomError:
@@ -134,6 +124,9 @@ Word = Annotated[str, string(_text(MAX_TITLE, least=1), minLength=1, maxLength=M
 Words = Annotated[str, string(_text(MAX_DESCRIPTION, lines=True), maxLength=MAX_DESCRIPTION)]
 Expression = Annotated[
     str, string(_text(MAX_DESCRIPTION, lines=True, least=1), minLength=1, maxLength=MAX_DESCRIPTION)
+]  # fmt: skip
+Scalar = Annotated[
+    str, string(_text(MAX_EXPRESSION, lines=True, least=1), minLength=1, maxLength=MAX_EXPRESSION)
 ]  # fmt: skip
 LabelKey = Annotated[str, string(_read_label_key, pattern=f"^{_LABEL_KEY.pattern}$")]
 LabelValue = Annotated[str, string(_text(MAX_LABEL), maxLength=MAX_LABEL)]
@@ -261,19 +254,14 @@ Argument = Annotated[
 
 def _read_column_type(value: Any) -> str:
     text = text_of(value, "a column type")
-    known = COLUMN_TYPES.get(text.lower())
+    known = column_type(text)
     if known:
         return known
-    match = _DECIMAL.fullmatch(text.lower())
-    names = sorted(set(COLUMN_TYPES.values()))
-    if match is None:
-        raise expected(
-            f"one of {', '.join(names)} or decimal(12,2)", text, did_you_mean(text, [*names, "decimal(12,2)"])
-        )
-    digits, scale = int(match[1]), int(match[2])
-    if not (1 <= digits <= MAX_DIGITS and scale <= digits):
+    if is_decimal(text):
         raise expected(f"a decimal of 1 to {MAX_DIGITS} digits, no more of them behind the point", text)
-    return f"decimal({digits},{scale})"
+    names = sorted(set(COLUMN_TYPES.values()))
+    hint = did_you_mean(text, [*names, "decimal(12,2)"])
+    raise expected(f"one of {', '.join(names)} or decimal(12,2)", text, hint)
 
 
 def _read_column_name(value: Any) -> str:
@@ -283,10 +271,68 @@ def _read_column_name(value: Any) -> str:
     return text
 
 
+def _read_column(value: Any) -> str:
+    """A column's name where it stands as a value."""
+    text = text_of(value, "a column's name")
+    if not 1 <= len(text) <= MAX_COLUMN or not text.isprintable():
+        raise refusal(f"expected a column's name of 1 to {MAX_COLUMN} printable characters")
+    return text
+
+
 ColumnName = Annotated[str, string(_read_column_name, minLength=1, maxLength=MAX_COLUMN)]
+Column = Annotated[str, string(_read_column, minLength=1, maxLength=MAX_COLUMN)]
 ColumnType = Annotated[
     str,
     Read(
         _read_column_type, {"anyOf": [{"enum": sorted(COLUMN_TYPES)}, {"type": "string", "pattern": DECIMAL_PATTERN}]}
     ),
 ]
+
+
+# --- profiles -------------------------------------------------------------------------------------------------------
+
+IDENTIFIER_PATTERN: Final = "^[a-z][a-z0-9_]{0,62}$"
+_IDENTIFIER: Final = re.compile("[a-z][a-z0-9_]{0,62}")
+
+#: How a message's own time is written, besides a strptime pattern.
+TIMESTAMP_FORMATS: Final = ("iso8601", "epoch_s", "epoch_ms")
+
+
+def _identifier(*, on_key: bool) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        text = text_of(value, "a name")
+        if not _IDENTIFIER.fullmatch(text):
+            rule = (
+                f"a name of lower-case letters, digits and underscores, at most {MAX_NAME}, that begins with a letter"
+            )
+            raise refusal(f"expected {rule}, found {found(text)}", on_key=on_key)
+        return text
+
+    return read
+
+
+def _read_format(value: Any) -> str:
+    text = text_of(value, "a format")
+    if text in TIMESTAMP_FORMATS:
+        return text
+    if len(text) > MAX_PATTERN or not text.isprintable() or "%" not in text:
+        hint = did_you_mean(text, TIMESTAMP_FORMATS)
+        raise expected(f"{', '.join(TIMESTAMP_FORMATS)} or a pattern such as %d.%m.%Y", text, hint)
+    return text
+
+
+def choice(names: Sequence[str]) -> Read:
+    """One of a few words."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in names:
+            hint = did_you_mean(value, names)
+            raise expected(one_of(names), value, hint)
+        return value
+
+    return Read(read, {"enum": list(names)})
+
+
+KeyName = Annotated[str, string(_identifier(on_key=False), pattern=IDENTIFIER_PATTERN)]
+AttributeName = Annotated[str, string(_identifier(on_key=True), pattern=IDENTIFIER_PATTERN)]
+TimestampFormat = Annotated[str, string(_read_format, minLength=1, maxLength=MAX_PATTERN, examples=["iso8601"])]

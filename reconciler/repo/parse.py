@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from reconciler.core.spec_rules import Rules
 
 #: Raised whenever the same content may parse to something else: part of `version_of`.
-FORMAT: Final = 1
+FORMAT: Final = 2
 #: Problems of one file that are told; one more says how many there are beyond.
 MAX_PROBLEMS: Final = 1_000
 #: From so many bytes on, more than one process parses.

@@ -22,6 +22,7 @@ from reconciler.core.spec_types import NAME_PATTERN
 from reconciler.core.suggest import did_you_mean
 from reconciler.errors import Problem
 from reconciler.repo.parse_fast import config_defaults
+from reconciler.repo.places import inside
 from reconciler.repo.yaml_nodes import Malformed, Node, compose
 from reconciler.repo.yaml_text import FORBIDDEN, Chunk
 
@@ -54,7 +55,7 @@ def parse_chunk(chunk: Chunk, path: str, rules: Rules) -> tuple[Document | None,
     if not issues and not problems:
         return _document(raw, chunk, path, rules), []
     whose = identity(root) if not problems else ("", "")
-    return None, sorted([*problems, *_problems(issues, root, whose, path, rules)])
+    return None, sorted([*problems, *_problems(issues, root, whose, path, rules, chunk)])
 
 
 def _clean(chunk: Chunk, path: str) -> tuple[str, list[Problem]]:
@@ -153,14 +154,15 @@ def _document(raw: dict[str, Any], chunk: Chunk, path: str, rules: Rules) -> Doc
 
 
 def _problems(
-    issues: Iterable[tuple[Issue, Node | None]], root: Node, whose: tuple[str, str], path: str, rules: Rules
-) -> list[Problem]:
+    issues: Iterable[tuple[Issue, Node | None]], root: Node, whose: tuple[str, str], path: str, rules: Rules,
+    chunk: Chunk,
+) -> list[Problem]:  # fmt: skip
     kind, name = whose
     problems: dict[tuple[int, int, str], Problem] = {}
     for issue, node in issues:
         node = node or find(root, issue.path, on_key=issue.on_key)
         field = field_text(_shown(issue.path, kind, rules))
-        problem = Problem(path, node.line, node.column, field, issue.message, kind, name)
+        problem = inside(Problem(path, node.line, node.column, field, issue.message, kind, name), node, chunk)
         problems.setdefault((node.line, node.column, field), problem)
     return list(problems.values())
 

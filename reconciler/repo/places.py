@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from reconciler.core.issue import Path, field_path, field_text
+from reconciler.core.issue import Path, field_path, field_text, without_offset
 from reconciler.errors import Problem
 from reconciler.repo.yaml_nodes import Malformed, Node, compose
 from reconciler.repo.yaml_text import Chunk, NotText, decode, split
@@ -28,7 +28,7 @@ class Places:
         if chunk.line not in self._roots:
             self._roots[chunk.line] = _composed(chunk)
         root = self._roots[chunk.line]
-        return problem if root is None else _placed(problem, root)
+        return problem if root is None else inside(*_placed(problem, root), chunk)
 
 
 def _composed(chunk: Chunk) -> Node | None:
@@ -38,7 +38,7 @@ def _composed(chunk: Chunk) -> Node | None:
         return None
 
 
-def _placed(problem: Problem, root: Node) -> Problem:
+def _placed(problem: Problem, root: Node) -> tuple[Problem, Node]:
     path = _as_written(root, field_path(problem.field))
     node = root
     for part in path:
@@ -46,7 +46,20 @@ def _placed(problem: Problem, root: Node) -> Problem:
         if below is None:
             break
         node = below
-    return replace(problem, line=node.line, column=node.column, field=field_text(path))
+    return replace(problem, line=node.line, column=node.column, field=field_text(path)), node
+
+
+def inside(problem: Problem, node: Node, chunk: Chunk) -> Problem:
+    """A problem of one character of a value, at that character; where the file writes the value otherwise (over several
+    lines, with escapes before it), the message goes on naming the character."""
+    message, offset = without_offset(problem.message)
+    if not offset or not isinstance(node.value, str):
+        return problem
+    line = chunk.text.split("\n")[node.line - chunk.line][node.column - 1 :]
+    begins = 1 if line[:1] in ("'", '"') else 0
+    if line[begins : begins + offset] != node.value[:offset]:
+        return problem
+    return replace(problem, column=node.column + begins + offset, message=message)
 
 
 def _as_written(root: Node, path: Path) -> Path:

@@ -19,12 +19,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.core.language.types import BadExpression, type_of
+from reconciler.core.language.types import BadExpression, UnknownAttribute, type_of
 from reconciler.core.profile import Attribute, ProfileRules, StreamRules
 
 __all__ = [
-    "BadExpression", "Condition", "Expression", "attribute_types", "compile_condition", "compile_expression",
-    "input_expression",
+    "BadExpression", "Condition", "Expression", "UnknownAttribute", "attribute_types", "compile_condition",
+    "compile_expression", "input_expression", "merged_type",
 ]  # fmt: skip
 
 #: Digits behind the point that a sum keeps at most; the others are for what stands before it.

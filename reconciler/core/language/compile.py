@@ -11,8 +11,9 @@ from reconciler.core.issue import quoted
 from reconciler.core.language.compiler import Compiler
 from reconciler.core.language.functions import FUNCTIONS, HANDLERS
 from reconciler.core.language.results import column_sql, result_sql
-from reconciler.core.language.terms import Term, refusal, widened
-from reconciler.core.language.types import BOOLEAN, NULL, TEXT, BadExpression, type_of
+from reconciler.core.language.syntax import place
+from reconciler.core.language.terms import Term, widened
+from reconciler.core.language.types import BOOLEAN, NULL, TEXT, BadExpression, UnknownAttribute, type_of
 from reconciler.core.suggest import did_you_mean
 
 _WITH_NOW: Final = (*FUNCTIONS, "now")
@@ -40,7 +41,8 @@ class _Profile:
     def column(self, name: str, node: exp.Column) -> Term:
         declared = self._attributes.get(name)
         if declared is None:
-            raise refusal(f"there is no attribute {quoted(name)}{self._mend(name, node)}", node)
+            message = f"there is no attribute {quoted(name)}{self._mend(name, node)}"
+            raise UnknownAttribute(message, place(node))
         found = type_of(declared)
         hint = f"; cast attribute {quoted(name)}, or declare the type of its column" if found == TEXT else ""
         return Term(column_sql(f"attribute:{name}"), found, node, column=name, hint=hint)

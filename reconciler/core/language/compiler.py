@@ -83,6 +83,8 @@ class Compiler:
             raise refusal("'*' cannot stand in an expression", node)
         if len(node.parts) > 1:
             raise refusal("a name with a point in it stands in double quotes", node)
+        if not node.name:
+            raise refusal("a name is not empty; a text stands in single quotes", node)
         term = self._scope.column(node.name, node)
         self.used.add(node.name)
         return term

@@ -16,9 +16,11 @@ from reconciler.core.language.compiler import Compiler, Handler, only, written_t
 from reconciler.core.language.terms import Term, can_cast, cast_sql, mismatch, refusal, unified, widened
 from reconciler.core.language.types import (
     BOOLEAN,
+    COLUMN_TYPES,
     DATE,
     DOUBLE,
     INTEGER,
+    MAX_DIGITS,
     NULL,
     TEXT,
     TEXTS,
@@ -26,7 +28,6 @@ from reconciler.core.language.types import (
     Type,
     decimal,
 )
-from reconciler.core.spec_types import COLUMN_TYPES, MAX_DIGITS
 from reconciler.core.suggest import did_you_mean
 
 #: As they are written; sqlglot gives some of them the same class.
@@ -259,7 +260,7 @@ def _part(part: str, term: Term, node: Any) -> Term:
     value = widened(term, TIMESTAMP)
     if part == "epoch":
         return Term(f"TRY_CAST(floor(epoch({value})) AS BIGINT)", INTEGER, node)
-    return Term(f"extract({part} FROM {value})", INTEGER, node)
+    return Term(f"CAST(extract({part} FROM {value}) AS BIGINT)", INTEGER, node)  # of a constant NULL it is a double
 
 
 def _part_function(part: str) -> Handler:

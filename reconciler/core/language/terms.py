@@ -22,6 +22,7 @@ from reconciler.core.language.types import (
     DATE,
     DOUBLE,
     INTEGER,
+    MAX_DIGITS,
     NULL,
     TEXT,
     TIMESTAMP,
@@ -30,7 +31,6 @@ from reconciler.core.language.types import (
     common,
     decimal,
 )
-from reconciler.core.spec_types import MAX_DIGITS
 
 _MAX_INTEGER: Final = 2**63 - 1
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")

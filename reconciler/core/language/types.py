@@ -12,12 +12,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from reconciler.core.spec_types import MAX_DIGITS
-
+#: The digits that a decimal may have.
+MAX_DIGITS: Final = 38
 #: Digits that an integer of 64 bits may have.
 INTEGER_DIGITS: Final = 19
 
-_DECIMAL: Final = re.compile(r"decimal\((\d+),(\d+)\)")
+#: A column's type, by every spelling that is taken.
+COLUMN_TYPES: Final = {
+    "text": "text", "string": "text", "varchar": "text",
+    "integer": "integer", "int": "integer", "bigint": "integer",
+    "double": "double", "float": "double",
+    "boolean": "boolean", "bool": "boolean",
+    "date": "date",
+    "timestamp": "timestamp", "datetime": "timestamp",
+}  # fmt: skip
+
+_DECIMAL: Final = re.compile(r"decimal\(([0-9]+),([0-9]+)\)")
+_SPELT_DECIMAL: Final = re.compile(r"decimal\(\s*([0-9]{1,3})\s*,\s*([0-9]{1,3})\s*\)")
 
 _DUCKDB: Final = {
     "text": "VARCHAR", "integer": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE",
@@ -32,6 +43,10 @@ class BadExpression(Exception):
         super().__init__(message)
         self.message = message
         self.offset = offset
+
+
+class UnknownAttribute(BadExpression):
+    """A condition on something that no Stream declares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +94,20 @@ def type_of(name: str) -> Type:
     """The type of a canonical name, as a normalised Stream and `attribute_types` have it."""
     match = _DECIMAL.fullmatch(name)
     return decimal(int(match[1]), int(match[2])) if match else _BY_NAME[name]
+
+
+def is_decimal(text: str) -> bool:
+    """Whether this is a decimal's spelling, with whatever numbers of digits."""
+    return _SPELT_DECIMAL.fullmatch(text.lower()) is not None
+
+
+def column_type(text: str) -> str | None:
+    """The canonical name of a column's type, however it is spelt; None where it is none."""
+    match = _SPELT_DECIMAL.fullmatch(text.lower())
+    if match is None:
+        return COLUMN_TYPES.get(text.lower())
+    digits, scale = int(match[1]), int(match[2])
+    return f"decimal({digits},{scale})" if 1 <= digits <= MAX_DIGITS and scale <= digits else None
 
 
 def decimal(digits: int, scale: int) -> Type:
