@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from reconciler.core.members import Members
+
 if TYPE_CHECKING:
     from reconciler.core.enrichment import Enrichment
 
@@ -67,9 +69,9 @@ class Staged:
     schema: str
     min_timestamp_ms: int | None = None
     max_timestamp_ms: int | None = None
-
-
     untimed: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
     """What an export is about to send, committed before a byte leaves.
@@ -147,8 +149,6 @@ class TimestampRule:
     format: str = "iso8601"
 
 
-class StreamReader(Protocol):
-    """A stream as it stood when the run began: positions `0 <= p < end`, in order. Raw columns as they came."""
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measure:
     """What is new in a file: `size` bytes of it on disk, and how many messages those are, `exact` or by a sample of
@@ -159,6 +159,8 @@ class Measure:
     exact: bool = False
 
 
+class StreamReader(Protocol):
+    """A stream as it stood when the run began: positions `0 <= p < end`, in order. Raw columns as they came."""
 
     name: str
     end: int
@@ -205,8 +207,6 @@ class Data(Protocol):
 
     def read_parquet(self, path: Path, mark: Json) -> Iterator[Block]: ...
 
-    def read_json(self, body: bytes, records: str) -> Block:
-        """The records of one JSON document: `records` is a dotted path to an array of objects, empty where the body is
     def measure(
         self,
         path: Path,
@@ -225,6 +225,8 @@ class Data(Protocol):
         by its beginning, or a Parquet file's own count. Raises as reading does."""
         ...
 
+    def read_json(self, body: bytes, records: str) -> Block:
+        """The records of one JSON document: `records` is a dotted path to an array of objects, empty where the body is
         the array (or one object) itself. A member that is not an object is a reject. Raises Retriable for a body that
         is not JSON and Fatal where the path leads to no array."""
         ...
@@ -281,6 +283,11 @@ class Context(Protocol):
     approved: frozenset[str]  # the digests of differences that a person approved for this job (see NeedsApproval)
     data: Data
 
+    @property
+    def members(self) -> Members:
+        """The audience that an export reads, and its ledger. Raises Fatal where the job reads none."""
+        ...
+
     def path(self, text: str) -> Path:
         """A path of the spec, relative to the spec's folder, resolved; for a glob, its fixed part. Raises Fatal where
         it leaves the root and every `--allow-path`. Checked again on the real path, so a symlink does not escape."""
@@ -315,13 +322,6 @@ class Context(Protocol):
         ...
 
 
-# --- what a provider is ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """One way to authorize: `fields` maps each credential's name to what it is, in words; all are required. Those of
-    `optional` may be there as well."""
 class Prospect(Protocol):
     """What is known of a job before it runs: enough to say how much it would add, and nothing to do it with. No secret
     is resolved. A `Context` is one too."""
@@ -348,6 +348,13 @@ class Estimate:
     digest: str
 
 
+# --- what a provider is ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One way to authorize: `fields` maps each credential's name to what it is, in words; all are required. Those of
+    `optional` may be there as well."""
 
     name: str
     title: str
@@ -375,6 +382,7 @@ class JobType:
     run: Callable[[Context], Iterator[Unit]]
     authorization: Literal["required", "optional", "none"] = "none"
     reads_profiles: bool = False
+    estimate: Callable[[Prospect], Estimate] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,7 +390,6 @@ class Provider:
     """A vendor or system. `check(method, credentials, uses)` tries an authorization against the real system, without
     changing anything there; `uses` are the (jobType, config) of the jobs that refer to it. It returns one line that
     says what was found, and raises Fatal or Retriable."""
-    estimate: Callable[[Prospect], Estimate] | None = None
 
     name: str
     title: str

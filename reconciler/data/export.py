@@ -43,7 +43,7 @@ def write_file(
         if kind == "parquet":
             return _parquet(unfinished, reader, first, stop, meta, options)
         pieces = _csv(reader, first, stop, meta, options) if kind == "csv" else _ndjson(reader, first, stop, meta)
-        return _text(unfinished, pieces, _compression(path, options))
+        return write_text(unfinished, pieces, path, options)
 
 
 def _compression(path: Path, options: Mapping[str, Any]) -> str:
@@ -51,9 +51,10 @@ def _compression(path: Path, options: Mapping[str, Any]) -> str:
     return ENDINGS.get(path.suffix, "none") if asked == "auto" else str(asked)
 
 
-def _text(path: Path, pieces: Iterator[tuple[int, pa.Array]], compression: str) -> int:
+def write_text(unfinished: Path, pieces: Iterator[tuple[int, pa.Array]], path: Path, options: Mapping[str, Any]) -> int:
+    """Writes pieces of (rows, lines), compressed as the options or the ending of `path` say; the rows written."""
     rows = 0
-    with pa.OSFile(str(path), "wb") as file, _compressed(file, compression) as out:
+    with pa.OSFile(str(unfinished), "wb") as file, _compressed(file, _compression(path, options)) as out:
         for count, lines in pieces:
             out.write(_bytes(lines))
             rows += count

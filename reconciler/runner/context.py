@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from reconciler.clock import Clock
 from reconciler.core.enrichment import Enrichment
+from reconciler.core.members import Members
 from reconciler.core.messages import Intended, Wanted
 from reconciler.core.profile import ProfileFile, ProfileSet, profile_rules
 from reconciler.core.provider import Data, Intent, Json, Secret, StreamReader, Unit
@@ -85,6 +87,19 @@ class RunContext:
             Path(order.data_dir), job=order.job, run=order.run, attempt=order.attempt, unit=lambda: self.unit,
             rules=profile_rules((name, spec) for name, spec in order.profiles), ask=self.profile_set,
             memory_mb=order.memory_mb,
+        )  # fmt: skip
+
+    @cached_property
+    def members(self) -> Members:
+        from reconciler.data.members import open_members
+
+        order = self._order
+        if order.audience is None:
+            raise Fatal("The job reads no audience.")
+        return open_members(
+            Path(order.data_dir), job=order.job, run=order.run, attempt=order.attempt, unit=lambda: self.unit,
+            audience=order.audience, rules=profile_rules((name, spec) for name, spec in order.profiles),
+            ask=self.profile_set, memory_mb=order.memory_mb,
         )  # fmt: skip
 
     def intend(self, intents: Sequence[Intent]) -> None:

@@ -123,7 +123,10 @@ def test_what_resets_the_cursor_is_said() -> None:
         name: {key for key, rules in schema["properties"].items() if rules.get("x-resetsCursor")}
         for name, schema in SCHEMAS.items()
     }
-    assert resets == {"import-json": {"url", "stream", "incremental"}, "export-webhook": {"stream"}}
+    assert {name: found for name, found in resets.items() if found} == {
+        "import-json": {"url", "stream", "incremental"},
+        "export-webhook": {"stream"},
+    }
 
 
 def test_the_schemas_hold_no_references_and_describe_every_field() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from reconciler.core.provider import Context, JobType, Provider, Secret, Unit
 from reconciler.providers.http.authorize import METHODS
-from reconciler.providers.http.config import ExportWebhook, ImportJson, schema_of
+from reconciler.providers.http.config import ExportAudience, ExportWebhook, ImportJson, schema_of
 
 
 def _import_json(context: Context) -> Iterator[Unit]:
@@ -21,6 +21,12 @@ def _import_json(context: Context) -> Iterator[Unit]:
 
 def _export_webhook(context: Context) -> Iterator[Unit]:
     from reconciler.providers.http.webhook import run
+
+    return run(context)
+
+
+def _export_audience(context: Context) -> Iterator[Unit]:
+    from reconciler.providers.http.export_audience import run
 
     return run(context)
 
@@ -52,6 +58,15 @@ PROVIDER: Final = Provider(
             schema=schema_of(ExportWebhook),
             config=ExportWebhook.model_validate,
             run=_export_webhook,
+            authorization="optional",
+        ),
+        JobType(
+            name="export-audience",
+            type="export",
+            title="Keep an audience's members at an HTTP endpoint",
+            schema=schema_of(ExportAudience),
+            config=ExportAudience.model_validate,
+            run=_export_audience,
             authorization="optional",
         ),
     ),

@@ -158,9 +158,9 @@ def _redirect(method: str, url: str, answer: Answer) -> str | None:
     """Where the answer sends the request on to; None where it is the final one."""
     if answer.status not in _REDIRECTS or "location" not in answer.headers:
         return None
-    if method == "POST" and not _REDIRECTS[answer.status]:
+    if method not in ("GET", "HEAD") and not _REDIRECTS[answer.status]:
         raise Fatal(
-            f"POST {label(url)}: redirected with {answer.status}, which a POST does not follow; use the new URL"
+            f"{method} {label(url)}: redirected with {answer.status}, which a {method} does not follow; use the new URL"
         )
     target = checked_url(answer.headers["location"], base=url)
     if url.startswith("https:") and target.startswith("http:"):

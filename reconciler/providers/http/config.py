@@ -14,6 +14,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
+from reconciler.providers.mirror.config import MirrorConfig
+from reconciler.providers.schemas import schema_of as schema_of
+
 MAX_BATCH: Final = 10_000
 MAX_TIMEOUT_S: Final = 600
 
@@ -233,53 +236,85 @@ class Signature(_Config):
     header: HeaderName = Field("X-Signature", description="The header that holds the signature")
 
 
-class ExportWebhook(_Request):
+class Posting(_Request):
+    """What is posted in batches."""
+
+    url: Url = Field(description="Where batches are posted to", examples=["https://hooks.example.com/in"])
+    batch_size: Annotated[Int, Field(ge=1, le=MAX_BATCH)] = Field(
+        500, description="Messages or members a request at most; a batch also ends at 4 MiB"
+    )
+    compression: Literal["none", "gzip"] = Field("none", description="How bodies are compressed")
+    signature: Signature | No = Field(None, description="Sign every body with HMAC-SHA256")
+    max_rejects: Annotated[Int, Field(ge=0)] | No = Field(
+        None,
+        description="So many refused messages or members, over all attempts of a run, are omitted with the answer as "
+        "their reason; more fail it. Unless set, any number is omitted, but 25 refused in a row fail the run",
+    )
+
+
+class ExportWebhook(Posting):
     """Posts a stream's new messages, in order and in batches."""
 
     stream: Text = Field(
         description="The stream whose messages are sent",
         json_schema_extra={"x-stream": "reads", "x-resetsCursor": True},
     )
-    url: Url = Field(description="Where batches are posted to", examples=["https://hooks.example.com/in"])
-    batch_size: Annotated[Int, Field(ge=1, le=MAX_BATCH)] = Field(
-        500, description="Messages a request at most; a batch also ends at 4 MiB"
+
+
+class ActionUrls(_Config):
+    """Where each action is sent to, where that is not `url`."""
+
+    add: Url | No = Field(None, description="Where members are added")
+    update: Url | No = Field(None, description="Where members are updated")
+    remove: Url | No = Field(None, description="Where members are removed")
+
+
+Method = Literal["POST", "PUT", "PATCH", "DELETE"]
+
+
+class ActionMethods(_Config):
+    """The request method of each action."""
+
+    add: Method = Field("POST", description="The method that adds members")
+    update: Method = Field("POST", description="The method that updates members")
+    remove: Method = Field("POST", description="The method that removes members")
+
+
+ReplayClass = Literal["idempotent", "ordered", "keyed", "unsafe"]
+
+
+class ActionReplays(_Config):
+    """What sending a batch again does at the destination, when nobody knows whether it arrived. `idempotent` and
+    `ordered`: nothing; `keyed`: nothing under the same Idempotency-Key; `unsafe`: it may happen twice, so it is not sent
+    again, and its members are omitted until a person has looked."""
+
+    add: ReplayClass = Field("keyed", description="Of adding members")
+    update: ReplayClass = Field("keyed", description="Of updating members")
+    remove: ReplayClass = Field("keyed", description="Of removing members")
+
+
+class ErrorPointers(_Config):
+    """Where an answer names the rows that it refuses: of a 2xx they alone were refused, of a 400, 413 or 422 the whole
+    batch was, because of them."""
+
+    path: Text = Field(description="The dotted path of the array of errors in the body", examples=["errors"])
+    index: Text = Field("index", description="The dotted path of the row's number in an error")
+    message: Text = Field("message", description="The dotted path of what is wrong in an error")
+    first: Annotated[Int, Field(ge=0, le=1)] = Field(0, description="The number of the first row of a batch")
+
+
+class ExportAudience(Posting, MirrorConfig):
+    """Keeps the members of an audience at a destination that takes them by HTTP."""
+
+    urls: ActionUrls = Field(
+        default_factory=lambda: ActionUrls.model_validate({}),
+        description="Where each action is sent to, where that is not `url`",
     )
-    compression: Literal["none", "gzip"] = Field("none", description="How bodies are compressed")
-    signature: Signature | No = Field(None, description="Sign every body with HMAC-SHA256")
-    max_rejects: Annotated[Int, Field(ge=0)] | No = Field(
-        None,
-        description="So many refused messages, over all attempts of a run, are omitted with the answer as their "
-        "reason; more fail it. Unless set, any number is omitted, but 25 refused in a row fail the run",
+    methods: ActionMethods = Field(
+        default_factory=lambda: ActionMethods.model_validate({}), description="The request method of each action"
     )
-
-
-def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a model, with nested models inline and without what only names a Python class."""
-    raw = model.model_json_schema(by_alias=True)
-    defs = raw.pop("$defs", {})
-    schema: dict[str, Any] = _inlined(raw, defs)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-#: What pydantic calls the limits of a number that a function has looked at first.
-_KEYWORDS: Final = {"ge": "minimum", "le": "maximum"}
-
-
-def _inlined(node: Any, defs: Mapping[str, Any]) -> Any:
-    if isinstance(node, list):
-        return [_inlined(one, defs) for one in node]
-    if not isinstance(node, dict):
-        return node
-    if "$ref" in node:
-        target = defs[node["$ref"].rpartition("/")[2]]
-        node = {**target, **{key: value for key, value in node.items() if key != "$ref"}}
-    kept = {
-        _KEYWORDS.get(key, key): {name: _inlined(one, defs) for name, one in value.items()}
-        if key == "properties"
-        else _inlined(value, defs)
-        for key, value in node.items()
-        if not (key == "default" and value is None) and key != "discriminator"
-    }
-    if isinstance(kept.get("title"), str):  # a keyword here, not a property's name: those are mapped above
-        del kept["title"]
-    return kept
+    replay: ActionReplays = Field(
+        default_factory=lambda: ActionReplays.model_validate({}),
+        description="What sending a batch again does, when nobody knows whether it arrived",
+    )
+    errors: ErrorPointers | No = Field(None, description="Where an answer names the rows that it refuses")

@@ -12,7 +12,6 @@ the whole, not of the messages, and must not use up the stream.
 
 from __future__ import annotations
 
-import gzip
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ from typing import Final
 from reconciler.core.provider import Context, Intent, Json, Reject, Unit
 from reconciler.errors import Fatal
 from reconciler.providers.http.answers import excerpt, failure
-from reconciler.providers.http.authorize import credential_headers, redactor_of
-from reconciler.providers.http.batches import MAX_BATCH_BYTES, Batch, again, halves, new_batches, signature, unfinished
+from reconciler.providers.http.batches import MAX_BATCH_BYTES, Batch, again, halves, new_batches, unfinished
 from reconciler.providers.http.client import Answer, Client
 from reconciler.providers.http.config import ExportWebhook
+from reconciler.providers.http.post import Post
 
 #: So many batches are intended in one commit, unless they reach four times `MAX_BATCH_BYTES` before.
 MAX_AHEAD: Final = 8
@@ -59,13 +58,8 @@ class _Sender:
     def __init__(self, context: Context, config: ExportWebhook, client: Client) -> None:
         self._context = context
         self._config = config
-        self._client = client
-        self._private = {
-            **config.headers,
-            **credential_headers(context.method, context.credentials, config.api_key_header),
-        }
-        self._redactor = redactor_of(context.method, context.credentials)
-        self._secret = _signing_secret(context) if config.signature else ""
+        self._poster = Post(context, config, client)
+        self._redactor = self._poster.redactor
         self._next = _position(context.cursor)
         self._omitted = context.omitted
         self._unfinished = unfinished(context.open_intents, config.stream)
@@ -122,16 +116,7 @@ class _Sender:
             yield self._unit(None, 0)
 
     def _post(self, batch: Batch) -> Answer:
-        body = batch.body
-        headers = {"Content-Type": "application/json", "Idempotency-Key": batch.intent.key}
-        if self._config.compression == "gzip":
-            body = gzip.compress(body, compresslevel=6, mtime=0)
-            headers["Content-Encoding"] = "gzip"
-        if self._config.signature:
-            headers[self._config.signature.header] = signature(body, self._secret)
-        return self._client.request(
-            "POST", self._config.url, headers=headers, private=self._private, content=body, whole=False
-        )
+        return self._poster.send("POST", self._config.url, batch.body, batch.intent.key)
 
     def _halved(self, batch: Batch) -> list[Batch]:
         parts = list(halves(batch, self._context.run))
@@ -207,9 +192,3 @@ def _message(accepted: Intent | None, refused: list[_Refused]) -> str:
     if accepted:
         said.insert(0, f"messages {accepted.first} to {accepted.last} were accepted as {accepted.key}")
     return "; ".join(said)
-
-
-def _signing_secret(context: Context) -> str:
-    if "signingSecret" not in context.credentials:
-        raise Fatal("`signature` needs the credential `signingSecret` in the job's authorization")
-    return context.credentials["signingSecret"].reveal()

@@ -29,29 +29,21 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, NoReturn
 
-from reconciler.clock import Clock
-from reconciler.core.messages import SegmentRef
-from reconciler.core.provider import Data, Intent, JobType, Json, Provider, Secret, Staged, StreamReader, Unit
+from reconciler.core.provider import JobType, Provider, Secret
 from reconciler.core.redact import Redactor
 from reconciler.errors import RunError
-from reconciler.runner.paths import Paths
+from reconciler.testing.bench import MAX_LINE, BenchContext, Ledger, Nonconformance, Place, is_json, require
 
-#: A unit's message and a line of the log are lines, not documents.
-MAX_LINE: Final = 4000
-#: A cursor is written with every unit.
-MAX_CURSOR: Final = 1024 * 1024
+__all__ = ["Attempt", "BenchContext", "Ledger", "Nonconformance", "Place", "ProviderConformance", "attempt"]
+
 #: So many steps are died at; a world that takes more is too large for a conformance test.
 MAX_STEPS: Final = 60
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-
-
-class Nonconformance(AssertionError):
-    """A provider broke a rule; the text says which."""
 
 
 class _Cut(BaseException):
@@ -60,182 +52,6 @@ class _Cut(BaseException):
 
 class _Late(BaseException):
     """The time limit has passed."""
-
-
-# --- a record in memory ---------------------------------------------------------------------------------------------
-
-
-class Ledger:
-    """What the record would hold: committed units, the cursor, open intents, and each stream's segments.
-
-    Everything that reaches it is checked: what a real controller would choke on is a `Nonconformance` here.
-    """
-
-    def __init__(self, data_dir: Path) -> None:
-        self._data_dir = data_dir
-        self.cursor: Json = None
-        self.units: list[Unit] = []
-        self.run_of: list[int] = []
-        self.open: dict[str, Intent] = {}
-        self.keys: dict[str, Intent] = {}
-        self.segments: dict[str, list[SegmentRef]] = {}
-
-    def intend(self, intents: Sequence[Intent]) -> None:
-        for intent in intents:
-            _require(isinstance(intent, Intent), f"intended a {type(intent).__name__}, which is no Intent")
-            _require(intent.key not in self.keys, f"the key {intent.key} was intended twice")
-            _require(intent.first <= intent.last, f"the intent {intent.key} ends before it begins")
-            _require(_is_json(intent.detail), f"the detail of intent {intent.key} is not JSON")
-            self.keys[intent.key] = self.open[intent.key] = replace(intent, detail=_copied(intent.detail))
-
-    def commit(self, unit: Unit, run: int) -> None:
-        self._check(unit)
-        self.cursor = _copied(unit.cursor)
-        for staged in unit.segments:
-            self.land(staged)
-        for key in unit.closes:
-            del self.open[key]
-        self.units.append(unit)
-        self.run_of.append(run)
-
-    def omitted_by(self, run: int) -> int:
-        return sum(unit.omitted for unit, of in zip(self.units, self.run_of, strict=True) if of == run)
-
-    def land(self, staged: Staged) -> None:
-        known = self.segments.setdefault(staged.stream, [])
-        first = known[-1].first + known[-1].rows if known else 0
-        known.append(SegmentRef(file=staged.file, first=first, rows=staged.rows))
-
-    def _check(self, unit: Unit) -> None:
-        _require(isinstance(unit, Unit), f"yielded a {type(unit).__name__}, which is no Unit")
-        _require(_is_json(unit.cursor), "a unit's cursor is not JSON")
-        _require(len(json.dumps(unit.cursor)) <= MAX_CURSOR, f"a unit's cursor is larger than {MAX_CURSOR} bytes")
-        counts = (unit.rows, unit.added, unit.removed, unit.omitted)
-        _require(all(type(one) is int and one >= 0 for one in counts), "a unit's counts are not natural numbers")
-        _require(
-            isinstance(unit.message, str) and len(unit.message) <= MAX_LINE, f"a unit's message is over {MAX_LINE}"
-        )
-        _require("\n" not in unit.message, "a unit's message is more than one line")
-        for key in unit.closes:
-            _require(key in self.open, f"a unit closes {key}, which is not open")
-        if unit.segments:
-            landed = sum(staged.rows for staged in unit.segments)
-            _require(unit.rows == landed, f"a unit counts {unit.rows} rows, and its segments hold {landed}")
-        for file in (*(staged.file for staged in unit.segments), *unit.rejects):
-            _require((self._data_dir / file).is_file(), f"a unit names the file {file}, which is not there")
-        _require(not unit.omitted or bool(unit.rejects), "a unit omits rows and names no rejects file")
-
-
-def _require(holds: bool, rule: str) -> None:
-    if not holds:
-        raise Nonconformance(rule)
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
-    except (TypeError, ValueError, RecursionError):
-        return False
-
-
-def _copied(value: Json) -> Json:
-    """What comes out of a record is never the object that went in."""
-    return json.loads(json.dumps(value))
-
-
-# --- a place to run in ----------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Place:
-    """A fresh world for one job: `root` holds the spec and its files, `data_dir` the data folder. A subject keeps what
-    it needs for its world (a server) in `extra`, and what is to happen at the end in `exit`."""
-
-    root: Path
-    data_dir: Path
-    credentials: Mapping[str, str]
-    ledger: Ledger
-    run: int = 0
-    attempt: int = 0
-    lines: list[str] = field(default_factory=list)
-    extra: dict[str, Any] = field(default_factory=dict)
-    exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-
-    def stream(self, name: str) -> StreamReader:
-        from reconciler.data.stream import open_stream
-
-        return open_stream(self.data_dir, name, tuple(self.ledger.segments.get(name, ())), {})
-
-    def texts(self, name: str) -> list[str]:
-        """The messages of a stream as JSON texts, in order."""
-        reader = self.stream(name)
-        return [text for _, texts in reader.json_messages(0, reader.end) for text in texts]
-
-    def put(self, name: str, messages: Sequence[Mapping[str, Any]], job: str = "source") -> None:
-        """Puts messages on a stream, as an import of another job would."""
-        body = json.dumps(list(messages)).encode()
-        self.run += 1
-        data = _data(self, job, lambda: 1)
-        for staged in data.stage(name, data.read_json(body, "").table):
-            self.ledger.land(staged)
-
-
-def _data(place: Place, job: str, unit: Callable[[], int]) -> Data:
-    from reconciler.data.hands import open_data
-
-    return open_data(place.data_dir, job=job, run=place.run, attempt=place.attempt, unit=unit, received_ms=_now_ms)
-
-
-def _now_ms() -> int:
-    return Clock().now().wall_ms
-
-
-class BenchContext:
-    """The `Context` of one attempt. `step` is called before and after every commit, and may raise."""
-
-    def __init__(self, place: Place, config: Any, method: str, reads: frozenset[str], step: Callable[[], None]) -> None:
-        self.job = "conformance"
-        self.run, self.attempt = place.run, place.attempt
-        self.config = config
-        self.method = method
-        self.credentials: Mapping[str, Secret] = {name: Secret(value) for name, value in place.credentials.items()}
-        self.cursor = _copied(place.ledger.cursor)
-        self.omitted = place.ledger.omitted_by(place.run)
-        self.open_intents = tuple(place.ledger.open.values())
-        self.approved: frozenset[str] = frozenset()
-        self.asked_to_stop = False
-        self._place, self.step = place, step
-        paths = Paths(str(place.root), str(place.root), (), str(place.data_dir.parent))
-        self.path, self.expand = paths.path, paths.expand
-        self._readers = {name: place.stream(name) for name in sorted(reads)}
-        self.unit = place.ledger.run_of.count(place.run) + 1
-        self.data = _data(place, self.job, lambda: self.unit)
-
-    def stream(self, name: str) -> StreamReader:
-        if name not in self._readers:
-            raise Nonconformance(f"read the stream {name!r}, which its config does not name with x-stream: reads")
-        return self._readers[name]
-
-    def intend(self, intents: Sequence[Intent]) -> None:
-        self.step()
-        self._place.ledger.intend(intents)
-        self.step()
-
-    def advance(self, unit: Unit) -> None:
-        """After a commit: the next unit begins where this one ended."""
-        self.cursor = _copied(unit.cursor)
-        self.omitted += unit.omitted
-        self.unit += 1
-        self.open_intents = tuple(self._place.ledger.open.values())
-
-    now_ms = staticmethod(_now_ms)
-
-    def log(self, text: str) -> None:
-        _require(len(text) <= MAX_LINE, f"a line of the log is longer than {MAX_LINE} letters")
-        self._place.lines.append(text)
-
-    def stopping(self) -> bool:
-        return self.asked_to_stop
 
 
 # --- one attempt ----------------------------------------------------------------------------------------------------
@@ -390,6 +206,10 @@ class ProviderConformance:
         """What stands on the stream that an export reads."""
         return [{"id": number, "name": f"message {number}"} for number in range(7)]
 
+    def people(self) -> Sequence[Mapping[str, Any]]:
+        """Who is in the audience that an export reads: `id`, the key `email` (a list), the attribute `plan`."""
+        return [{"id": f"{number:032x}", "email": [f"p{number}@x.org"], "plan": "gold"} for number in range(7)]
+
     def arrived(self, place: Place) -> list[str]:  # noqa: ARG002 - for subclasses
         """For an export: a text for every message that the other side holds, repeats under one key counted once."""
         raise self._unsaid("arrived")
@@ -405,7 +225,7 @@ class ProviderConformance:
 
     def the_job_type(self) -> JobType:
         found = self.provider.job_type(self.job_type)
-        _require(found is not None, f"there is no job type {self.job_type!r}")
+        require(found is not None, f"there is no job type {self.job_type!r}")
         assert found is not None
         return found
 
@@ -418,6 +238,10 @@ class ProviderConformance:
         named = {name for name, rules in properties.items() if rules.get("x-stream") == access}
         return frozenset(str(value) for name, value in self.config(place).items() if name in named)
 
+    def reads_audience(self) -> bool:
+        """Whether the config names an audience."""
+        return any("x-audience" in rules for rules in self.the_job_type().schema.get("properties", {}).values())
+
     @contextlib.contextmanager
     def place(self, folder: Path) -> Iterator[Place]:
         root, data_dir = folder / "root", folder / "root" / ".reconciler" / "data"
@@ -427,6 +251,8 @@ class ProviderConformance:
             self.prepare(place)
             for stream in sorted(self.streams(place, "reads")):
                 place.put(stream, self.messages())
+            if self.reads_audience():
+                place.enroll(self.people())
             yield place
 
     def outcome(self, place: Place) -> Counter[str]:
@@ -438,7 +264,7 @@ class ProviderConformance:
     def completed(self, place: Place, *, new_run: bool = True) -> Attempt:
         """A run to its end, in one attempt."""
         made = attempt(self, place, new_run=new_run)
-        _require(made.how == "completed", f"a run that must succeed ended with {made.how}: {made.error}")
+        require(made.how == "completed", f"a run that must succeed ended with {made.how}: {made.error}")
         return made
 
     def expected(self, folder: Path) -> Counter[str]:
@@ -453,22 +279,22 @@ class ProviderConformance:
         methods, job_types = self.provider.methods, self.provider.job_types
         names = [self.provider.name, *(one.name for one in methods), *(one.name for one in job_types)]
         for name in names:
-            _require(_NAME.fullmatch(name) is not None, f"the name {name!r} is no DNS-1123 label")
+            require(_NAME.fullmatch(name) is not None, f"the name {name!r} is no DNS-1123 label")
 
     def test_the_schema_is_a_json_schema(self) -> None:
         import jsonschema
 
         schema = self.the_job_type().schema
-        _require(_is_json(dict(schema)), "the schema is not JSON")
+        require(is_json(dict(schema)), "the schema is not JSON")
         try:
             jsonschema.Draft202012Validator.check_schema(dict(schema))
         except jsonschema.SchemaError as error:
             raise Nonconformance(f"the schema is no JSON Schema: {error.message}") from error
-        _require(schema.get("type") == "object", "the schema does not ask for an object")
-        _require(schema.get("additionalProperties") is False, "the schema lets unknown fields through")
+        require(schema.get("type") == "object", "the schema does not ask for an object")
+        require(schema.get("additionalProperties") is False, "the schema lets unknown fields through")
         for name, rules in schema.get("properties", {}).items():
-            _require(bool(rules.get("description")), f"the field {name} has no description")
-            _require(
+            require(bool(rules.get("description")), f"the field {name} has no description")
+            require(
                 rules.get("x-stream", "reads") in ("reads", "writes"), f"x-stream of {name} is neither reads nor writes"
             )
 
@@ -476,23 +302,23 @@ class ProviderConformance:
         with self.place(tmp_path) as place:
             for config in _variants(dict(self.config(place)), self.the_job_type().schema):
                 fine = self._accepts_model(config) or not self._accepts_schema(config)
-                _require(fine, f"the schema takes what the model refuses: {json.dumps(config)[:300]}")
-            _require(self._accepts_schema(self.config(place)), "the schema refuses the config that works")
+                require(fine, f"the schema takes what the model refuses: {json.dumps(config)[:300]}")
+            require(self._accepts_schema(self.config(place)), "the schema refuses the config that works")
 
     def test_a_run_makes_units_that_can_be_committed(self, tmp_path: Path) -> None:
         with self.place(tmp_path) as place:
             made = self.completed(place)
-            _require(made.units > 0, "a run with something to do made no unit")
-            _require(not place.ledger.open, "a run that completed left intents open")
-            _require(bool(self.outcome(place)), "a run with something to do brought nothing about")
+            require(made.units > 0, "a run with something to do made no unit")
+            require(not place.ledger.open, "a run that completed left intents open")
+            require(bool(self.outcome(place)), "a run with something to do brought nothing about")
 
     def test_a_second_run_finds_nothing(self, tmp_path: Path) -> None:
         with self.place(tmp_path) as place:
             self.completed(place)
             before = self.outcome(place)
             made = self.completed(place)
-            _require(self.outcome(place) == before, "a second run brought the same about again")
-            _require(self.whole or made.units == 0, "a second run, with nothing to do, made a unit")
+            require(self.outcome(place) == before, "a second run brought the same about again")
+            require(self.whole or made.units == 0, "a second run, with nothing to do, made a unit")
 
     def test_a_run_cut_off_anywhere_brings_everything_about_once(self, tmp_path: Path) -> None:
         expected = self.expected(tmp_path / "whole")
@@ -501,10 +327,10 @@ class ProviderConformance:
                 cut = attempt(self, place, new_run=True, dies_at=number)
                 if cut.how == "completed":
                     return
-                _require(cut.how == "cut", f"the run failed at step {number}: {cut.error}")
+                require(cut.how == "cut", f"the run failed at step {number}: {cut.error}")
                 self.completed(place, new_run=False)
                 self._require_same(expected, self.outcome(place), f"cut off at step {number}")
-                _require(not place.ledger.open, f"cut off at step {number}, the run left intents open")
+                require(not place.ledger.open, f"cut off at step {number}, the run left intents open")
         raise Nonconformance(f"the run takes more than {MAX_STEPS} steps, too many for a test")
 
     def test_a_run_cut_off_again_and_again_brings_everything_about_once(self, tmp_path: Path) -> None:
@@ -521,10 +347,10 @@ class ProviderConformance:
         expected = self.expected(tmp_path / "whole")
         with self.place(tmp_path / "stopped") as place:
             made = attempt(self, place, new_run=True, stop_after=1)
-            _require(made.how in ("stopped", "completed"), f"a run that was asked to stop ended with {made.error}")
-            _require(made.units <= 2, "a run that was asked to stop went on after its next unit")
+            require(made.how in ("stopped", "completed"), f"a run that was asked to stop ended with {made.error}")
+            require(made.units <= 2, "a run that was asked to stop went on after its next unit")
             whole_way = made.how == "stopped" or self.outcome(place) == expected
-            _require(whole_way, "a run that was asked to stop ended without a unit, and left work undone")
+            require(whole_way, "a run that was asked to stop ended without a unit, and left work undone")
             self.completed(place)
             self._require_same(expected, self.outcome(place), "stopped and run again")
 
@@ -539,18 +365,18 @@ class ProviderConformance:
             error = [str(failed.error)]
             everything = {"a unit or intent": seen, "the log": place.lines, "an error": error, "a message": landed}
             for where, texts in everything.items():
-                _require(all(redactor.redact(text) == text for text in texts), f"a secret shows in {where}")
+                require(all(redactor.redact(text) == text for text in texts), f"a secret shows in {where}")
             for path in sorted(place.data_dir.rglob("*")):
                 data = path.read_bytes() if path.is_file() else b""
-                _require(redactor.redact_bytes(data) == data, f"a secret shows in the file {path.name}")
+                require(redactor.redact_bytes(data) == data, f"a secret shows in the file {path.name}")
 
     def test_a_run_that_fails_says_so_in_a_line(self, tmp_path: Path) -> None:
         with self.place(tmp_path) as place:
             self.spoil(place)
             made = attempt(self, place, new_run=True)
-            _require(made.error is not None, f"a run in a spoilt world ended with {made.how}")
+            require(made.error is not None, f"a run in a spoilt world ended with {made.how}")
             text = str(made.error)
-            _require(0 < len(text) <= MAX_LINE and "\n" not in text, "an error's text is not one line")
+            require(0 < len(text) <= MAX_LINE and "\n" not in text, "an error's text is not one line")
 
     def test_a_run_writes_only_where_it_may(self, tmp_path: Path) -> None:
         with self.place(tmp_path) as place:
@@ -558,8 +384,8 @@ class ProviderConformance:
             before = _files(tmp_path, allowed)
             self.completed(place)
             changed = sorted(name for name, seen in _files(tmp_path, allowed).items() if before.pop(name, None) != seen)
-            _require(not changed, f"a run wrote {', '.join(changed)}, where it may not")
-            _require(not before, f"a run removed {', '.join(sorted(before))}")
+            require(not changed, f"a run wrote {', '.join(changed)}, where it may not")
+            require(not before, f"a run removed {', '.join(sorted(before))}")
 
     def _accepts_schema(self, config: Mapping[str, Any]) -> bool:
         import jsonschema
@@ -579,7 +405,7 @@ class ProviderConformance:
             (expected - found, "lost {} messages"),
             (found - expected, "brought {} messages about twice"),
         ):
-            _require(not odd, f"{when}, the run {what.format(odd.total())}, such as {next(iter(odd), '')[:200]}")
+            require(not odd, f"{when}, the run {what.format(odd.total())}, such as {next(iter(odd), '')[:200]}")
 
 
 def _variants(config: dict[str, Any], schema: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

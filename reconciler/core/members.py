@@ -1,0 +1,184 @@
+"""What an export of an audience asks of the data hands: who joined, changed and left since it last sent anything.
+
+The job keeps a *ledger*: one row for each member that it has dealt with, saying what the destination holds of it as far
+as was acknowledged. A run compares the audience with it, and the difference is staged as one file, the *plan*, whose rows
+stand in the order in which they are sent: members to add, members to update, members to remove, and last what is only
+written into the ledger. Whatever was sent is said in row numbers of that file, so a batch can be sent again byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
+
+Action = Literal["add", "update", "remove"]
+
+#: In the order in which they are sent: nobody is removed before all additions have their outcome.
+ACTIONS: Final[tuple[Action, ...]] = ("add", "update", "remove")
+
+#: Which omitted members are tried again though nothing has changed: none, those that were refused, or also those whose
+#: last action may have arrived (a person has looked, and says that it did not).
+Retry = Literal["", "refused", "all"]
+
+#: A field takes the profile's own id by this name, which no attribute and no key can have.
+PROFILE_ID: Final = "profile-id"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MappedField:
+    """A field of what is sent. `source` names an attribute or an identity key, with `attribute:` or `key:` before it
+    where both exist; of a key, the profile's first value. `identifier` says whether the destination knows a member by
+    it; None: where it comes from an identity key or is the profile's id."""
+
+    name: str
+    source: str
+    transforms: tuple[str, ...] = ()
+    required: bool = False
+    identifier: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Which calls an export makes. `keeps_leavers`: who leaves stays at the destination, and is not added again on coming
+    back. `removes_noted`: members are reported as leaving though they were never sent."""
+
+    add: bool
+    update: bool
+    remove: bool
+    keeps_leavers: bool = False
+    removes_noted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What an export wants to be compared. `notes_all`: members that nobody has sent yet are only recorded as present."""
+
+    fields: tuple[MappedField, ...]
+    calls: Calls
+    notes_all: bool = False
+    retry: Retry = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerFile:
+    """A file of the ledger, relative to the data folder. The first is the base; a later one wins over those before."""
+
+    file: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """How many members the ledger holds: `sent` and acknowledged, `noted` as present without having been sent, `maybe`
+    (an action that must not be repeated may have arrived), and `out` (not at the destination, for a reason). `amiss` are
+    those of `sent` and `noted` whose last action was refused."""
+
+    sent: int = 0
+    noted: int = 0
+    maybe: int = 0
+    out: int = 0
+    amiss: int = 0
+
+    @property
+    def held(self) -> int:
+        """Members that the destination holds, as far as is known."""
+        return self.sent + self.noted + self.maybe
+
+    @property
+    def rows(self) -> int:
+        return self.held + self.out
+
+    @property
+    def omitted(self) -> int:
+        return self.out + self.maybe + self.amiss
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The files of a ledger, and what they hold."""
+
+    files: tuple[LedgerFile, ...] = ()
+    facts: Facts = Facts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What a comparison found. `plan` is the staged file, empty where nothing differs. `calls` are the rows to send, by
+    action; `silent` those that are only written down, of which `gone` leave the ledger without a call; `newcomers` the
+    members that the ledger did not know. `omissions` are the members left out by the mapping that were not left out
+    before, by reason. `is_empty`: nobody is a member now."""
+
+    plan: str = ""
+    calls: Mapping[Action, int] = field(default_factory=lambda: dict.fromkeys(ACTIONS, 0))
+    silent: int = 0
+    gone: int = 0
+    newcomers: int = 0
+    omissions: Mapping[str, int] = field(default_factory=dict)
+    is_empty: bool = False
+
+    @property
+    def rows(self) -> int:
+        """How many rows of the plan are sent."""
+        return sum(self.calls.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Neighbouring rows of a plan: whose, the JSON object of the mapped fields, and the identifiers by which the
+    destination knew the member before (JSON object; None where they are the same)."""
+
+    ids: Sequence[str]
+    members: Sequence[str]
+    previous: Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Exceptional:
+    """A row of a plan that was not simply accepted: refused, or (`maybe`) sent without an answer and not repeatable."""
+
+    row: int
+    kind: Literal["refused", "maybe"]
+    reason: str
+
+
+class Members(Protocol):
+    """The data hands of an audience export. Memory does not grow with the audience: what is compared spills to disk, and
+    rows pass through in blocks."""
+
+    audience: str
+
+    def compare(self, wish: Wish, ledger: Ledger, *, now_ms: int) -> Difference:
+        """Compares the audience with the ledger and stages the plan, fsynced. Raises Fatal for a field that does not
+        exist or a transform that is none."""
+        ...
+
+    def digest(self, plan: str) -> str:
+        """Names exactly what a plan would send: 32 hexadecimal digits over members, actions and fields, in order."""
+        ...
+
+    def exists(self, plan: str) -> bool: ...
+
+    def rows(self, plan: str, first: int, stop: int) -> Rows: ...
+
+    def omissions(self, plan: str) -> Iterable[tuple[int, str, str]]:
+        """(row, id, reason) of those whom the mapping leaves out now and did not leave out before."""
+        ...
+
+    def stage_exceptions(self, rows: Sequence[Exceptional], before: Sequence[str]) -> tuple[str, ...]:
+        """Keeps the rows of one unit; returns all files that say so, those of units before included."""
+        ...
+
+    def fold(self, ledger: Ledger, plan: str, done: int, exceptions: Sequence[str], *, now_ms: int) -> Ledger:
+        """The ledger after the first `done` rows of a plan have had their outcome, with all that is only written
+        down."""
+        ...
+
+    def write(
+        self, path: Path, kind: Literal["csv", "ndjson", "parquet"], *, ledger: Ledger, plan: str, changes: bool,
+        fields: Sequence[str], options: Mapping[str, Any],
+    ) -> int:  # fmt: skip
+        """Writes the whole membership as the plan leaves it, or (`changes`) the plan's own rows with their action, under
+        a temporary name beside `path`, fsynced and renamed; the rows written."""
+        ...

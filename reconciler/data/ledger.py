@@ -1,0 +1,136 @@
+"""The ledger of an audience export as Parquet: a base and deltas, the later file winning for a member.
+
+    id       the profile's
+    source   a hash of what the fields were made of: a member whose source is the same need not be mapped again
+    state    what the destination holds of it (`State`)
+    payload  the mapped fields that were acknowledged last (or may have arrived), by which it can be removed
+    idents   a number for each identifier of the payload; null where that one is missing
+    tried    what was refused last: the MD5 of the fields, or `remove`. The same is not tried again by itself
+    reason   why the member is omitted, empty where it is not
+    run      which run wrote the row, and `moment` when
+
+A ledger is small beside its audience and its deltas smaller still, so a base is written anew when the deltas hold a
+quarter of its rows; memory stays bounded, because DuckDB joins and writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.core.members import Facts, Ledger, LedgerFile
+from reconciler.data.durable import replaced
+from reconciler.data.names import sql_string
+from reconciler.data.segments import TEMPORARY
+
+
+class State(IntEnum):
+    """What the destination holds of a member. GONE is nothing: such a row ends an earlier one."""
+
+    GONE = 0
+    SENT = 1
+    NOTED = 2
+    MAYBE = 3
+    OUT = 4
+
+
+#: The columns of a ledger, in order, with their types.
+COLUMNS: Final = {
+    "id": "VARCHAR",
+    "source": "UBIGINT",
+    "state": "UTINYINT",
+    "payload": "VARCHAR",
+    "idents": "UBIGINT[]",
+    "tried": "VARCHAR",
+    "reason": "VARCHAR",
+    "run": "BIGINT",
+    "moment": "TIMESTAMP",
+}
+
+#: A refused removal, in `tried`.
+REMOVAL: Final = "remove"
+#: A ledger has at most so many deltas, and they hold at most this share of the base's rows.
+MAX_DELTAS: Final = 8
+MAX_DELTA_SHARE: Final = 0.25
+#: Rows of a row group: what is read to send a batch again.
+GROUP_ROWS: Final = 20_480
+
+
+def parquet(data_dir: Path, file: str, *, numbered: bool = False) -> str:
+    """The SQL of a file as a table, with `file_row_number` where it is asked for."""
+    options = ", file_row_number = true" if numbered else ""
+    return f"read_parquet({sql_string(str(data_dir / file))}{options})"
+
+
+def ledger_sql(data_dir: Path, files: Sequence[LedgerFile], columns: Sequence[str]) -> str:
+    """A SELECT of these columns of the ledger: one row a member, none for those that are gone."""
+    if not files:
+        nothing = ", ".join(f"NULL::{COLUMNS[one]} AS {one}" for one in columns)
+        return f"SELECT {nothing} WHERE false"
+    named = ", ".join(columns)
+    needed = ", ".join(dict.fromkeys(["id", "state", *columns]))
+    base, *deltas = (parquet(data_dir, one.file) for one in files)
+    alive = f"state <> {State.GONE:d}"
+    if not deltas:
+        return f"SELECT {named} FROM {base} WHERE {alive}"
+    known = " UNION ".join(f"SELECT id FROM {one}" for one in deltas)
+    all_rows = " UNION ALL ".join(
+        f"SELECT {needed}, {number} AS number FROM {one}" for number, one in enumerate(deltas)
+    )
+    latest = f"SELECT *, row_number() OVER (PARTITION BY id ORDER BY number DESC) AS place FROM ({all_rows})"
+    return (
+        f"SELECT {named} FROM (SELECT {needed} FROM {base}) ANTI JOIN ({known}) USING (id) WHERE {alive} "
+        f"UNION ALL SELECT {named} FROM ({latest}) WHERE place = 1 AND {alive}"
+    )
+
+
+def copy(db: Any, data_dir: Path, file: str, sql: str) -> int:
+    """Writes what a query selects as a file of the data folder, fsynced, and returns its rows."""
+    path = data_dir / file
+    with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
+        target = sql_string(str(temporary))
+        options = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {GROUP_ROWS}"
+        (counted,) = db.execute(f"COPY ({sql}) TO {target} ({options})").fetchall()
+    return int(counted[0])
+
+
+def extended(db: Any, data_dir: Path, ledger: Ledger, file: str, rows_sql: str) -> Ledger:
+    """The ledger with these rows on top, as one more delta, or as a new base where the deltas have grown. `file` is a
+    new name."""
+    delta = LedgerFile(file=file, rows=copy(db, data_dir, file, rows_sql))
+    files = (*ledger.files, delta)
+    if is_heavy(files):
+        base = file.removesuffix(".parquet") + "-base.parquet"
+        rows = copy(db, data_dir, base, ledger_sql(data_dir, files, list(COLUMNS)))
+        files = (LedgerFile(file=base, rows=rows),)
+    return Ledger(files, facts(db, data_dir, files))
+
+
+def is_heavy(files: Sequence[LedgerFile]) -> bool:
+    """Whether reading the deltas costs more than writing a new base."""
+    deltas = files[1:]
+    return len(deltas) > MAX_DELTAS or sum(one.rows for one in deltas) > MAX_DELTA_SHARE * files[0].rows
+
+
+def facts(db: Any, data_dir: Path, files: Sequence[LedgerFile]) -> Facts:
+    """Counts what the files hold."""
+    counted = ledger_sql(data_dir, files, ["state", "reason"])
+    held = f"state IN ({State.SENT:d}, {State.NOTED:d})"
+    names = {"sent": State.SENT, "noted": State.NOTED, "maybe": State.MAYBE, "out": State.OUT}
+    sums = [f"count(*) FILTER (state = {state:d})" for state in names.values()]
+    (row,) = db.execute(
+        f"SELECT {', '.join(sums)}, count(*) FILTER ({held} AND reason <> '') FROM ({counted})"
+    ).fetchall()
+    return Facts(**dict(zip([*names, "amiss"], map(int, row), strict=True)))
+
+
+def receipt(db: Any, data_dir: Path, files: Sequence[LedgerFile], member: str) -> dict[str, Any] | None:
+    """What the ledger says of one member, by column; None where it says nothing. `state` is a `State`'s name."""
+    sql = f"SELECT * FROM ({ledger_sql(data_dir, files, list(COLUMNS))}) WHERE id = $member"
+    found = db.execute(sql, {"member": member}).fetchall()
+    if not found:
+        return None
+    row = dict(zip(COLUMNS, found[0], strict=True))
+    return {**row, "state": State(row["state"]).name.lower()}

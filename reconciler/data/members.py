@@ -1,0 +1,449 @@
+"""The members of an audience against the ledger of what a destination holds: what `core.members.Members` promises.
+
+One join finds who is new, gone, or made of other values than when last looked at; on an ordinary day that is few, and only
+they are mapped, looked up in the ledger and sorted. The plan that comes of it is written once, in the order in which it
+is sent, and read back in blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reconciler.clock import iso
+from reconciler.core.members import ACTIONS, Difference, Exceptional, Ledger, Members, Rows, Wish
+from reconciler.core.profile import ProfileRules, ProfileSet
+from reconciler.data.durable import replaced
+from reconciler.data.engine import EngineError, workspace
+from reconciler.data.ledger import REMOVAL, State, copy, extended, ledger_sql, parquet
+from reconciler.data.mapping import Mapped, mapped, transformed
+from reconciler.data.names import sql_string
+from reconciler.data.segments import TEMPORARY, job_file
+from reconciler.errors import Fatal
+
+#: Rows that are mapped at a time.
+BLOCK_ROWS: Final = 65_536
+#: A plan's rows that are only written down.
+SILENT: Final = len(ACTIONS)
+#: More files of exceptions than this are put together.
+MAX_EXCEPTION_FILES: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Who is a member: `where` is SQL over columns `attribute:<name>`, which reads the parameter $now where `reads_now`;
+    `view` makes the SELECT of all profiles with these attributes and keys; `types` are those of all attributes, `keys`
+    all identity keys."""
+
+    view: Callable[[Sequence[str], Sequence[str]], str]
+    where: str
+    attributes: tuple[str, ...]
+    reads_now: bool
+    types: Mapping[str, str]
+    keys: Sequence[str]
+
+
+class MemberHands:
+    """Implements `Members`. `name` makes the path of a new file of the job's own, given what it is; `selection` is asked
+    once, when profiles are needed."""
+
+    def __init__(
+        self, data_dir: Path, *, job: str, audience: str, run: int, name: Callable[[str], str],
+        selection: Callable[[], Selection], memory_mb: int,
+    ) -> None:  # fmt: skip
+        self.audience = audience
+        self._data_dir = data_dir
+        self._job = job
+        self._run = run
+        self._name = name
+        self._selection = selection
+        self._memory_mb = memory_mb
+        self._staged = 0
+        self._reader: PlanReader | None = None
+
+    def compare(self, wish: Wish, ledger: Ledger, *, now_ms: int) -> Difference:
+        selection = self._selection()
+        fields = mapped(wish.fields, selection.types, selection.keys)
+        with self._workspace() as db:
+            comparison = _Comparison(db, self._data_dir, wish, ledger, selection, fields, now_ms)
+            return comparison.staged(self._new("plan.parquet"))
+
+    def digest(self, plan: str) -> str:
+        found = hashlib.sha256()
+        with pq.ParquetFile(self._data_dir / plan) as file:
+            for batch in file.iter_batches(BLOCK_ROWS, columns=["action", "id", "payload", "previous"]):
+                rows = [row for row in zip(*(one.to_pylist() for one in batch.columns), strict=True) if row[0] < SILENT]
+                found.update("".join(json.dumps(row) for row in rows).encode())
+        return found.hexdigest()[:32]
+
+    def exists(self, plan: str) -> bool:
+        return (self._data_dir / plan).is_file()
+
+    def rows(self, plan: str, first: int, stop: int) -> Rows:
+        if self._reader is None or self._reader.plan != plan:
+            self._reader = PlanReader(self._data_dir, plan)
+        return self._reader.rows(first, stop)
+
+    def omissions(self, plan: str) -> Iterator[tuple[int, str, str]]:
+        at = 0
+        with pq.ParquetFile(self._data_dir / plan) as file:
+            for batch in file.iter_batches(BLOCK_ROWS, columns=["id", "reason", "is_news"]):
+                news = batch.column("is_news").to_pylist()
+                if any(news):
+                    ids, reasons = batch.column("id").to_pylist(), batch.column("reason").to_pylist()
+                    yield from ((at + row, ids[row], reasons[row]) for row, is_news in enumerate(news) if is_news)
+                at += batch.num_rows
+
+    def stage_exceptions(self, rows: Sequence[Exceptional], before: Sequence[str]) -> tuple[str, ...]:
+        old: list[str] = []
+        if len(before) >= MAX_EXCEPTION_FILES:
+            old = [line for file in before for line in (self._data_dir / file).read_text("utf-8").splitlines()]
+            before = ()
+        lines = [*old, *(json.dumps(asdict(one)) for one in rows)]
+        file = self._new("exceptions.ndjson")
+        path = self._data_dir / file
+        with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        return (*before, file)
+
+    def fold(self, ledger: Ledger, plan: str, done: int, exceptions: Sequence[str], *, now_ms: int) -> Ledger:
+        with self._workspace() as db:
+            rows = _outcome_sql(self._data_dir, ledger, plan, done, exceptions)
+            stamped = f"SELECT *, {self._run}::BIGINT AS run, {_timestamp(now_ms)} AS moment FROM ({rows})"
+            return extended(db, self._data_dir, ledger, self._new("ledger.parquet"), stamped)
+
+    def write(
+        self, path: Path, kind: Any, *, ledger: Ledger, plan: str, changes: bool, fields: Sequence[str],
+        options: Mapping[str, Any],
+    ) -> int:  # fmt: skip
+        from reconciler.data.membership import write_membership
+
+        with self._workspace() as db:
+            temporary = f".{path.name}.{self._job}.tmp"
+            return write_membership(
+                db, self._data_dir, path, kind, ledger, plan, fields, options, changes=changes, temporary=temporary
+            )
+
+    def _new(self, what: str) -> str:
+        self._staged += 1
+        return self._name(f"{self._staged}-{what}")
+
+    @contextmanager
+    def _workspace(self) -> Iterator[Any]:
+        try:
+            with workspace(self._data_dir, memory_mb=self._memory_mb) as db:
+                yield db
+        except EngineError as error:
+            raise Fatal(f"the audience cannot be compared: {error}") from error
+
+
+# --- comparing ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Comparison:
+    """One comparison, in a workspace of its own: tables `changed`, then `planned`, then the file."""
+
+    db: Any
+    data_dir: Path
+    wish: Wish
+    ledger: Ledger
+    selection: Selection
+    fields: Mapped
+    now_ms: int
+    parameters: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.parameters = {"now": iso(self.now_ms).removesuffix("Z")} if self.selection.reads_now else {}
+
+    def staged(self, file: str) -> Difference:
+        self._find_changed()
+        newcomers, known = self._counted("count(*) FILTER (NOT known), count(*) FILTER (known)", "changed")
+        if not newcomers + known:
+            return Difference()
+        with self._mapped_texts() as texts:
+            self._plan(texts, known=bool(known))
+        if self._counted("count(*) FILTER (action = 2)", "planned")[0]:
+            self._spare_identities()
+        copy(self.db, self.data_dir, file, "SELECT * FROM planned ORDER BY action, id")
+        return self._described(file, newcomers)
+
+    def _find_changed(self) -> None:
+        columns = ", ".join(one.name for one in self.fields.columns)
+        light = f"id, source, state, tried = '{REMOVAL}' AS unremovable, reason <> '' AS amiss"
+        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "source", "state", "tried", "reason"])
+        self.db.execute(
+            f"CREATE TEMP TABLE changed AS SELECT coalesce(m.id, l.id) AS id, m.id IS NOT NULL AS here, "
+            f"l.id IS NOT NULL AS known, coalesce(m.source, 0) AS source, {columns} "
+            f"FROM ({self._members_sql()}) m FULL JOIN (SELECT {light} FROM ({ledger})) l ON m.id = l.id "
+            f"WHERE {_changed_sql(self.wish)}",
+            self.parameters,
+        ).fetchall()
+
+    def _members_sql(self) -> str:
+        fields, selection = self.fields, self.selection
+        names = ", ".join(one.name for one in fields.columns)
+        values = ", ".join(f"{one.expression} AS {one.name}" for one in fields.columns)
+        attributes = sorted({*fields.attributes, *selection.attributes})
+        view = selection.view(attributes, list(fields.keys))
+        return (
+            f"SELECT *, hash({sql_string(fields.shape)}, {names}) AS source FROM "
+            f"(SELECT id, {values} FROM ({view}) WHERE ({selection.where}) IS TRUE)"
+        )
+
+    @contextmanager
+    def _mapped_texts(self) -> Iterator[str]:
+        """The SQL of a table with the transformed texts of those that are here; empty where no field has a
+        transform. It lies in a temporary folder, since all of an audience may pass through it once."""
+        columns = self.fields.transformed
+        if not columns:
+            yield ""
+            return
+        texts = ", ".join(f"{one.as_text} AS {one.name}" for one in columns)
+        with tempfile.TemporaryDirectory(prefix=".mapping-", dir=self.data_dir) as folder:
+            path = Path(folder) / "texts.parquet"
+            schema = pa.schema([("id", pa.string()), *((one.name, pa.string()) for one in columns)])
+            found = self.db.sql(f"SELECT id, {texts} FROM changed WHERE here")
+            with pq.ParquetWriter(path, schema, compression="none") as out:
+                for batch in found.to_arrow_reader(BLOCK_ROWS):
+                    out.write_table(transformed(batch, columns))
+            yield f"read_parquet({sql_string(str(path))})"
+
+    def _plan(self, texts: str, *, known: bool) -> None:
+        fields = self.fields
+        names = {one.name for one in fields.transformed}
+        plain = [f"c.{one.name}" for one in fields.columns if one.name not in names]
+        taken = ", ".join(["c.id, c.here, c.known, c.source", *plain, *(f"t.{one}" for one in sorted(names))])
+        joined = f"LEFT JOIN {texts} t ON c.id = t.id" if texts else ""
+        mapping = (
+            f"SELECT *, {fields.payload_sql()} AS p, {fields.reason_sql()} AS r, {fields.idents_sql()} AS ni "
+            f"FROM (SELECT *, {fields.json_sql()} FROM (SELECT {taken} FROM changed c {joined}))"
+        )
+        before = ["id", "state", "payload", "idents", "tried", "reason"]
+        ledger = ledger_sql(self.data_dir, self.ledger.files if known else (), before)
+        renamed = "id, state AS was, payload AS lp, idents AS li, tried AS lt, reason AS lr"
+        prior = f"SELECT {renamed} FROM ({ledger})"
+        self.db.execute(f"CREATE TEMP TABLE planned AS {_planned_sql(self.wish, fields, mapping, prior)}").fetchall()
+
+    def _spare_identities(self) -> None:
+        """A member is not removed by identifiers that another member has now: two profiles became one, say."""
+        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "state", "idents"])
+        self.db.execute(
+            "UPDATE planned SET action = $silent WHERE action = 2 AND id IN ("
+            "SELECT r.id FROM (SELECT id, unnest(idents) AS ident FROM planned WHERE action = 2) r SEMI JOIN ("
+            f"SELECT unnest(idents) AS ident FROM planned WHERE action < 2 OR (action = $silent AND state IN ({_HELD})) "
+            f"UNION ALL SELECT unnest(idents) FROM ({ledger}) l ANTI JOIN changed USING (id) WHERE l.state IN ({_HELD})"
+            ") USING (ident))",
+            {"silent": SILENT},
+        ).fetchall()
+
+    def _described(self, file: str, newcomers: int) -> Difference:
+        counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
+        calls = {action: int(counted.get(code, 0)) for code, action in enumerate(ACTIONS)}
+        gone = self._counted(f"count(*) FILTER (action = {SILENT} AND state = {State.GONE:d})", "planned")[0]
+        omissions = self.db.execute(
+            "SELECT reason, count(*) FROM planned WHERE is_news GROUP BY reason ORDER BY count(*) DESC, reason"
+        ).fetchall()
+        is_empty = False
+        if calls["remove"] + gone:
+            found = self.db.execute(f"SELECT 1 FROM ({self._members_sql()}) LIMIT 1", self.parameters).fetchall()
+            is_empty = not found
+        return Difference(
+            plan=file, calls=calls, silent=int(counted.get(SILENT, 0)), gone=gone, newcomers=newcomers,
+            omissions=dict(omissions), is_empty=is_empty,
+        )  # fmt: skip
+
+    def _counted(self, counts: str, table: str) -> tuple[int, ...]:
+        (row,) = self.db.execute(f"SELECT {counts} FROM {table}").fetchall()
+        return tuple(int(one) for one in row)
+
+
+_HELD: Final = f"{State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d}"
+
+
+def _changed_sql(wish: Wish) -> str:
+    """Which rows of the join are looked at any further."""
+    left = f"m.id IS NULL AND l.state <> {State.MAYBE:d} AND NOT l.unremovable"
+    if wish.calls.keeps_leavers:
+        left += f" AND l.state <> {State.SENT:d}"
+    cases = ["l.id IS NULL", f"m.source <> l.source AND l.state <> {State.MAYBE:d}", left]
+    if wish.retry:
+        cases.append("l.amiss" if wish.retry == "refused" else f"l.amiss OR l.state = {State.MAYBE:d}")
+        if wish.retry == "refused":
+            cases[-1] = f"l.amiss AND l.state <> {State.MAYBE:d}"
+    return " OR ".join(f"({one})" for one in cases)
+
+
+def _planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str) -> str:
+    """What becomes of each member that is looked at. In the inner query `p`, `r`, `ni` are the fields now, the reason
+    that leaves them out and their identifiers, and `was`, `lp`, `li`, `lt`, `lr` what the ledger says."""
+    decided = f"SELECT *, {_action_sql(wish)} AS action FROM ({mapping}) LEFT JOIN ({prior}) USING (id)"
+    kept = f"SELECT *, {_state_sql(wish)} AS state FROM ({decided})"
+    sent, noted = int(State.SENT), int(State.NOTED)
+    old = f"(action = 2 OR (action = {SILENT} AND state = {sent}))"
+    new = f"(action < 2 OR (action = {SILENT} AND state = {noted}))"
+    # What was refused stays refused while it is the same; what is sent begins anew.
+    stays = f"action = {SILENT} AND here AND r = '' AND coalesce(lt, '') <> '' AND NOT {_tryable(wish)}"
+    reason = f"CASE WHEN {stays} THEN lr WHEN here AND r <> '' THEN r ELSE '' END"
+    rows = (
+        f"SELECT action::UTINYINT AS action, id, CASE WHEN {old} THEN lp WHEN {new} THEN p END AS payload, "
+        f"CASE WHEN action = 1 AND li IS DISTINCT FROM ni AND lp IS NOT NULL THEN {fields.previous_sql('lp')} END "
+        f"AS previous, source, state::UTINYINT AS state, CASE WHEN {stays} THEN lt ELSE '' END AS tried, "
+        f"{reason} AS reason, CASE WHEN {old} THEN li WHEN {new} THEN ni END AS idents, lr FROM ({kept})"
+    )
+    return f"SELECT * EXCLUDE (lr), reason <> '' AND reason IS DISTINCT FROM lr AS is_news FROM ({rows})"
+
+
+def _tryable(wish: Wish) -> str:
+    return "true" if wish.retry else "(coalesce(lt, '') <> md5(p))"
+
+
+def _action_sql(wish: Wish) -> str:
+    """The number of an action, `SILENT` where no call is made."""
+    calls = wish.calls
+    maybe_again = f"was = {State.MAYBE:d}"  # it is looked at only when a person has released it
+    held = f"(was = {State.SENT:d} OR {maybe_again})"
+    add = "0" if calls.add else "1" if calls.update else f"{SILENT}"
+    update = "1" if calls.update else f"{SILENT}"
+    remove = "2" if calls.remove else f"{SILENT}"
+    notes = "NOT known" if wish.notes_all else "false"
+    return f"""CASE
+        WHEN here AND r <> '' THEN CASE WHEN {held} AND coalesce(lt, '') <> '{REMOVAL}' THEN {remove} ELSE {SILENT} END
+        WHEN here AND was IN ({State.SENT:d}, {State.NOTED:d}) AND lp = p THEN {SILENT}
+        WHEN here AND NOT {_tryable(wish)} THEN {SILENT}
+        WHEN here AND was = {State.SENT:d} THEN {update}
+        WHEN here THEN CASE WHEN {notes} THEN {SILENT} ELSE {add} END
+        WHEN {held} THEN {remove}
+        WHEN was = {State.NOTED:d} AND {"true" if calls.removes_noted else "false"} THEN {remove}
+        ELSE {SILENT} END"""
+
+
+def _state_sql(wish: Wish) -> str:
+    """The state after the action was accepted."""
+    sent, noted, out, gone = (int(one) for one in (State.SENT, State.NOTED, State.OUT, State.GONE))
+    stays = f"was = {sent} AND action = {SILENT}"
+    return f"""CASE
+        WHEN action < 2 THEN {sent}
+        WHEN here AND r <> '' THEN CASE WHEN {stays} THEN {sent} ELSE {out} END
+        WHEN NOT here THEN {gone}
+        WHEN was IN ({sent}, {noted}) THEN was
+        WHEN NOT {_tryable(wish)} THEN {out}
+        ELSE {noted} END"""
+
+
+# --- after sending --------------------------------------------------------------------------------------------------
+
+
+def _outcome_sql(data_dir: Path, ledger: Ledger, plan: str, done: int, exceptions: Sequence[str]) -> str:
+    """The rows of the ledger that a plan leaves behind, but for the run and the time."""
+    rows = parquet(data_dir, plan, numbered=True)
+    over = f"action = {SILENT} OR file_row_number < {int(done)}"
+    payload = f"CASE WHEN state IN ({_HELD}) THEN payload END AS payload"
+    idents = f"CASE WHEN state IN ({_HELD}) THEN idents END AS idents"
+    plain = f"SELECT id, source, state, {payload}, {idents}, tried, reason FROM {rows} WHERE ({over})"
+    if not exceptions:
+        return plain
+    listed = "[" + ", ".join(sql_string(str(data_dir / one)) for one in exceptions) + "]"
+    said = (
+        f"SELECT * FROM read_json({listed}, format = 'newline_delimited', "
+        "columns = {row: 'BIGINT', kind: 'VARCHAR', reason: 'VARCHAR'})"
+    )
+    old = ledger_sql(data_dir, ledger.files, ["id", "source", "state", "payload", "idents"])
+    renamed = "id, source AS ls, state AS was, payload AS lp, idents AS li"
+    return (
+        f"{plain} AND file_row_number NOT IN (SELECT row FROM ({said})) UNION ALL SELECT id, {_EXCEPTIONAL} FROM "
+        f"(SELECT p.*, e.kind, e.reason AS why FROM {rows} p JOIN ({said}) e ON p.file_row_number = e.row) "
+        f"LEFT JOIN (SELECT {renamed} FROM ({old})) USING (id)"
+    )
+
+
+#: What the ledger says of a row that was not simply accepted. A refused change leaves what was there before; who left and
+#: could not be removed has no source, so that coming back is a change.
+_EXCEPTIONAL: Final = f"""
+    CASE WHEN action = 2 AND state = {State.GONE:d} THEN 0 ELSE source END AS source,
+    CASE WHEN kind = 'maybe' THEN {State.MAYBE:d} WHEN was IN ({State.SENT:d}, {State.NOTED:d}) THEN was
+         WHEN action = 2 THEN {State.SENT:d} ELSE {State.OUT:d} END AS state,
+    CASE WHEN kind = 'maybe' OR action = 2 THEN payload WHEN was IN ({State.SENT:d}, {State.NOTED:d}) THEN lp END AS payload,
+    CASE WHEN kind = 'maybe' OR action = 2 THEN idents WHEN was IN ({State.SENT:d}, {State.NOTED:d}) THEN li END AS idents,
+    CASE WHEN kind = 'maybe' THEN '' WHEN action = 2 THEN '{REMOVAL}' ELSE md5(payload) END AS tried,
+    why AS reason"""
+
+
+def _timestamp(now_ms: int) -> str:
+    return f"{sql_string(iso(now_ms).removesuffix('Z'))}::TIMESTAMP"
+
+
+class PlanReader:
+    """Reads a plan's rows by number, one row group at a time: what is asked for comes in order, or nearly."""
+
+    def __init__(self, data_dir: Path, plan: str) -> None:
+        self.plan = plan
+        self._file = pq.ParquetFile(data_dir / plan)
+        sizes = [self._file.metadata.row_group(one).num_rows for one in range(self._file.metadata.num_row_groups)]
+        self._starts = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
+        self._group = -1
+        self._columns: tuple[list[Any], ...] = ([], [], [])
+
+    def rows(self, first: int, stop: int) -> Rows:
+        found: tuple[list[Any], ...] = ([], [], [])
+        while first < stop:
+            group = next(one for one in range(len(self._starts) - 1) if first < self._starts[one + 1])
+            self._load(group)
+            begin, end = first - self._starts[group], min(stop, self._starts[group + 1]) - self._starts[group]
+            for mine, column in zip(found, self._columns, strict=True):
+                mine += column[begin:end]
+            first = self._starts[group] + end
+        return Rows(*found)
+
+    def _load(self, group: int) -> None:
+        if group != self._group:
+            table = self._file.read_row_group(group, columns=["id", "payload", "previous"])
+            self._columns = tuple(one.to_pylist() for one in table.columns)
+            self._group = group
+
+
+def open_members(
+    data_dir: Path, *, job: str, run: int, attempt: int, unit: Callable[[], int], audience: Mapping[str, Any],
+    rules: ProfileRules, ask: Callable[[], ProfileSet], memory_mb: int,
+) -> Members:  # fmt: skip
+    """The hands of one attempt of a run. `audience` is `{"name", "where"}`; `ask` waits for the profiles that the run is
+    to read, and is called with the first comparison."""
+    return MemberHands(
+        data_dir,
+        job=job,
+        audience=audience["name"],
+        run=run,
+        name=lambda what: job_file(job, run, attempt, unit(), what),
+        selection=lambda: selection(data_dir, audience["where"], rules, ask()),
+        memory_mb=memory_mb,
+    )
+
+
+def selection(data_dir: Path, where: str, rules: ProfileRules, profiles: ProfileSet) -> Selection:
+    """Who is a member by a condition over the attributes of these profiles. Raises Fatal where it cannot be read."""
+    from reconciler.core.language import BadExpression, attribute_types, compile_condition
+    from reconciler.data.profiles.read import ProfileReader
+
+    try:
+        types = attribute_types(rules)
+        condition = compile_condition(where, types)
+    except BadExpression as error:
+        raise Fatal(f"the audience cannot be read: {error}") from error
+    reader = ProfileReader(data_dir, profiles, rules)
+    return Selection(
+        view=reader.view_sql,
+        where=condition.sql,
+        attributes=tuple(condition.attributes),
+        reads_now=condition.reads_now,
+        types=types,
+        keys=rules.keys,
+    )

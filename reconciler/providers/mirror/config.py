@@ -1,0 +1,133 @@
+"""What every export of an audience may say under `config`: whose members, which fields, how careful."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.json_schema import SkipJsonSchema
+
+from reconciler.core.members import MappedField, Retry, Wish
+from reconciler.core.mirror import Guard, calls
+
+#: Fields of one export.
+MAX_FIELDS: Final = 100
+#: What a field may be called: `previous` and `action` say something else beside the fields.
+FIELD_NAME: Final = r"^(?!(previous|action)$)[A-Za-z_][A-Za-z0-9_-]{0,62}$"
+
+_LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+_SOURCE: Final = r"^((key|attribute):)?[a-z][a-z0-9_]{0,62}$|^profile-id$"
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        regex_engine="python-re",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_null(cls, values: Any) -> Any:
+        """A field that is not set is left out."""
+        if isinstance(values, dict) and (empty := sorted(str(name) for name, value in values.items() if value is None)):
+            raise ValueError(f"{empty[0]} is null; leave it out instead")
+        return values
+
+
+class FieldOf(Strict):
+    """One field of what is sent."""
+
+    source: str = Field(
+        alias="from",
+        pattern=_SOURCE,
+        description="The attribute or identity key that the value comes from (`attribute:NAME` or `key:NAME` where both "
+        "exist); of a key, the profile's first value. `profile-id` is the profile's own id",
+    )
+    transform: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        [],
+        max_length=20,
+        description="What is done to the value, in order: `trim`, `lower`, `sha256`, `e164(DE)`, `meta@1.email` …",
+        examples=[["trim", "lower", "sha256"]],
+    )
+    required: bool = Field(False, description="Whether a member without it is omitted")
+    identifier: bool | SkipJsonSchema[None] = Field(
+        None,
+        description="Whether the destination knows a member by it; a member without any identifier is omitted. True for "
+        "identity keys and `profile-id` unless set, false for attributes",
+    )
+
+
+class GuardConfig(Strict):
+    """How much one run may do before a person has to approve it. It is judged before the first call; percentages are of
+    the members that were sent before, of 10 where they are fewer."""
+
+    max_remove_percent: float = Field(20, ge=0, le=100, description="More removals than this wait for approval")
+    max_add_percent: float = Field(
+        200, ge=0, description="More additions than this wait for approval, once anybody was sent"
+    )
+    empty_audience: Literal["block", "allow"] = Field(
+        "block", description="Whether an audience without members may remove everyone"
+    )
+
+
+class MirrorConfig(Strict):
+    """What every export of an audience has in common."""
+
+    audience: str = Field(
+        pattern=_LABEL, description="The audience whose members are sent", json_schema_extra={"x-audience": "reads"}
+    )
+    fields: Annotated[
+        dict[Annotated[str, Field(pattern=FIELD_NAME)], FieldOf], Field(min_length=1, max_length=MAX_FIELDS)
+    ] = Field(
+        description="What is sent of each member: the field's name there, and where its value comes from",
+        examples=[{"email": {"from": "email", "transform": ["trim", "lower", "sha256"]}}],
+    )
+    mode: Literal["mirror", "add-only", "update-only"] = Field(
+        "mirror",
+        description="`mirror` adds, updates and removes; `add-only` only adds, and leaves who changed or left as they are; "
+        "`update-only` sends everyone who is new or has changed as an update",
+    )
+    events: Literal["both", "enter", "exit"] = Field(
+        "both",
+        description="`enter`: only who comes or changes is sent; `exit`: only who leaves, sent before or not",
+    )
+    backfill: bool = Field(
+        True,
+        description="Whether the first run sends who is a member already; false: they are only recorded as present, and "
+        "what changes from then on is sent",
+    )
+    guard: GuardConfig = Field(
+        default_factory=lambda: GuardConfig.model_validate({}),
+        description="How much one run may do before a person has to approve it",
+    )
+
+    def wish(self, *, is_first: bool, retry: Retry) -> Wish:
+        return Wish(
+            fields=tuple(_mapped(name, one) for name, one in self.fields.items()),
+            calls=calls(self.mode, self.events),
+            notes_all=is_first and not self.backfill,
+            retry=retry,
+        )
+
+    def limits(self) -> Guard:
+        return Guard(
+            max_remove_percent=self.guard.max_remove_percent,
+            max_add_percent=self.guard.max_add_percent,
+            empty_audience=self.guard.empty_audience,
+        )
+
+
+def _mapped(name: str, field: FieldOf) -> MappedField:
+    return MappedField(
+        name=name,
+        source=field.source,
+        transforms=tuple(field.transform),
+        required=field.required,
+        identifier=field.identifier,
+    )

@@ -1,0 +1,126 @@
+"""One run of an export of an audience, whatever the destination.
+
+    resolve   what an earlier attempt left open
+    fold      what is known of an older plan into the ledger
+    compare   the audience with the ledger, once every unit is built that was committed before
+    guard     the difference, before the first call
+    plan      staged as a file, committed
+    send      additions, changes, then removals
+    fold      the outcome into the ledger
+
+A run that is cut off goes on with its own plan; another run compares anew, after what was left open has its outcome.
+Nothing differs: no unit, no call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from reconciler.core.members import Difference
+from reconciler.core.mirror import Plan, Progress, account, objections, would_do
+from reconciler.core.provider import Context, Reject, Unit
+from reconciler.errors import NeedsApproval
+from reconciler.providers.mirror.config import MirrorConfig
+from reconciler.providers.mirror.destination import Destination
+from reconciler.providers.mirror.sender import Sender
+
+
+def export(context: Context, destination: Destination) -> Iterator[Unit]:
+    """Makes the destination's members those of the audience, as far as the config's mode and events ask for."""
+    run = _Run(context, destination)
+    yield from run.go_on()
+    if not run.is_over:
+        yield from run.begin()
+
+
+class _Run:
+    def __init__(self, context: Context, destination: Destination) -> None:
+        self._context = context
+        self._config: MirrorConfig = context.config
+        self._destination = destination
+        self._progress = Progress.load(context.cursor)
+        self.is_over = False
+
+    def go_on(self) -> Iterator[Unit]:
+        """Brings the plan that the cursor holds to its end, if any: this run's own whole, an older one as far as it was
+        begun."""
+        plan = self._progress.plan
+        if plan is None:
+            if self._context.open_intents:
+                keys = tuple(one.key for one in self._context.open_intents)
+                message = f"{len(keys)} batches are given up: what they were to send is gone"
+                yield Unit(cursor=self._progress.cursor(), closes=keys, moved=False, message=message)
+            return
+        self.is_over = plan.run == self._context.run
+        yield from self._sent(whole=self.is_over)
+
+    def begin(self) -> Iterator[Unit]:
+        """A new difference, from the comparison to the ledger that it leaves."""
+        is_first = not self._progress.ledger.files
+        wish = self._config.wish(is_first=is_first, retry=self._progress.retry)
+        found = self._context.members.compare(wish, self._progress.ledger, now_ms=self._context.now_ms())
+        if not found.plan:
+            return
+        self._guard(found)
+        self._progress = replace(self._progress, plan=Plan.of(found, self._context.run), retry="")
+        if found.rows:
+            yield self._planned(found)
+            yield from self._sent(whole=True)
+        else:
+            yield self._folded(found)
+
+    def _guard(self, found: Difference) -> None:
+        """Raises NeedsApproval for a difference that is over the limits and that nobody has approved."""
+        against = objections(self._config.limits(), found, self._progress.ledger.facts)
+        if not against:
+            return
+        digest = self._context.members.digest(found.plan)
+        if digest not in self._context.approved:
+            raise NeedsApproval(
+                f"the guard holds this run: {'; '.join(against)}. It would {would_do(found)}. Nothing was sent; "
+                f"`reconcile approve {self._context.job} {digest}` lets exactly this happen",
+                digest=digest,
+            )
+
+    def _planned(self, found: Difference) -> Unit:
+        rejects, omitted = self._omissions(found)
+        message = f"to {would_do(found)}" + (f"; {omitted} are omitted by the mapping" if omitted else "")
+        return Unit(
+            cursor=self._progress.cursor(), omitted=omitted, rejects=rejects, moved=False, message=message,
+            keeps=self._progress.files,
+        )  # fmt: skip
+
+    def _omissions(self, found: Difference) -> tuple[tuple[str, ...], int]:
+        if not found.omissions:
+            return (), 0
+        members = self._context.members
+        rejects = (
+            Reject(row, reason, f'{{"member":"{member}"}}') for row, member, reason in members.omissions(found.plan)
+        )
+        return (self._context.data.stage_rejects(members.audience, rejects),), sum(found.omissions.values())
+
+    def _sent(self, *, whole: bool) -> Iterator[Unit]:
+        sender = Sender(self._context, self._destination, self._progress)
+        yield from sender.resolve()
+        if whole:
+            yield from sender.send()
+        yield from sender.conclude()
+        self._progress = sender.progress
+        yield self._folded(None)
+
+    def _folded(self, found: Difference | None) -> Unit:
+        """The ledger with the outcome of the plan."""
+        plan, before = self._progress.plan, self._progress.ledger
+        assert plan is not None
+        members = self._context.members
+        after = members.fold(before, plan.file, plan.done, plan.exceptions, now_ms=self._context.now_ms())
+        self._progress = replace(self._progress, ledger=after, plan=None)
+        rejects, omitted = self._omissions(found) if found else ((), 0)
+        message = f"{plan.rows - plan.done} rows of an older plan were not sent"
+        if plan.done == plan.rows:
+            message = str(account(plan, before.facts, after.facts))
+        return Unit(
+            cursor=self._progress.cursor(), omitted=omitted, rejects=rejects, moved=plan.tally.rows > 0,
+            message=message, keeps=self._progress.files,
+        )  # fmt: skip

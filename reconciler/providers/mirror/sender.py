@@ -1,0 +1,336 @@
+"""Sends a plan in batches: intended before a byte leaves, committed when its outcome is known, in the order of the plan.
+
+What an earlier attempt left open is resolved first: sent again, the same bytes under the same key, or, where an action
+must not be repeated, omitted until a person has looked. A batch that is refused for its content is searched from the left
+(`core.mirror.Search`), each part an intent of its own; where the answer names the bad rows, those are left out and the
+rest is sent at once. Refused members are committed as omitted only once something else was accepted, or the end is
+reached: a receiver that refuses everything is an error of the whole, and must not use up the audience.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from reconciler.core.members import Action, Exceptional, Rows
+from reconciler.core.mirror import Plan, Progress, Replay, Search, Unfinished, unfinished
+from reconciler.core.provider import Context, Intent, Json, Reject, Unit
+from reconciler.errors import Fatal
+from reconciler.providers.mirror.destination import Accepted, Batch, Destination, Unsent
+
+#: So many batches are intended in one commit, unless they reach four times the destination's largest before. Of an action
+#: that must not be repeated one: what is open may have arrived.
+MAX_AHEAD: Final = 8
+#: So many members refused in a row, with nothing accepted between, fail a run whose `maxRejects` is not set.
+MAX_REFUSED_IN_A_ROW: Final = 25
+#: An answer that names more rows of one batch than this is searched as if it named none: their reasons stand in an intent.
+MAX_NAMED: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Bad:
+    """A row without the outcome that was wanted, and whose it is."""
+
+    said: Exceptional
+    member: str
+    fields: str
+
+
+class Sender:
+    """Sends one plan. `progress` is what the last unit committed."""
+
+    def __init__(self, context: Context, destination: Destination, progress: Progress) -> None:
+        assert progress.plan is not None
+        self._context = context
+        self._destination = destination
+        self.progress = progress
+        self._plan: Plan = progress.plan
+        self._at = self._plan.done
+        self._unfinished: Unfinished = unfinished(context.open_intents, self._plan.file)
+        self._closing: list[str] = [*self._unfinished.given_up, *self._unfinished.split]
+        self._bad: list[_Bad] = []
+        self._keys: list[str] = []
+
+    def resolve(self) -> Iterator[Unit]:
+        """Brings every batch that earlier attempts left open to its outcome, and what lies between them."""
+        for key in self._unfinished.given_up:
+            self._context.log(f"batch {key} is given up: what it was to send is gone")
+        for intent in self._unfinished.again:
+            yield from self._send_until(intent.first)
+            batch = self._again(intent)
+            if self._destination.replays[batch.action] is Replay.UNSAFE:
+                yield self._doubted(batch)
+            else:
+                yield from self._settle(batch)
+
+    def send(self) -> Iterator[Unit]:
+        """Sends everything that has no outcome yet."""
+        yield from self._send_until(self._plan.rows)
+
+    def conclude(self) -> Iterator[Unit]:
+        """Commits what is left when nothing more is sent: members refused at the end, batches that were given up."""
+        if self._bad or self._closing:
+            yield self._unit(None, 0)
+
+    # --- batches
+
+    def _send_until(self, stop: int) -> Iterator[Unit]:
+        while self._at < stop:
+            group = list(self._group(stop))
+            self._context.intend([batch.intent for batch in group])
+            for batch in group:
+                yield from self._settle(batch)
+
+    def _group(self, stop: int) -> Iterator[Batch]:
+        """The next batches, to be intended together."""
+        at, size = self._at, 0
+        action, end = self._plan.action_at(at)
+        ahead = 1 if self._destination.replays[action] is Replay.UNSAFE else MAX_AHEAD
+        for _ in range(ahead):
+            batch = self._next(action, at, min(end, stop))
+            yield batch
+            at, size = batch.stop, size + len(batch.body)
+            if at == min(end, stop) or size >= 4 * self._destination.max_bytes:
+                return
+
+    def _next(self, action: Action, first: int, stop: int) -> Batch:
+        stop = min(stop, first + self._destination.batch_size)
+        rows = self._context.members.rows(self._plan.file, first, stop)
+        stop = first + _fitting(rows, self._destination.max_bytes)
+        rows = _taken(rows, range(stop - first))
+        return self._made(action, self._destination.details(action), (first, stop), rows, {})
+
+    def _part(self, batch: Batch, first: int, stop: int) -> Batch:
+        """A part of a refused batch, from one of its rows to before another, intended. The rows named before that lie
+        between its own are its own, too."""
+        begin = batch.numbers[first] if first else batch.begin
+        end = batch.numbers[stop] if stop < len(batch.numbers) else batch.stop
+        refused = {row: why for row, why in batch.refused.items() if begin <= row < end}
+        return self._intended(batch, (begin, end), _taken(batch.rows, range(first, stop)), refused)
+
+    def _rest(self, batch: Batch, named: Mapping[int, str]) -> Batch | None:
+        """What is left of a batch without the rows that are to blame, intended; None where nothing is."""
+        kept = [index for index in range(len(batch.numbers)) if index not in named]
+        refused = {**batch.refused, **{batch.numbers[index]: why for index, why in named.items()}}
+        if not kept:
+            return None
+        return self._intended(batch, (batch.begin, batch.stop), _taken(batch.rows, kept), refused)
+
+    def _intended(self, parent: Batch, span: tuple[int, int], rows: Rows, refused: Mapping[int, str]) -> Batch:
+        details = parent.intent.detail["details"]
+        part = self._made(parent.action, details, span, rows, refused, parent.intent.key)
+        self._context.intend([part.intent])
+        return part
+
+    def _made(
+        self, action: Action, details: Json, span: tuple[int, int], rows: Rows, refused: Mapping[int, str],
+        parent: str = "",
+    ) -> Batch:  # fmt: skip
+        """A batch that has not been sent before. Its key covers everything that it is; the names of plans never repeat."""
+        body = self._destination.body(action, details, rows)
+        digest = hashlib.sha256(body).hexdigest()
+        whole = json.dumps([self._context.job, self._plan.file, action, span, digest])
+        key = f"{self._plan.run}-{span[0]}-{span[1] - 1}-{hashlib.sha256(whole.encode()).hexdigest()[:24]}"
+        detail = {"plan": self._plan.file, "action": action, "details": details}
+        if refused:
+            detail["refused"] = [[row, why] for row, why in sorted(refused.items())]
+        if parent:
+            detail["parent"] = parent
+        intent = Intent(key=key, first=span[0], last=span[1] - 1, digest=digest, detail=detail)
+        return Batch(intent, action, _numbers(span, refused), rows, refused, body)
+
+    def _again(self, intent: Intent) -> Batch:
+        """The batch of an intent, read anew. Raises Fatal where its bytes are not those that were promised."""
+        detail, span = intent.detail, (intent.first, intent.last + 1)
+        refused = {int(row): str(why) for row, why in detail.get("refused", ())}
+        numbers = _numbers(span, refused)
+        whole = self._context.members.rows(self._plan.file, *span)
+        rows = _taken(whole, [number - intent.first for number in numbers])
+        body = self._destination.body(detail["action"], detail["details"], rows)
+        if hashlib.sha256(body).hexdigest() != intent.digest:
+            raise Fatal(
+                f"batch {intent.key} no longer reads as it did when it was first sent, so it is not sent again; change "
+                "`restart` to begin anew"
+            )
+        named = [(row, whole.ids[row - intent.first], whole.members[row - intent.first]) for row in sorted(refused)]
+        self._bad += [_Bad(Exceptional(row, "refused", refused[row]), member, fields) for row, member, fields in named]
+        return Batch(intent, detail["action"], numbers, rows, refused, body)
+
+    # --- outcomes
+
+    def _settle(self, batch: Batch) -> Iterator[Unit]:
+        """Brings every row of a batch to its outcome."""
+        refused = yield from self._tried(batch)
+        if refused is not None and len(refused.numbers) > 1:
+            yield from self._searched(refused)
+
+    def _searched(self, whole: Batch) -> Iterator[Unit]:
+        """Finds the bad rows of a batch that was refused."""
+        search = Search(len(whole.numbers))
+        while part := search.part():
+            piece = self._part(whole, *part)
+            refused = yield from self._tried(piece)
+            if refused is piece:
+                search.refused()
+                continue
+            if refused is not None:
+                yield from self._searched(refused)
+            search.accepted()
+
+    def _tried(self, batch: Batch) -> Generator[Unit, None, Batch | None]:
+        """Sends a batch; None when all of its rows have their outcome, else what of it was refused as a whole. A single
+        row that is refused has its outcome by that, and is returned too."""
+        current: Batch | None = batch
+        while current is not None:
+            reply = self._destination.send(current)
+            if isinstance(reply, Unsent):
+                yield from self._withdrawn(current)
+                raise reply.error
+            self._closing.append(current.intent.key)
+            if isinstance(reply, Accepted):
+                yield from self._accepted(current, _within(reply.but, current))
+                return None
+            named = _within(reply.named, current)
+            if not named and len(current.numbers) > 1:
+                return current
+            if not named and current is batch:
+                self._hold_single(batch, reply.reason)
+                return batch
+            current = self._without(current, named or {0: reply.reason})
+        self._at = batch.stop
+        return None
+
+    def _hold_single(self, batch: Batch, reason: str) -> None:
+        self._bad += _bad(batch, {0: reason})
+        self._at = batch.stop
+        self._check_limits(in_a_row=True)
+
+    def _without(self, batch: Batch, named: Mapping[int, str]) -> Batch | None:
+        """Holds the rows that an answer names; the rest, None where nothing is left."""
+        self._bad += _bad(batch, named)
+        self._check_limits(in_a_row=len(named) == len(batch.numbers))
+        return self._rest(batch, named)
+
+    def _accepted(self, batch: Batch, named: Mapping[int, str]) -> Iterator[Unit]:
+        self._at = batch.stop
+        self._bad += _bad(batch, named)
+        count = len(batch.numbers) - len(named)
+        if not count:
+            self._check_limits(in_a_row=True)
+        yield self._unit(batch, count)
+        self._check_limits(in_a_row=False)
+
+    def _check_limits(self, *, in_a_row: bool) -> None:
+        """Refused members are held until something shows that they alone are to blame. Raises Fatal over the limit."""
+        limit, held = self._destination.max_rejects, len(self._bad)
+        if limit is not None and self._plan.tally.refused + held > limit:
+            raise Fatal(f"more than maxRejects ({limit}) members were refused{self._last_refused()}")
+        if limit is None and in_a_row and held >= MAX_REFUSED_IN_A_ROW:
+            raise Fatal(
+                f"{held} members in a row were refused{self._last_refused()}; set `maxRejects` where so many are to be "
+                "omitted"
+            )
+
+    def _last_refused(self) -> str:
+        return f", the last one ({self._bad[-1].member}): {self._bad[-1].said.reason}" if self._bad else ""
+
+    def _doubted(self, batch: Batch) -> Unit:
+        """A batch that may have arrived and must not be sent again."""
+        why = f"the {batch.action} may have arrived, and is not repeated; a person has to look and release it"
+        rows = zip(batch.numbers, batch.rows.ids, batch.rows.members, strict=True)
+        self._bad += [_Bad(Exceptional(number, "maybe", why), member, fields) for number, member, fields in rows]
+        self._closing.append(batch.intent.key)
+        self._at = batch.stop
+        return self._unit(None, 0)
+
+    def _withdrawn(self, batch: Batch) -> Iterator[Unit]:
+        """Closes the intent of a batch that certainly did not arrive, where an open one would be taken for one that
+        may have."""
+        if self._destination.replays[batch.action] is Replay.UNSAFE:
+            closes, self._closing = (*self._closing, batch.intent.key), []
+            yield Unit(cursor=self.progress.cursor(), closes=closes, moved=False, message="nothing of a batch was sent")
+
+    def _unit(self, accepted: Batch | None, count: int) -> Unit:
+        """The outcome of everything since the last unit."""
+        bad = [one for one in self._bad if one.said.row < self._at]
+        self._bad = [one for one in self._bad if one.said.row >= self._at]
+        closes, self._closing = self._closing, []
+        tally = self._plan.tally.plus(accepted.action, count) if accepted else self._plan.tally
+        maybe = sum(one.said.kind == "maybe" for one in bad)
+        tally = replace(tally, maybe=tally.maybe + maybe, refused=tally.refused + len(bad) - maybe)
+        files = self._plan.exceptions
+        rejects: tuple[str, ...] = ()
+        if bad:
+            files = self._context.members.stage_exceptions([one.said for one in bad], files)
+            rejects = (self._context.data.stage_rejects(self._context.members.audience, map(_reject, bad)),)
+        self._plan = replace(self._plan, done=self._at, tally=tally, exceptions=files)
+        self.progress = replace(self.progress, plan=self._plan)
+        return Unit(
+            cursor=self.progress.cursor(),
+            rows=count,
+            added=count if accepted and accepted.action == "add" else 0,
+            removed=count if accepted and accepted.action == "remove" else 0,
+            omitted=len(bad),
+            closes=tuple(closes),
+            rejects=rejects,
+            message=_message(accepted, count, bad),
+            keeps=self.progress.files if bad else None,
+        )
+
+
+_DONE: Final[Mapping[Action, str]] = {"add": "added", "update": "changed", "remove": "removed"}
+
+
+def _message(accepted: Batch | None, count: int, bad: Sequence[_Bad]) -> str:
+    said = [f"{count} members were {_DONE[accepted.action]} as {accepted.intent.key}"] if accepted else []
+    said += [f"member {one.member} is omitted ({one.said.reason})" for one in bad[:3]]
+    if len(bad) > 3:
+        said.append(f"{len(bad) - 3} more are omitted")
+    return "; ".join(said)
+
+
+def _reject(bad: _Bad) -> Reject:
+    return Reject(bad.said.row, bad.said.reason, f'{{"member":"{bad.member}","fields":{bad.fields}}}')
+
+
+def _within(named: Mapping[int, str], batch: Batch) -> dict[int, str]:
+    """What an answer says of rows that are in the batch. Where it names too many, it is as if it named none."""
+    found = {index: why for index, why in named.items() if 0 <= index < len(batch.numbers)}
+    return found if len(found) + len(batch.refused) <= MAX_NAMED else {}
+
+
+def _bad(batch: Batch, named: Mapping[int, str]) -> list[_Bad]:
+    return [
+        _Bad(Exceptional(batch.numbers[index], "refused", why), batch.rows.ids[index], batch.rows.members[index])
+        for index, why in sorted(named.items())
+    ]
+
+
+def _numbers(span: tuple[int, int], refused: Mapping[int, str]) -> tuple[int, ...]:
+    return tuple(row for row in range(*span) if row not in refused)
+
+
+def _taken(rows: Rows, indices: Sequence[int]) -> Rows:
+    if isinstance(indices, range):
+        part = slice(indices.start, indices.stop)
+        return Rows(rows.ids[part], rows.members[part], rows.previous[part])
+    return Rows(
+        [rows.ids[index] for index in indices],
+        [rows.members[index] for index in indices],
+        [rows.previous[index] for index in indices],
+    )
+
+
+def _fitting(rows: Rows, limit: int) -> int:
+    """How many rows stay under a number of bytes together, at least one. Whole batches are measured at once."""
+    if sum(map(len, rows.members)) * 4 <= limit:
+        return len(rows.members)
+    taken = 0
+    for number, text in enumerate(rows.members):
+        taken += len(text.encode()) + len((rows.previous[number] or "").encode())
+        if taken > limit and number:
+            return number
+    return len(rows.members)
