@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from reconciler.core.members import Members
+
 if TYPE_CHECKING:
     from reconciler.core.enrichment import Enrichment
 
@@ -280,6 +282,11 @@ class Context(Protocol):
     open_intents: tuple[Intent, ...]  # committed but without an outcome: to be sent again first
     approved: frozenset[str]  # the digests of differences that a person approved for this job (see NeedsApproval)
     data: Data
+
+    @property
+    def members(self) -> Members:
+        """The audience that an export reads, and its ledger. Raises Fatal where the job reads none."""
+        ...
 
     def path(self, text: str) -> Path:
         """A path of the spec, relative to the spec's folder, resolved; for a glob, its fixed part. Raises Fatal where

@@ -34,6 +34,9 @@ def json_schema(kind: Kind, catalogue: Catalogue) -> dict[str, Any]:
         in_lane = {"properties": {"lane": {"const": "backfill"}}, "required": ["lane"]}
         definitions["JobSpec"]["dependentSchemas"] = {"backfill": in_lane}
         _add_job_types(definitions, catalogue)
+    if kind == "Stream":
+        definitions["Attribute"]["not"] = {"required": ["from", "expr"]}
+        definitions["StreamSpec"]["dependentRequired"] = {"attributes": ["identity"]}
     if kind == "Authorization":
         definitions["Reference"] |= {"minProperties": 1, "maxProperties": 1}
         _add_methods(definitions, catalogue)

@@ -15,7 +15,9 @@ A Document's `spec` has sorted keys, and only what differs from its default:
                    lane: backfill; backfill {"maxMessages": count};
                    expiresAt  epoch ms
     Authorization  provider, method; credentials {name: {"env": …} | {"file": …} | {"exec": […]}}
-    Stream         columns {name: type}, types by their canonical names
+    Stream         columns {name: type}, types by their canonical names; timestamp {"field", "format"};
+                   identity [{"key", "from", "normalize": [steps], "maxPerKey": number}], in the order given;
+                   attributes {name: {"from" | "expr", "merge"}}
     Audience       where
 """
 
@@ -30,25 +32,32 @@ from reconciler.core.backfill import BACKFILL, DEFAULT_MAX_MESSAGES, HIGHEST_MAX
 from reconciler.core.document import Document
 from reconciler.core.duration import MAX_MS, format_duration
 from reconciler.core.issue import both_of, one_of
+from reconciler.core.profile import MAX_PER_KEY, MERGES
 from reconciler.core.spec_types import (
     MOMENT,
     Argument,
+    AttributeName,
+    Column,
     ColumnName,
     ColumnType,
     Cron,
     Expression,
     FilePath,
+    KeyName,
     LabelKey,
     LabelValue,
     Line,
     Name,
     Read,
+    Scalar,
     TimeOfDay,
+    TimestampFormat,
     TimeZone,
     Token,
     Variable,
     Word,
     Words,
+    choice,
     duration,
     expected,
     refusal,
@@ -62,6 +71,13 @@ MAX_DEPENDENCIES: Final = 1_000
 MAX_LABELS: Final = 64
 MAX_CREDENTIALS: Final = 64
 MAX_COLUMNS: Final = 10_000
+MAX_IDENTITY: Final = 32
+MAX_ATTRIBUTES: Final = 1_000
+
+#: The most that `maxPerKey` may be.
+MOST_PER_KEY: Final = 1_000_000
+#: What can be done to an identifier, in the order that a spec gives.
+NORMALIZATIONS: Final = ("trim", "lower", "upper", "digits")
 
 
 def _camel(name: str) -> str:
@@ -306,8 +322,74 @@ class AuthorizationSpec(Model):
         return held | {"method": self.method, "provider": self.provider}
 
 
+class Timestamp(Model):
+    """A message's own time; when it was received where there is none."""
+
+    field: Column = Field(description="The column that holds it.")
+    format: TimestampFormat = Field(
+        "iso8601", description="How it is written: iso8601, epoch_s, epoch_ms or a strptime pattern."
+    )
+
+    def normal(self) -> dict[str, Any]:
+        return {"field": self.field} | ({} if self.format == "iso8601" else {"format": self.format})
+
+
+class Identity(Model):
+    """An identifier that messages carry: those that share its value are of one person."""
+
+    key: KeyName = Field(description="What it is, the same on all streams: email, user_id.")
+    column: Column = Field(alias="from", description="The column that holds it.")
+    normalize: Annotated[list[Annotated[str, choice(NORMALIZATIONS)]], Field(max_length=len(NORMALIZATIONS))] = Field(
+        default=[], description="What is done to each value first, in this order."
+    )
+    max_per_key: int = Field(
+        MAX_PER_KEY,
+        ge=1,
+        le=MOST_PER_KEY,
+        description="A value seen with more distinct values of another key than this belongs to nobody.",
+    )
+
+    @model_validator(mode="after")
+    def _normalizes_once(self) -> Identity:
+        for index, one in enumerate(self.normalize):
+            if one in self.normalize[:index]:
+                raise refusal(f"'{one}' stands here twice", f"normalize.{index}")
+        if {"lower", "upper"} <= set(self.normalize):
+            raise refusal("expected lower or upper, found both", "normalize")
+        return self
+
+    def normal(self) -> dict[str, Any]:
+        made: dict[str, Any] = {"from": self.column, "key": self.key}
+        if self.max_per_key != MAX_PER_KEY:
+            made["maxPerKey"] = self.max_per_key
+        return made | ({"normalize": list(self.normalize)} if self.normalize else {})
+
+
+class Attribute(Model):
+    """Something that is known of a person: what each message says of it, and how that becomes one value."""
+
+    column: Column = Field("", alias="from", description="The column that holds it.")
+    expr: Scalar = Field("", description="Or an SQL expression over columns.")
+    merge: Annotated[str, choice(MERGES)] = Field(
+        MERGES[0], description="How the messages' values become one; the latest by timestamp where nothing is said."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Attribute:
+        given = [name for name, field in (("from", "column"), ("expr", "expr")) if field in self.model_fields_set]
+        if len(given) > 1:
+            raise refusal("expected from or expr, found both")
+        if not given and self.merge != "count":
+            raise refusal("expected from or expr, found none; only `merge: count` counts messages without")
+        return self
+
+    def normal(self) -> dict[str, Any]:
+        fields = {"expr": self.expr, "from": self.column, "merge": "" if self.merge == MERGES[0] else self.merge}
+        return {name: value for name, value in fields.items() if value}
+
+
 class StreamSpec(Model):
-    """A named sequence of raw messages; `spec: {}` is enough."""
+    """A named sequence of raw messages, and what they say about people; `spec: {}` is enough."""
 
     columns: Annotated[dict[ColumnName, ColumnType], Field(max_length=MAX_COLUMNS)] = Field(
         default={}, description="Types on reading; what is not named is as it came."
@@ -333,7 +415,13 @@ class StreamSpec(Model):
 
     def normal(self, config_defaults: Mapping[str, Any]) -> dict[str, Any]:
         del config_defaults
-        return {"columns": {name: self.columns[name] for name in sorted(self.columns)}} if self.columns else {}
+        fields: dict[str, Any] = {
+            "attributes": {name: self.attributes[name].normal() for name in sorted(self.attributes)},
+            "columns": {name: self.columns[name] for name in sorted(self.columns)},
+            "identity": [one.normal() for one in self.identity],
+            "timestamp": self.timestamp.normal() if self.timestamp.field else None,
+        }
+        return {name: value for name, value in fields.items() if value}
 
 
 class AudienceSpec(Model):
