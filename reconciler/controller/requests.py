@@ -159,6 +159,7 @@ class Inbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bell is not None:
+            (self._folder / DOORBELL).unlink(missing_ok=True)
             os.close(self._bell)
             self._bell = None
 

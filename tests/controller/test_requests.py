@@ -64,7 +64,7 @@ class Office:
             return inbox.serve(self.desk, now or Clock().now())
 
     def names(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir() if path.name != "doorbell")
+        return sorted(path.name for path in self.folder.iterdir())
 
 
 NOTE = Request(do="note", arguments={"what": "this"})
@@ -112,8 +112,10 @@ def test_only_its_owner_can_read_what_is_asked_and_answered(office: Office) -> N
     office.serve()
     (answer,) = office.folder.glob("*.answer.json")
     assert stat.S_IMODE(answer.stat().st_mode) == 0o600
-    assert stat.S_IMODE((office.folder / "doorbell").stat().st_mode) == 0o600
     asked.close()
+    with Inbox(office.state, office.deeds):
+        assert stat.S_IMODE((office.folder / "doorbell").stat().st_mode) == 0o600
+    assert office.names() == []
 
 
 def test_who_asks_is_the_owner_of_the_file_whatever_it_says(office: Office) -> None:
