@@ -22,8 +22,8 @@ TIME: Final = pa.timestamp("us", "UTC")
 
 _EPOCHS: Final = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
 _UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_FIRST_US: Final = -62_135_596_800_000_000  # 0001-01-01
-_LAST_US: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999
+FIRST_US: Final = -62_135_596_800_000_000  # 0001-01-01
+LAST_US: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999
 
 #: ISO 8601's extended format: a date, or a date and a time with or without an offset.
 _ISO: Final = (
@@ -70,12 +70,18 @@ def _read_text(column: pa.Array, how: str) -> pa.Array:
         quick = _all_alike(column)
         if quick is not None:
             return quick
-        offset = "regexp_replace(replace(c0, ',', '.'), '([T ]\\d\\d)(Z|[+-].*)?$', '\\1:00\\2')"
-        return _ask(column, f"CASE WHEN regexp_full_match(c0, '{_ISO}') THEN TRY_CAST({offset} AS TIMESTAMPTZ) END")
+    return _ask(column, microseconds_sql(how, "c0"))
+
+
+def microseconds_sql(how: str, text: str) -> str:
+    """The SQL of the microseconds since the epoch that a text says, read as `how`; NULL where it cannot be read. The
+    session's TimeZone is UTC. What lies outside `FIRST_US` and `LAST_US` is no time either, which is not seen to here."""
+    if how == "iso8601":
+        offset = f"regexp_replace(replace({text}, ',', '.'), '([T ]\\d\\d)(Z|[+-].*)?$', '\\1:00\\2')"
+        return f"epoch_us(CASE WHEN regexp_full_match({text}, '{_ISO}') THEN TRY_CAST({offset} AS TIMESTAMPTZ) END)"
     if how in _EPOCHS:
-        exact = f"TRY_CAST(c0 AS DECIMAL(28, 9)) * {_EPOCHS[how]}"
-        return _ask(column, exact, f"TRY_CAST(floor({exact}) AS BIGINT)")
-    return _ask(column, f"try_strptime(c0, {sql_string(how)})")
+        return f"TRY_CAST(floor(TRY_CAST({text} AS DECIMAL(28, 9)) * {_EPOCHS[how]}) AS BIGINT)"
+    return f"epoch_us(try_strptime({text}, {sql_string(how)}))"
 
 
 def _all_alike(column: pa.Array) -> pa.Array | None:
@@ -88,8 +94,7 @@ def _all_alike(column: pa.Array) -> pa.Array | None:
     return None
 
 
-def _ask(column: pa.Array, expression: str, microseconds: str = "") -> pa.Array:
-    microseconds = microseconds or f"epoch_us({expression})"
+def _ask(column: pa.Array, microseconds: str) -> pa.Array:
     try:
         found = query(f"SELECT {microseconds}::BIGINT AS c0 FROM given", given=pa.table({"c0": column}))
     except EngineError as error:
@@ -98,7 +103,7 @@ def _ask(column: pa.Array, expression: str, microseconds: str = "") -> pa.Array:
 
 
 def _bounded(microseconds: pa.Array) -> pa.Array:
-    inside = pc.and_(pc.greater_equal(microseconds, _FIRST_US), pc.less_equal(microseconds, _LAST_US))
+    inside = pc.and_(pc.greater_equal(microseconds, FIRST_US), pc.less_equal(microseconds, LAST_US))
     return pc.if_else(inside, microseconds, None).cast(TIME)
 
 
@@ -111,7 +116,7 @@ def _microseconds(column: pa.Array) -> pa.Array:
         counts, factor = column.cast(pa.int32()).cast(pa.int64()), 86_400_000_000
     else:
         counts, factor = column.cast(pa.int64()), 1_000 if pa.types.is_date64(kind) else _UNITS[kind.unit]
-    fits = pc.less_equal(pc.abs(counts), _LAST_US // factor)
+    fits = pc.less_equal(pc.abs(counts), LAST_US // factor)
     return pc.multiply(pc.if_else(fits, counts, None), factor)
 
 

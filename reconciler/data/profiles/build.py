@@ -1,0 +1,457 @@
+"""A build of profiles: what is new in the streams, folded into what earlier builds have made.
+
+    messages --fold--> signatures --join--> profiles
+                                    |
+        what was known of their identifiers, and of which met which
+
+A signature is what some messages of one stream have in common: all their identifiers, in full. Everything that a
+profile shows folds from messages into signatures, from those into the states of profiles, and from the states of many
+builds into one, in any grouping with the same outcome; so a build reads what is new, asks of old identifiers only which
+profile they belong to, and writes what it touched. One thing cannot be folded away again: a value that turns out to be
+void has joined what is not one. The profiles that it had joined are then built anew from their raw messages, all of them.
+
+Which identifiers meet is decided in numpy, over arrays as long as the build's identifiers and the pairs of them that met
+(about 100 bytes each); everything else is DuckDB's, within `memory_mb`, and goes to disk beyond that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, rules_digest
+from reconciler.data.engine import workspace
+from reconciler.data.profiles.components import components
+from reconciler.data.profiles.messages import Messages
+from reconciler.data.profiles.tables import DELTA, IDENTIFIER, MOVE, PAIR, STATE, Tables, Writer, id_sql, merges
+
+#: The deltas are folded into a new base once they are more than so many, or hold more rows than these and more than
+#: this share of the base's.
+FOLD_DELTAS: Final = 16
+FOLD_ROWS: Final = 50_000
+FOLD_SHARE: Final = 0.25
+
+#: Profiles in one part of a base.
+PART_PROFILES: Final = 1 << 20
+
+#: Newly void values that the facts name.
+NAMED_VOIDS: Final = 20
+
+#: Numbers of identifiers and profiles: the build's, and below it one of so many.
+NUMBERS: Final = 1 << 32
+
+Progress = Callable[[str, int, int], None]
+
+
+def build(
+    data_dir: Path, work: BuildWork, *, memory_mb: int, threads: int = 1, progress: Progress | None = None
+) -> ProfileSet:
+    """Brings a set of profiles up to `work.stops`, and returns the new set; the files of the old one stay. `progress`
+    is told a step's name, how much of it is done, and of how much. Raises Retriable where a segment is missing or the
+    disk refuses, Fatal where a segment is damaged."""
+    with workspace(data_dir, memory_mb=memory_mb, threads=threads) as connection:
+        return _Build(connection, data_dir, work, progress or _silent).made()
+
+
+def _silent(step: str, done: int, total: int) -> None:
+    del step, done, total
+
+
+class _Build:
+    """One build, over tables of a workspace."""
+
+    def __init__(self, connection: Any, data_dir: Path, work: BuildWork, progress: Progress) -> None:
+        self._work = work
+        self._data_dir = data_dir
+        self._progress = progress
+        self._connection = connection
+        self._merges = merges(work.rules)
+        self._tables = Tables(data_dir, work.base.files, list(self._merges.values()))
+        self._writer = Writer(connection, data_dir, work.build)
+        self._first_number = work.build * NUMBERS
+        self._streams = [Messages(data_dir, work.rules, slot, self._merges) for slot in range(len(work.rules.streams))]
+        self._limits = _limits(work)
+
+    def made(self) -> ProfileSet:
+        untimed = self._read_new()
+        self._identify()
+        voided = self._find_void()
+        if self._drop():
+            self._read_dropped()
+            self._identify_again()
+        facts = self._join() | {"voided": voided}
+        files = self._write()
+        return ProfileSet(
+            build=self._work.build,
+            rules=rules_digest(self._work.rules),
+            built={one.rules.name: self._range(one)[1] for one in self._streams},
+            files=files,
+            facts=self._facts(facts, untimed),
+        )
+
+    def _do(self, sql: str) -> None:
+        self._connection.execute(sql).fetchall()
+
+    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
+        found: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
+        return found
+
+    def _number(self, sql: str) -> int:
+        return int(self._ask(sql)[0][0] or 0)
+
+    # --- messages into signatures ---
+
+    def _range(self, stream: Messages) -> tuple[int, int]:
+        """The positions that are new: from the first, before the second."""
+        built = self._work.base.built.get(stream.rules.name, 0)
+        return built, max(built, self._work.stops.get(stream.rules.name, built))
+
+    def _read_new(self) -> int:
+        """Folds what is new; how many of those messages have no time of their own."""
+        total = sum(stop - first for first, stop in map(self._range, self._streams))
+        done = untimed = 0
+        for stream in self._streams:
+            first, stop = self._range(stream)
+            self._progress("messages", done, total)
+            untimed += self._fold(stream, first, stop)
+            done += stop - first
+        self._progress("messages", done, total)
+        return untimed
+
+    def _fold(self, stream: Messages, first: int, stop: int, only: str = "") -> int:
+        """The signatures of a range, added to the stream's; how many of its messages have no time of their own."""
+        name = f"signature_{stream.slot}"
+        identities = [f"i{index}" for index in range(len(stream.keys))]
+        folds = [f"{self._merge(one.index).fold(f'x{one.index}')} AS a{one.index}" for one in stream.contributions]
+        made = ["min(r::HUGEINT << 64 | p) AS k", "count(*) AS m", "count(*) FILTER (u) AS u", *folds]
+        segments = self._work.streams.get(stream.rules.name, ()) if first < stop else ()
+        source = stream.sql(self._connection, segments, first, stop, only) or stream.nothing()
+        select = f"SELECT {', '.join([*identities, *made])} FROM ({source}) GROUP BY {', '.join(identities)}"
+        if only:
+            self._do(f"INSERT INTO {name} BY NAME {select}")
+            return 0
+        self._do(f"CREATE TABLE {name} AS {select}")
+        untimed = self._number(f"SELECT sum(u) FROM {name}")
+        self._do(f"DELETE FROM {name} WHERE {' AND '.join(f'{one} IS NULL' for one in identities)}")
+        return untimed
+
+    def _merge(self, index: int) -> Any:
+        return self._tables.merges[index]
+
+    # --- signatures into identifiers, and which of them met ---
+
+    def _identify(self) -> None:
+        """`node`: the identifiers of all signatures, numbered from 0, with what is known of them. `link_<slot>`: the
+        nodes of each signature. `pair`: the nodes that met."""
+        self._progress("identifiers", 0, 1)
+        self._do(f"""
+            CREATE OR REPLACE TABLE found AS
+            SELECT (row_number() OVER ())::BIGINT - 1 AS n, key, value, k
+            FROM (SELECT key, value, min(k) AS k FROM ({_union(self._values())}) GROUP BY key, value)""")
+        for stream in self._streams:
+            self._link(stream)
+        self._do(f"CREATE OR REPLACE TABLE pair AS {self._pairs()}")
+        self._recall()
+        self._progress("identifiers", 1, 1)
+
+    def _identify_again(self) -> None:
+        """The same after more messages; identifiers that are new keep the numbers that they have been given."""
+        self._do("CREATE TABLE numbered AS SELECT key, value, no FROM node WHERE NOT known")
+        self._identify()
+        self._do("""
+            UPDATE node SET no = numbered.no FROM numbered
+            WHERE numbered.key = node.key AND numbered.value = node.value""")
+
+    def _values(self) -> Iterator[str]:
+        for stream in self._streams:
+            for index, key in enumerate(stream.keys):
+                yield (
+                    f"SELECT {key}::SMALLINT AS key, i{index} AS value, k FROM signature_{stream.slot} "
+                    f"WHERE i{index} IS NOT NULL"
+                )
+
+    def _link(self, stream: Messages) -> None:
+        nodes = [f"n{index}.n AS n{index}" for index in range(len(stream.keys))]
+        joins = [
+            f"LEFT JOIN (SELECT n, value FROM found WHERE key = {key}) AS n{index} ON n{index}.value = s.i{index}"
+            for index, key in enumerate(stream.keys)
+        ]
+        self._do(f"""
+            CREATE OR REPLACE TABLE link_{stream.slot} AS
+            SELECT s.rowid AS signature, {", ".join(nodes)} FROM signature_{stream.slot} AS s {" ".join(joins)}""")
+
+    def _pairs(self) -> str:
+        parts = []
+        for stream in self._streams:
+            for one, other in combinations(range(len(stream.keys)), 2):
+                low, high = sorted((one, other), key=lambda index: stream.keys[index])
+                parts.append(
+                    f"SELECT n{low} AS a, {stream.keys[low]}::SMALLINT AS ak, n{high} AS b, "
+                    f"{stream.keys[high]}::SMALLINT AS bk "
+                    f"FROM link_{stream.slot} WHERE n{low} IS NOT NULL AND n{high} IS NOT NULL AND n{low} <> n{high}"
+                )
+        nothing = "SELECT 0::BIGINT AS a, 0::SMALLINT AS ak, 0::BIGINT AS b, 0::SMALLINT AS bk WHERE false"
+        return f"SELECT DISTINCT a, ak, b, bk FROM ({_union(parts) or nothing})"
+
+    def _recall(self) -> None:
+        """`node`, with the number of each identifier (`no`), whether it was `known`, the profile that it belonged to
+        (`pk`; 0 where it is void, NULL where it is new), and its first commit `k`, over all builds."""
+        if not self._tables.has(IDENTIFIER):
+            self._do(f"""
+                CREATE OR REPLACE TABLE node AS
+                SELECT n, key, value, k, n + {self._first_number} AS no, false AS known, NULL::BIGINT AS pk, false AS moved
+                FROM found""")
+            return
+        self._do(f"""
+            CREATE OR REPLACE TABLE node AS
+            WITH old AS (
+                SELECT found.n, i.no, i.pk, i.r::HUGEINT << 64 | i.p AS k, i.build
+                FROM found JOIN ({self._tables.rows(IDENTIFIER)}) AS i ON i.value = found.value AND i.key = found.key
+                QUALIFY row_number() OVER (PARTITION BY found.n ORDER BY i.build DESC) = 1
+            )
+            SELECT found.n, found.key, found.value, least(found.k, old.k) AS k,
+                coalesce(old.no, found.n + {self._first_number}) AS no, old.no IS NOT NULL AS known,
+                coalesce(move.target, old.pk) AS pk, coalesce(found.k < old.k, false) AS moved
+            FROM found LEFT JOIN old USING (n) LEFT JOIN ({self._tables.rows(MOVE)}) AS move ON move.pk = old.pk""")
+
+    # --- what belongs to nobody ---
+
+    def _find_void(self) -> list[dict[str, Any]]:
+        """`fresh`: pairs that no build has seen; `void`: values that turn out to be. Returns some of the latter."""
+        self._do("CREATE TABLE open AS SELECT no, key FROM node WHERE pk IS NULL OR pk <> 0")
+        self._do("""
+            CREATE TABLE met AS
+            SELECT x.no AS a, pair.ak, y.no AS b, pair.bk
+            FROM pair JOIN node AS x ON x.n = pair.a JOIN node AS y ON y.n = pair.b
+            WHERE pair.ak <> pair.bk AND NOT (coalesce(x.pk = 0, false) AND coalesce(y.pk = 0, false))""")
+        self._do(f"CREATE TABLE seen AS {self._seen()}")
+        self._do("CREATE TABLE fresh AS SELECT * FROM met ANTI JOIN seen USING (a, b)")
+        limits = ", ".join(str(one) for one in self._limits) or "0"
+        self._do(f"""
+            CREATE TABLE void AS
+            SELECT no, max(times) AS times, arg_max(other, times) AS other FROM (
+                SELECT no, other, count(*) AS times FROM (
+                    SELECT a AS no, bk AS other FROM fresh UNION ALL SELECT b, ak FROM fresh UNION ALL
+                    SELECT a, bk FROM seen UNION ALL SELECT b, ak FROM seen
+                ) GROUP BY no, other
+            ) JOIN open USING (no) WHERE times > ([{limits}]::BIGINT[])[key + 1] GROUP BY no""")
+        return self._named_voids()
+
+    def _seen(self) -> str:
+        """Pairs of earlier builds in which an identifier stands that has met some other now."""
+        if not self._tables.has(PAIR):
+            return "SELECT * FROM met WHERE false"
+        self._do("""
+            CREATE TABLE asked AS SELECT DISTINCT no FROM (SELECT a AS no FROM met UNION ALL SELECT b FROM met)
+            SEMI JOIN (SELECT no FROM node WHERE known AND pk <> 0) USING (no)""")
+        return f"""
+            SELECT a, ak, b, bk FROM ({self._tables.pairs()})
+            WHERE a IN (SELECT no FROM asked) OR b IN (SELECT no FROM asked)"""
+
+    def _named_voids(self) -> list[dict[str, Any]]:
+        keys = self._work.rules.keys
+        found = self._ask(f"""
+            SELECT node.key, node.value, void.other, void.times FROM void JOIN node USING (no)
+            ORDER BY node.key, node.value LIMIT {NAMED_VOIDS}""")
+        return [
+            {"key": keys[key], "value": value, "key2": keys[other], "values": times}
+            for key, value, other, times in found
+        ]
+
+    # --- what is built anew ---
+
+    def _drop(self) -> int:
+        """`dropped`: the profiles that a newly void value had joined; how many."""
+        self._do("CREATE TABLE dropped AS SELECT DISTINCT pk FROM node JOIN void USING (no) WHERE pk IS NOT NULL")
+        return self._number("SELECT count(*) FROM dropped")
+
+    def _read_dropped(self) -> None:
+        """Folds the messages of earlier builds that carry an identifier of a dropped profile."""
+        self._do(f"""
+            CREATE TABLE anew AS
+            SELECT key, value FROM ({self._tables.identifiers()}) SEMI JOIN dropped USING (pk)""")
+        for done, stream in enumerate(self._streams):
+            self._progress("what is built anew", done, len(self._streams))
+            carried = [
+                f"i{index} IN (SELECT value FROM anew WHERE key = {key})" for index, key in enumerate(stream.keys)
+            ]
+            self._fold(stream, 0, self._range(stream)[0], " OR ".join(carried))
+        self._progress("what is built anew", len(self._streams), len(self._streams))
+
+    # --- identifiers into profiles ---
+
+    def _join(self) -> dict[str, int]:
+        """`owner`: the profile of each node that is not void; `moved`: profiles that have become others."""
+        self._progress("profiles", 0, 2)
+        nodes = self._connection.execute("""
+            SELECT node.n, coalesce(node.pk = 0, false) OR void.no IS NOT NULL AS void,
+                CASE WHEN dropped.pk IS NULL THEN coalesce(node.pk, 0) ELSE 0 END AS pk
+            FROM node LEFT JOIN void USING (no) LEFT JOIN dropped ON dropped.pk = node.pk ORDER BY n""").fetchnumpy()
+        pairs = self._connection.execute("SELECT a, b FROM pair").fetchnumpy()
+        void = np.asarray(nodes["void"], dtype=bool)
+        before = np.where(void, 0, np.asarray(nodes["pk"], dtype=np.int64))
+        left, right = (np.asarray(pairs[name], dtype=np.int64) for name in ("a", "b"))
+        alive = ~(void[left] | void[right])
+        labels, old = _labels(left[alive], right[alive], before)
+        owner, target, made = _owners(labels, old, void, self._first_number)
+        self._register("owner", n=np.flatnonzero(~void), pk=owner[~void])
+        gone = target != old
+        self._register("moved", pk=old[gone], target=target[gone])
+        return {"made": made, "merged": int(gone.sum()), "dropped": self._number("SELECT count(*) FROM dropped")}
+
+    def _register(self, name: str, **arrays: Any) -> None:
+        self._connection.register("given", pa.table(arrays))
+        self._do(f"CREATE TABLE {name} AS SELECT * FROM given")
+        self._connection.unregister("given")
+
+    # --- writing ---
+
+    def _write(self) -> tuple[ProfileFile, ...]:
+        part = DELTA if self._tables.files else 0
+        files = [one for one in self._tables.files if one.kind != MOVE]
+        new = [
+            *self._writer.write(IDENTIFIER, part, self._identifiers()),
+            *self._writer.write(PAIR, part, "SELECT * FROM fresh ORDER BY a"),
+            *self._writer.write(STATE, part, self._states()),
+            *self._writer.write(MOVE, DELTA, self._moves()),
+        ]
+        self._progress("profiles", 1, 2)
+        return self._folded(files, new)
+
+    def _identifiers(self) -> str:
+        """Those that are new, void from now on, of a profile that was dropped, or committed earlier than was known."""
+        return """
+            SELECT node.no, node.key, node.value, (node.k >> 64)::BIGINT AS r,
+                (node.k & 18446744073709551615::HUGEINT)::BIGINT AS p, coalesce(owner.pk, 0) AS pk
+            FROM node LEFT JOIN owner USING (n) LEFT JOIN void USING (no) LEFT JOIN dropped ON dropped.pk = node.pk
+            WHERE NOT node.known OR void.no IS NOT NULL OR dropped.pk IS NOT NULL OR node.moved"""
+
+    def _states(self) -> str:
+        """What the signatures of each profile fold into."""
+        used = sorted({one.index for stream in self._streams for one in stream.contributions})
+        folds = [f"{self._merge(index).refold(f'a{index}')} AS a{index}" for index in used]
+        made = ["pk", "arg_min(leader, k) AS leader", "min(k) AS k", "sum(m)::BIGINT AS m", *folds]
+        signatures = " UNION ALL BY NAME ".join(self._owned(stream) for stream in self._streams)
+        rest = [f"a{index}" for index in range(len(self._tables.merges))]
+        id_ = id_sql(self._work.rules.keys, "node.key", "node.value")
+        return f"""
+            SELECT s.pk, {id_} AS id, (s.k >> 64)::BIGINT AS r, (s.k & 18446744073709551615::HUGEINT)::BIGINT AS p, m
+                {"".join(f", {one}" for one in rest)}
+            FROM (SELECT {", ".join(made)} FROM ({signatures}) GROUP BY pk) AS s JOIN node ON node.n = s.leader"""
+
+    def _owned(self, stream: Messages) -> str:
+        """The stream's signatures with the profile of each, and the node that leads it: of the identifiers that are not
+        void the least by key and value."""
+        order = sorted(range(len(stream.keys)), key=lambda index: stream.keys[index])
+        owners = ", ".join(f"o{index}.pk" for index in order)
+        joins = " ".join(f"LEFT JOIN owner AS o{index} ON o{index}.n = l.n{index}" for index in order)
+        states = "".join(f", s.a{one.index}" for one in stream.contributions)
+        return f"""
+            SELECT coalesce({owners}) AS pk, {_leader(stream.keys, order)} AS leader, s.k, s.m{states}
+            FROM signature_{stream.slot} AS s JOIN link_{stream.slot} AS l ON l.signature = s.rowid {joins}
+            WHERE coalesce({owners}) IS NOT NULL"""
+
+    def _moves(self) -> str:
+        """All moves since the base: the old ones led on to where their targets are now, the new ones, and the profiles
+        that were dropped."""
+        return f"""
+            WITH now AS (SELECT pk, target FROM moved UNION ALL SELECT pk, 0 FROM dropped)
+            SELECT old.pk, coalesce(now.target, old.target) AS target
+            FROM ({self._tables.rows(MOVE)}) AS old LEFT JOIN now ON now.pk = old.target
+            UNION ALL SELECT pk, target FROM now"""
+
+    def _folded(self, old: Sequence[ProfileFile], new: Sequence[ProfileFile]) -> tuple[ProfileFile, ...]:
+        """The files of the set: with deltas, or as a new base where those have grown too many."""
+        files = (*old, *new)
+        if not _wants_folding(files):
+            self._progress("profiles", 2, 2)
+            return files
+        tables = Tables(self._data_dir, files, self._tables.merges)
+        made = fold(tables, self._writer)
+        self._writer.discard(new)
+        self._progress("profiles", 2, 2)
+        return made
+
+    # --- facts ---
+
+    def _facts(self, facts: Mapping[str, Any], untimed: int) -> dict[str, Any]:
+        before = self._work.base.facts
+        fresh, void, changed = self._ask("""
+            SELECT (SELECT count(*) FROM node WHERE NOT known), (SELECT count(*) FROM void),
+                (SELECT count(DISTINCT pk) FROM owner)""")[0]
+        return {
+            "profiles": before.get("profiles", 0) + facts["made"] - facts["merged"] - facts["dropped"],
+            "identifiers": before.get("identifiers", 0) + fresh,
+            "void": before.get("void", 0) + void,
+            "messages": sum(self._range(stream)[1] for stream in self._streams),
+            "untimed": before.get("untimed", 0) + untimed,
+            "changed": changed,
+            "merged": facts["merged"],
+            "voided": facts["voided"],
+        }
+
+
+def fold(tables: Tables, writer: Writer) -> tuple[ProfileFile, ...]:
+    """A base that says what these tables say."""
+    every = range(len(tables.merges))
+    files = [
+        *writer.write(IDENTIFIER, 0, tables.identifiers()),
+        *writer.write(PAIR, 0, tables.pairs()),
+        *writer.write(STATE, 0, tables.states(every)),
+    ]
+    return tuple(files)
+
+
+def _wants_folding(files: Sequence[ProfileFile]) -> bool:
+    deltas = [one for one in files if one.part == DELTA]
+    rows, base = sum(one.rows for one in deltas), sum(one.rows for one in files if one.part != DELTA)
+    return len({one.build for one in deltas}) > FOLD_DELTAS or rows > max(FOLD_ROWS, FOLD_SHARE * base)
+
+
+def _limits(work: BuildWork) -> list[int]:
+    """For each key how many values of another one its values may meet: the least that a stream says."""
+    return [
+        min(one.max_per_key for stream in work.rules.streams for one in stream.identity if one.key == key)
+        for key in work.rules.keys
+    ]
+
+
+def _union(parts: Any) -> str:
+    return " UNION ALL ".join(parts)
+
+
+def _leader(keys: Sequence[int], order: Sequence[int]) -> str:
+    """The node of the first identifier that has an owner, by key and then value. `order` is that of the keys."""
+    cases = []
+    for key in sorted(set(keys)):
+        alike = [index for index in order if keys[index] == key]
+        least = ", ".join(f"CASE WHEN o{index}.pk IS NOT NULL THEN s.i{index} END" for index in alike)
+        cases += [f"WHEN o{index}.pk IS NOT NULL AND s.i{index} = least({least}) THEN l.n{index}" for index in alike]
+    return f"CASE {' '.join(cases)} END"
+
+
+def _labels(left: Any, right: Any, before: Any) -> tuple[Any, Any]:
+    """The label of each node, and of each old profile that the nodes belong to (last), and those profiles, sorted."""
+    old = np.unique(before[before > 0])
+    bound = np.flatnonzero(before > 0)
+    homes = len(before) + np.searchsorted(old, before[bound])
+    joined = np.concatenate([left, bound]), np.concatenate([right, homes])
+    return components(len(before) + len(old), *joined), old
+
+
+def _owners(labels: Any, old: Any, void: Any, first_number: int) -> tuple[Any, Any, int]:
+    """The profile of each node; what each old profile is now: the least of those that have become one; and how many
+    profiles are new."""
+    count = len(void)
+    owner = np.zeros(len(labels), dtype=np.int64)
+    homes = labels[count:]
+    owner[homes[::-1]] = old[::-1]  # the least comes last, and stays
+    fresh = np.unique(labels[:count][~void])
+    fresh = fresh[owner[fresh] == 0]
+    owner[fresh] = first_number + np.arange(len(fresh), dtype=np.int64)
+    return owner[labels[:count]], owner[homes], len(fresh)

@@ -1,0 +1,120 @@
+"""Reading profiles: all of them as a query, or one by what is known of it.
+
+A reader is of one set. Its files stay as long as the record, or a run that was given them, names them, whatever builds
+do meanwhile; so a reader never waits and never sees half a build.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from reconciler.core.profile import ProfileRules, ProfileSet
+from reconciler.data.profiles.columns import identifier, quoted
+from reconciler.data.profiles.tables import Tables, id_sql, identifier_id, merges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One profile. `identifiers` are (key, value) in the order of their first commits, `aliases` the ids of all but the
+    first of them, under which it can be found too. `attributes` are Python values by name: `Decimal` for decimals,
+    times in UTC without a zone, a list of texts for a set, None where nothing is known."""
+
+    id: str
+    aliases: tuple[str, ...]
+    identifiers: tuple[tuple[str, str], ...]
+    attributes: Mapping[str, Any]
+    messages: int
+
+
+class ProfileReader:
+    """Reads one set of profiles; `connection` is always one of a workspace over the same data folder."""
+
+    def __init__(self, data_dir: Path, profiles: ProfileSet, rules: ProfileRules) -> None:
+        self._rules = rules
+        self._set = profiles
+        self._merges = merges(rules)
+        self._numbers = {name: index for index, name in enumerate(self._merges)}
+        self._tables = Tables(data_dir, profiles.files, list(self._merges.values()))
+
+    def count(self) -> int:
+        """How many profiles there are."""
+        return int(self._set.facts.get("profiles", 0))
+
+    def view_sql(self, attributes: Sequence[str], keys: Sequence[str]) -> str:
+        """A query with one row for each profile: `id` (32 hexadecimal digits), `key:<key>` for each key asked for (its
+        values, in the order of their first commits; empty where it has none) and `attribute:<name>`."""
+        numbers = [self._numbers[name] for name in attributes]
+        shown = ["lower(hex(s.id)) AS id"]
+        shown += [f"coalesce(i.k{self._key(key)}, []::VARCHAR[]) AS {quoted(f'key:{key}')}" for key in keys]
+        shown += [
+            f"{self._merges[name].show(f's.a{number}')} AS {quoted(f'attribute:{name}')}"
+            for name, number in zip(attributes, numbers, strict=True)
+        ]
+        source = f"({self._tables.states(sorted(set(numbers)))}) AS s"
+        if keys:
+            source += f" LEFT JOIN ({self._values(sorted({self._key(key) for key in keys}))}) AS i ON i.pk = s.pk"
+        return f"SELECT {', '.join(shown)} FROM {source}"
+
+    def _key(self, key: str) -> int:
+        return self._rules.keys.index(key)
+
+    def _values(self, keys: Sequence[int]) -> str:
+        lists = ", ".join(f"list(value ORDER BY r, p, value) FILTER (key = {key}) AS k{key}" for key in keys)
+        wanted = ", ".join(map(str, keys))
+        return f"SELECT pk, {lists} FROM ({self._tables.identifiers()}) WHERE key IN ({wanted}) AND pk <> 0 GROUP BY pk"
+
+    # --- one profile ---
+
+    def lookup(self, connection: Any, key: str, value: str) -> Profile | None:
+        """The profile that has this identifier: the value as it is or, where nobody has that, as the streams normalise
+        it. None where there is none, or the value is void."""
+        if key not in self._rules.keys:
+            return None
+        for one in self._spellings(connection, key, value):
+            found = self._owner(connection, f"key = {self._key(key)} AND value = $given", one)
+            if found:
+                return self._profile(connection, found)
+        return None
+
+    def find(self, connection: Any, id_: str) -> Profile | None:
+        """The profile with this id, or with this alias."""
+        is_id = f"SELECT pk FROM ({self._tables.states([])}) WHERE lower(hex(id)) = $given"
+        found = connection.execute(is_id, {"given": id_.lower()}).fetchall()
+        if found:
+            return self._profile(connection, found[0][0])
+        alias = f"lower(hex({id_sql(self._rules.keys, 'key', 'value')})) = $given"
+        owner = self._owner(connection, alias, id_.lower())
+        return self._profile(connection, owner) if owner else None
+
+    def _spellings(self, connection: Any, key: str, value: str) -> list[str]:
+        ways = {one.normalize: None for stream in self._rules.streams for one in stream.identity if one.key == key}
+        spelled = [identifier(pa.field("v", pa.string()), "v", way) for way in ways]
+        sql = f"SELECT {', '.join(spelled)} FROM (SELECT $given AS v)"
+        row = connection.execute(sql, {"given": value}).fetchall()[0]
+        return list(dict.fromkeys([value, *(one for one in row if one is not None)]))
+
+    def _owner(self, connection: Any, condition: str, given: str) -> int:
+        """The `pk` of the profile of an identifier; 0 where there is none."""
+        sql = f"SELECT pk FROM ({self._tables.identifiers()}) WHERE {condition}"
+        rows = connection.execute(sql, {"given": given}).fetchall()
+        return int(rows[0][0]) if rows else 0
+
+    def _profile(self, connection: Any, pk: int) -> Profile:
+        keys = self._rules.keys
+        found = connection.execute(
+            f"SELECT key, value FROM ({self._tables.identifiers()}) WHERE pk = {pk} ORDER BY r, p, key, value"
+        ).fetchall()
+        identifiers = tuple((keys[key], value) for key, value in found)
+        shown = [merge.show(f"a{self._numbers[name]}") for name, merge in self._merges.items()]
+        states = self._tables.states(range(len(self._merges)))
+        row = connection.execute(f"SELECT {', '.join(['m', *shown])} FROM ({states}) WHERE pk = {pk}").fetchall()[0]
+        ids = [identifier_id(key, value) for key, value in identifiers]
+        return Profile(
+            id=ids[0], aliases=tuple(ids[1:]), identifiers=identifiers, messages=row[0],
+            attributes=dict(zip(self._merges, row[1:], strict=True)),
+        )  # fmt: skip

@@ -1,0 +1,180 @@
+"""The tables of a set of profiles as files, and what they say together.
+
+| kind       | a row |
+|---|---|
+| identifier | `no`, its number for ever; `key` (number), `value`; `r`, `p`: its first commit; `pk` of its profile, 0 if void |
+| pair       | two identifiers of different keys that one message carried: `a`, `ak`, `b`, `bk` (number, key), `ak` < `bk` |
+| state      | what some messages of `pk` fold into: `id`, `r`, `p` (of the first identifier), `m` (messages), `a<n>` |
+| move       | `pk` has become `target`; 0 where its states count no more, because it was built anew |
+
+`r` is the time of receipt in milliseconds, `p` the position and the stream's number in one. A base has been folded: one
+state a profile, one row an identifier, no moves. Each later build adds a delta: new rows of what it touched, of which
+the later build's count (identifiers) or all fold together (states); and one file of all moves since the base, which
+replaces the one before it. `pk` numbers a profile inside a set and is never used again; the id that everybody sees is a
+state like any other: that of the identifier with the least first commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.core.language import attribute_types
+from reconciler.core.profile import ProfileFile, ProfileRules
+from reconciler.data.durable import replaced
+from reconciler.data.names import sql_string
+from reconciler.data.profiles.merges import Merge
+from reconciler.data.segments import PROFILES, TEMPORARY
+
+IDENTIFIER: Final = "identifier"
+PAIR: Final = "pair"
+STATE: Final = "state"
+MOVE: Final = "move"
+
+#: The part of a delta; parts of a base count from 0.
+DELTA: Final = -1
+
+#: The columns of each kind, beside the attributes' states.
+COLUMNS: Final = {
+    IDENTIFIER: {"no": "BIGINT", "key": "SMALLINT", "value": "VARCHAR", "r": "BIGINT", "p": "BIGINT", "pk": "BIGINT"},
+    PAIR: {"a": "BIGINT", "ak": "SMALLINT", "b": "BIGINT", "bk": "SMALLINT"},
+    STATE: {"pk": "BIGINT", "id": "BLOB", "r": "BIGINT", "p": "BIGINT", "m": "BIGINT"},
+    MOVE: {"pk": "BIGINT", "target": "BIGINT"},
+}
+
+#: Between key and value in what an id is a digest of; no key contains it.
+_SEPARATOR: Final = "\x1f"
+
+
+def identifier_id(key: str, value: str) -> str:
+    """The id of an identifier for ever: the first 32 hexadecimal digits of SHA-256 over key, U+001F and value."""
+    return hashlib.sha256(f"{key}{_SEPARATOR}{value}".encode()).hexdigest()[:32]
+
+
+def id_sql(keys: Sequence[str], key: str, value: str) -> str:
+    """The same as a BLOB in SQL; `key` is the number of a key."""
+    names = "[" + ", ".join(sql_string(one) for one in keys) + "]"
+    return f"unhex(substr(sha256(({names})[{key} + 1] || chr({ord(_SEPARATOR)}) || {value}), 1, 32))"
+
+
+def merges(rules: ProfileRules) -> dict[str, Merge]:
+    """How each attribute merges, by name in the order of `rules.attributes`. Raises BadExpression."""
+    types = attribute_types(rules)
+    kinds = {one.name: one.merge for stream in reversed(rules.streams) for one in stream.attributes}
+    return {name: Merge(kinds[name], types[name]) for name in rules.attributes}
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The files of a set as SQL. A table without files is empty, and of the same columns."""
+
+    data_dir: Path
+    files: tuple[ProfileFile, ...]
+    merges: Sequence[Merge]
+
+    def has(self, kind: str) -> bool:
+        return any(one.kind == kind for one in self.files)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether there is nothing beside a base."""
+        return all(one.part != DELTA for one in self.files)
+
+    def rows(self, kind: str, *, delta: bool | None = None) -> str:
+        """All rows as they stand in base (`delta` False), deltas (True) or both, each with its `build`."""
+        builds: dict[int, list[str]] = {}
+        for one in self.files:
+            if one.kind == kind and delta in (None, one.part == DELTA):
+                builds.setdefault(one.build, []).append(sql_string(str(self.data_dir.resolve() / one.file)))
+        parts = [
+            f"SELECT *, {build}::BIGINT AS build FROM read_parquet([{', '.join(paths)}])"
+            for build, paths in sorted(builds.items())
+        ]
+        return " UNION ALL BY NAME ".join(parts) or self._empty(kind)
+
+    def _empty(self, kind: str) -> str:
+        types = dict(COLUMNS[kind])
+        nothing = [f"NULL::{type_} AS {name}" for name, type_ in types.items()]
+        if kind == STATE:
+            nothing += [f"NULL::{merge.state} AS a{index}" for index, merge in enumerate(self.merges)]
+        return f"SELECT {', '.join(nothing)}, 0::BIGINT AS build WHERE false"
+
+    # --- what counts ---
+
+    def identifiers(self) -> str:
+        """The identifiers, one row each, with the `pk` of the profile that they belong to now."""
+        if self.is_folded:
+            return f"SELECT * EXCLUDE (build) FROM ({self.rows(IDENTIFIER)})"
+        latest = f"""
+            SELECT * FROM ({self.rows(IDENTIFIER, delta=True)})
+            QUALIFY row_number() OVER (PARTITION BY no ORDER BY build DESC) = 1"""
+        return f"""
+            WITH latest AS MATERIALIZED ({latest})
+            SELECT rows.* EXCLUDE (build) REPLACE (coalesce(move.target, rows.pk) AS pk) FROM (
+                SELECT * FROM latest UNION ALL BY NAME
+                SELECT * FROM ({self.rows(IDENTIFIER, delta=False)}) AS base ANTI JOIN latest USING (no)
+            ) AS rows LEFT JOIN ({self.rows(MOVE)}) AS move ON move.pk = rows.pk"""
+
+    def pairs(self) -> str:
+        return f"SELECT * EXCLUDE (build) FROM ({self.rows(PAIR)})"
+
+    def states(self, attributes: Sequence[int]) -> str:
+        """The states, one row a profile, with those of the named attributes."""
+        chosen = ", ".join(["pk", "id", "r", "p", "m", *(f"a{index}" for index in attributes)])
+        if self.is_folded:
+            return f"SELECT {chosen} FROM ({self.rows(STATE)})"
+        refolded = self.refold(attributes)
+        return f"""
+            WITH move AS MATERIALIZED ({self.rows(MOVE)}),
+            delta AS MATERIALIZED ({self._moved(chosen, delta=True)}),
+            touched AS MATERIALIZED (SELECT DISTINCT pk FROM delta UNION SELECT DISTINCT target FROM move)
+            SELECT {chosen} FROM ({self._moved(chosen, delta=False)}) AS base ANTI JOIN touched USING (pk)
+            UNION ALL BY NAME
+            SELECT {refolded} FROM (
+                SELECT * FROM delta UNION ALL BY NAME
+                SELECT * FROM ({self._moved(chosen, delta=False)}) AS base SEMI JOIN touched USING (pk)
+            ) GROUP BY pk"""
+
+    def _moved(self, chosen: str, *, delta: bool) -> str:
+        return f"""
+            SELECT s.* REPLACE (coalesce(m.target, s.pk) AS pk)
+            FROM (SELECT {chosen} FROM ({self.rows(STATE, delta=delta)})) AS s LEFT JOIN move AS m ON m.pk = s.pk
+            WHERE coalesce(m.target, s.pk) <> 0"""
+
+    def refold(self, attributes: Sequence[int]) -> str:
+        """The columns that states of one `pk` fold into."""
+        folded = [f"{self.merges[index].refold(f'a{index}')} AS a{index}" for index in attributes]
+        least = "arg_min(id, {'r': r, 'p': p}) AS id, min({'r': r, 'p': p}).r AS r, min({'r': r, 'p': p}).p AS p"
+        return ", ".join(["pk", least, "sum(m)::BIGINT AS m", *folded])
+
+
+class Writer:
+    """Writes the files of one build. Raises Retriable where the disk refuses."""
+
+    def __init__(self, connection: Any, data_dir: Path, build: int) -> None:
+        self._connection = connection
+        self._data_dir = data_dir
+        self._build = build
+
+    def write(self, kind: str, part: int, select: str) -> list[ProfileFile]:
+        """The rows of a query as a file, whole and on the disk; none where there are no rows."""
+        file = f"{PROFILES}/{self._build}-{kind}-{'delta' if part == DELTA else part}.parquet"
+        path = self._data_dir / file
+        with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
+            target = sql_string(str(temporary.resolve()))
+            copied = f"COPY ({select}) TO {target} (FORMAT parquet, COMPRESSION snappy)"
+            rows = int(self._connection.execute(copied).fetchall()[0][0])
+            size = temporary.stat().st_size
+        made = ProfileFile(file=file, kind=kind, part=part, build=self._build, rows=rows, size=size)
+        if rows:
+            return [made]
+        self.discard([made])
+        return []
+
+    def discard(self, files: Sequence[ProfileFile]) -> None:
+        """Removes files that this build has written and that nothing will name."""
+        for one in files:
+            (self._data_dir / one.file).unlink(missing_ok=True)
