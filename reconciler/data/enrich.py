@@ -148,14 +148,14 @@ class EnrichmentHands:
     def due(self, stream: str, column: str, identity: str, memory: Sequence[str], *, before_ms: int, limit: int) -> Due:
         self._profiles.identity(stream, column, identity)
         found = (
-            f"SELECT value, at_ms FROM ({self._profiles.values(identity, first=True)}) AS found "
+            f"SELECT value, coalesce(digest, '') AS digest, at_ms FROM ({self._profiles.values(identity, first=True)}) AS found "
             f"LEFT JOIN ({self._memory_sql(memory)}) AS known ON known.subject = {_digest('value')} "
             f"WHERE value <> '' AND (at_ms IS NULL OR at_ms <= {before_ms:d})"
         )
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
             connection.execute(f"CREATE TEMP TABLE due AS {found}")
-            rows = connection.execute(f"SELECT value FROM due ORDER BY at_ms NULLS FIRST, value LIMIT {limit:d}")
-            values = tuple(value for (value,) in rows.fetchall())
+            rows = connection.execute(f"SELECT value, digest FROM due ORDER BY at_ms NULLS FIRST, value LIMIT {limit:d}")
+            values = tuple((value, digest) for value, digest in rows.fetchall())
             ((every,),) = connection.execute("SELECT count(*) FROM due").fetchall()
         return Due(values, every - len(values))
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from reconciler.core.provider import Context, JobType, Provider, Secret, Unit
 from reconciler.providers.http.authorize import METHODS
 from reconciler.providers.http.config import ExportAudience, ExportWebhook, ImportJson, schema_of
+from reconciler.providers.http.enrich_config import EnrichLookup, lookup_schema
 
 
 def _import_json(context: Context) -> Iterator[Unit]:
@@ -27,6 +28,12 @@ def _export_webhook(context: Context) -> Iterator[Unit]:
 
 def _export_audience(context: Context) -> Iterator[Unit]:
     from reconciler.providers.http.export_audience import run
+
+    return run(context)
+
+
+def _enrich_lookup(context: Context) -> Iterator[Unit]:
+    from reconciler.providers.http.enrich_lookup import run
 
     return run(context)
 
@@ -68,6 +75,16 @@ PROVIDER: Final = Provider(
             config=ExportAudience.model_validate,
             run=_export_audience,
             authorization="optional",
+        ),
+        JobType(
+            name="enrich-lookup",
+            type="enrichment",
+            title="Attributes from an HTTP API",
+            schema=lookup_schema(),
+            config=EnrichLookup.model_validate,
+            run=_enrich_lookup,
+            authorization="optional",
+            reads_profiles=True,
         ),
     ),
     check=_check,
