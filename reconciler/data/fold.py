@@ -230,7 +230,7 @@ def bulk_blocks(bulk: Bulk, path: Path, mark: Any) -> Iterator[Block]:
         if block.note == CHANGED:
             raise Fatal("the body is not what it was when it was accepted")
         if block.mark["at"] > BULK_BYTES:
-            raise Fatal(f"the body unpacks to more than {BULK_BYTES >> 30} GiB")
+            raise Fatal(f"the body unpacks to more than {BULK_BYTES:,} bytes")
         if bulk.timestamp_field:
             block = Hands(path.parent, JOB, 0, 1, lambda: 0, lambda: 0, BLOCK_BYTES).check_timestamps(
                 block, _rule(bulk)
