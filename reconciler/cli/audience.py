@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -74,6 +75,11 @@ def plain(value: Any) -> Any:
             return f"{text}Z" if "T" in text else text
 
 
+def shown(value: Any) -> str:
+    """A plain value in a line: texts as they are, anything else as JSON has it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 def _document(facts: AudienceFacts, members: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": facts.name,
@@ -109,7 +115,7 @@ def _print(call: Call, facts: AudienceFacts, members: list[dict[str, Any]], now:
         terminal.print(terminal.paint("Some members", "bold"))
     for member in members:
         identifiers = ", ".join(f"{key}={'|'.join(values)}" for key, values in member["identifiers"].items())
-        attributes = ", ".join(f"{name}={value}" for name, value in member["attributes"].items())
+        attributes = ", ".join(f"{name}={shown(value)}" for name, value in member["attributes"].items())
         terminal.print(
             f"  {member['id'][:12]}  {escape('  '.join(part for part in (identifiers, attributes) if part))}"
         )
