@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,9 @@ from reconciler.data.segments import segment_file
 from reconciler.data.store import Origin, with_meta, write_segment
 from reconciler.data.timestamps import read_times
 from reconciler.errors import Fatal
+
+if TYPE_CHECKING:
+    from reconciler.data.forget import Landing
 
 #: What stands in `_job`, and before the names of segments.
 JOB: Final = "collect"
@@ -54,9 +57,11 @@ class Start:
 
 
 class Folding:
-    """One folding: a process beside the loop. `run` is its number, by which it names its segments."""
+    """One folding: a process beside the loop. `run` is its number, by which it names its segments. What lands passes
+    through `landing`, where anybody is forgotten."""
 
-    def __init__(self, data_dir: Path, folder: Path, run: int) -> None:
+    def __init__(self, data_dir: Path, folder: Path, run: int, landing: Landing | None = None) -> None:
+        self._landing = landing
         self._data_dir = data_dir
         self._folder = folder
         self._run = run
@@ -128,6 +133,9 @@ class Folding:
     def _write(self, stream: str, tables: Sequence[pa.Table], staged: int) -> list[Staged]:
         """A segment for neighbours of one schema each."""
         made: list[Staged] = []
+        if self._landing is not None:
+            sifted = [self._landing.sift(stream, one) for one in tables]
+            tables = [one for one in sifted if one.num_rows]
         for _, alike in groupby(tables, key=lambda one: one.schema.to_string(show_field_metadata=True)):
             file = segment_file(stream, JOB, self._run, 1, self._unit, staged + len(made) + 1)
             made.append(write_segment(self._data_dir, stream, file, list(alike)))
@@ -141,7 +149,7 @@ class Folding:
         return Unit(
             cursor={"journal": journal, "units": units, "before": before, "mark": mark, "whole": whole},
             rows=sum(one.rows for one in segments),
-            omitted=len(rejects),
+            omitted=len(rejects) + (0 if self._landing is None else self._landing.take_dropped()),
             segments=tuple(segments),
             rejects=(file,) if file else (),
         )

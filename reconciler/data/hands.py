@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,14 +34,18 @@ from reconciler.data.store import Origin, untimed, with_meta, write_segment
 from reconciler.data.timestamps import read_times
 from reconciler.errors import Retriable
 
+if TYPE_CHECKING:
+    from reconciler.data.forget import Landing
+
 
 def open_data(
     data_dir: Path, *, job: str, run: int, attempt: int, unit: Callable[[], int], received_ms: Callable[[], int],
-    block_bytes: int = BLOCK_BYTES,
+    block_bytes: int = BLOCK_BYTES, landing: Landing | None = None,
 ) -> Data:  # fmt: skip
     """The data hands of one attempt of a run. `unit` tells the number of the unit that is being made, `received_ms`
-    the wall time. `block_bytes` is about how much of a file is read, parsed and committed at a time."""
-    return Hands(data_dir, job, run, attempt, unit, received_ms, block_bytes)
+    the wall time. `block_bytes` is about how much of a file is read, parsed and committed at a time. What is staged
+    passes through `landing`, where anybody is forgotten."""
+    return Hands(data_dir, job, run, attempt, unit, received_ms, block_bytes, landing)
 
 
 class Hands:
@@ -49,7 +53,7 @@ class Hands:
 
     def __init__(
         self, data_dir: Path, job: str, run: int, attempt: int, unit: Callable[[], int],
-        received_ms: Callable[[], int], block_bytes: int,
+        received_ms: Callable[[], int], block_bytes: int, landing: Landing | None = None,
     ) -> None:  # fmt: skip
         self._data_dir = data_dir
         self._job = job
@@ -58,6 +62,7 @@ class Hands:
         self._unit = unit
         self._received_ms = received_ms
         self._block_bytes = block_bytes
+        self._landing = landing
         self._staged = 0
         self._rejects: set[str] = set()
         self._times: list[tuple[pa.Table, TimestampRule, pa.Array]] = []
@@ -123,6 +128,9 @@ class Hands:
         origin = Origin(self._received_ms(), self._job, self._run, self._unit())
         ready = [with_meta(one, self._time_of(one, timestamp), origin) for one in tables if one.num_rows]
         self._times = []
+        if self._landing is not None:
+            sifted = [self._landing.sift(stream, one) for one in ready]
+            ready = [one for one in sifted if one.num_rows]
         alike = [
             list(group) for _, group in groupby(ready, key=lambda one: one.schema.to_string(show_field_metadata=True))
         ]

@@ -13,6 +13,9 @@ from typing import Final
 
 META: Final = ("_timestamp", "_received", "_job", "_run", "_unit")
 
+#: Every message has it: where it is null, the message is gone.
+RECEIVED: Final = "_received"
+
 #: A file with more columns than this is an error: it is data in the place of names.
 MAX_COLUMNS: Final = 10_000
 

@@ -6,8 +6,8 @@ New segments are compressed with snappy, which costs a unit least; compacted one
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from reconciler.core.provider import Staged
 from reconciler.data.durable import replaced
 from reconciler.data.jsontext import meaning
-from reconciler.data.names import META, stored
+from reconciler.data.names import META, RECEIVED, stored
 from reconciler.data.segments import TEMPORARY, compacted_file
 from reconciler.data.timestamps import TIME
 
@@ -77,6 +77,36 @@ def compact(data_dir: Path, stream: str, group: Sequence[Staged], name: str) -> 
     tables = _regrouped(data_dir, group)
     low, high = min(lows, default=None), max(highs, default=None)
     return _write(data_dir, stream, compacted_file(stream, name), schema, tables, low, high, "zstd")
+
+
+def hollow(data_dir: Path, old: Staged, file: str, keep: Callable[[int, int], pa.Array]) -> Staged:
+    """Writes a segment anew as `file`, with an empty place for each message that is to go: all that is left of it is
+    that it was there. `keep` is given a row number and a count, and says which of so many rows from there on stay.
+    Raises Retriable where the disk refuses."""
+    schema = pq.read_schema(data_dir / old.file)
+    extremes: list[tuple[int | None, int | None]] = []
+
+    def tables() -> Iterator[pa.Table]:
+        at = 0
+        for table in _regrouped(data_dir, [old]):
+            places = pa.array(range(table.num_rows), pa.int64())
+            table = table.take(pc.if_else(keep(at, table.num_rows), places, pa.scalar(None, pa.int64())))
+            extremes.append(_extremes([table.column("_timestamp")]))
+            at += table.num_rows
+            yield table
+
+    made = _write(data_dir, old.stream, file, schema, tables(), None, None, "zstd")
+    lows = [low for low, _ in extremes if low is not None]
+    highs = [high for _, high in extremes if high is not None]
+    return replace(made, min_timestamp_ms=min(lows, default=None), max_timestamp_ms=max(highs, default=None))
+
+
+def has_holes(file: pq.ParquetFile, group: int) -> bool:
+    """Whether messages of a row group are gone. Every message was received at some time, and the file counts nulls."""
+    metadata = file.metadata
+    index = next(one for one in range(metadata.num_columns) if metadata.schema.column(one).path == RECEIVED)
+    statistics = metadata.row_group(group).column(index).statistics
+    return statistics is None or not statistics.has_null_count or bool(statistics.null_count)
 
 
 def _write(

@@ -4,6 +4,8 @@ A segment's schema is its own: a message is shown as JSON in the types of the se
 stays the same whatever other segments hold and whatever compaction does (which joins segments of one schema only).
 Files are opened one after the other, when their turn comes, so they must stay while a run that was given them is in
 progress (`segments.sweep` is told which those are).
+
+A place whose message is gone (`data.forget`) is passed over: positions then have a gap.
 """
 
 from __future__ import annotations
@@ -12,14 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reconciler.core.messages import SegmentRef
 from reconciler.data.jsontext import plain, plain_type
-from reconciler.data.names import META, raw, without_meta
+from reconciler.data.names import META, RECEIVED, raw, without_meta
 from reconciler.data.render import json_messages
+from reconciler.data.store import has_holes
 from reconciler.data.widen import EXACT_INTEGER, as_plain, cast_to, widened
 from reconciler.errors import Fatal, Retriable
 
@@ -91,12 +95,14 @@ class SegmentReader:
             for group in range(file.num_row_groups):
                 after = position + file.metadata.row_group(group).num_rows
                 if after > first and position < stop:
-                    wanted = names if meta else without_meta(names)
+                    hollow = has_holes(file, group)
+                    wanted = names if meta or hollow else without_meta(names)
                     for batch in file.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False):
                         table = pa.Table.from_batches([batch])
                         start, end = max(first, position), min(stop, position + table.num_rows)
                         if start < end:
-                            yield start, table.slice(start - position, end - start)
+                            piece = table.slice(start - position, end - start)
+                            yield from _between_holes(start, piece, meta) if hollow else [(start, piece)]
                         position += table.num_rows
                 position = after
 
@@ -150,6 +156,15 @@ class SegmentReader:
                 if any(abs(value or 0) > EXACT_INTEGER for value in low_high.values()):
                     return False
         return True
+
+
+def _between_holes(position: int, table: pa.Table, meta: bool) -> Iterator[tuple[int, pa.Table]]:
+    """The messages that are left of neighbours of which some are gone, each run with its first position."""
+    there = pc.is_valid(table.column(RECEIVED)).to_numpy(zero_copy_only=False)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], there, [False]))))
+    for start, end in edges.reshape(-1, 2).tolist():
+        piece = table.slice(start, end - start)
+        yield position + start, piece if meta else piece.select(without_meta(piece.column_names))
 
 
 def _as(table: pa.Table, wanted: pa.Field) -> pa.ChunkedArray:

@@ -20,6 +20,7 @@ from reconciler.record.differences import Differences
 if TYPE_CHECKING:
     from reconciler.record.approvals import Approvals
     from reconciler.record.events import Events
+    from reconciler.record.forgotten import Forgotten
     from reconciler.record.intake import Intake
     from reconciler.record.jobs import Jobs
     from reconciler.record.metrics import Metrics
@@ -93,6 +94,12 @@ class Record:
         from reconciler.record.approvals import Approvals
 
         return Approvals(self._connection)
+
+    @cached_property
+    def forgotten(self) -> Forgotten:
+        from reconciler.record.forgotten import Forgotten
+
+        return Forgotten(self._connection)
 
     @classmethod
     def writing(cls, state: Path) -> Record:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from reconciler.core.document import canonical
 from reconciler.core.messages import SegmentRef
 from reconciler.core.provider import Staged
 from reconciler.record.database import transaction
@@ -20,8 +21,9 @@ _ARRIVE: Final = (
     "ELSE coalesce((3 * gap_ms + ?2 - arrived_ms) / 4, ?2 - arrived_ms) END WHERE name = ?4 RETURNING next"
 )
 _SUMS: Final = (
-    "SELECT stream.name, stream.arrived_ms, stream.gap_ms, count(file) AS segments, coalesce(sum(rows), 0) AS messages, "
-    "coalesce(sum(size), 0) AS size, coalesce(sum(iif(min_ts_ms IS NULL, rows, 0)), 0) AS untimed, "
+    "SELECT stream.name, stream.arrived_ms, stream.gap_ms, count(file) AS segments, "
+    "coalesce(sum(rows - holes), 0) AS messages, "
+    "coalesce(sum(size), 0) AS size, coalesce(sum(iif(min_ts_ms IS NULL, rows - holes, 0)), 0) AS untimed, "
     "min(min_ts_ms) AS first_timestamp_ms, max(max_ts_ms) AS last_timestamp_ms "
     "FROM stream LEFT JOIN segment ON segment.stream = stream.name AND retired_ms IS NULL GROUP BY stream.name "
     "ORDER BY stream.name"
@@ -97,7 +99,8 @@ class Streams:
     def counts(self, stream: str) -> tuple[int, int]:
         """How many messages and bytes a stream holds."""
         row = self._sql.execute(
-            "SELECT coalesce(sum(rows), 0), coalesce(sum(size), 0) FROM segment WHERE stream = ? AND retired_ms IS NULL",
+            "SELECT coalesce(sum(rows - holes), 0), coalesce(sum(size), 0) FROM segment "
+            "WHERE stream = ? AND retired_ms IS NULL",
             (stream,),
         ).fetchone()
         return int(row[0]), int(row[1])
@@ -128,12 +131,32 @@ class Streams:
             files = list(old)
             self._sql.executemany("UPDATE segment SET retired_ms = ? WHERE file = ?", [(now_ms, one) for one in files])
             self._insert(new, first)
+            self._sql.execute(
+                "UPDATE segment SET holes = (SELECT coalesce(sum(holes), 0) FROM segment WHERE file IN "
+                "(SELECT value FROM json_each(?))) WHERE file = ?",
+                (canonical(files), new.file),
+            )
+
+    def hollow(self, old: str, new: Staged, holes: int, now_ms: int) -> bool:
+        """`new` holds what `old` held, but for so many messages more that are gone; each other one keeps its position.
+        False where `old` is no segment of a stream any more. Inside the caller's transaction."""
+        row = self._sql.execute(
+            "UPDATE segment SET retired_ms = ? WHERE file = ? AND retired_ms IS NULL RETURNING first, rows, holes",
+            (now_ms, old),
+        ).fetchone()
+        if row is None:
+            return False
+        assert new.rows == row["rows"], "a segment keeps its length when messages go"
+        self._insert(new, row["first"])
+        self._sql.execute("UPDATE segment SET holes = ? WHERE file = ?", (row["holes"] + holes, new.file))
+        return True
 
     def empty(self, stream: str, now_ms: int) -> int:
         """All messages of a stream go: its segments are retired, and their files go once no reader can hold them. No
         position is given twice, should messages land on it again. How many they were."""
         rows = self._sql.execute(
-            "UPDATE segment SET retired_ms = ? WHERE stream = ? AND retired_ms IS NULL RETURNING rows", (now_ms, stream)
+            "UPDATE segment SET retired_ms = ? WHERE stream = ? AND retired_ms IS NULL RETURNING rows - holes",
+            (now_ms, stream),
         ).fetchall()
         self._sql.execute("UPDATE stream SET arrived_ms = NULL, gap_ms = NULL WHERE name = ?", (stream,))
         return sum(int(row[0]) for row in rows)

@@ -1,0 +1,51 @@
+"""People who asked to be forgotten, as values: who is sought, and what stays so that nothing of them comes back.
+
+What stays is a keyed hash of each identifier and the moment of the request. A message from before that moment which
+carries such an identifier is dropped when it arrives again; a later one is a new relationship, and is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from reconciler.core.profile import ProfileRules, profile_rules, rules_spec
+
+#: Between key and value in what is hashed; no key contains it.
+SEPARATOR: Final = "\x1f"
+
+#: Identifiers that can be remembered as forgotten: each run that lands messages about people is told of all of them.
+MAX_REMEMBERED: Final = 100_000
+
+#: A shorter identifier is only found in a text where it stands alone.
+SHORT: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """An identifier whose messages are to go, as far as they are from before `at_ms`; `request` is whose."""
+
+    request: int
+    key: str
+    value: str
+    at_ms: int
+
+
+def keyed_hash(secret_key: str, key: str, value: str) -> str:
+    """HMAC-SHA256 of an identifier under the record's key (hex), in hexadecimal digits."""
+    text = f"{key}{SEPARATOR}{value}".encode()
+    return hmac.new(bytes.fromhex(secret_key), text, hashlib.sha256).hexdigest()
+
+
+def identity_rules(specs: Iterable[tuple[str, Mapping[str, Any]]]) -> ProfileRules:
+    """How messages of the streams in these specs say who they are about, and when; nothing else."""
+    rules = profile_rules(specs)
+    return ProfileRules(streams=tuple(replace(one, columns={}, attributes=()) for one in rules.streams))
+
+
+def identities_of(rules: ProfileRules) -> Sequence[Any]:
+    """Identity rules as JSON, for an order; `profile_rules` reads them."""
+    return tuple(rules_spec(rules))
