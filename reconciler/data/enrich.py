@@ -22,9 +22,10 @@ from reconciler.core.provider import Block, Locate
 from reconciler.core.suggest import did_you_mean
 from reconciler.data.durable import replaced
 from reconciler.data.engine import workspace
-from reconciler.data.jsontext import is_json, plain_text
 from reconciler.data.names import sql_string
-from reconciler.data.render import as_text, json_messages
+from reconciler.data.profiles.columns import identifier
+from reconciler.data.profiles.read import ProfileReader
+from reconciler.data.render import json_messages
 from reconciler.data.segments import TEMPORARY, job_file
 from reconciler.errors import Fatal, Retriable
 
@@ -37,14 +38,6 @@ View = Callable[[ProfileSet, Sequence[str]], str]
 
 _MEMORY: Final = pa.schema([("subject", pa.string()), ("digest", pa.string()), ("at_ms", pa.int64())])
 _EMPTY: Final = "SELECT '' AS subject, '' AS digest, 0 AS at_ms, 0 AS age WHERE false"
-
-#: How a step of an identity's `normalize` is written in SQL.
-_NORMALIZE: Final = {
-    "trim": "trim({})",
-    "lower": "lower({})",
-    "upper": "upper({})",
-    "digits": "regexp_replace({}, '[^0-9]', '', 'g')",
-}
 
 
 def _digest(text: str) -> str:
@@ -65,8 +58,6 @@ def open_enrichment(
     profiles in which everything is built that was committed before."""
 
     def view(profiles: ProfileSet, keys: Sequence[str]) -> str:
-        from reconciler.data.profiles.read import ProfileReader
-
         return ProfileReader(data_dir, profiles, rules).view_sql([], keys)
 
     return EnrichmentHands(
@@ -154,7 +145,9 @@ class EnrichmentHands:
         )
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
             connection.execute(f"CREATE TEMP TABLE due AS {found}")
-            rows = connection.execute(f"SELECT value, digest FROM due ORDER BY at_ms NULLS FIRST, value LIMIT {limit:d}")
+            rows = connection.execute(
+                f"SELECT value, digest FROM due ORDER BY at_ms NULLS FIRST, value LIMIT {limit:d}"
+            )
             values = tuple((value, digest) for value, digest in rows.fetchall())
             ((every,),) = connection.execute("SELECT count(*) FROM due").fetchall()
         return Due(values, every - len(values))
@@ -218,20 +211,19 @@ class _ReferenceReader:
     def __init__(self, connection: Any, reference: Reference, steps: Sequence[str]) -> None:
         self._connection = connection
         self._reference = reference
-        value = "c0"
-        for step in steps:
-            value = _NORMALIZE[step].format(value)
-        self._value = value
+        self._steps = steps
         connection.execute("CREATE TEMP TABLE rows_of_reference (subject VARCHAR, digest VARCHAR, place BIGINT)")
 
     def index(self, blocks: Iterator[Block]) -> None:
         at = 0
         for block in blocks:
             if block.table.num_rows:
-                self._register(self._said(block.table))
+                table = self._said(block.table)
+                self._register(table)
+                value = identifier(table.schema.field(self._reference.column), "c0", self._steps)
                 self._connection.execute(
                     f"INSERT INTO rows_of_reference SELECT {_digest('value')}, {_digest('c1')}, place + {at:d} "
-                    f"FROM (SELECT {self._value} AS value, c1, place FROM given) WHERE value <> ''"
+                    f"FROM (SELECT {value} AS value, c1, place FROM given) WHERE value IS NOT NULL"
                 )
                 at += block.table.num_rows
 
@@ -278,11 +270,8 @@ class _ReferenceReader:
         return table.select(list(dict.fromkeys(wanted)))
 
     def _register(self, table: pa.Table) -> None:
-        """The rows for a query: `c0` the identifier as text, `c1` the message's text, `place` the row's number."""
-        name = self._reference.column
-        column, field = table.column(name), table.schema.field(name)
-        keys = plain_text(column, field) if is_json(field) else as_text(column, field)
-        texts = json_messages(table, table.column_names)
+        """The rows for a query: `c0` the identifier's column, `c1` the message's text, `place` the row's number."""
+        keys, texts = table.column(self._reference.column), json_messages(table, table.column_names)
         places = pa.array(range(table.num_rows), pa.int64())
         self._connection.register("given", pa.table({"c0": keys, "c1": texts, "place": places}))
 

@@ -15,6 +15,7 @@ from reconciler.clock import Clock
 from reconciler.core.enrichment import Enrichment
 from reconciler.core.members import Members
 from reconciler.core.messages import SegmentRef
+from reconciler.core.profile import ProfileFile, ProfileRules, ProfileSet
 from reconciler.core.provider import Data, Intent, Json, Secret, Staged, StreamReader, Unit
 from reconciler.runner.paths import Paths
 
@@ -143,6 +144,8 @@ class Place:
     exit: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     selection: Selection | None = None
     approved: set[str] = field(default_factory=set)
+    rules: ProfileRules = field(default_factory=ProfileRules)  # what streams say of people, where a subject says it
+    builds: int = 0
 
     def stream(self, name: str) -> StreamReader:
         from reconciler.data.stream import open_stream
@@ -171,6 +174,7 @@ class Place:
         that has been read."""
         from reconciler.data.members import Selection
 
+        self.builds += 1
         types = {"plan": "text"} if types is None else types
         file = write_people(self.data_dir, people, keys, types)
         attributes = tuple(name for name in types if f'"attribute:{name}"' in where)
@@ -260,7 +264,19 @@ class BenchContext:
         )  # fmt: skip
 
     def enrichment(self) -> Enrichment:
-        raise Nonconformance("asks whom there is to enrich, and its config names no profiles")
+        from reconciler.data.enrich import EnrichmentHands, Profiles
+        from reconciler.data.segments import job_file
+
+        place, selection = self._place, self._place.selection
+        if selection is None:
+            raise Nonconformance("asks whom there is to enrich, and nobody is enrolled")
+        made = ProfileSet(
+            build=place.builds, files=(ProfileFile(file="", kind="", part=0, build=place.builds, rows=0, size=0),)
+        )
+        return EnrichmentHands(
+            place.data_dir, Profiles(place.rules, lambda: made, lambda _, keys: selection.view((), keys)),
+            lambda what: job_file(self.job, self.run, self.attempt, self.unit, what), memory_mb=MEMORY_MB,
+        )  # fmt: skip
 
     def intend(self, intents: Sequence[Intent]) -> None:
         self.step()
