@@ -15,12 +15,13 @@ import click
 from reconciler.cli.options import Call, command
 from reconciler.cli.problems import warn_problems
 from reconciler.cli.terminal import Terminal, cells, cut, escape, json_text
+from reconciler.core.backfill import amount
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.controller import Preview
     from reconciler.core.change import Change
-    from reconciler.core.planned import Action, Plan, Rebuild
+    from reconciler.core.planned import Action, Plan, PlannedBackfill, Rebuild
 
 CHANGES: Final = 2
 ERRORS: Final = 1
@@ -62,7 +63,7 @@ def show_plan(call: Call, output: str, detailed: bool, out: Path | None) -> int:
     """Prints a plan; the exit code."""
     from reconciler.controller import preview
 
-    found = preview(call.settings())
+    found = preview(call.settings(), backfills=True)
     if out is not None:
         _save(out, found.document)
     if output == "json":
@@ -102,6 +103,7 @@ def print_plan(call: Call, found: Preview) -> None:
     if made.rebuild is not None:
         _print_rebuild(terminal, made.rebuild)
     _print_list(call, "Runs that are due", [(run.name, run.reason) for run in made.runs])
+    _print_backfills(terminal, made.backfills)
     _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in made.waiting])
     terminal.print(terminal.paint(summary_line(made, problems=len(found.problems)), "bold"))
 
@@ -141,6 +143,55 @@ def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:
     for line in textwrap.wrap(escape(text), terminal.width, break_on_hyphens=False):
         terminal.print(line)
     terminal.print()
+
+
+def _print_backfills(terminal: Terminal, backfills: Sequence[PlannedBackfill]) -> None:
+    """How much each would add, and what follows from that."""
+    if not backfills:
+        return
+    terminal.print("Backfills:")
+    for one in backfills:
+        for line in textwrap.wrap(escape(backfill_words(one)), terminal.width - 4, break_on_hyphens=False):
+            terminal.print(f"    {line}")
+    terminal.print()
+
+
+def backfill_words(one: PlannedBackfill) -> str:
+    """What a person must know before it begins."""
+    found = one.estimate
+    if found is None:
+        adds = f"{one.name}: how much it adds to stream {one.stream} is not known: {one.unknown}."
+    elif not found.parts:
+        adds = f"{one.name} finds nothing new for stream {one.stream}."
+    else:
+        adds = f"{one.name} adds {amount(found)} to stream {one.stream}, which grows by about {one.adds / 1e6:,.1f} MB."
+    parts = [adds, _rebuild_growth(one), "" if one.timed or _is_nothing(one) else _UNTIMED]
+    if one.waits:
+        parts.append(f"It waits for approval, because that is more than backfill.maxMessages ({one.limit:,}).")
+    return " ".join(part for part in parts if part)
+
+
+#: What follows where the messages' own time is not known.
+_UNTIMED: Final = (
+    "Its messages have no time of their own (neither timestampField nor the stream's timestamp is given), so they count "
+    "as newer than all that is there."
+)
+
+
+def _is_nothing(one: PlannedBackfill) -> bool:
+    return one.estimate is not None and not one.estimate.parts
+
+
+def _rebuild_growth(one: PlannedBackfill) -> str:
+    """By how much a rebuild of the profiles grows."""
+    if one.rebuild is None or _is_nothing(one):
+        return ""
+    now, after = one.rebuild
+    if one.estimate is None:
+        return f"A rebuild of the profiles, which reads {now:,} messages now, grows by as many."
+    about = "" if one.estimate.exact else "about "
+    share = f" ({(after - now) / now:,.0%} more)" if now else ""
+    return f"A rebuild of the profiles then reads {about}{after:,} messages instead of {now:,}{share}."
 
 
 def _print_message(terminal: Terminal, text: str, *styles: str) -> None:

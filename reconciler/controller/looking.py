@@ -39,14 +39,15 @@ class Preview:
         return to_json(self.plan, self.root, self.revision)
 
 
-def preview(settings: Settings) -> Preview:
-    """What a pass would do now. Writes nothing, and works while a daemon runs. Raises UsageError, RecordUnusable."""
+def preview(settings: Settings, *, backfills: bool = False) -> Preview:
+    """What a pass would do now; with `backfills`, also how much those that are due would add. Writes nothing, and works
+    while a daemon runs. Raises UsageError, RecordUnusable."""
     check_root(settings)
     with collection_paused():
-        return _preview(settings)
+        return _preview(settings, backfills)
 
 
-def _preview(settings: Settings) -> Preview:
+def _preview(settings: Settings, backfills: bool) -> Preview:
     record = Record.reading(settings.state)
     tree = open_tree(settings, record, writable=False)
     try:
@@ -57,6 +58,10 @@ def _preview(settings: Settings) -> Preview:
         planner = Planner(record, repository, settings.state / "cache", installed, notice=lambda _: None)
         plan = planner.plan(now)
         plan = replace(plan, runs=planner.due(plan, now))
+        if backfills and plan.runs:
+            from reconciler.controller.backfills import planned_backfills  # only where something runs
+
+            plan = replace(plan, backfills=planned_backfills(record, settings, installed, plan, now))
         revision = "" if repository is None else repository.revision()
         return Preview(root=str(settings.root), plan=plan, problems=plan.errors, revision=revision)
     finally:

@@ -13,6 +13,7 @@ from reconciler.errors import Problem
 
 if TYPE_CHECKING:
     from reconciler.core.change import Change
+    from reconciler.core.provider import Estimate
 
 FORMAT_VERSION: Final = 1
 
@@ -88,6 +89,24 @@ class Rebuild:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedBackfill:
+    """What a run of a backfill that is due would add. `estimate` is None where that is not known, and `unknown` says why.
+    `adds` are the bytes by which `stream` grows, as far as its messages so far tell. `rebuild` is how many messages a
+    rebuild of the profiles reads now, and afterwards; None where none are built from the stream. `timed` says whether
+    the messages have a time of their own. Past `limit` the run `waits` for approval."""
+
+    name: str
+    stream: str
+    estimate: Estimate | None = None
+    unknown: str = ""
+    adds: int = 0
+    rebuild: tuple[int, int] | None = None
+    timed: bool = True
+    limit: int = 0
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a pass would do. The planner gives actions and what waits; the controller adds runs and errors."""
 
@@ -96,6 +115,7 @@ class Plan:
     waiting: tuple[Waiting, ...] = ()
     errors: tuple[Problem, ...] = ()
     rebuild: Rebuild | None = None
+    backfills: tuple[PlannedBackfill, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -130,6 +150,8 @@ def to_json(made: Plan, root: str, revision: str) -> dict[str, Any]:
             "bytes": made.rebuild.size,
             "because": list(made.rebuild.because),
         }
+    if made.backfills:
+        body["backfills"] = [_backfill_json(one) for one in made.backfills]
     body["digest"] = digest_of({name: value for name, value in body.items() if name != "digest"})
     return body
 
@@ -149,6 +171,24 @@ def _action_json(action: Action, root: str) -> dict[str, Any]:
     if action.message:
         body["message"] = action.message
     return body
+
+
+def _backfill_json(one: PlannedBackfill) -> dict[str, Any]:
+    found = one.estimate
+    return {
+        "name": one.name,
+        "stream": one.stream,
+        "messages": None if found is None else found.messages,
+        "bytes": None if found is None else one.adds,
+        "exact": found is not None and found.exact,
+        "files": None if found is None else found.parts,
+        "fileBytes": None if found is None else found.size,
+        "unknown": one.unknown,
+        "timed": one.timed,
+        "rebuild": None if one.rebuild is None else {"messagesNow": one.rebuild[0], "messagesAfter": one.rebuild[1]},
+        "maxMessages": one.limit,
+        "waitsForApproval": one.waits,
+    }
 
 
 def _problem_json(problem: Problem, root: str) -> dict[str, Any]:

@@ -88,7 +88,8 @@ def _counted(data: bytes, form: Format, mark: Json, size: int) -> Measure:
     if mark is not None and mark.get("tail") and begin > header:  # its last record has gone on
         rest = data[header:]
     rows = form.parse(rest, 1).table.num_rows
-    return Measure(size=round(size * len(rest) / len(data)), messages=rows, exact=True)
+    share = len(rest) / len(data) if begin > header else 1
+    return Measure(size=round(size * share), messages=rows, exact=True)
 
 
 def _guessed(data: bytes, form: Format, start: int, size: int, read: int) -> Measure:
@@ -99,9 +100,8 @@ def _guessed(data: bytes, form: Format, start: int, size: int, read: int) -> Mea
     rows = form.parse(body, 1).table.num_rows if body else 0
     whole = len(data) * size / read
     left = max(0.0, whole - max(start, header or 0))
-    if not rows:
-        return Measure(size=round(size * left / whole))
-    return Measure(size=round(size * left / whole), messages=round(left * rows / len(body)))
+    new = round(size * left / whole) if start else size
+    return Measure(size=new, messages=round(left * rows / len(body)) if rows else None)
 
 
 def measure(

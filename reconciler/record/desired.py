@@ -121,6 +121,19 @@ class Desired:
         ).fetchone()
         return None if row is None else document_of(row)
 
+    def backfills(self, names: Iterable[str]) -> list[Document]:
+        """The jobs among `names` that are in the lane of backfills, by name."""
+        rows = self._sql.execute(
+            "SELECT * FROM document WHERE kind = 'Job' AND name IN (SELECT value FROM json_each(?)) "
+            "AND spec ->> '$.lane' = 'backfill' ORDER BY name, path, ordinal",
+            (json.dumps(list(names)),),
+        )
+        found: dict[str, Document] = {}
+        for row in rows:
+            one = document_of(row)
+            found.setdefault(one.name, one)
+        return list(found.values())
+
     def problems(self) -> list[Problem]:
         """Every problem, in file order."""
         rows = self._sql.execute(

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from reconciler.core.state import Status
-from tests.controller.conftest import Shop
+import pytest
+
+from reconciler.clock import Clock
+from reconciler.controller import Settings, preview
+from reconciler.controller.lives import Lives
+from reconciler.core.happening import Approved
+from reconciler.core.planned import PlannedBackfill
+from reconciler.core.state import Reason, Status
+from reconciler.record.store import Record
+from tests.controller.conftest import STREAM, Shop
 from tests.servers import Play, Request, as_json, serving
 
 
@@ -60,3 +68,152 @@ def test_as_many_backfills_run_at_a_time_as_they_have_slots(shop: Shop) -> None:
         shop.go()
     assert len(server.requests) == 3
     assert shop.report.ran == 3
+
+
+# --- the limit ------------------------------------------------------------------------------------------------------
+
+
+def approve(shop: Shop, name: str = "import-orders") -> None:
+    """A person approves what is held."""
+    with Record.writing(shop.world.state) as record, record.transaction():
+        job = record.jobs.job(name)
+        assert job is not None
+        held = record.approvals.held(job.id)
+        assert held is not None
+        record.approvals.approve(job.id, held.digest, "ada", 1)
+        Lives(record, lambda: 0.5).advance(job, Approved(held.digest), Clock().now())
+
+
+def planned(shop: Shop) -> PlannedBackfill:
+    """The one backfill of the plan."""
+    found = preview(Settings(root=shop.root, state=shop.world.state), backfills=True)
+    (one,) = found.plan.backfills
+    return one
+
+
+def messages(shop: Shop) -> int:
+    return int(shop.read(lambda record: record.streams.counts("orders"))[0])
+
+
+LIMITED = {"lane": "backfill", "backfill": "{maxMessages: 1}"}
+
+
+@pytest.fixture
+def held(shop: Shop) -> Shop:
+    """A backfill of two messages that may add one, held back."""
+    shop.job(**LIMITED)
+    shop.go()
+    assert shop.row().state.reason is Reason.AWAITING_APPROVAL
+    assert messages(shop) == 0
+    return shop
+
+
+def test_past_its_limit_a_backfill_adds_nothing_until_it_is_approved(held: Shop) -> None:
+    assert held.row().state.awaiting == (
+        "it would add 2 messages from 1 file (0.0 MB), more than backfill.maxMessages (1)"
+    )
+    assert held.events() == ["Created", "Started", "Sleeping"]
+    held.go()
+    assert (held.report.ran, messages(held)) == (0, 0)
+    approve(held)
+    held.go()
+    assert (held.row().state.status, messages(held)) == (Status.COMPLETED, 2)
+    assert held.events()[-3:] == ["Approved", "Synced", "Completed"]
+
+
+def test_an_approval_is_of_exactly_these_files(held: Shop) -> None:
+    approve(held)
+    assert not planned(held).waits
+    (held.root / "in" / "2.csv").write_text("id,amount\n3,30\n")
+    assert planned(held).waits
+    held.go()
+    assert held.row().state.awaiting == (
+        "it would add 3 messages from 2 files (0.0 MB), more than backfill.maxMessages (1)"
+    )
+    assert messages(held) == 0
+
+
+def test_a_file_that_has_changed_since_needs_a_new_approval(held: Shop) -> None:
+    approve(held)
+    (held.root / "in" / "1.csv").write_text("id,amount\n1,10\n2,21\n")
+    held.go()
+    assert (held.row().state.reason, messages(held)) == (Reason.AWAITING_APPROVAL, 0)
+
+
+def test_a_raised_limit_or_the_live_lane_lets_a_held_backfill_go_on(held: Shop) -> None:
+    held.job(lane="backfill", backfill="{maxMessages: 2}")
+    held.go()
+    assert messages(held) == 2
+
+
+def test_out_of_its_lane_a_job_has_no_limit(held: Shop) -> None:
+    held.job()
+    held.go()
+    assert messages(held) == 2
+
+
+def test_within_its_limit_nobody_is_asked(shop: Shop) -> None:
+    shop.job(lane="backfill")
+    shop.go()
+    assert messages(shop) == 2
+
+
+# --- what the plan says ---------------------------------------------------------------------------------------------
+
+PEOPLE = STREAM.replace("spec: {}", "spec:\n  identity: [{key: id, from: id}]")
+
+
+def test_a_plan_counts_what_is_new_since_the_cursor_and_how_a_rebuild_grows(shop: Shop) -> None:
+    (shop.root / "stream.yaml").write_text(PEOPLE)
+    shop.job(lane="backfill")
+    first = planned(shop)
+    assert first.estimate is not None
+    assert (first.estimate.messages, first.estimate.exact, first.rebuild) == (2, True, (0, 2))
+    assert first.adds == first.estimate.size == (shop.root / "in" / "1.csv").stat().st_size
+    shop.world.live()
+    (shop.root / "in" / "2.csv").write_text("id,amount\n3,30\n4,40\n5,50\n")
+    shop.job(lane="backfill", rerun='"1"')
+    second = planned(shop)
+    assert second.estimate is not None
+    assert (second.estimate.messages, second.estimate.parts, second.rebuild) == (3, 1, (2, 5))
+    stored = shop.read(lambda record: record.streams.counts("orders"))[1]
+    assert second.adds == round(3 * stored / 2)
+
+
+def test_a_plan_counts_everything_where_the_cursor_is_dropped(shop: Shop) -> None:
+    shop.job(lane="backfill")
+    shop.go()
+    shop.job(lane="backfill", rerun='"1"')
+    nothing = planned(shop)
+    assert nothing.estimate is not None
+    assert (nothing.estimate.messages, nothing.estimate.parts) == (0, 0)
+    shop.job(lane="backfill", rerun='"1"', restart='"1"')
+    everything = planned(shop)
+    assert everything.estimate is not None
+    assert everything.estimate.messages == 2
+
+
+def test_a_job_under_a_new_name_is_counted_from_the_cursor_it_brings(shop: Shop) -> None:
+    path = shop.job(lane="backfill", deletionPolicy="orphan")
+    shop.go()
+    path.unlink()
+    renamed = shop.job("old-orders", metadata=", renamedFrom: import-orders", lane="backfill", rerun='"1"')
+    assert planned(shop).estimate == planned(shop).estimate
+    estimate = planned(shop).estimate
+    assert estimate is not None
+    assert estimate.messages == 0
+    renamed.unlink()
+    shop.go()
+    shop.job(lane="backfill", deletionPolicy="orphan")
+    estimate = planned(shop).estimate
+    assert estimate is not None
+    assert estimate.messages == 0
+
+
+def test_only_backfills_that_are_due_are_asked(shop: Shop) -> None:
+    shop.job(lane="backfill", schedule='{cron: "0 3 1 1 *"}')
+    shop.job("live-orders")
+    found = preview(Settings(root=shop.root, state=shop.world.state), backfills=True)
+    assert [run.name for run in found.plan.runs] == ["live-orders"]
+    assert found.plan.backfills == ()
+    assert preview(Settings(root=shop.root, state=shop.world.state)).plan.backfills == ()

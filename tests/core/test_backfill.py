@@ -98,7 +98,9 @@ def test_a_limit_is_refused_where_nobody_knows_beforehand_how_much_there_is() ->
 
 def test_another_lane_is_no_other_work() -> None:
     spec = {"provider": "files", "jobType": "import-csv"}
-    live, old = (Document(kind="Job", name="a", path="a.yaml", spec=one) for one in (spec, {**spec, "lane": "backfill"}))
+    live, old = (
+        Document(kind="Job", name="a", path="a.yaml", spec=one) for one in (spec, {**spec, "lane": "backfill"})
+    )
     assert live.work_digest == old.work_digest
     assert live.digest != old.digest
     assert spec_events(live.spec, old.spec) == (RulesChanged(judges_anew=True),)

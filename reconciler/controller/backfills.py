@@ -1,0 +1,127 @@
+"""What the backfills of a plan would add: asked of their job types, from the files as they are now and the cursor that
+the run will find. Nothing is changed, and no secret is resolved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from reconciler.clock import Now
+from reconciler.controller.settings import Settings
+from reconciler.core.backfill import max_messages_of
+from reconciler.core.document import Document
+from reconciler.core.planned import Action, Plan, PlannedBackfill
+from reconciler.core.profile import profile_rules
+from reconciler.core.provider import Catalogue, Estimate, JobType
+from reconciler.errors import RunError
+from reconciler.record.jobs import JobRow
+from reconciler.record.store import Record
+from reconciler.runner.paths import Paths
+from reconciler.runner.prospect import prospect_of
+
+
+def planned_backfills(
+    record: Record, settings: Settings, catalogue: Callable[[], Catalogue], made: Plan, now: Now
+) -> tuple[PlannedBackfill, ...]:
+    """Those among the plan's runs, by name."""
+    documents = record.desired.backfills(run.name for run in made.runs)
+    if not documents:
+        return ()
+    prospects = _Prospects(record, settings, catalogue(), made, now)
+    return tuple(prospects.of(document) for document in documents)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prospects:
+    record: Record
+    settings: Settings
+    catalogue: Catalogue
+    made: Plan
+    now: Now
+
+    def of(self, document: Document) -> PlannedBackfill:
+        config = document.spec.get("config", {})
+        stream = str(config.get("stream", ""))
+        job_type = _job_type(self.catalogue, document)
+        bare = PlannedBackfill(
+            name=document.name,
+            stream=stream,
+            timed="timestampField" in config or "timestamp" in self._stream(stream),
+            limit=max_messages_of(document.spec),
+        )
+        try:
+            found = None if job_type is None else self._estimate(job_type, document)
+        except RunError as error:
+            return replace(bare, unknown=str(error).rstrip("."), rebuild=self._rebuild(stream, 0))
+        if found is None:
+            unknown = f"job type {document.spec['jobType']} cannot tell beforehand"
+            return replace(bare, unknown=unknown, rebuild=self._rebuild(stream, 0))
+        return replace(
+            bare,
+            estimate=found,
+            adds=self._adds(stream, found),
+            rebuild=self._rebuild(stream, found.messages),
+            waits=found.messages > bare.limit and self._is_judged(document, found),
+        )
+
+    def _estimate(self, job_type: JobType, document: Document) -> Estimate | None:
+        if job_type.estimate is None:
+            return None
+        settings = self.settings
+        folder = (settings.root / document.path).parent
+        allowed = [str(path) for path in settings.allow_paths]
+        paths = Paths(str(settings.root), str(folder), allowed, str(settings.state))
+        config = job_type.config(document.spec.get("config", {}))
+        cursor = self._cursor(document.name)
+        return job_type.estimate(prospect_of(document.name, config, cursor, paths, settings.state / "data", self.now))
+
+    def _cursor(self, name: str) -> Any:
+        """That which the run will find, once the plan is enacted."""
+        if any(action.resets_cursor for action in self._actions(name)):
+            return None
+        job = self._job(name)
+        if job is not None:
+            return job.cursor
+        kept = self.record.jobs.orphan(name)
+        return None if kept is None or kept[0] is None else json.loads(kept[0])
+
+    def _is_judged(self, document: Document, found: Estimate) -> bool:
+        """Whether a person is asked first: not for what was approved, nor for a run that goes on."""
+        job = self._job(document.name)
+        if job is None:
+            return True
+        run = None if job.state.run is None else self.record.runs.run(job.state.run)
+        goes_on = run is not None and run.units > 0 and not self._actions(document.name)
+        return not goes_on and found.digest not in self.record.approvals.approved(job.id)
+
+    def _adds(self, stream: str, found: Estimate) -> int:
+        """By how much the stream grows: as its messages so far, else as the files."""
+        count, size = self.record.streams.counts(stream)
+        return round(found.messages * size / count) if count else found.size
+
+    def _rebuild(self, stream: str, more: int) -> tuple[int, int] | None:
+        documents = [one for one in self.record.desired.documents() if one.kind == "Stream"]
+        rules = profile_rules((one.name, one.spec) for one in documents)
+        names = [one.name for one in rules.streams]
+        if stream not in names:
+            return None
+        messages = sum(self.record.streams.counts(name)[0] for name in names)
+        return messages, messages + more
+
+    def _stream(self, name: str) -> dict[str, Any]:
+        document = self.record.desired.document("Stream", name)
+        return {} if document is None else dict(document.spec)
+
+    def _job(self, name: str) -> JobRow | None:
+        renamed = next((action.renamed_from for action in self._actions(name) if action.renamed_from), "")
+        return self.record.jobs.job(renamed or name)
+
+    def _actions(self, name: str) -> list[Action]:
+        return [action for action in self.made.actions if action.kind == "Job" and action.name == name]
+
+
+def _job_type(catalogue: Catalogue, document: Document) -> JobType | None:
+    provider = catalogue.get(document.spec["provider"])
+    return None if provider is None else provider.job_type(document.spec["jobType"])
