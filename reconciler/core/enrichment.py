@@ -42,9 +42,10 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Identifiers to look up, those never asked for first; `left` is how many more there are."""
+    """Identifiers to look up, each with the digest of what was said of it last (empty: nothing), those never asked for
+    first; `left` is how many more there are."""
 
-    values: tuple[str, ...]
+    values: tuple[tuple[str, str], ...]
     left: int
 
 
