@@ -18,6 +18,8 @@ from reconciler.errors import UsageError
 from reconciler.record.store import Record
 
 if TYPE_CHECKING:
+    from reconciler.core.messages import SegmentRef
+    from reconciler.data.profiles.sources import Source
     from reconciler.record.profiles import AudiencePoint
 
 #: So often a question is asked again because the files that it was asked of have been replaced.
@@ -75,6 +77,87 @@ def audience_facts(settings: Settings, name: str, now: Now, *, sample: int, sinc
         )
 
     return asked(settings, ask)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeFacts:
+    """An attribute of one person, and which message said so; None where none did."""
+
+    name: str
+    value: Any
+    merge: str
+    said: Source | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonFacts:
+    """What is known of one person. `audiences` are those that the person is in now."""
+
+    id: str
+    aliases: tuple[str, ...]
+    identifiers: tuple[tuple[str, str], ...]
+    attributes: tuple[AttributeFacts, ...]
+    audiences: tuple[str, ...]
+    messages: int
+    behind: Behind
+
+
+def person_facts(settings: Settings, key: str, value: str, now: Now) -> PersonFacts:
+    """Raises UsageError for a key that no stream declares, and for somebody who is not known."""
+    from reconciler.data import audiences
+    from reconciler.data.engine import workspace
+    from reconciler.data.profiles.read import ProfileReader
+    from reconciler.data.profiles.sources import sources
+
+    def ask(record: Record, profiles: ProfileSet, rules: ProfileRules) -> PersonFacts:
+        _check_key(key, rules)
+        data = settings.state / "data"
+        reader = ProfileReader(data, profiles, rules)
+        with workspace(data, memory_mb=settings.memory_mb) as connection:
+            found = reader.find(connection, value) if key == "id" else reader.lookup(connection, key, value)
+            if found is None:
+                raise UsageError(f"nobody is known by {key}={value}{_hint(_behind(record, profiles))}")
+            streams = {one.name: _built(record, one.name, profiles) for one in rules.streams}
+            said = {one.attribute: one for one in sources(connection, data, rules, found, streams)}
+        wheres = {one.name: one.spec["where"] for one in record.resources.resources("Audience") if one.life == "live"}
+        within = audiences.audiences_of(
+            data, profiles, rules, wheres, now.wall_ms, memory_mb=settings.memory_mb, profile=found.id
+        )
+        merges = {one.name: one.merge for stream in rules.streams for one in stream.attributes}
+        return PersonFacts(
+            id=found.id,
+            aliases=found.aliases,
+            identifiers=found.identifiers,
+            attributes=tuple(
+                AttributeFacts(name=name, value=one, merge=merges[name], said=said.get(name))
+                for name, one in found.attributes.items()
+            ),
+            audiences=tuple(within),
+            messages=found.messages,
+            behind=_behind(record, profiles),
+        )
+
+    return asked(settings, ask)
+
+
+def _check_key(key: str, rules: ProfileRules) -> None:
+    if key != "id" and key not in rules.keys:
+        keys = [*rules.keys, "id"]
+        raise UsageError(
+            f"no stream identifies people by '{key}'{did_you_mean(key, keys)}; known are {', '.join(keys)}"
+        )
+
+
+def _hint(behind: Behind) -> str:
+    if behind.built_ms is None:
+        return "; no profiles were built yet"
+    return f"; {behind.messages:,} messages are not built yet" if behind.messages else ""
+
+
+def _built(record: Record, stream: str, profiles: ProfileSet) -> tuple[SegmentRef, ...]:
+    """The segments of a stream, as far as the profiles were built from them."""
+    stop = profiles.built.get(stream, 0)
+    return tuple(one for one in record.streams.segments(stream) if one.first < stop)
 
 
 def asked(settings: Settings, question: Callable[[Record, ProfileSet, ProfileRules], Answer]) -> Answer:

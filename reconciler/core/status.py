@@ -245,7 +245,7 @@ def _sleeping_message(facts: JobFacts, now: Now) -> str:
         case Reason.INTERRUPTED:
             return "interrupted; goes on from its last committed unit"
         case Reason.AWAITING_APPROVAL:
-            return facts.waiting or "waits for an approval"
+            return state.awaiting or "waits for an approval"
         case Reason.AWAITING_CONSENT:
             return facts.waiting or "waits for a person's consent"
         case None:

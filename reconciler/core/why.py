@@ -221,7 +221,7 @@ def _sleeping(facts: Facts, state: JobState) -> Answer:
         case Reason.AWAITING_APPROVAL:
             return Answer(
                 code=Because.AWAITING_APPROVAL,
-                because=f"a guard holds it since {_ago(facts, state.since_ms)}: {state.awaiting or 'it must be approved'}.",
+                because=f"since {_ago(facts, state.since_ms)}, {state.awaiting or 'it waits for an approval'}.",
                 then=f"`reconcile approve {facts.name}` lets it go on; its next scheduled run looks again.",
             )
         case Reason.AWAITING_CONSENT:

@@ -66,6 +66,23 @@ def sample(
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
+def audiences_of(
+    data_dir: Path, profiles: ProfileSet, rules: ProfileRules, wheres: Mapping[str, str], now_ms: int, *,
+    memory_mb: int, profile: str,
+) -> list[str]:  # fmt: skip
+    """The audiences that one profile is in, sorted."""
+    conditions = _conditions(rules, wheres)
+    if not conditions or not profiles.files:
+        return []
+    attributes = sorted({one for condition in conditions.values() for one in condition.attributes})
+    view = ProfileReader(data_dir, profiles, rules).view_sql(attributes, [])
+    columns = ", ".join(f"({condition.sql}) IS TRUE" for condition in conditions.values())
+    given = {"id": profile, **next((_given(one, now_ms) for one in conditions.values() if one.reads_now), {})}
+    with workspace(data_dir, memory_mb=memory_mb) as connection:
+        rows = connection.execute(f"SELECT {columns} FROM ({view}) WHERE id = $id", given).fetchall()
+    return [name for name, within in zip(conditions, rows[0] if rows else (), strict=False) if within]
+
+
 def moment(now_ms: int) -> datetime:
     """A moment as the condition's `$now`: UTC without a zone."""
     return (_EPOCH + timedelta(milliseconds=now_ms)).replace(tzinfo=None)

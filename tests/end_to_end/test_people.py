@@ -1,0 +1,190 @@
+"""Orders and customers in, profiles and an audience out, from the command line: what `examples/mirror` shows."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.cli.main import entry
+from tests.servers import Server, serving
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "mirror"
+JOB = "big-spenders-to-receiver"
+
+
+class Shop:
+    """A copy of the example, with a receiver of its own."""
+
+    def __init__(self, root: Path, receiver: Server) -> None:
+        self.root = root
+        self.receiver = receiver
+        shutil.copytree(EXAMPLE, root, ignore=shutil.ignore_patterns("out", ".reconciler", "*.status.yaml", "*.log"))
+        self.edit("jobs.yaml", "http://127.0.0.1:9001/members", f"{receiver.url}/members")
+
+    def edit(self, file: str, before: str, after: str) -> None:
+        path = self.root / file
+        text = path.read_text()
+        assert before in text
+        path.write_text(text.replace(before, after))
+
+    def order(self, *lines: str) -> None:
+        with (self.root / "data" / "orders.csv").open("a") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+        self.run("rerun", "import-orders")
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        said = io.StringIO()
+        with redirect_stdout(said), redirect_stderr(said):
+            ended = entry([*arguments, "--root", str(self.root)])
+        assert ended == code, said.getvalue()
+        return said.getvalue()
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "-o", "json"))
+
+    def sent(self) -> list[tuple[str, str]]:
+        """Whom the receiver was told of since this was last asked: (action, first name)."""
+        calls, self.receiver.processed = self.receiver.processed, []
+        return sorted((call.json["action"], one["first_name"]) for call in calls for one in call.json["members"])
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with serving() as receiver:
+        yield Shop(tmp_path / "mirror", receiver)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """One after a pass, for tests that only ask."""
+    with serving() as receiver:
+        shop = Shop(tmp_path_factory.mktemp("people") / "mirror", receiver)
+        shop.run()
+        yield shop
+
+
+def test_one_order_sends_one_change(shop: Shop) -> None:
+    shop.run()
+    assert shop.sent() == [("add", "Ada"), ("add", "Barbara"), ("add", "Grace"), ("add", "Radia")]
+    shop.order("1010,linus@example.org,3,1,800.00,2026-11-02T10:00:00Z")
+    shop.run()
+    assert shop.sent() == [("add", "Linus")]
+    shop.order("1011,ada@example.org,1,1,0.50,2026-11-03T10:00:00Z")
+    shop.run()
+    assert shop.sent() == [("update", "Ada")]
+    shop.run("rerun", JOB)
+    assert "nothing new" in shop.run()
+    assert shop.sent() == []
+
+
+def test_an_audience_that_shrinks_is_not_mirrored_before_a_person_approves(shop: Shop) -> None:
+    shop.run()
+    shop.sent()
+    shop.edit("people.yaml", "spent > 1000 and consented", "spent > 1500")
+    shop.run("rerun", JOB)
+    assert "Sleeping" in shop.run()
+    assert shop.sent() == []
+    assert "3 members" in shop.run("why", JOB)
+    status = (shop.root / f"{JOB}.status.yaml").read_text()
+    assert "reason: AwaitingApproval" in status
+    assert "it would remove 3 members, 75 % of the 4 that were sent" in status
+    shop.run("approve", JOB, "--yes")
+    shop.run()
+    assert shop.sent() == [("add", "Margaret"), ("remove", "Ada"), ("remove", "Barbara"), ("remove", "Radia")]
+
+
+def test_an_approval_is_of_one_difference_only(shop: Shop) -> None:
+    shop.run()
+    shop.sent()
+    shop.edit("people.yaml", "spent > 1000 and consented", "spent > 1500")
+    shop.run("rerun", JOB)
+    shop.run()
+    shop.run("approve", JOB, "--yes")
+    shop.edit("people.yaml", "spent > 1500", "spent > 5000")
+    shop.run()
+    assert shop.sent() == []
+    assert "the audience is empty now" in shop.run("why", JOB)
+
+
+def test_an_audience_says_its_size_and_masks_its_members(built: Shop) -> None:
+    said = built.run("audience", "big-spenders")
+    assert "Size           4 of 8 profiles" in said
+    assert "email=a***@e***.org" in said
+    assert "ada@" not in said
+    assert "ada@example.org" in built.run("audience", "big-spenders", "--reveal")
+    body = built.json("audience", "big-spenders", "--sample", "1")
+    assert (body["size"], len(body["sample"]), body["messagesBehind"], body["nextChangeAt"]) == (4, 1, 0, None)
+    assert [point["size"] for point in body["growth"]] == [4]
+
+
+def test_an_audience_that_asks_for_the_present_says_when_it_next_changes(shop: Shop) -> None:
+    shop.edit("people.yaml", "spent > 1000 and consented", "last_order_at > now() - interval 200 year")
+    shop.run()
+    body = shop.json("audience", "big-spenders")
+    assert (body["size"], body["nextChangeAt"]) == (7, "2226-09-03T08:45:00.000Z")
+
+
+def test_an_unknown_audience_is_answered_with_one_that_is_near(built: Shop) -> None:
+    assert "there is no audience 'big-spender'; did you mean 'big-spenders'?" in built.run(
+        "audience", "big-spender", code=2
+    )
+
+
+def test_a_profile_says_what_is_known_and_which_message_said_so(built: Shop) -> None:
+    body = built.json("profile", "email= ADA@Example.org")
+    assert [(one["key"], one["value"]) for one in body["identifiers"]] == [
+        ("email", "ada@example.org"),
+        ("user_id", "1"),
+    ]
+    assert (body["audiences"], body["messages"]) == (["big-spenders"], 3)
+    spent, last = body["attributes"]["spent"], body["attributes"]["last_order_at"]
+    assert (spent["value"], spent["merge"]) == ("1150.50", "sum")
+    assert (last["value"], last["said"]["position"], last["said"]["job"]) == (
+        "2026-09-14T16:30:00Z",
+        1,
+        "import-orders",
+    )
+    assert built.json("profile", f"id={body['aliases'][0]}")["id"] == body["id"]
+    text = built.run("profile", "user_id=1")
+    assert "on orders at 1, by run 2 of import-orders, and 1 more" in text
+
+
+@pytest.mark.parametrize(
+    ("who", "said"),
+    [
+        ("mail=x", "no stream identifies people by 'mail'; did you mean 'email'?; known are email, user_id, id"),
+        ("email=nobody@example.org", "nobody is known by email=nobody@example.org"),
+        ("email", "expected KEY=VALUE such as email=ada@example.org, found 'email'"),
+    ],
+)
+def test_who_is_not_known_is_said_plainly(built: Shop, who: str, said: str) -> None:
+    assert said in built.run("profile", who, code=2)
+
+
+def test_a_changed_stream_plans_a_rebuild_and_says_what_it_costs(shop: Shop) -> None:
+    shop.run()
+    shop.edit("people.yaml", "spent: {expr", "earned: {expr")
+    shop.edit("people.yaml", "spent > 1000", "earned > 1000")
+    shop.edit("jobs.yaml", "spent: {from: spent}", "spent: {from: earned}")
+    body = shop.json("plan")
+    assert body["rebuild"]["streams"] == ["customers", "orders"]
+    assert (body["rebuild"]["messages"], body["rebuild"]["because"]) == (17, ["orders"])
+    assert "Profiles are built anew from 17 messages" in shop.run("plan")
+    shop.run()
+    assert "rebuild" not in shop.json("plan")
+    assert shop.json("profile", "user_id=1")["attributes"]["earned"]["value"] == "1150.50"
+
+
+def test_a_rebuild_changes_nothing_and_says_how_far_it_is(shop: Shop) -> None:
+    shop.run()
+    before = shop.json("profile", "user_id=3")
+    assert "profiles" in shop.run("rebuild")
+    after = shop.json("profile", "user_id=3")
+    assert {**after, "builtAt": ""} == {**before, "builtAt": ""}
