@@ -25,7 +25,7 @@ def accepts(job_type: str, config: dict[str, Any]) -> bool:
 
 def test_the_catalogue_lists_files_and_its_job_types() -> None:
     assert [one.name for one in catalogue()["files"].job_types] == [
-        "import-csv", "import-ndjson", "import-parquet", "export-csv", "export-ndjson", "export-parquet",
+        "import-csv", "import-ndjson", "import-parquet", "export-csv", "export-ndjson", "export-parquet", "enrich-join",
     ]  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def test_the_encodings_of_the_schema_are_those_that_can_be_read() -> None:
     assert get_args(Encoding) == ENCODINGS
 
 
-@pytest.mark.parametrize("job_type", [one.name for one in PROVIDER.job_types])
+@pytest.mark.parametrize("job_type", [one.name for one in PROVIDER.job_types if len(one.schema["required"]) == 2])
 def test_stream_and_path_are_all_that_is_needed(job_type: str) -> None:
     assert accepts(job_type, {"stream": "s", "path": "x"})
     assert not accepts(job_type, {"stream": "s"})
@@ -80,8 +80,9 @@ def test_what_changes_the_meaning_of_landed_content_resets_the_cursor() -> None:
 
 
 def test_the_schema_names_the_stream_that_a_job_reads_or_writes() -> None:
-    uses = {one.name: one.schema["properties"]["stream"]["x-stream"] for one in PROVIDER.job_types}
-    assert {name.split("-")[0]: use for name, use in uses.items()} == {"import": "writes", "export": "reads"}
+    streams = {one.name: (one.type, one.schema["properties"].get("stream")) for one in PROVIDER.job_types}
+    uses = {(kind, stream["x-stream"]) for kind, stream in streams.values() if stream}
+    assert uses == {("import", "writes"), ("export", "reads"), ("enrichment", "writes")}
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_a_provider_of_others_is_found_by_its_entry_point(tmp_path: Path, monkey
         monkeypatch,
         "from reconciler.core.provider import Provider\nPROVIDER = Provider(name='mine', title='Mine')",
     )
-    assert list(catalogue()) == ["files", "http", "mine"]
+    assert list(catalogue()) == ["collect", "files", "http", "mine"]
 
 
 def ship(folder: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:

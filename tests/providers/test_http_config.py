@@ -126,6 +126,7 @@ def test_what_resets_the_cursor_is_said() -> None:
     assert {name: found for name, found in resets.items() if found} == {
         "import-json": {"url", "stream", "incremental"},
         "export-webhook": {"stream"},
+        "enrich-lookup": {"url", "key", "stream", "attributes", "method", "body"},
     }
 
 
