@@ -38,6 +38,7 @@ CATALOGUE: Final = {one.PROVIDER.name: one.PROVIDER for one in (files, http)}
 _PATTERNS: Final = {
     PATTERN: "duration",
     "^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "name",
+    "^[a-z][a-z0-9_]{0,62}$": "name in snake_case",
     "^([01][0-9]|2[0-3]):[0-5][0-9]$": "time of day",
     "^[A-Za-z_][A-Za-z0-9_]{0,199}$": "name of a variable",
 }
@@ -117,6 +118,9 @@ def _fields(schema: Schema, root: Schema, above: str) -> Iterator[tuple[str, Sch
         values = field.get("additionalProperties")
         if isinstance(values, Mapping) and "$ref" in values:
             yield from _fields(resolved(values, root), root, f"{above}{name}.NAME.")
+        items = field.get("items")
+        if isinstance(items, Mapping) and "$ref" in items:
+            yield from _fields(resolved(items, root), root, f"{above}{name}[].")
 
 
 def _takes(field: Schema, root: Schema) -> str:
@@ -153,7 +157,10 @@ def _number(field: Schema, _root: Schema) -> str:
 
 def _list(field: Schema, root: Schema) -> str:
     most = f", at most {field['maxItems']:,}" if "maxItems" in field else ""
-    what = _takes(resolved(field.get("items", {}), root), root).partition(",")[0]
+    items = resolved(field.get("items", {}), root)
+    if "enum" in items:
+        return f"list of {_takes(items, root)}"
+    what = _takes(items, root).partition(",")[0]
     return f"list of {what}s{most}"
 
 

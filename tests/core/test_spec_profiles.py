@@ -8,8 +8,10 @@ import pytest
 import ryaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 from reconciler.core.profile import Attribute, Identity, StreamRules, stream_rules
+from reconciler.core.schema import json_schema
 from reconciler.core.spec_rules import Rules
 from reconciler.repo.parse import parse_file
 from tests.core.test_spec import read, refused
@@ -133,6 +135,36 @@ NAME = "expected a name of lower-case letters, digits and underscores, at most 6
 )  # fmt: skip
 def test_what_it_says_of_people_is_refused_in_words_that_help(spec: Any, message: str) -> None:
     assert message in refused("Stream", spec)
+
+
+def test_the_fast_parser_reads_what_the_careful_one_reads() -> None:
+    from reconciler.repo import parse_careful, parse_fast
+    from reconciler.repo.yaml_text import split
+
+    (chunk,) = split(ORDERS)
+    rules = Rules(CATALOGUE)
+    fast = parse_fast.parse_chunk(chunk, "a.yaml", rules)
+    assert fast is not None
+    assert (fast, []) == parse_careful.parse_chunk(chunk, "a.yaml", rules)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "places"),
+    [
+        ("", "", []),
+        ("key: email", "key: E-Mail", ["$.spec.identity[0].key"]),
+        ("[trim, lower]", "[trimm]", ["$.spec.identity[0].normalize[0]"]),
+        ("merge: max", "merge: biggest", ["$.spec.attributes.last_order_at.merge"]),
+        ("{from: ordered_at, merge: max}", "{from: a, expr: b}", ["$.spec.attributes.last_order_at"]),
+        ("maxPerKey: 10", "maxPerKey: 0", ["$.spec.identity[1].maxPerKey"]),
+        ("timestamp: {field: ordered_at, format", "timestamp: {format", ["$.spec.timestamp"]),
+        ("  identity:", "  identitx:", ["$.spec", "$.spec"]),
+    ],
+)
+def test_an_editor_knows_what_a_stream_may_say(was: str, now: str, places: list[str]) -> None:
+    given = ryaml.loads(ORDERS.replace(was, now))  # type: ignore[attr-defined]
+    found = Draft202012Validator(json_schema("Stream", CATALOGUE)).iter_errors(given)
+    assert sorted(error.json_path for error in found) == places
 
 
 # --- what its expressions mean, at its place ------------------------------------------------------------------------
