@@ -91,6 +91,7 @@ def metrics(job: JobRow, runs: list[RunRow]) -> dict[str, Any]:
             "attempt": run.attempt,
             "units": run.units,
             "rows": run.totals.rows,
+            "untimed": run.untimed,
             "seconds": length_s,
             "rowsPerSecond": round(run.totals.rows / length_s, 1) if length_s else None,
             "cpuSeconds": run.cpu_s,
@@ -192,6 +193,7 @@ def _metric_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     if last is not None:
         parts = [
             f"{last['rows']:,} rows in {last['units']:,} {'unit' if last['units'] == 1 else 'units'}",
+            f"{last['untimed']:,} without a time" if last["untimed"] else "",
             "" if last["seconds"] is None else f"{last['seconds']:,.1f} s",
             "" if last["rowsPerSecond"] is None else f"{last['rowsPerSecond']:,.0f} rows/s",
             "" if last["cpuSeconds"] is None else f"{last['cpuSeconds']:,.1f} s of CPU",

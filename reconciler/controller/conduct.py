@@ -19,7 +19,7 @@ from reconciler.controller.lives import Committed, Lives
 from reconciler.controller.orders import order_for
 from reconciler.core import gate as gates
 from reconciler.core import happening, lifecycle
-from reconciler.core.backfill import LANES, LIVE
+from reconciler.core.backfill import LANES, LIVE, lane_of
 from reconciler.core.gate import (
     DependencyFacts,
     Start,
@@ -42,6 +42,7 @@ from reconciler.core.messages import (
     SecretSeen,
     Wanted,
 )
+from reconciler.core.provider import Unit
 from reconciler.core.rules import PURGE_AFTER_MS, JobRules, rules_of
 from reconciler.core.state import FINAL, EventName, JobState, Outcome, Reason, Status
 from reconciler.errors import RunError
@@ -345,10 +346,12 @@ class Conductor:
             return False
         number = run.units + 1
         unit = message.unit
-        text = "; ".join(part for part in (unit.message, self._kept_in(unit.rejects)) if part)
+        untimed = self._untimed(job, unit)
+        words = f"{untimed:,} without a time" if untimed else ""
+        text = "; ".join(part for part in (unit.message, words, self._kept_in(unit.rejects)) if part)
         if unit.keeps is not None:
             self._dropped += set(self._record.runs.own_files(job.id)) - set(unit.keeps)
-        self._record.runs.commit_unit(run, number, unit, now.wall_ms)
+        self._record.runs.commit_unit(run, number, unit, now.wall_ms, untimed=untimed)
         job = self._lives.advance(
             job,
             happening.UnitCommitted(moved=unit.moved, message=text),
@@ -362,6 +365,18 @@ class Conductor:
             self._builder.grown()
         self._hands.listener.progress(job.name, run.id, run.totals.rows + unit.rows, run.started_ms, now.wall_ms)
         return True
+
+    def _untimed(self, job: JobRow, unit: Unit) -> int:
+        """How many messages of a unit have no time of their own, as far as that matters: where the job says in which field
+        it stands, and in a backfill, whose messages are old and would count as the newest. Where the stream itself says
+        how they tell the time, the build of profiles counts them."""
+        unsaid = lane_of(job.spec) != LIVE
+        counts = {one: (one.rows if unsaid else 0) if one.untimed is None else one.untimed for one in unit.segments}
+        return sum(count for one, count in counts.items() if count and not self._tells_time(one.stream))
+
+    def _tells_time(self, stream: str) -> bool:
+        resource = self._record.resources.resource("Stream", stream)
+        return resource is not None and "timestamp" in resource.spec
 
     def _remove_dropped(self) -> None:
         """Removes what jobs keep no longer, once the record says so."""

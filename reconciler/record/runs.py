@@ -45,6 +45,7 @@ class RunRow:
     peak_kib: int | None
     cpu_s: float | None
     output: str
+    untimed: int = 0
 
 
 class Runs:
@@ -97,8 +98,9 @@ class Runs:
         ).fetchone()
         return row is not None
 
-    def commit_unit(self, run: RunRow, number: int, unit: Unit, now_ms: int) -> None:
-        """The unit's data, cursor, counts, metrics, rejects and closed intents. Inside the caller's transaction."""
+    def commit_unit(self, run: RunRow, number: int, unit: Unit, now_ms: int, *, untimed: int = 0) -> None:
+        """The unit's data, cursor, counts, metrics, rejects and closed intents; `untimed` of its messages have no time of
+        their own, where that matters. Inside the caller's transaction."""
         self._sql.execute(
             "INSERT INTO unit (run, number, attempt, committed_ms, rows, added, removed, omitted) VALUES (?,?,?,?,?,?,?,?)",
             (run.id, number, run.attempt, now_ms, unit.rows, unit.added, unit.removed, unit.omitted),
@@ -114,8 +116,8 @@ class Runs:
         counts = (unit.rows, unit.added, unit.removed, unit.omitted)
         self._sql.execute(
             "UPDATE run SET units = units + 1, rows = rows + ?, added = added + ?, removed = removed + ?, "
-            "omitted = omitted + ? WHERE id = ?",
-            (*counts, run.id),
+            "omitted = omitted + ?, untimed = untimed + ? WHERE id = ?",
+            (*counts, untimed, run.id),
         )
         self._sql.execute(
             "UPDATE job SET cursor = ?, rows = rows + ?, added = added + ?, removed = removed + ?, omitted = omitted + ? "
@@ -255,4 +257,5 @@ def _run(row: sqlite3.Row) -> RunRow:
         peak_kib=row["peak_kib"],
         cpu_s=row["cpu_s"],
         output=row["output"],
+        untimed=row["untimed"],
     )

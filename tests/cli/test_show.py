@@ -136,3 +136,14 @@ def test_list_and_show_load_no_catalogue(failing: World, monkeypatch: pytest.Mon
         result = failing.run(*command)
         assert "import-orders" in result.out
         assert (result.code, result.err) == (0, "")
+
+
+def test_messages_without_a_time_of_their_own_stand_with_the_last_run(world: World) -> None:
+    job_id = world.job("import-orders")
+    with Record.writing(world.state) as record, record.transaction():
+        run_id = record.runs.begin(job_id, 1, CREATED_MS)
+        run = record.runs.run(run_id)
+        assert run is not None
+        record.runs.commit_unit(run, 1, Unit(cursor=None, rows=1000), CREATED_MS, untimed=12)
+    assert "last run        1,000 rows in 1 unit, 12 without a time" in world.run("show", "import-orders").out
+    assert json.loads(world.run("show", "import-orders", "-o", "json").out)["metrics"]["lastRun"]["untimed"] == 12

@@ -217,3 +217,42 @@ def test_only_backfills_that_are_due_are_asked(shop: Shop) -> None:
     assert [run.name for run in found.plan.runs] == ["live-orders"]
     assert found.plan.backfills == ()
     assert preview(Settings(root=shop.root, state=shop.world.state)).plan.backfills == ()
+
+
+# --- times ----------------------------------------------------------------------------------------------------------
+
+
+def last_run(shop: Shop) -> tuple[str, int]:
+    """What the log said of the last unit, and how many messages of the last run have no time of their own."""
+    job = shop.row()
+    events = shop.read(lambda record: record.events.tail("Job", job.name, limit=100))
+    synced = next(event for event in reversed(events) if event.event == "Synced")
+    return synced.message, shop.read(lambda record: record.runs.history(job.id))[0].untimed
+
+
+def test_messages_of_a_backfill_without_a_time_are_counted_and_shown(shop: Shop) -> None:
+    shop.job(lane="backfill")
+    shop.go()
+    assert last_run(shop) == ("2 without a time", 2)
+
+
+def test_messages_whose_field_for_the_time_is_empty_are_counted_in_any_lane(shop: Shop) -> None:
+    (shop.root / "in" / "1.csv").write_text("id,at\n1,2020-01-01\n2,\n3,\n")
+    for lane in ("live", "backfill"):
+        config = f'{{path: "in/{"*" if lane == "live" else "?"}.csv", stream: orders, timestampField: at}}'
+        shop.job(lane=lane, config=config, restart=f'"{lane}"')
+        shop.go()
+        assert last_run(shop) == ("2 without a time", 2)
+
+
+def test_live_messages_that_nobody_has_a_time_for_are_not_spoken_of(shop: Shop) -> None:
+    shop.job()
+    shop.go()
+    assert last_run(shop) == ("", 0)
+
+
+def test_where_the_stream_tells_the_time_the_import_does_not_speak_of_it(shop: Shop) -> None:
+    (shop.root / "stream.yaml").write_text(STREAM.replace("{}", "{timestamp: {field: amount, format: epoch_s}}"))
+    shop.job(lane="backfill")
+    shop.go()
+    assert last_run(shop) == ("", 0)
