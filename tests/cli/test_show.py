@@ -37,7 +37,8 @@ def failing(world: World) -> World:
 
 def test_text_reads_well_at_80_columns(failing: World) -> None:
     result = failing.run("show", "import-orders")
-    lines = result.out.splitlines()
+    # The bars of the last days have a test of their own: which days those are, the machine's clock says.
+    lines = [line for line in result.out.splitlines() if not line.startswith("  30 days")]
     head, tail = lines[: lines.index("Facts")], lines[lines.index("Metrics") :]
     assert head == ["import-orders  Sleeping (Backoff)", "Import orders\\x1b[2J", ""]
     assert tail == [
