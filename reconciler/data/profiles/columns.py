@@ -8,7 +8,7 @@ reads it, so what does not fit is NULL, and a number with more digits than its t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import pyarrow as pa
@@ -46,9 +46,18 @@ _ODD: Final = "[^ -~]"
 _USUAL_TIME: Final = "{0} LIKE '____-__-__T__:__:__Z' AND NOT contains({0}, ' ') AND NOT contains({0}, 'T24')"
 
 
+#: Where a value that is used more than once is named: takes its SQL, returns what stands for it.
+Once = Callable[[str], str]
+
+
 def quoted(name: str) -> str:
     """A name as SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def in_place(sql: str) -> str:
+    """Every use of a value computes it: DuckDB does so too where they stand in a CASE."""
+    return f"({sql})"
 
 
 def as_text(field: pa.Field, column: str) -> str:
@@ -60,20 +69,24 @@ def as_text(field: pa.Field, column: str) -> str:
         return "NULL::VARCHAR"
     if _T.is_floating(field.type):
         return f"CASE WHEN isfinite({column}) THEN {column}::VARCHAR END"
-    return f"({text_sql(field, column)})"
+    return text_sql(field, column)
 
 
-def typed(field: pa.Field, column: str, type_name: str) -> str:
+def typed(field: pa.Field, column: str, type_name: str, once: Once = in_place) -> str:
     """A value as the type that a Stream's `columns` declares."""
     wanted = type_of(type_name)
     if wanted.kind == "text":
         return as_text(field, column)
     if _is_already(field, wanted.kind):
         return result_sql(f"{column}::{wanted.sql}", wanted)
-    text = as_text(field, column)
+    text = once(as_text(field, column))
     if wanted.kind == "timestamp":  # an offset counts; without one it is UTC, the session's zone
-        return result_sql(f"TRY_CAST({text} AS TIMESTAMPTZ)::TIMESTAMP", wanted)
-    return result_sql(f"TRY_CAST({text} AS {wanted.sql})", wanted)
+        return result_sql(once(f"{once(_moment(text))}::TIMESTAMP"), wanted)
+    return result_sql(once(f"TRY_CAST({text} AS {wanted.sql})"), wanted)
+
+
+def _moment(text: str) -> str:
+    return f"TRY_CAST({text} AS TIMESTAMPTZ)"
 
 
 def _is_already(field: pa.Field, kind: str) -> bool:
@@ -92,35 +105,35 @@ _HOLDING: Final = {
 }
 
 
-def own_time(field: pa.Field, column: str, how: str) -> str:
+def own_time(field: pa.Field, column: str, how: str, once: Once = in_place) -> str:
     """The microseconds since the epoch that a message's own time says; NULL where it says none."""
     kind = field.type
     if not is_json(field) and (_T.is_timestamp(kind) or _T.is_date(kind)):
-        return _bounded(f"epoch_us({column})")
+        return _bounded(once(f"epoch_us({column})"))
     if not is_json(field) and how == "iso8601" and not _T.is_string(kind):
         return "NULL::BIGINT"
-    text = as_text(field, column)
+    text = once(as_text(field, column))
     careful = microseconds_sql(how, text)
     if how != "iso8601":
-        return _bounded(careful)
-    quick = f"epoch_us(TRY_CAST({text} AS TIMESTAMPTZ))"
-    return _bounded(f"CASE WHEN {_USUAL_TIME.format(text)} THEN {quick} ELSE {careful} END")
+        return _bounded(once(careful))
+    quick = f"epoch_us({once(_moment(text))})"
+    return _bounded(once(f"CASE WHEN {_USUAL_TIME.format(text)} THEN {quick} ELSE {careful} END"))
 
 
 def _bounded(microseconds: str) -> str:
     return f"CASE WHEN {microseconds} BETWEEN {FIRST_US} AND {LAST_US} THEN {microseconds} END"
 
 
-def identifier(field: pa.Field, column: str, normalize: Sequence[str]) -> str:
+def identifier(field: pa.Field, column: str, normalize: Sequence[str], once: Once = in_place) -> str:
     """The identifier that a column gives; NULL where it is empty or too long."""
-    value = as_text(field, column)
+    value = once(as_text(field, column))
     for step in normalize:
-        value = _trimmed(value) if step == "trim" else NORMALIZERS[step].format(value)
-    return f"CASE WHEN length({value}) BETWEEN 1 AND {MAX_IDENTIFIER} THEN {value} END"
+        value = once(_trimmed(value, once) if step == "trim" else NORMALIZERS[step].format(value))
+    return f"CASE WHEN {value} <> '' AND length({value}) <= {MAX_IDENTIFIER} THEN {value} END"
 
 
-def _trimmed(value: str) -> str:
+def _trimmed(value: str, once: Once) -> str:
     """Without white space at its ends. Most values have none but plain spaces, which are quicker to take away."""
-    plain = f"trim({value})"
+    plain = once(f"trim({value})")
     careful = f"trim({value}, {sql_string(WHITE_SPACE)})"
     return f"CASE WHEN regexp_matches({plain}, '{_ODD}') THEN {careful} ELSE {plain} END"

@@ -25,7 +25,7 @@ from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import Attribute, ProfileRules, StreamRules
 from reconciler.data.names import raw, sql_string
 from reconciler.data.profiles import columns
-from reconciler.data.profiles.columns import quoted
+from reconciler.data.profiles.columns import Once, quoted
 from reconciler.data.profiles.merges import Merge
 from reconciler.errors import Fatal, Retriable
 
@@ -92,8 +92,7 @@ class Messages:
         parts = [
             self._group(connection, [one for one, _ in group], group[0][1], first, stop) for group in groups.values()
         ]
-        gone = "r IS NOT NULL"  # a place whose message is gone has no time of receipt
-        where = f" WHERE {gone} AND ({only})" if only else f" WHERE {gone}"
+        where = f" WHERE {only}" if only else ""
         inputs = "".join(f", {one.sql} AS x{one.index}" for one in self.contributions)
         identities = "".join(f"i{index}, " for index in range(len(self.keys)))
         everything = " UNION ALL ".join(parts)
@@ -131,37 +130,40 @@ class Messages:
         fields = {raw(field.name): field for field in schema}
         wanted = {name: fields[name] for name in sorted(self._named()) if name in fields}
         if _is_plain(schema, wanted.values()):
-            names = {name: quoted(field.name) for name, field in wanted.items()}
             source, place = self._by_duckdb(segments)
+            names = [quoted(field.name) for field in wanted.values()]
         else:
-            names = {name: f"a{index}" for index, name in enumerate(wanted)}
             source, place = self._by_arrow(connection, segments, wanted), "a"
-        whole = all(first <= one.first and one.first + one.rows <= stop for one in segments)
-        where = "" if whole else f" WHERE {place} >= {first} AND {place} < {stop}"
-        return f"SELECT {', '.join(self._selected(wanted, names, place))} FROM {source}{where}"
+            names = [f"a{index}" for index in range(len(wanted))]
+        raws = "".join(f", {name} AS b{index}" for index, name in enumerate(names))
+        layers = Layers(
+            f"SELECT _received, _timestamp, {place} AS a{raws} FROM {source} WHERE {_part(segments, place, first, stop)}"
+        )
+        places = {name: f"b{index}" for index, name in enumerate(wanted)}
+        return layers.select(list(self._selected(wanted, places, layers.once)))
 
     def _named(self) -> set[str]:
         identities = {one.column for one in self.rules.identity}
         return {*identities, *self._columns, *([self.rules.timestamp_field] if self.rules.timestamp_field else [])}
 
-    def _selected(self, fields: Mapping[str, pa.Field], names: Mapping[str, str], place: str) -> Iterator[str]:
+    def _selected(self, fields: Mapping[str, pa.Field], names: Mapping[str, str], once: Once) -> Iterator[str]:
         own = "NULL::BIGINT"
         if self.rules.timestamp_field in fields:
             name = self.rules.timestamp_field
-            own = columns.own_time(fields[name], names[name], self.rules.timestamp_format)
-        yield "CASE WHEN _received IS NOT NULL THEN greatest(epoch_ms(_received), 0) END AS r"
+            own = once(columns.own_time(fields[name], names[name], self.rules.timestamp_format, once))
+        yield "greatest(epoch_ms(_received), 0) AS r"
         yield f"coalesce({own}, epoch_us(_timestamp), epoch_us(_received)) AS t"
-        yield f"({place}) * {STREAM_SLOTS} + {self.slot} AS p"
-        yield f"({own}) IS NULL AND _timestamp IS NULL AS u"
+        yield f"a * {STREAM_SLOTS} + {self.slot} AS p"
+        yield f"{own} IS NULL AND _timestamp IS NULL AS u"
         for index, one in enumerate(self.rules.identity):
-            found = one.column in fields
-            value = (
-                columns.identifier(fields[one.column], names[one.column], one.normalize) if found else "NULL::VARCHAR"
-            )
+            value = "NULL::VARCHAR"
+            if one.column in fields:
+                value = columns.identifier(fields[one.column], names[one.column], one.normalize, once)
             yield f"{value} AS i{index}"
         for index, name in enumerate(self._columns):
             field = fields.get(name, pa.field(name, pa.null()))
-            yield f"{columns.typed(field, names.get(name, 'NULL'), self.rules.columns.get(name, 'text'))} AS c{index}"
+            wanted = self.rules.columns.get(name, "text")
+            yield f"{columns.typed(field, names.get(name, 'NULL'), wanted, once)} AS c{index}"
 
     def _by_duckdb(self, segments: Sequence[SegmentRef]) -> tuple[str, str]:
         files = ", ".join(sql_string(str(self._data_dir.resolve() / one.file)) for one in segments)
@@ -198,6 +200,42 @@ class Messages:
 
 
 _META: Final = {"_received": pa.timestamp("ms", "UTC"), "_timestamp": pa.timestamp("us", "UTC")}
+
+
+class Layers:
+    """A query inside a query inside a query, so that what is used twice is computed once. `base` gives the columns `a`
+    and `b<n>`; `once` names a value over these and over names that it has given before."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._levels: list[dict[str, str]] = []
+
+    def once(self, sql: str) -> str:
+        if _NAME.fullmatch(sql):
+            return sql
+        level = 1 + max((int(found) for found in _LEVEL.findall(sql)), default=-1)
+        while len(self._levels) <= level:
+            self._levels.append({})
+        names = self._levels[level]
+        return names.setdefault(sql, f"l{level}_{len(names)}")
+
+    def select(self, columns: Sequence[str]) -> str:
+        query = self._base
+        for names in self._levels:
+            query = f"SELECT *, {', '.join(f'{sql} AS {name}' for sql, name in names.items())} FROM ({query})"
+        return f"SELECT {', '.join(columns)} FROM ({query})"
+
+
+#: What `Layers` names.
+_LEVEL: Final = re.compile(r"\bl(\d+)_\d+\b")
+_NAME: Final = re.compile(r"b\d+|l\d+_\d+")
+
+
+def _part(segments: Sequence[SegmentRef], place: str, first: int, stop: int) -> str:
+    """The condition on a row to be within the range, and there at all: where `_received` is null, the message is gone."""
+    if all(first <= one.first and one.first + one.rows <= stop for one in segments):
+        return "_received IS NOT NULL"
+    return f"_received IS NOT NULL AND {place} >= {first} AND {place} < {stop}"
 
 
 def _is_plain(schema: pa.Schema, wanted: Any) -> bool:

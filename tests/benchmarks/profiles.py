@@ -1,0 +1,158 @@
+"""Profiles built from messages, against one DuckDB GROUP BY with the same aggregates over the same files.
+
+    python -m tests.benchmarks.profiles [--messages 1000000] [--profiles N] [--memory-mb 1024] [--threads 1] [--rounds 3]
+
+Everything is measured in the same run, one after the other in turn. The yardstick groups by a column that names each
+person in every message, which ours does not read: it finds out which identifiers are one profile and which values are
+void, writes the profiles as Parquet and fsyncs them. An increment of 1 % is built onto the profiles twice: with keys as
+concentrated as those of people who buy (half of the messages are from a few per cent of them), and spread evenly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from reconciler.core.messages import SegmentRef
+from reconciler.core.profile import BuildWork, ProfileSet, profile_rules
+from reconciler.data.engine import workspace
+from reconciler.data.profiles.build import build
+from reconciler.data.profiles.read import ProfileReader
+
+RULES = profile_rules([
+    ("orders", {
+        "columns": {"quantity": "integer", "unit_price": "decimal(10,2)", "ordered_at": "timestamp"},
+        "timestamp": {"field": "ordered_at"},
+        "identity": [
+            {"key": "email", "from": "email", "normalize": ["trim", "lower"]},
+            {"key": "user_id", "from": "customer_id"},
+        ],
+        "attributes": {
+            "first_name": {"from": "first_name"},
+            "spent": {"expr": "quantity * unit_price", "merge": "sum"},
+            "orders": {"merge": "count"},
+            "last_order_at": {"from": "ordered_at", "merge": "max"},
+        },
+    }),
+])  # fmt: skip
+
+#: Messages of one segment.
+SEGMENT = 1_000_000
+
+#: What a message's person is, of so many: evenly spread, or so that the first few per cent have half of the messages.
+EVEN = "(random() * {people})::BIGINT"
+CONCENTRATED = "(pow(random(), 5) * {people})::BIGINT"
+
+MESSAGES = """
+    SELECT CASE WHEN chance < 0.6 THEN ' Person' || who || '@Example.com ' END AS email,
+        CASE WHEN chance > 0.3 THEN 'c' || who END AS customer_id,
+        'Name' || (random() * 1000)::INT AS first_name, (1 + random() * 5)::INT::VARCHAR AS quantity,
+        ((random() * 10000)::INT / 100)::DECIMAL(10, 2)::VARCHAR AS unit_price,
+        strftime(TIMESTAMP '2024-01-01' + INTERVAL (random() * 60000000) SECOND, '%Y-%m-%dT%H:%M:%SZ') AS ordered_at,
+        NULL::TIMESTAMPTZ AS _timestamp, make_timestamptz(1700000000000000 + ({first} + n) // 50000 * 1000000) AS _received,
+        'p' || who AS person, 'job' AS _job, 1::BIGINT AS _run, ({first} + n) // 50000 AS _unit
+    FROM (SELECT n, random() AS chance, {who} AS who FROM range({count}) t(n))
+"""
+
+YARDSTICK = """
+    CREATE TABLE yardstick AS
+    SELECT person, arg_max(first_name, happened) AS first_name,
+        sum(TRY_CAST(quantity AS BIGINT) * TRY_CAST(unit_price AS DECIMAL(10, 2))) AS spent, count(*) AS orders,
+        max(happened) AS last_order_at
+    FROM (SELECT *, TRY_CAST(ordered_at AS TIMESTAMPTZ)::TIMESTAMP AS happened FROM read_parquet([{files}]))
+    GROUP BY person
+"""
+
+
+class Data:
+    """A stream of so many messages, and an increment behind it."""
+
+    def __init__(self, folder: Path, messages: int, people: int) -> None:
+        self.folder, self.people = folder, people
+        (folder / "streams" / "orders").mkdir(parents=True)
+        (folder / "profiles").mkdir()
+        self.segments = [
+            self.write(f"{first}", first, min(SEGMENT, messages - first), EVEN) for first in range(0, messages, SEGMENT)
+        ]
+        self.more = {
+            name: self.write(name, messages, messages // 100, who)
+            for name, who in (("concentrated", CONCENTRATED), ("even", EVEN))
+        }
+
+    def write(self, name: str, first: int, count: int, who: str) -> SegmentRef:
+        file = f"streams/orders/{name}.parquet"
+        sql = MESSAGES.format(first=first, count=count, who=who.format(people=self.people))
+        with workspace(self.folder, memory_mb=2048, threads=2) as connection:
+            connection.execute(f"COPY ({sql}) TO '{self.folder / file}' (ROW_GROUP_SIZE 122880)").fetchall()
+        return SegmentRef(file=file, first=first, rows=count)
+
+
+class Bench:
+    def __init__(self, data: Data, memory_mb: int, threads: int) -> None:
+        self.data, self.memory_mb, self.threads, self.number = data, memory_mb, threads, 0
+
+    def build(self, base: ProfileSet, *more: SegmentRef) -> ProfileSet:
+        self.number += 1
+        segments = (*self.data.segments, *more)
+        work = BuildWork(
+            rules=RULES, base=base, streams={"orders": segments}, build=self.number,
+            stops={"orders": segments[-1].first + segments[-1].rows},
+        )  # fmt: skip
+        return build(self.data.folder, work, memory_mb=self.memory_mb, threads=self.threads)
+
+    def yardstick(self) -> None:
+        files = ", ".join(f"'{self.data.folder / one.file}'" for one in self.data.segments)
+        with workspace(self.data.folder, memory_mb=self.memory_mb, threads=self.threads) as connection:
+            connection.execute(YARDSTICK.format(files=files)).fetchall()
+
+    def read(self, profiles: ProfileSet) -> None:
+        view = ProfileReader(self.data.folder, profiles, RULES).view_sql(RULES.attributes, RULES.keys)
+        with workspace(self.data.folder, memory_mb=self.memory_mb, threads=self.threads) as connection:
+            connection.execute(f"CREATE TABLE seen AS {view}").fetchall()
+
+
+def timed(work: Callable[[], object]) -> tuple[float, object]:
+    begin = time.perf_counter()
+    found = work()
+    return time.perf_counter() - begin, found
+
+
+def main(options: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        data = Data(Path(name), options.messages, options.profiles or options.messages // 10)
+        bench = Bench(data, options.memory_mb, options.threads)
+        ratios, parts = [], {"concentrated": [], "even": []}
+        for _ in range(options.rounds):
+            theirs, _ = timed(bench.yardstick)
+            ours, base = timed(lambda: bench.build(ProfileSet()))
+            ratios.append(ours / theirs)
+            print(f"rebuild {ours:.2f} s, GROUP BY {theirs:.2f} s, ratio {ratios[-1]:.2f}; {base.facts['profiles']:,} profiles")
+            for how, more in data.more.items():
+                took, made = timed(lambda more=more, base=base: bench.build(base, more))
+                reading, _ = timed(lambda made=made: bench.read(made))
+                parts[how].append(took / ours)
+                print(
+                    f"  1 % more, {how}: {took:.2f} s, {took / ours:.1%} of the rebuild, {made.facts['changed']:,} profiles "
+                    f"touched; reading all {reading:.2f} s"
+                )
+            shutil.rmtree(data.folder / "profiles")
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        print(f"median rebuild ratio {median(ratios):.2f} (aim: under 2)")
+        print(", ".join(f"1 % {how} {median(one):.1%}" for how, one in parts.items()) + " (aim: under 5 % concentrated)")
+        print(f"peak memory {peak} MB with memory_mb={options.memory_mb}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--messages", type=int, default=1_000_000)
+    parser.add_argument("--profiles", type=int, default=0)
+    parser.add_argument("--memory-mb", type=int, default=1024)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    main(parser.parse_args())
