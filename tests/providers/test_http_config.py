@@ -167,6 +167,19 @@ def test_a_check_of_a_server_in_trouble_can_be_tried_again() -> None:
             check("none", {}, ("export-webhook", url))
 
 
+def test_every_job_type_can_be_checked_and_nobody_is_looked_up() -> None:
+    with serving(lambda request: Play(204 if request.method == "OPTIONS" else 500)) as server:
+        found = check(
+            "bearer", {"token": "t"},
+            ("enrich-lookup", {
+                "url": f"{server.url}/p?q={{value}}", "stream": "s", "key": {"identity": "email"},
+                "attributes": {"a": "b"}, "allowPrivateAddresses": True,
+            }),
+        )  # fmt: skip
+    assert found == f"OPTIONS {server.url}/p: answered 204"
+    assert [request.query for request in server.requests] == [{"q": "nobody"}]
+
+
 def test_a_check_without_jobs_says_so() -> None:
     assert check("none", {}) == "the credentials are there; no job uses them, so there was no address to ask"
 
