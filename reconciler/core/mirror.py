@@ -305,11 +305,19 @@ class Unfinished:
 
 
 def unfinished(intents: Iterable[Intent], plan: str) -> Unfinished:
+    """A batch was split where another lies within it; of two over the same rows, the one that names the other as its
+    parent is the part."""
     intents = list(intents)
-    ours = {one.key: one for one in intents if isinstance(one.detail, dict) and plan and one.detail.get("plan") == plan}
-    split = {one.detail.get("parent", "") for one in ours.values()}
+    ours = [one for one in intents if isinstance(one.detail, dict) and plan and one.detail.get("plan") == plan]
+    parents = {one.detail.get("parent", "") for one in ours}
+    split = [one.key for one in ours if one.key in parents or any(_is_within(other, one) for other in ours)]
     return Unfinished(
-        again=sorted((one for key, one in ours.items() if key not in split), key=lambda one: (one.first, one.last)),
-        split=[key for key in ours if key in split],
-        given_up=[one.key for one in intents if one.key not in ours],
+        again=sorted((one for one in ours if one.key not in split), key=lambda one: one.first),
+        split=split,
+        given_up=[one.key for one in intents if one not in ours],
     )
+
+
+def _is_within(part: Intent, whole: Intent) -> bool:
+    inside = whole.first <= part.first and part.last <= whole.last
+    return inside and (part.first, part.last) != (whole.first, whole.last)
