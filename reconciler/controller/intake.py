@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
+from reconciler.controller.orders import forgotten
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
 from reconciler.core.provider import Unit
 from reconciler.data.journal import INTAKE, Journal, Listing, listing, remove
@@ -138,6 +139,8 @@ class Intake:
                 },
                 data_dir=str(settings.state / "data"),
                 writes=None,
+                secret_key=str(record.setting("secret_key")),
+                **forgotten(self.hands, None),
             )
         )
 

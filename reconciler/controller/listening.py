@@ -45,6 +45,7 @@ GONE_WITHIN_S: Final = 15.0
 BACKLOG: Final = 1024
 #: A process that died is started again at once, and after one that lived shorter than this, ever later.
 LIVED_MS: Final = 5_000
+SHORTEST_WAIT_MS: Final = 250
 LONGEST_WAIT_MS: Final = 30_000
 #: The log of the process is begun anew when it is larger at a start.
 LOG_BYTES: Final = 1 << 20
@@ -189,7 +190,7 @@ class Listening:
             self._hands.listener.notice(f"nothing listens: {error}")
 
     def _put_off(self, now: Now) -> None:
-        self._wait_ms = min(max(1_000, 2 * self._wait_ms), LONGEST_WAIT_MS)
+        self._wait_ms = min(max(SHORTEST_WAIT_MS, 2 * self._wait_ms), LONGEST_WAIT_MS)
         self._retry_ms = now.alive_ms + self._wait_ms
 
     def _spawn(self, lock: int, listening: socket.socket) -> subprocess.Popen[bytes]:

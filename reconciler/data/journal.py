@@ -22,6 +22,7 @@ import json
 import os
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -40,6 +41,7 @@ FRAME_BYTES: Final = 64 << 20
 
 Format = Literal["csv", "json"]
 
+_NUMBERING: Final = threading.Lock()
 _HEAD: Final = struct.Struct("<II")
 _LIVE: Final = re.compile(r"live-(\d{1,18})\.journal")
 _BULK: Final = re.compile(r"bulk-(\d{1,18})\.json")
@@ -266,7 +268,13 @@ def body_path(folder: Path, number: int) -> Path:
 
 
 def next_number(folder: Path, floor: int = 0) -> int:
-    """A number that no journal had; on the disk before it is used. `floor` is the last one that the record knows of."""
+    """A number that no journal had; on the disk before it is used. `floor` is the last one that the record knows of. For
+    the one process that writes, from any of its threads."""
+    with _NUMBERING:
+        return _next_number(folder, floor)
+
+
+def _next_number(folder: Path, floor: int) -> int:
     path = folder / "number"
     try:
         last = int(path.read_text(encoding="ascii"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from reconciler.data.journal import (
     Bulk,
     Entry,
-    LiveJournal,
     Listing,
+    LiveJournal,
     body_path,
     bulk_of,
     bulk_path,
@@ -125,6 +126,12 @@ def test_a_number_never_comes_again(tmp_path: Path) -> None:
     live_path(tmp_path, 12).touch()
     assert next_number(tmp_path) == 13  # a journal is there
     assert given_ == [1, 2, 3]
+
+
+def test_numbers_are_given_to_many_threads_and_each_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        given_ = list(pool.map(lambda _: next_number(tmp_path), range(100)))
+    assert sorted(given_) == list(range(1, 101))
 
 
 def test_a_body_counts_from_the_moment_it_is_published(tmp_path: Path) -> None:

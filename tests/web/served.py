@@ -82,10 +82,11 @@ class Served:
         self.process.wait(30)
         self.client.close()
 
-    def terminate(self) -> int:
+    def terminate(self) -> None:
+        """As a daemon ends it."""
         self.client.close()
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        assert self.process.wait(30) in (0, -signal.SIGTERM)
 
     # --- what it left ---
 

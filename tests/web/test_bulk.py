@@ -1,0 +1,250 @@
+"""Bulk bodies over HTTP: accepted whole, gone through before, of any size."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from reconciler.data.journal import Bulk
+from tests.web.served import CSV, NDJSON, Served
+
+PATH = "/collect/bulk/csv/orders"
+JSON = "/collect/bulk/json/orders"
+
+
+def said(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]
+
+
+def test_a_body_is_kept_as_it_came_with_all_that_was_said_of_it(served: Served) -> None:
+    body = gzip.compress(b"1;2;2024-01-01\n3;4;2024-01-02\n")
+    query = {
+        "headers": "a,b,when", "delimiter": ";", "timestamp_field": "when", "timestamp_format": "%Y-%m-%d",
+        "append": '{"source": "archive", "n": 1.10}', "filename": "old orders.csv",
+    }  # fmt: skip
+    answer = served.client.post(PATH, params=query, content=body, headers={**CSV, "Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 2, "omitted": 0})
+    bulk, kept = served.bulks()[-1]
+    assert kept == body
+    assert bulk == Bulk(
+        stream="orders", format="csv", received_ms=bulk.received_ms, gzip=True, timestamp_field="when",
+        timestamp_format="%Y-%m-%d", headers=["a", "b", "when"], delimiter=";",
+        append={"source": '"archive"', "n": "1.10"}, filename="old orders.csv", size=len(body), messages=2,
+        answer={"accepted": 2, "omitted": 0},
+    )  # fmt: skip
+
+
+def test_a_malformed_row_is_named_by_its_line_and_can_be_left_out(served: Served) -> None:
+    body = b"a,b\n1,2\n3\n4,5,6\n"
+    before = len(served.bulks())
+    refused = served.post(PATH, body, CSV)
+    assert said(refused) == (
+        422,
+        "Nothing was accepted: 2 rows are malformed (line 3: expected 2 columns, found 1); "
+        "mend it, or leave bad rows out with droperrors=true.",
+    )
+    errors = [
+        {"line": 3, "reason": "expected 2 columns, found 1"},
+        {"line": 4, "reason": "expected 2 columns, found 3"},
+    ]
+    assert (refused.json()["bad"], refused.json()["errors"]) == (2, errors)
+    assert len(served.bulks()) == before
+    dropped = served.post(f"{PATH}?droperrors=true", body, CSV)
+    assert (dropped.status_code, dropped.json()) == (202, {"accepted": 1, "omitted": 2, "errors": errors})
+    assert len(served.bulks()) == before + 1
+
+
+def test_a_dry_run_says_what_would_be_accepted_and_keeps_nothing(served: Served) -> None:
+    before = sorted(served.folder.iterdir())
+    dry = served.post(f"{JSON}?dryrun=true&droperrors=1", b'{"a": 1}\n[]\n', NDJSON)
+    assert dry.status_code == 200
+    assert dry.json() == {
+        "dryrun": True, "messages": 1, "omitted": 1,
+        "errors": [{"line": 2, "reason": "an array; a bulk body is one object a line"}],
+    }  # fmt: skip
+    assert served.post(f"{JSON}?dryrun=true", b"[]\n", NDJSON).status_code == 422
+    assert sorted(served.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "message"),
+    [
+        (PATH, b"", "The body holds no message."),
+        (PATH, b"a,b\n", "The body holds no message."),
+        (f"{PATH}?timestamp_field=t", b"a\n1\n", "Nothing was accepted: timestampField: there is no column 't'."),
+        (f'{PATH}?append={{"a":1}}', b"a\n1\n", "Nothing was accepted: append: the body has a column 'a' itself."),
+        (f"{PATH}?headers=a,b", b"1\n", "Nothing was accepted: a row is malformed (line 1: expected 2 columns, found 1); "
+         "mend it, or leave bad rows out with droperrors=true."),
+        (f"{PATH}?timestamp_field=a", b"a\nx\n", "Nothing was accepted: a row is malformed (line 2: "
+         "timestampField 'a': 'x' is not iso8601); mend it, or leave bad rows out with droperrors=true."),
+        (JSON, b'[{"a": 1}]', "Nothing was accepted: a row is malformed (line 1: an array; a bulk body is one object a line); "
+         "mend it, or leave bad rows out with droperrors=true."),
+    ],
+)  # fmt: skip
+def test_what_cannot_land_is_refused_before_it_is_accepted(
+    served: Served, path: str, body: bytes, message: str
+) -> None:
+    assert said(served.post(path, body, CSV if "csv" in path else NDJSON)) == (422, message)
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("fielname=x", "There is no parameter 'fielname' here; did you mean 'filename'?"),
+        ("filename=x&filename=y", "filename: stands there twice."),
+        ("filename=", "filename: expected 1 to 255 printable characters."),
+        ("filename=%00", "filename: expected 1 to 255 printable characters."),
+        ("filename=%ff", "The query is not text in UTF-8, or has more than 100 parameters."),
+        ("timestamp_field=", "timestamp_field: expected 1 to 256 printable characters."),
+        ("timestamp_format=x", "timestamp_format: expected iso8601, epoch_s, epoch_ms or a strptime pattern."),
+        ("droperrors=yes", "droperrors: expected true or false."),
+        ("delimiter=ab", "delimiter: expected one printable ASCII character that is no quote, or tab."),
+        ("delimiter=%22", "delimiter: expected one printable ASCII character that is no quote, or tab."),
+        (
+            "headers=a,,b",
+            "headers: expected the columns' names, separated by commas or as a JSON array; at most 2,000.",
+        ),
+        ("headers=[1]", "headers: expected the columns' names, separated by commas or as a JSON array; at most 2,000."),
+        ("append=x", "append: expected a JSON object of 1 to 100 constants, each once."),
+        ("append={}", "append: expected a JSON object of 1 to 100 constants, each once."),
+        ('append={"a":1,"a":2}', "append: expected a JSON object of 1 to 100 constants, each once."),
+        ('append={"a":NaN}', "append: expected a JSON object of 1 to 100 constants, each once."),
+        ('append={"a":[1]}', "append: 'a' is neither text, a number, true nor false."),
+        ('append={"a":null}', "append: 'a' is neither text, a number, true nor false."),
+    ],
+)
+def test_a_parameter_that_cannot_be_followed_is_named(served: Served, query: str, message: str) -> None:
+    assert said(served.post(f"{PATH}?{query}", b"a\n1\n", CSV)) == (400, message)
+
+
+def test_names_and_delimiters_are_for_csv(served: Served) -> None:
+    assert said(served.post(f"{JSON}?delimiter=;", b"{}", NDJSON)) == (400, "There is no parameter 'delimiter' here.")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "message"),
+    [
+        ({"Authorization": "Bearer no"}, 401, "No declared authorization of the provider 'collect' has this token."),
+        ({"Content-Type": "application/json"}, 415, "A body of type 'application/json' is not taken here; send text/csv."),
+        ({"Content-Encoding": "zstd"}, 415, "A body encoded as 'zstd' is not taken; send gzip, or none."),
+    ],
+)  # fmt: skip
+def test_a_header_that_cannot_be_followed_is_named(
+    served: Served, headers: dict[str, str], status: int, message: str
+) -> None:
+    assert said(served.post(PATH, b"a\n1\n", CSV, **headers)) == (status, message)
+
+
+def test_a_body_that_is_not_gzip_or_lacks_its_end_is_refused(served: Served) -> None:
+    for body in (b"a\n1\n", gzip.compress(b"a\n" * 1000)[:-9]):
+        answer = served.post(PATH, body, CSV, **{"Content-Encoding": "gzip"})
+        assert answer.status_code == 422
+        assert answer.json()["error"].startswith("Nothing was accepted: the file cannot be read to its end: ")
+
+
+def test_memory_does_not_grow_with_the_body(served: Served) -> None:
+    def body(mebibytes: int) -> Iterator[bytes]:
+        yield b"n,text\n"
+        piece = b"1,xxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n" * 32768
+        for _ in range(mebibytes):
+            yield piece
+
+    def peak_kib() -> int:
+        status = Path(f"/proc/{served.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0])
+
+    def send(mebibytes: int) -> int:
+        answer = served.client.post(f"{PATH}?dryrun=true", content=body(mebibytes), headers=CSV)
+        assert answer.json()["messages"] == mebibytes * 32768
+        return peak_kib()
+
+    small = send(8)
+    assert send(64) - small < 24 << 10
+
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_key_gets_the_same_answer_and_lands_once(served: Served) -> None:
+    before = len(served.bulks())
+    key = {"Idempotency-Key": "bulk-once"}
+    answers = [served.post(f"{PATH}?droperrors=true", b"a\n1\n2,3\n", CSV, **key) for _ in range(2)]
+    assert answers[0].json() == answers[1].json() == {
+        "accepted": 1, "omitted": 1, "errors": [{"line": 3, "reason": "expected 1 columns, found 2"}],
+    }  # fmt: skip
+    assert [answer.headers.get("Idempotency-Replayed") for answer in answers] == [None, "true"]
+    assert len(served.bulks()) == before + 1
+    expected = "This idempotency key was used for another request; use a new one for a new body."
+    assert said(served.post(PATH, b"a\n1\n2,3\n", CSV, **key)) == (422, expected)
+
+
+def test_a_key_that_is_being_answered_is_told_to_wait(served: Served) -> None:
+    body = b"a\n" + b"1\n" * 4_000_000
+    key = {"Idempotency-Key": "bulk-slow"}
+    answers: list[httpx.Response] = []
+
+    def send() -> None:
+        answers.append(httpx.post(f"{served.url}{PATH}", content=body, headers={**CSV, **key}, timeout=120))
+
+    threads = [threading.Thread(target=send) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses in ([202, 202], [202, 409])
+    if 409 in statuses:
+        [waits] = [answer for answer in answers if answer.status_code == 409]
+        assert said(waits) == (409, "A request with this idempotency key is being answered; ask again later.")
+        assert waits.headers["Retry-After"] == "5"
+    assert len([bulk for bulk, kept in served.bulks() if kept == body]) == 1
+
+
+# --- what is left -----------------------------------------------------------------------------------------------------
+
+
+def test_a_sender_that_goes_away_leaves_no_file(tmp_path: Path) -> None:
+    with Served(tmp_path / "state") as served:
+
+        def body() -> Iterator[bytes]:
+            yield b"a\n"
+            raise ConnectionError
+
+        with pytest.raises(ConnectionError):
+            served.client.post(PATH, content=body(), headers=CSV)
+        assert served.post(PATH, b"a\n1\n", CSV).status_code == 202  # and it goes on
+        served.terminate()
+        assert len(list(served.folder.glob("bulk-*.body"))) == 1
+
+
+def test_a_killed_process_keeps_what_it_accepted_and_nothing_else(tmp_path: Path) -> None:
+    with Served(tmp_path / "state") as served:
+        assert served.post(PATH, b"a\n1\n", CSV, **{"Idempotency-Key": "k"}).status_code == 202
+        begun = threading.Event()
+
+        def endless() -> Iterator[bytes]:
+            yield b"a\n"
+            while True:
+                begun.set()
+                yield b"1\n" * 10_000
+
+        def send() -> None:
+            with pytest.raises(httpx.HTTPError):
+                httpx.post(f"{served.url}{PATH}", content=endless(), headers=CSV, timeout=30)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        begun.wait(30)
+        served.kill()
+        thread.join()
+        served.start()
+        again: Any = served.post(PATH, b"a\n1\n", CSV, **{"Idempotency-Key": "k"})
+        assert (again.status_code, again.headers["Idempotency-Replayed"]) == (202, "true")
+        assert [kept for _, kept in served.bulks()] == [b"a\n1\n"]
+        assert len(list(served.folder.glob("bulk-*"))) == 2
