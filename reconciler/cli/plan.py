@@ -21,7 +21,7 @@ from reconciler.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.controller import Preview
     from reconciler.core.change import Change
-    from reconciler.core.planned import Action, Plan, PlannedBackfill, Rebuild
+    from reconciler.core.planned import Action, Plan, PlannedBackfill, PlannedExport, Rebuild
 
 CHANGES: Final = 2
 ERRORS: Final = 1
@@ -43,6 +43,7 @@ _ALWAYS: Final = ("create", "update", "delete")
         show_default=True,
         help="Format.",
     ),
+    click.Option(["--data"], is_flag=True, help="Also say what every export of an audience would send."),
     click.Option(["--detailed-exitcode"], is_flag=True, help="0 no changes, 2 changes, 1 error."),
     click.Option(
         ["--out"],
@@ -51,19 +52,19 @@ _ALWAYS: Final = ("create", "update", "delete")
         help="Write the plan as JSON to FILE.",
     ),
 )
-def plan(call: Call, output: str, detailed_exitcode: bool, out: Path | None) -> int:
+def plan(call: Call, output: str, data: bool, detailed_exitcode: bool, out: Path | None) -> int:
     """Say what a pass would do, and change nothing.
 
     Works while a daemon runs. Runs that are due do not count as changes. The exit code is 1 where a spec is invalid.
     """
-    return show_plan(call, output, detailed_exitcode, out)
+    return show_plan(call, output, detailed_exitcode, out, data=data)
 
 
-def show_plan(call: Call, output: str, detailed: bool, out: Path | None) -> int:
+def show_plan(call: Call, output: str, detailed: bool, out: Path | None, *, data: bool = False) -> int:
     """Prints a plan; the exit code."""
     from reconciler.controller import preview
 
-    found = preview(call.settings(), backfills=True)
+    found = preview(call.settings(), backfills=True, data=data)
     if out is not None:
         _save(out, found.document)
     if output == "json":
@@ -102,6 +103,8 @@ def print_plan(call: Call, found: Preview) -> None:
         terminal.print()
     if made.rebuild is not None:
         _print_rebuild(terminal, made.rebuild)
+    if made.exports is not None:
+        _print_list(call, "Exports of audiences", [(one.name, export_words(one)) for one in made.exports])
     _print_list(call, "Runs that are due", [(run.name, run.reason) for run in made.runs])
     _print_backfills(terminal, made.backfills)
     _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in made.waiting])
@@ -131,6 +134,25 @@ def _print_action(terminal: Terminal, action: Action) -> None:
         _print_message(terminal, f"! resets the cursor{': ' if consequence else ''}{consequence}", "red", "bold")
     elif action.message:
         _print_message(terminal, action.message)
+
+
+def export_words(export: PlannedExport) -> str:
+    """What an export would send, in one line."""
+    if export.unknown:
+        return f"unknown: {export.unknown}"
+    requests = "1 request" if export.requests == 1 else f"{export.requests:,} requests"
+    words = [
+        f"add {export.adds:,}, change {export.updates:,}, remove {export.removes:,} of {export.audience}, in {requests}"
+    ]
+    words += [f"omit {count:,}: {reason}" for reason, count in export.omits]
+    words += [f"held: {objection}" for objection in export.held]
+    if export.omitted_before:
+        words.append(f"{export.omitted_before:,} stay omitted (`reconcile rejects {export.name}`)")
+    if export.unsent:
+        words.append(f"{export.unsent:,} rows of an older plan are open")
+    if export.behind:
+        words.append(f"{export.behind:,} newer messages are built first, and may change this")
+    return "; ".join(words)
 
 
 def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:

@@ -39,15 +39,16 @@ class Preview:
         return to_json(self.plan, self.root, self.revision)
 
 
-def preview(settings: Settings, *, backfills: bool = False) -> Preview:
-    """What a pass would do now; with `backfills`, also how much those that are due would add. Writes nothing, and works
-    while a daemon runs. Raises UsageError, RecordUnusable."""
+def preview(settings: Settings, *, backfills: bool = False, data: bool = False) -> Preview:
+    """What a pass would do now; with `backfills`, also how much those that are due would add; with `data`, what every
+    export of an audience would send. Changes nothing, and works while a daemon runs. Raises UsageError,
+    RecordUnusable."""
     check_root(settings)
     with collection_paused():
-        return _preview(settings, backfills)
+        return _preview(settings, backfills, data)
 
 
-def _preview(settings: Settings, backfills: bool) -> Preview:
+def _preview(settings: Settings, backfills: bool, data: bool) -> Preview:
     record = Record.reading(settings.state)
     tree = open_tree(settings, record, writable=False)
     try:
@@ -62,6 +63,10 @@ def _preview(settings: Settings, backfills: bool) -> Preview:
             from reconciler.controller.backfills import planned_backfills  # only where something runs
 
             plan = replace(plan, backfills=planned_backfills(record, settings, installed, plan, now))
+        if data:
+            from reconciler.controller.exports import planned_exports  # only where it is asked for
+
+            plan = replace(plan, exports=planned_exports(record, settings, installed, now))
         revision = "" if repository is None else repository.revision()
         return Preview(root=str(settings.root), plan=plan, problems=plan.errors, revision=revision)
     finally:

@@ -176,9 +176,13 @@ def asked(settings: Settings, question: Callable[[Record, ProfileSet, ProfileRul
     raise AssertionError("the last try either answers or raises")
 
 
+def observed_rules(record: Record) -> ProfileRules:
+    """The rules of the streams as they were last made true: by those the next build is made."""
+    return profile_rules((one.name, one.spec) for one in record.resources.resources("Stream") if one.life == "live")
+
+
 def _behind(record: Record, profiles: ProfileSet) -> Behind:
-    streams = record.resources.resources("Stream")
-    rules = profile_rules((one.name, one.spec) for one in streams if one.life == "live")
+    rules = observed_rules(record)
     ends = record.streams.ends()
     changed = bool(profiles.build) and profiles.rules != rules_digest(rules)
     built: Mapping[str, int] = {} if changed else profiles.built

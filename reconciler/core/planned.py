@@ -107,6 +107,27 @@ class PlannedBackfill:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedExport:
+    """What an export of an audience would send now, by the profiles as they were last built: members by action, those
+    newly left out by reason, how many stay left out from before, and the requests that takes. `held` are the guard's
+    objections, `unsent` what an older plan still has to send. `behind` messages would be built first and may change all
+    of it. `unknown` is why nothing can be said."""
+
+    name: str
+    audience: str
+    adds: int = 0
+    updates: int = 0
+    removes: int = 0
+    omits: tuple[tuple[str, int], ...] = ()
+    omitted_before: int = 0
+    requests: int = 0
+    held: tuple[str, ...] = ()
+    unsent: int = 0
+    behind: int = 0
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What a pass would do. The planner gives actions and what waits; the controller adds runs and errors."""
 
@@ -115,6 +136,7 @@ class Plan:
     waiting: tuple[Waiting, ...] = ()
     errors: tuple[Problem, ...] = ()
     rebuild: Rebuild | None = None
+    exports: tuple[PlannedExport, ...] | None = None
     backfills: tuple[PlannedBackfill, ...] = ()
 
     @property
@@ -152,6 +174,8 @@ def to_json(made: Plan, root: str, revision: str) -> dict[str, Any]:
         }
     if made.backfills:
         body["backfills"] = [_backfill_json(one) for one in made.backfills]
+    if made.exports is not None:
+        body["exports"] = [_export_json(one) for one in made.exports]
     body["digest"] = digest_of({name: value for name, value in body.items() if name != "digest"})
     return body
 
@@ -188,6 +212,23 @@ def _backfill_json(one: PlannedBackfill) -> dict[str, Any]:
         "rebuild": None if one.rebuild is None else {"messagesNow": one.rebuild[0], "messagesAfter": one.rebuild[1]},
         "maxMessages": one.limit,
         "waitsForApproval": one.waits,
+    }
+
+
+def _export_json(export: PlannedExport) -> dict[str, Any]:
+    body: dict[str, Any] = {"name": export.name, "audience": export.audience}
+    if export.unknown:
+        return body | {"unknown": export.unknown}
+    return body | {
+        "add": export.adds,
+        "update": export.updates,
+        "remove": export.removes,
+        "omit": dict(export.omits),
+        "omittedBefore": export.omitted_before,
+        "requests": export.requests,
+        "heldBy": list(export.held),
+        "unsent": export.unsent,
+        "messagesBehind": export.behind,
     }
 
 

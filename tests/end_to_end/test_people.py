@@ -188,3 +188,20 @@ def test_a_rebuild_changes_nothing_and_says_how_far_it_is(shop: Shop) -> None:
     assert "profiles" in shop.run("rebuild")
     after = shop.json("profile", "user_id=3")
     assert {**after, "builtAt": ""} == {**before, "builtAt": ""}
+
+
+def test_a_plan_with_data_says_what_every_export_would_send(shop: Shop) -> None:
+    assert shop.json("plan", "--data")["exports"] == [
+        {"name": JOB, "audience": "big-spenders", "unknown": "nothing was imported yet"}
+    ]
+    shop.run()
+    shop.sent()
+    shop.edit("people.yaml", "spent > 1000 and consented", "spent > 1500")
+    (export,) = shop.json("plan", "--data")["exports"]
+    assert (export["add"], export["update"], export["remove"], export["requests"]) == (1, 0, 3, 2)
+    assert "it would remove 3 members, 75 % of the 4 that were sent" in export["heldBy"][0]
+    said = shop.run("plan", "--data")
+    assert "add 1, change 0, remove 3 of big-spenders, in 2 requests" in said
+    assert shop.sent() == []
+    assert [path.name for path in (shop.root / ".reconciler" / "data").iterdir() if path.name.startswith(".")] == []
+    assert "exports" not in shop.json("plan")

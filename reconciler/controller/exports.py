@@ -1,0 +1,125 @@
+"""What exports of audiences would send, without sending it: the same comparison of audience and ledger that a run makes,
+over the profiles as they were last built and the specs as they are now.
+
+What it writes is a plan file in a folder of its own below the data folder, gone when it has been counted.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconciler.clock import Now
+from reconciler.controller.settings import Settings
+from reconciler.core.document import Document
+from reconciler.core.planned import PlannedExport
+from reconciler.core.profile import profile_rules, rules_digest
+from reconciler.errors import RunError
+from reconciler.record.store import Record
+
+if TYPE_CHECKING:
+    from reconciler.core.members import Difference
+    from reconciler.core.mirror import Progress
+    from reconciler.core.provider import Catalogue, JobType
+
+
+def planned_exports(
+    record: Record, settings: Settings, catalogue: Callable[[], Catalogue], now: Now
+) -> tuple[PlannedExport, ...]:
+    """One for each declared export of an audience, by name."""
+    found = sorted(_audience_jobs(record, catalogue()), key=lambda one: one[0].name)
+    return tuple(_planned(record, settings, *one, now) for one in found)
+
+
+def _audience_jobs(record: Record, catalogue: Catalogue) -> Iterator[tuple[Document, JobType, str]]:
+    """The declared jobs that export an audience, each with the audience's name."""
+    fields: dict[tuple[str, str], tuple[JobType, str] | None] = {}
+    for document in record.desired.documents():
+        if document.kind != "Job":
+            continue
+        key = (document.spec["provider"], document.spec["jobType"])
+        if key not in fields:
+            fields[key] = _audience_field(catalogue, *key)
+        known = fields[key]
+        if known is not None:
+            yield document, known[0], str(document.spec.get("config", {}).get(known[1], ""))
+
+
+def _audience_field(catalogue: Catalogue, provider: str, job_type: str) -> tuple[JobType, str] | None:
+    found = catalogue[provider].job_type(job_type) if provider in catalogue else None
+    properties: dict[str, Any] = dict(found.schema.get("properties", {})) if found else {}
+    name = next((name for name, schema in properties.items() if "x-audience" in schema), None)
+    return None if found is None or name is None else (found, name)
+
+
+def _planned(
+    record: Record, settings: Settings, document: Document, job_type: JobType, audience: str, now: Now
+) -> PlannedExport:
+    declared = record.desired.document("Audience", audience)
+    job = record.jobs.job(document.name)
+    if declared is None:
+        return PlannedExport(
+            name=document.name, audience=audience, unknown=f"the audience '{audience}' is not declared"
+        )
+    if document.spec.get("suspend") is True:
+        return PlannedExport(name=document.name, audience=audience, unknown="the job is suspended and sends nothing")
+    try:
+        config = job_type.config(document.spec.get("config", {}))
+        return _compared(
+            record, settings, document.name, config, audience, str(declared.spec["where"]), job and job.cursor, now
+        )
+    except RunError as error:
+        return PlannedExport(name=document.name, audience=audience, unknown=str(error))
+
+
+def _compared(
+    record: Record, settings: Settings, name: str, config: Any, audience: str, where: str, cursor: Any, now: Now
+) -> PlannedExport:
+    from reconciler.core.mirror import Progress
+    from reconciler.data.members import MemberHands, selection
+
+    progress = Progress.load(cursor)
+    data = settings.state / "data"
+    if not data.is_dir():
+        return PlannedExport(name=name, audience=audience, unknown="nothing was imported yet")
+    rules, profiles = record.profiles.rules(), record.profiles.current()
+    with tempfile.TemporaryDirectory(prefix=".preview-", dir=data) as folder:
+        hands = MemberHands(
+            data, job=name, audience=audience, run=0, name=lambda what: f"{Path(folder).name}/{what}",
+            selection=lambda: selection(data, where, rules, profiles), memory_mb=settings.memory_mb,
+        )  # fmt: skip
+        wish = config.wish(is_first=not progress.ledger.files, retry=progress.retry)
+        found = hands.compare(wish, progress.ledger, now_ms=now.wall_ms)
+    return _described(name, audience, config, found, progress, _behind(record))
+
+
+def _described(
+    name: str, audience: str, config: Any, found: Difference, progress: Progress, behind: int
+) -> PlannedExport:
+    from reconciler.core.mirror import objections, requests
+
+    facts = progress.ledger.facts
+    return PlannedExport(
+        name=name,
+        audience=audience,
+        adds=found.calls["add"],
+        updates=found.calls["update"],
+        removes=found.calls["remove"],
+        omits=tuple(sorted(found.omissions.items())),
+        omitted_before=facts.omitted,
+        requests=requests(found, getattr(config, "batch_size", max(found.rows, 1))),
+        held=tuple(objections(config.limits(), found, facts)),
+        unsent=0 if progress.plan is None else progress.plan.rows - progress.plan.done,
+        behind=behind,
+    )
+
+
+def _behind(record: Record) -> int:
+    """Messages that a run would build first, which may change what it sends."""
+    documents = [one for one in record.desired.documents() if one.kind == "Stream"]
+    rules = profile_rules((one.name, one.spec) for one in documents)
+    current, ends = record.profiles.current(), record.streams.ends()
+    built = current.built if current.rules == rules_digest(rules) else {}
+    return sum(max(0, ends.get(one.name, 0) - built.get(one.name, 0)) for one in rules.streams)
