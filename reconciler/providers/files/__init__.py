@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from reconciler.core.provider import Context, Estimate, JobType, Prospect, Provider, TypeName, Unit
-from reconciler.providers.files import config, enrich_join, estimate, exports, imports
+from reconciler.providers.files import config, enrich_join, estimate, export_audience, exports, imports
+from reconciler.providers.files.audience_config import ExportAudience, audience_schema
 from reconciler.providers.files.enrich_config import EnrichJoin, enrich_schema
 
 
@@ -51,6 +52,14 @@ PROVIDER = Provider(
         _job_type("export-ndjson", "export", "Export a stream as NDJSON", config.ExportNdjson, exports.RUNS["ndjson"]),
         _job_type(
             "export-parquet", "export", "Export a stream as Parquet", config.ExportParquet, exports.RUNS["parquet"]
+        ),
+        JobType(
+            name="export-audience",
+            type="export",
+            title="Keep an audience's members in a file",
+            schema=audience_schema(),
+            config=ExportAudience.model_validate,
+            run=export_audience.run,
         ),
         JobType(
             name="enrich-join",

@@ -128,7 +128,7 @@ class ExportParquet(_Export):
 
 
 #: An export of what is new must not replace an earlier one's file.
-_NEW_NEEDS_RUN: Final = {
+NEW_NEEDS_RUN: Final = {
     "if": {"properties": {"only": {"const": "new"}}, "required": ["only"]},
     "then": {"properties": {"path": {"pattern": r"\{run\}"}}},
 }
@@ -139,7 +139,7 @@ def schema(model: type[Config]) -> dict[str, Any]:
     made = model.model_json_schema(by_alias=True)
     made.pop("title", None)
     made["properties"] = {name: _property(found) for name, found in made["properties"].items()}
-    return made | (_NEW_NEEDS_RUN if issubclass(model, _Export) else {})
+    return made | (NEW_NEEDS_RUN if issubclass(model, _Export) else {})
 
 
 def _property(made: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from reconciler.providers.http.config import ErrorPointers, ExportAudience
 from reconciler.providers.http.post import Post
 from reconciler.providers.mirror.destination import Accepted, Batch, Refused, Reply, Unsent
 from reconciler.providers.mirror.run import export
+from reconciler.providers.mirror.sender import Sender
 
 #: Answers that refuse what a batch holds, not the request as such.
 REFUSES_CONTENT: Final = frozenset({400, 413, 422})
@@ -34,7 +35,8 @@ REFUSES_CONTENT: Final = frozenset({400, 413, 422})
 def run(context: Context) -> Iterator[Unit]:
     config: ExportAudience = context.config
     with Client(allow_private=config.allow_private_addresses, timeout_s=config.timeout_seconds) as client:
-        yield from export(context, _Receiver(context, config, client))
+        receiver = _Receiver(context, config, client)
+        yield from export(context, lambda progress: Sender(context, receiver, progress))
 
 
 class _Receiver:

@@ -14,31 +14,51 @@ Nothing differs: no unit, no call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from reconciler.core.members import Difference
 from reconciler.core.mirror import Plan, Progress, account, objections, would_do
 from reconciler.core.provider import Context, Reject, Unit
 from reconciler.errors import NeedsApproval
 from reconciler.providers.mirror.config import MirrorConfig
-from reconciler.providers.mirror.destination import Destination
-from reconciler.providers.mirror.sender import Sender
 
 
-def export(context: Context, destination: Destination) -> Iterator[Unit]:
+class Carrier(Protocol):
+    """Carries one plan to a destination. `progress` is what the last unit committed."""
+
+    progress: Progress
+
+    def resolve(self) -> Iterator[Unit]:
+        """What earlier attempts left open."""
+        ...
+
+    def send(self) -> Iterator[Unit]:
+        """Everything else."""
+        ...
+
+    def conclude(self) -> Iterator[Unit]:
+        """What is left to be committed."""
+        ...
+
+
+Carry = Callable[[Progress], Carrier]
+
+
+def export(context: Context, carry: Carry) -> Iterator[Unit]:
     """Makes the destination's members those of the audience, as far as the config's mode and events ask for."""
-    run = _Run(context, destination)
+    run = _Run(context, carry)
     yield from run.go_on()
     if not run.is_over:
         yield from run.begin()
 
 
 class _Run:
-    def __init__(self, context: Context, destination: Destination) -> None:
+    def __init__(self, context: Context, carry: Carry) -> None:
         self._context = context
         self._config: MirrorConfig = context.config
-        self._destination = destination
+        self._carry = carry
         self._progress = Progress.load(context.cursor)
         self.is_over = False
 
@@ -101,12 +121,12 @@ class _Run:
         return (self._context.data.stage_rejects(members.audience, rejects),), sum(found.omissions.values())
 
     def _sent(self, *, whole: bool) -> Iterator[Unit]:
-        sender = Sender(self._context, self._destination, self._progress)
-        yield from sender.resolve()
+        carrier = self._carry(self._progress)
+        yield from carrier.resolve()
         if whole:
-            yield from sender.send()
-        yield from sender.conclude()
-        self._progress = sender.progress
+            yield from carrier.send()
+        yield from carrier.conclude()
+        self._progress = carrier.progress
         yield self._folded(None)
 
     def _folded(self, found: Difference | None) -> Unit:
