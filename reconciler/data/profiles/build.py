@@ -24,10 +24,12 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, rules_digest
 from reconciler.data.engine import workspace
 from reconciler.data.profiles.components import components
 from reconciler.data.profiles.messages import Messages
+from reconciler.data.profiles.order import Order, order_of
 from reconciler.data.profiles.tables import DELTA, IDENTIFIER, MOVE, PAIR, STATE, Tables, Writer, id_sql, merges
 
 #: The deltas are folded into a new base once they are more than so many, or hold more rows than these and more than
@@ -76,12 +78,14 @@ class _Build:
         self._first_number = work.build * NUMBERS
         self._streams = [Messages(data_dir, work.rules, slot, self._merges) for slot in range(len(work.rules.streams))]
         self._limits = _limits(work)
+        self._order = Order()
 
     def made(self) -> ProfileSet:
-        untimed = self._read_new()
+        untimed = self._read_new(self._segments(anew=False))
         self._identify()
         voided = self._find_void()
         if self._drop():
+            self._read_new(self._segments(anew=True))
             self._read_dropped()
             self._identify_again()
         facts = self._join() | {"voided": voided}
@@ -111,34 +115,41 @@ class _Build:
         built = self._work.base.built.get(stream.rules.name, 0)
         return built, max(built, self._work.stops.get(stream.rules.name, built))
 
-    def _read_new(self) -> int:
-        """Folds what is new; how many of those messages have no time of their own."""
+    def _segments(self, *, anew: bool) -> list[SegmentRef]:
+        """The segments that are read: with messages that are new or, where profiles are built anew, all."""
+        found = []
+        for stream in self._streams:
+            first, stop = self._range(stream)
+            segments = self._work.streams.get(stream.rules.name, ())
+            found += [one for one in segments if one.first < stop and (anew or one.first + one.rows > first)]
+        return found
+
+    def _read_new(self, segments: Sequence[SegmentRef]) -> int:
+        """Folds what is new, in the order of these segments; how many of the messages have no time of their own."""
+        self._order = order_of(self._data_dir, segments, len(self._streams))
         total = sum(stop - first for first, stop in map(self._range, self._streams))
         done = untimed = 0
         for stream in self._streams:
             first, stop = self._range(stream)
             self._progress("messages", done, total)
-            untimed += self._fold(stream, first, stop)
+            self._do(f"CREATE OR REPLACE TABLE signature_{stream.slot} AS {self._signatures(stream, first, stop)}")
+            untimed += self._number(f"SELECT sum(u) FROM signature_{stream.slot}")
+            nobody = " AND ".join(f"i{index} IS NULL" for index in range(len(stream.keys)))
+            self._do(f"DELETE FROM signature_{stream.slot} WHERE {nobody}")
             done += stop - first
         self._progress("messages", done, total)
         return untimed
 
-    def _fold(self, stream: Messages, first: int, stop: int, only: str = "") -> int:
-        """The signatures of a range, added to the stream's; how many of its messages have no time of their own."""
-        name = f"signature_{stream.slot}"
-        identities = [f"i{index}" for index in range(len(stream.keys))]
+    def _signatures(self, stream: Messages, first: int, stop: int, only: str = "") -> str:
+        """A query of a range's signatures: `i<n>`, what its messages fold into, the first commit `k`, and counts."""
+        identities = ", ".join(f"i{index}" for index in range(len(stream.keys)))
         folds = [f"{self._merge(one.index).fold(f'x{one.index}')} AS a{one.index}" for one in stream.contributions]
-        made = ["min(r::HUGEINT << 64 | p) AS k", "count(*) AS m", "count(*) FILTER (u) AS u", *folds]
+        commit = self._order.receipt_and_place(f"min({self._order.commit(stream.slot)})")
+        made = [f"{commit} AS k", "count(*) AS m", "count(*) FILTER (u) AS u", *folds]
         segments = self._work.streams.get(stream.rules.name, ()) if first < stop else ()
         source = stream.sql(self._connection, segments, first, stop, only) or stream.nothing()
-        select = f"SELECT {', '.join([*identities, *made])} FROM ({source}) GROUP BY {', '.join(identities)}"
-        if only:
-            self._do(f"INSERT INTO {name} BY NAME {select}")
-            return 0
-        self._do(f"CREATE TABLE {name} AS {select}")
-        untimed = self._number(f"SELECT sum(u) FROM {name}")
-        self._do(f"DELETE FROM {name} WHERE {' AND '.join(f'{one} IS NULL' for one in identities)}")
-        return untimed
+        ordered = f"SELECT *, {self._order.of(stream.slot)} AS o FROM ({source})"
+        return f"SELECT {identities}, {', '.join(made)} FROM ({ordered}) GROUP BY {identities}"
 
     def _merge(self, index: int) -> Any:
         return self._tables.merges[index]
@@ -280,7 +291,8 @@ class _Build:
             carried = [
                 f"i{index} IN (SELECT value FROM anew WHERE key = {key})" for index, key in enumerate(stream.keys)
             ]
-            self._fold(stream, 0, self._range(stream)[0], " OR ".join(carried))
+            old = self._signatures(stream, 0, self._range(stream)[0], " OR ".join(carried))
+            self._do(f"INSERT INTO signature_{stream.slot} BY NAME {old}")
         self._progress("what is built anew", len(self._streams), len(self._streams))
 
     # --- identifiers into profiles ---
@@ -334,14 +346,14 @@ class _Build:
     def _states(self) -> str:
         """What the signatures of each profile fold into."""
         used = sorted({one.index for stream in self._streams for one in stream.contributions})
-        folds = [f"{self._merge(index).refold(f'a{index}')} AS a{index}" for index in used]
+        folds = [f"{self._merge(index).gather(f'a{index}')} AS a{index}" for index in used]
         made = ["pk", "arg_min(leader, k) AS leader", "min(k) AS k", "sum(m)::BIGINT AS m", *folds]
         signatures = " UNION ALL BY NAME ".join(self._owned(stream) for stream in self._streams)
-        rest = [f"a{index}" for index in range(len(self._tables.merges))]
+        kept = [f"{self._merge(index).keep(f's.a{index}', self._order)} AS a{index}" for index in used]
         id_ = id_sql(self._work.rules.keys, "node.key", "node.value")
         return f"""
             SELECT s.pk, {id_} AS id, (s.k >> 64)::BIGINT AS r, (s.k & 18446744073709551615::HUGEINT)::BIGINT AS p, m
-                {"".join(f", {one}" for one in rest)}
+                {"".join(f", {one}" for one in kept)}
             FROM (SELECT {", ".join(made)} FROM ({signatures}) GROUP BY pk) AS s JOIN node ON node.n = s.leader"""
 
     def _owned(self, stream: Messages) -> str:

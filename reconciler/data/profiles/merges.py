@@ -2,7 +2,7 @@
 
 Each merge has a state that any number of messages fold into and any number of states fold into again, in any order and
 any grouping with the same outcome: that is why a build may take what is new alone. `latest` and `first` keep the value
-with its order, (time, received, position and stream), so that no two messages tie.
+with its order (time, receipt, position and stream), so that no two messages tie; inside a build the order is one number.
 
 Limits: what a sum adds has at most 28 digits (a larger value counts as none), so ten thousand million of them fit into
 the 38 of the sum; a set keeps its 1,000 least texts by code point, which is the same 1,000 however it was built.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from reconciler.core.language.types import type_of
+from reconciler.data.profiles.order import Order
 
 #: Digits of what is added up, and of the sum.
 SUM_INPUT_DIGITS: Final = 28
@@ -25,30 +26,45 @@ MAX_SET: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """SQL by merge. `fold` is over the messages' values `{x}` (with `t`, `r`, `p`), `refold` over states `{x}`, `show`
-    over one state."""
+    """SQL by merge. `fold` is over the values `{x}` of messages with their order `o`; `gather` over what a build has
+    folded, `refold` over states that earlier builds have kept, `show` over one of these."""
 
     fold: str
+    gather: str
     refold: str
     show: str = "{x}"
 
 
-_ORDERED: Final = "{{'t': t, 'r': r, 'p': p, 'v': {x}}}"
+def _alike(fold: str, refold: str, show: str = "{x}") -> Form:
+    """What a build folds is kept as it is."""
+    return Form(fold, refold, refold, show)
+
+
+def _ordered(pick: str) -> Form:
+    """The value of the message that is last or first: `pick` is max or min."""
+    return Form(
+        fold=f"{{{{'v': arg_{pick}({{x}}, o), 'o': {pick}(o) FILTER ({{x}} IS NOT NULL)}}}}",
+        gather=f"{{{{'v': arg_{pick}(({{x}}).v, ({{x}}).o), 'o': {pick}(({{x}}).o)}}}}",
+        refold=f"{pick}({{x}})",
+        show="({x}).v",
+    )
+
+
 _LEAST: Final = f"list_sort({{x}})[1:{MAX_SET}]"
 
 _FORMS: Final = {
-    "latest": Form(f"max({_ORDERED}) FILTER ({{x}} IS NOT NULL)", "max({x})", "({x}).v"),
-    "first": Form(f"min({_ORDERED}) FILTER ({{x}} IS NOT NULL)", "min({x})", "({x}).v"),
-    "sum": Form("sum({x})", "sum({x})"),
-    "count": Form("count({x})", "sum({x})::BIGINT", "coalesce({x}, 0)"),
-    "min": Form("min({x})", "min({x})"),
-    "max": Form("max({x})", "max({x})"),
-    "set": Form(
+    "latest": _ordered("max"),
+    "first": _ordered("min"),
+    "sum": _alike("sum({x})", "sum({x})"),
+    "count": _alike("count({x})", "sum({x})::BIGINT", "coalesce({x}, 0)"),
+    "min": _alike("min({x})", "min({x})"),
+    "max": _alike("max({x})", "max({x})"),
+    "set": _alike(
         _LEAST.format(x="list(DISTINCT {x}) FILTER ({x} IS NOT NULL)"),
         _LEAST.format(x="list_distinct(flatten(list({x}) FILTER ({x} IS NOT NULL)))"),
         "coalesce({x}, []::VARCHAR[])",
     ),
-    "any": Form("bool_or({x})", "bool_or({x})"),
+    "any": _alike("bool_or({x})", "bool_or({x})"),
 }
 
 
@@ -73,7 +89,7 @@ class Merge:
 
     @property
     def state(self) -> str:
-        """The type of a state."""
+        """The type of a state that is kept."""
         match self.kind:
             case "latest" | "first":
                 return f"STRUCT(t BIGINT, r BIGINT, p BIGINT, v {type_of(self.type).sql})"
@@ -83,8 +99,20 @@ class Merge:
                 return type_of(self.type).sql
 
     def fold(self, values: str) -> str:
-        """The state of a group of messages."""
+        """What a group of messages folds into; their order is `o`."""
         return _FORMS[self.kind].fold.format(x=values)
+
+    def gather(self, folded: str) -> str:
+        """The same of a group of these."""
+        return _FORMS[self.kind].gather.format(x=folded)
+
+    def keep(self, folded: str, order: Order) -> str:
+        """The state of what was folded under an order."""
+        if self.kind not in ("latest", "first"):
+            return folded
+        time, receipt, place = order.parts(f"({folded}).o")
+        state = f"{{'t': {time}, 'r': {receipt}, 'p': {place}, 'v': ({folded}).v}}"
+        return f"CASE WHEN ({folded}).o IS NOT NULL THEN {state} END"
 
     def refold(self, states: str) -> str:
         """The state of a group of states."""

@@ -27,13 +27,10 @@ from reconciler.data.names import raw, sql_string
 from reconciler.data.profiles import columns
 from reconciler.data.profiles.columns import Once, quoted
 from reconciler.data.profiles.merges import Merge
+from reconciler.data.profiles.order import STREAM_SLOTS as STREAM_SLOTS
 from reconciler.errors import Fatal, Retriable
 
 _T: Final = pa.types
-
-#: Positions are below this, and so many streams can have an identity: both stand in one integer.
-STREAM_SLOTS: Final = 1 << 16
-MAX_POSITION: Final = 1 << 47
 
 #: DuckDB's own columns of a file that it reads; a segment with such a column passes through Arrow.
 _VIRTUAL: Final = ("file_index", "file_row_number", "filename")
@@ -64,7 +61,9 @@ class Messages:
         self._columns: list[str] = []
         numbers = {name: index for index, name in enumerate(rules.attributes)}
         self.contributions = [
-            Contribution(numbers[one.name], one, self._input(one, merges[one.name])) for one in self.rules.attributes
+            Contribution(numbers[one.name], one, self._input(one, merges[one.name]))
+            for one in self.rules.attributes
+            if one.name in merges
         ]
 
     def _input(self, attribute: Attribute, merge: Merge) -> str:
