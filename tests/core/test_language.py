@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from datetime import date, datetime
@@ -243,6 +244,8 @@ REFUSED: list[tuple[str, int, str]] = [
     ("- " * 40 + "n", 64, "nested more than 32 deep"),
     ("case when b then " * 40 + "1" + " end" * 40, 17 * 32, "nested more than 32 deep"),
     (" + ".join(["n"] * 500), 0, "more than 100 operators in a row"),
+    ("replace(replace(t, 'a', 'bbbbbbbbbbb'), 'b', 'ccccccccccc')", 0, "this could make a text over 100 times as long as the texts in it"),
+    ("concat(" + ", ".join(["t"] * 101) + ")", 0, "this could make a text over 100 times as long as the texts in it"),
 ]  # fmt: skip
 
 
@@ -257,6 +260,22 @@ def test_what_is_no_expression_is_refused_in_words_that_help(text: str, offset: 
 def test_a_thousand_alternatives_are_no_deeper_than_two(duck: duckdb.DuckDBPyConnection) -> None:
     text = " or ".join(f"n={number}" for number in range(1_000))
     assert value(duck, text) == ("boolean", True)
+
+
+@pytest.mark.parametrize("room", range(40, 400, 40))
+def test_a_caller_that_stands_deep_is_told_of_nesting_and_not_brought_down(room: int) -> None:
+    text = "(" * 20 + "b" + ")" * 20 + " = b" * 60
+
+    def compiled(frames: int) -> str:
+        if frames:
+            return compiled(frames - 1)
+        try:
+            return compile_expression(text, COLUMNS).type
+        except BadExpression as error:
+            return error.message
+
+    depth = len(inspect.stack(0))
+    assert compiled(sys.getrecursionlimit() - depth - room) in ("boolean", "nested more than 32 deep")
 
 
 def test_the_sql_grows_as_the_text_does() -> None:

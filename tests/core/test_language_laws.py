@@ -79,7 +79,7 @@ SHAPES: Final = {
         "{boolean} and {boolean}", "{boolean} or {boolean}", "not {boolean}", "{any} is null", "{boolean} is not true",
         "{number} between {number} and {number}", "{time} between {time} and '2024-06-01'", "{number} in (1, 2.5, null)",
         "{text} in ('a', 'b')", "{time} > '2024-01-31T00:00:00+01:00'", "{text} like '%a_%'", "contains({text}, {text})",
-        "case when {boolean} then {boolean} else {boolean} end",
+        "cast({text} as boolean)", "case when {boolean} then {boolean} else {boolean} end",
     ],
     "time": [
         "{time} + interval 1 month", "{time} - interval '900' year", "interval 36 hour + {time}", "cast({any} as date)",

@@ -12,8 +12,9 @@ from typing import Any, Final, Protocol
 
 from sqlglot import exp
 
+from reconciler.core.language.growth import bound_growth
 from reconciler.core.language.moments import RULE, against_now, interval, is_now, mentions_now, shifted
-from reconciler.core.language.syntax import operands, parse
+from reconciler.core.language.syntax import TOO_DEEP, operands, parse
 from reconciler.core.language.terms import (
     Term,
     mismatch,
@@ -33,6 +34,7 @@ from reconciler.core.language.types import (
     NULL,
     TEXT,
     TIMESTAMP,
+    BadExpression,
     Type,
     added,
     as_decimal,
@@ -62,7 +64,12 @@ class Compiler:
 
     def compile(self, text: str, functions: Sequence[str]) -> Term:
         """The whole expression of a text. Raises BadExpression."""
-        return self.term(parse(text, functions))
+        tree = parse(text, functions)
+        try:
+            bound_growth(tree)
+            return self.term(tree)
+        except RecursionError:
+            raise BadExpression(TOO_DEEP) from None
 
     def term(self, node: Any) -> Term:
         """One part of the tree, checked."""

@@ -1,8 +1,4 @@
-"""The functions of the expression language: what each takes, what it gives, and its DuckDB SQL.
-
-Nothing here makes a long text of a short one by more than the expression's own length: what a message holds is from
-outside, and a text that multiplies texts could fill the memory.
-"""
+"""The functions of the expression language: what each takes, what it gives, and its DuckDB SQL."""
 
 from __future__ import annotations
 

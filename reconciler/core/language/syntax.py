@@ -24,6 +24,8 @@ MAX_TEXT: Final = 10_000
 MAX_NESTING: Final = 32
 MAX_CHAIN: Final = 100
 
+TOO_DEEP: Final = f"nested more than {MAX_NESTING} deep"
+
 _OPENING: Final = {TokenType.L_PAREN, TokenType.CASE}
 _CLOSING: Final = {TokenType.R_PAREN: TokenType.L_PAREN, TokenType.END: TokenType.CASE}
 _PREFIXES: Final = {TokenType.NOT, TokenType.DASH, TokenType.PLUS}
@@ -60,7 +62,9 @@ def parse(text: str, functions: Collection[str]) -> exp.Expr:
         found = DuckDB().parse_into(exp.Condition, text)
     except ParseError as error:
         raise _explained(error, tokens) from None
-    except (SqlglotError, RecursionError, ValueError):
+    except RecursionError:  # where the caller itself stands deep
+        raise BadExpression(TOO_DEEP) from None
+    except (SqlglotError, ValueError):
         raise BadExpression("this is no expression that can be read") from None
     tree = found[0] if len(found) == 1 else None
     if tree is None:
@@ -111,7 +115,7 @@ def _look(tokens: Sequence[Token], functions: Collection[str]) -> None:
         else:
             prefixes = 0
         if depth + prefixes > MAX_NESTING:
-            raise BadExpression(f"nested more than {MAX_NESTING} deep", token.start)
+            raise BadExpression(TOO_DEEP, token.start)
     if open_:
         raise BadExpression(f"'{open_[-1][2].text}' is not closed", open_[-1][2].start)
 
