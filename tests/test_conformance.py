@@ -109,6 +109,37 @@ class TestExportWebhookWithRefusedMessages(TestExportWebhook):
         return {**self.base(place), "batchSize": 4}
 
 
+class TestExportAudience(_Http):
+    job_type = "export-audience"
+    method = "bearer"
+
+    def spoil(self, place: Place) -> None:
+        place.extra["spoilt"] = True
+        place.enroll([*self.people(), {"id": f"{99:032x}", "email": ["p99@x.org"], "plan": "gold"}])
+
+    def config(self, place: Place) -> Mapping[str, Any]:
+        return {
+            "url": f"{place.extra['server'].url}/in", "audience": "people", "allowPrivateAddresses": True, "batchSize": 2,
+            "fields": {"email": {"from": "email", "transform": ["trim", "lower", "sha256"]}, "plan": {"from": "plan"}},
+            "signature": {},
+        }  # fmt: skip
+
+    def arrived(self, place: Place) -> list[str]:
+        by_key = {request.key: request.json for request in place.extra["server"].processed}
+        return [json.dumps([body["action"], one]) for body in by_key.values() for one in body["members"]]
+
+
+class TestExportAudienceWithRefusedMembers(TestExportAudience):
+    method = "basic"
+
+    def well(self, request: Request) -> Play:
+        refused = any(member["email"] in ("p2@x.org", "p6@x.org") for member in request.json["members"])
+        return Play(422, json.dumps(request.headers).encode()) if refused else Play()
+
+    def config(self, place: Place) -> Mapping[str, Any]:
+        return {**super().config(place), "fields": {"email": {"from": "email"}}, "batchSize": 4}
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +242,19 @@ class TestExportOfWhatIsNew(_FilesExport):
 
     def config(self, place: Place) -> Mapping[str, Any]:
         return {"path": "out/things-{run}.ndjson", "stream": "things", "only": "new"}
+
+
+class TestExportAudienceToAFile(_FilesExport):
+    job_type = "export-audience"
+    whole = False
+
+    def spoil(self, place: Place) -> None:
+        super().spoil(place)
+        place.enroll([*self.people(), {"id": f"{99:032x}", "email": ["p99@x.org"], "plan": "gold"}])
+
+    def config(self, place: Place) -> Mapping[str, Any]:
+        fields = {"email": {"from": "email"}, "plan": {"from": "plan"}}
+        return {"audience": "people", "fields": fields, "path": "out/people.csv", "format": "csv"}
 
 
 # --- the hostile provider -------------------------------------------------------------------------------------------
