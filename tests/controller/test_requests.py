@@ -8,12 +8,16 @@ import os
 import select
 import signal
 import stat
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from reconciler.clock import Clock, Now, pause
 from reconciler.controller.deeds import perform
@@ -33,7 +37,8 @@ from reconciler.core.state import JobState, Reason
 from reconciler.errors import Blocked, Locked, ReconcileError, RecordUnusable, UsageError
 from reconciler.providers import catalogue
 from reconciler.record.store import Record
-from tests.end_to_end.daemon import Daemon, reconcile
+from tests.end_to_end.daemon import Daemon, command, environment, reconcile
+from tests.servers import Play, serving
 
 ME = getpass.getuser()
 
@@ -350,6 +355,63 @@ def test_a_controller_that_took_a_request_and_does_not_answer_may_have_done_it(o
     assert taken.is_set()
 
 
+class Step(NamedTuple):
+    """What happens next, and to which request."""
+
+    what: str
+    which: int
+
+
+steps = st.lists(
+    st.builds(Step, st.sampled_from(["put", "serve", "die", "vanish", "take back"]), st.integers(0, 3)), max_size=14
+)
+
+
+@given(steps)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_whatever_happens_what_is_answered_was_done_and_what_was_taken_back_was_not(
+    office: Office, story: list[Step]
+) -> None:
+    """Each asker puts its request once. A controller may die when it has taken one, an asker may vanish, or give up."""
+    office.done.clear()
+    asked: dict[int, Asked] = {}
+    gone: set[int] = set()
+    for what, which in story:
+        match what:
+            case "put" if which not in asked:
+                asked[which] = Asked(office.state, replace(NOTE, arguments={"what": str(which)}))
+            case "serve":
+                office.serve()
+            case "die":
+                for path in [path for path in office.folder.glob("*.json") if "answer" not in path.name][:1]:
+                    path.rename(path.with_suffix(".taken"))
+            case "vanish" if which in asked and which not in gone:
+                gone.add(which)
+                os.close(asked[which]._fd)
+            case "take back" if which in asked and which not in gone and asked[which].take_back():
+                gone.add(which)
+                assert str(which) not in [what for what, _ in office.done]
+                asked[which].close()
+                office.serve()
+                assert str(which) not in [what for what, _ in office.done]
+            case _:
+                pass
+    done_before = [what for what, _ in office.done]
+    office.serve()
+    done = [what for what, _ in office.done]
+    assert len(done) == len(set(done))  # nothing that was answered is done again
+    assert not {str(which) for which in gone} & set(done[len(done_before) :])
+    for which in asked.keys() - gone:
+        answer = asked[which].answer()
+        assert answer is not None
+        assert answer.checked().message == "noted"
+        assert str(which) in done
+        asked[which].close()
+    for path in office.folder.glob("*.answer.json"):  # of those who vanished after they were served
+        path.unlink()
+    assert office.names() == []
+
+
 # --- a real daemon --------------------------------------------------------------------------------------------------
 
 SPECS = """\
@@ -429,4 +491,21 @@ def test_an_asker_goes_on_alone_when_the_daemon_dies_before_it_has_answered(root
         daemon.kill()
         thread.join(20)
     assert said == ["The difference d1 of 'import-orders' is approved."]
+    assert approvals(root) == ("d1",)
+
+
+def test_a_pass_answers_while_its_runs_are_at_work(root: Path) -> None:
+    with serving([Play(body=b"[]", hold=True)]) as server:
+        (root / "slow.yaml").write_text(
+            "apiVersion: reconciler/v1\nkind: Job\nmetadata: {name: slow}\nspec:\n  provider: http\n  jobType: import-json\n"
+            f"  config: {{url: '{server.url}/', stream: orders, allowPrivateAddresses: true}}\n"
+        )
+        with subprocess.Popen(command("--root", str(root)), stdout=subprocess.DEVNULL, env=environment()) as a_pass:
+            while not server.requests:
+                pause(0.005)
+            said = perform(root / ".reconciler", "approve", job="import-orders", digest="d1")
+            assert said.message == "The difference d1 of 'import-orders' is approved."
+            assert a_pass.poll() is None
+            server.release()
+            assert a_pass.wait(30) == 0
     assert approvals(root) == ("d1",)
