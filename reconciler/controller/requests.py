@@ -184,7 +184,7 @@ class Inbox:
                 path.unlink()
                 return 0
             path.rename(taken)
-        except FileNotFoundError:  # taken back
+        except OSError:  # taken back, or nothing that an asker has put there
             return 0
         answer = do(self._deeds, desk, read, now) if isinstance(read, Request) else read
         with suppress(OSError):  # a full disk: what was done is done, and its asker is told that there is no answer

@@ -280,8 +280,9 @@ def test_what_is_no_file_is_not_obeyed_and_ends_nothing(office: Office, tmp_path
     (path,) = office.folder.glob("*.json")
     (office.folder / "link.json").symlink_to(path)
     os.mkfifo(office.folder / "pipe.json")
+    (office.folder / "folder.json").mkdir()
     assert office.serve() == 1
-    assert office.names() == [path.name.replace(".json", ".answer.json")]
+    assert office.names() == sorted([path.name.replace(".json", ".answer.json"), "folder.json"])
     asked.close()
 
 
