@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
+from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Output, Produced, Reply, Wanted
 from reconciler.core.profile import ProfileFile, ProfileRules, ProfileSet, profile_rules, rules_digest, rules_spec
 from reconciler.data.segments import PROFILES
@@ -100,16 +101,25 @@ class Builder:
         self.failure = ""
         self._start(now)
 
-    def keep(self, now: Now, *, pressing: bool = False) -> None:
-        """The background's turn: builds what has come, no more often than is fair; `pressing` is at once."""
+    def keep(self, now: Now, *, pressing: bool = False, backfilling: bool = False) -> None:
+        """The background's turn: builds what has come, no more often than is fair; `pressing` is at once, and so is what
+        makes half of the backlog at which a backfill must pause."""
         if self._at_work is not None or not (self._has_grown or self._asked_anew):
             return
-        if not pressing and now.alive_ms < self._next_ms:
+        if now.alive_ms < self._next_ms and not (pressing or (backfilling and self._is_backlog_over(2))):
             return
         self._has_grown = False
         self._next_ms = now.alive_ms + BUILD_EVERY_MS
         if self._is_behind() or self._asked_anew:
             self._start(now)
+
+    def is_crowded(self) -> bool:
+        """Whether a backfill is to pause: so much waits to be built that a run which asks for profiles now would wait long
+        for what is old. Not where profiles cannot be built at all."""
+        return self._is_backlog_over(1)
+
+    def _is_backlog_over(self, share: int) -> bool:
+        return not self.failure and self._backlog() > self.hands.settings.max_backlog // share
 
     def take(self, message: FromRun, now: Now) -> list[Reply]:
         """What a build says; the answers that it and the runs which waited are owed."""
@@ -133,7 +143,8 @@ class Builder:
     # --- a build's life ---------------------------------------------------------------------------------------------
 
     def _start(self, now: Now) -> None:
-        """Starts a build of everything that is committed now, unless one is at work: the next one then follows."""
+        """Starts a build, unless one is at work: the next one then follows. One that nobody waits for, of what is new,
+        gives way to runs."""
         if self._at_work is not None:
             return
         record, rules = self.hands.record, self._rules()
@@ -141,11 +152,21 @@ class Builder:
             number = int(record.setting("builds", 0)) + 1
             record.set_setting("builds", number)
         current = record.profiles.current()
-        digest, stops = rules_digest(rules), self._stops(rules)
+        digest, stops = rules_digest(rules), self._next_stops(rules, current)
         base = ProfileSet() if self._asked_anew or current.rules != digest else current
+        lane = BACKFILL if base.build and not self._waiting else LIVE
         self._at_work = _Build(FIRST_BUILD + number, rules, stops, now.wall_ms, asked=self._asked_anew)
         self._asked_anew = False
-        self.hands.runner.start(self._order(number, rules, base, stops))
+        self.hands.runner.start(replace(self._order(number, rules, base, stops), lane=lane))
+
+    def _next_stops(self, rules: ProfileRules, current: ProfileSet) -> dict[str, int]:
+        """How far the next build goes: as far as those need who wait, whatever a backfill has added since they asked; to
+        the end where nobody waits. Never back behind what serves now."""
+        ends, digest = self._stops(rules), rules_digest(rules)
+        needed = [one.stops for one in self._waiting if one.rules == digest]
+        if self._asked_anew or not needed:
+            return ends
+        return {name: max(one.get(name, 0) for one in (current.built, *needed)) for name in ends}
 
     def _order(self, number: int, rules: ProfileRules, base: ProfileSet, stops: Mapping[str, int]) -> Order:
         settings = self.hands.settings
@@ -224,6 +245,12 @@ class Builder:
         if not current.build and not any(stops.values()):
             return False
         return current.rules != rules_digest(rules) or dict(current.built) != stops
+
+    def _backlog(self) -> int:
+        """How many messages are on the streams and not yet in the profiles."""
+        rules, current = self._rules(), self.hands.record.profiles.current()
+        built = current.built if current.rules == rules_digest(rules) else {}
+        return sum(end - built.get(name, 0) for name, end in self._stops(rules).items())
 
     def _rules(self) -> ProfileRules:
         streams = self.hands.record.resources.resources("Stream")

@@ -19,7 +19,7 @@ from reconciler.controller.lives import Committed, Lives
 from reconciler.controller.orders import order_for
 from reconciler.core import gate as gates
 from reconciler.core import happening, lifecycle
-from reconciler.core.backfill import LANES, LIVE, lane_of
+from reconciler.core.backfill import BACKFILL, LANES, LIVE, lane_of
 from reconciler.core.gate import (
     DependencyFacts,
     Start,
@@ -88,6 +88,7 @@ class Conductor:
         self._ended: set[tuple[int, int]] = set()
         self._began_ms: dict[int, int] = {}  # of the runs at work: when they were given what they read
         self._lanes: dict[int, str] = {}  # of the runs at work, as they were started
+        self._pausing: dict[int, Reply] = {}  # backfills whose unit is committed, and not yet answered
         self._finished: list[tuple[str, int]] = []
         self._dropped: list[str] = []  # files that a unit no longer keeps; removed once that is committed
         self._has_grown = True  # a stream may have segments to put together
@@ -122,7 +123,10 @@ class Conductor:
         if not self._stopping:
             self._intake.keep(now, a_pass=self._pass is not None)
         if not self._stopping and not (self._pass and self.busy):
-            self._builder.keep(now, pressing=self._pass is not None)
+            backfilling = any(self._is_backfill(run) for run in self._runner.active())
+            self._builder.keep(now, pressing=self._pass is not None, backfilling=backfilling)
+        if self._pausing and not self._builder.is_crowded():
+            self._go_on(*self._pausing)
         began = [*self._began_ms.values(), *([] if self._builder.began_ms is None else [self._builder.began_ms])]
         self._housekeeper.trim(now)
         self._housekeeper.tidy(min(began, default=now.wall_ms + 1) - 1)
@@ -174,6 +178,7 @@ class Conductor:
     def stop_all(self) -> None:
         """No run starts any more; those at work stop at their next unit."""
         self._stopping = True
+        self._go_on(*self._pausing)
         for run in self._runner.active():
             self._runner.stop(run)
 
@@ -182,6 +187,7 @@ class Conductor:
         active = self._runner.active()
         for run in self._lives.take_stops():
             if run in active:
+                self._go_on(run)
                 self._runner.stop(run)
 
     def _catch_up(self, job: JobRow, now: Now) -> JobRow:
@@ -296,14 +302,16 @@ class Conductor:
 
     def _take(self, message: FromRun, now: Now) -> Iterable[Reply]:
         keeper = self._keeper_of(message.run)
+        if isinstance(message, Exited):
+            self._pausing.pop(message.run, None)
         if keeper is not None:
             self._has_grown = self._has_grown or isinstance(message, Exited)
             if keeper is self._intake and isinstance(message, Produced):
                 self._builder.grown()
-            return keeper.take(message, now)
+            return self._but_pausing(keeper.take(message, now))
         match message:
             case Produced():
-                return [Reply(message.run, self._commit(message, now))]
+                return self._but_pausing([Reply(message.run, self._commit(message, now))])
             case Intended():
                 return [Reply(message.run, self._intend(message))]
             case Wanted():
@@ -320,6 +328,25 @@ class Conductor:
             case Exited():
                 self._bury(message, now)
         return ()
+
+    def _but_pausing(self, replies: Sequence[Reply]) -> list[Reply]:
+        """The answers that are given now. A backfill under a daemon gets its only once the profiles have caught up: else
+        a run that wants them would wait for all that it had added. Its unit is committed all the same."""
+        pausing = [one for one in replies if one.accepted and self._is_backfill(one.run)]
+        if self._pass or self._stopping or not pausing or not self._builder.is_crowded():
+            return list(replies)
+        self._pausing |= {one.run: one for one in pausing}
+        return [one for one in replies if one not in pausing]
+
+    def _is_backfill(self, run: int) -> bool:
+        return self._lanes.get(run) == BACKFILL or self._intake.is_bulk(run)
+
+    def _go_on(self, *runs: int) -> None:
+        """Gives those that pause their answer."""
+        for run in runs:
+            reply = self._pausing.pop(run, None)
+            if reply is not None:
+                self._runner.answer(reply.run, reply.accepted, reply.value, reply.refusal)
 
     def _refuse(self, message: FromRun, error: Exception, now: Now) -> Iterable[Reply]:
         if not isinstance(message, Produced | Intended):

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
 from reconciler.controller.orders import forgotten
+from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
 from reconciler.core.provider import Unit
 from reconciler.data.journal import INTAKE, Journal, Listing, listing, remove
@@ -59,6 +60,11 @@ class Intake:
     def owns(self, run: int) -> bool:
         """Whether a run is a folding."""
         return FIRST_FOLD <= run < 2 * FIRST_FOLD
+
+    def is_bulk(self, run: int) -> bool:
+        """Whether a run is a folding of a bulk body, which is a backfill too."""
+        folding = self._at_work.get("bulk")
+        return folding is not None and folding.run == run
 
     def keep(self, now: Now, *, a_pass: bool = False) -> None:
         """Its turn: starts what there is to fold. A pass folds what it finds at first, and nothing that comes later."""
@@ -139,6 +145,7 @@ class Intake:
                 },
                 data_dir=str(settings.state / "data"),
                 writes=None,
+                lane=BACKFILL if lane == "bulk" else LIVE,
                 secret_key=str(record.setting("secret_key")),
                 **forgotten(self.hands, None),
             )

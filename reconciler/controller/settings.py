@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SLOTS: Final = 8
 DEFAULT_BACKFILL_SLOTS: Final = 1
+DEFAULT_MAX_BACKLOG: Final = 1_000_000
 DEFAULT_MEMORY_MB: Final = 1024
 STATE_NAME: Final = ".reconciler"
 
@@ -25,6 +26,7 @@ class Settings:
     """`root` holds the specs; `state` the record, the data and the lock. `allow_paths` are folders outside the root
     that a spec's `path` may lead into. `slots` bounds the live runs at one time, `backfill_slots` those of backfills
     beside them, `memory_mb` what a build of profiles, or a run that reads them, may hold in memory.
+    While more than `max_backlog` messages wait to be built into profiles, backfills pause.
     `listen` is the HOST:PORT at which a daemon takes messages in."""
 
     root: Path
@@ -35,6 +37,7 @@ class Settings:
     allow_paths: tuple[Path, ...] = ()
     allow_exec: bool = False
     memory_mb: int = DEFAULT_MEMORY_MB
+    max_backlog: int = DEFAULT_MAX_BACKLOG
     listen: str = ""
 
     def slots_of(self, lane: str) -> int:
