@@ -12,6 +12,7 @@ from typing import Final
 
 from reconciler.clock import Now
 from reconciler.controller.building import Builder
+from reconciler.controller.forgetting import Forgetter
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.intake import Intake
@@ -73,12 +74,14 @@ class Conductor:
         housekeeper: Housekeeper,
         builder: Builder,
         intake: Intake,
+        forgetter: Forgetter,
         a_pass: Pass | None = None,
     ) -> None:
         self._hands = hands
         self._housekeeper = housekeeper
         self._builder = builder
         self._intake = intake
+        self._forgetter = forgetter
         self._record = hands.record
         self._runner = hands.runner
         self._lives = lives
@@ -117,7 +120,7 @@ class Conductor:
     def keep_house(self, now: Now) -> None:
         """Puts small segments together where units have made some, takes in what was sent, builds profiles, and removes
         what nobody reads any more. A pass builds once its runs are over."""
-        if self._has_grown and not self._stopping:
+        if self._has_grown and not self._stopping and not self._forgetter.busy:
             self._has_grown = False
             self._housekeeper.compact()
         if not self._stopping:
@@ -127,13 +130,25 @@ class Conductor:
             self._builder.keep(now, pressing=self._pass is not None, backfilling=backfilling)
         if self._pausing and not self._builder.is_crowded():
             self._go_on(*self._pausing)
-        began = [*self._began_ms.values(), *([] if self._builder.began_ms is None else [self._builder.began_ms])]
         self._housekeeper.trim(now)
-        self._housekeeper.tidy(min(began, default=now.wall_ms + 1) - 1)
+        self._housekeeper.tidy(self._oldest_ms(now) - 1)
+        if not self._stopping:
+            self._forgetter.keep(now)
 
-    def _keeper_of(self, run: int) -> Housekeeper | Builder | Intake | None:
+    def forget(self, now: Now) -> None:
+        """Goes on with forgetting people, and nothing else."""
+        self._housekeeper.tidy(self._oldest_ms(now) - 1)
+        self._forgetter.keep(now)
+
+    def _oldest_ms(self, now: Now) -> int:
+        """When the oldest of those at work was given what it reads."""
+        began = [*self._began_ms.values(), self._builder.began_ms, self._forgetter.began_ms]
+        return min((one for one in began if one is not None), default=now.wall_ms + 1)
+
+    def _keeper_of(self, run: int) -> Housekeeper | Builder | Intake | Forgetter | None:
         """Who looks after a run that is no job's; None for a job's."""
-        return next((one for one in (self._housekeeper, self._builder, self._intake) if one.owns(run)), None)
+        keepers = (self._housekeeper, self._builder, self._intake, self._forgetter)
+        return next((one for one in keepers if one.owns(run)), None)
 
     # --- what a dead controller left --------------------------------------------------------------------------------
 

@@ -17,10 +17,12 @@ from reconciler.controller.lives import Lives
 from reconciler.controller.looking import installed
 from reconciler.controller.requests import Answer, Deed, Desk, Request, ask, do, user_name
 from reconciler.core import happening, lifecycle
+from reconciler.core.forgotten import MAX_REMEMBERED
 from reconciler.core.state import EventName
 from reconciler.core.streams import users_of
 from reconciler.errors import Blocked, ReconcileError, UsageError
 from reconciler.record.events import Event
+from reconciler.record.forgotten import ForgetRequest
 from reconciler.record.resources import By
 from reconciler.record.store import Record
 
@@ -35,7 +37,7 @@ def approve(desk: Desk, request: Request, now: Now) -> Answer:
     if held is None:
         raise Blocked(f"nothing of '{name}' waits for an approval")
     if held.digest != digest:
-        raise Blocked(f"the difference has changed since: '{name}' now {held.message} (digest {held.digest})")
+        raise Blocked(f"the difference has changed since: '{name}' now waits for {held.digest}: {held.message}")
     if held.is_approved:
         return Answer(message=f"The difference {digest} of '{name}' was approved by {held.approved_by} before.")
     desk.record.approvals.approve(job.id, digest, request.by, now.wall_ms)
@@ -45,6 +47,26 @@ def approve(desk: Desk, request: Request, now: Now) -> Answer:
     else:
         desk.lives.tell(job, EventName.APPROVED, f"difference {digest}", now, by)
     return Answer(message=f"The difference {digest} of '{name}' is approved.")
+
+
+def retry(desk: Desk, request: Request, now: Now) -> Answer:
+    """An export of an audience tries those again that were refused; with `all`, also those whose last action may have
+    arrived. It makes one more run."""
+    name, what = request.text("job"), request.text("what")
+    job = desk.record.jobs.job(name)
+    if job is None:
+        raise UsageError(f"there is no job '{name}'")
+    if what not in ("refused", "all"):
+        raise UsageError(f"expected refused or all, found '{what}'")
+    if not isinstance(job.cursor, dict) or not {"ledger", "plan", "retry"} <= job.cursor.keys():
+        raise Blocked(f"'{name}' is no export of an audience that has run, so it can try nobody again")
+    if lifecycle.is_in_progress(job.state):
+        raise Blocked(f"a run of '{name}' is in progress; ask again when it is over")
+    desk.record.jobs.save_cursor(job.id, {**job.cursor, "retry": what})
+    job = desk.record.jobs.job(name) or job
+    desk.lives.advance(job, happening.RerunAsked(), now, by=By(author=request.by))
+    whom = "refused" if what == "refused" else "refused, or whose last action may have arrived"
+    return Answer(message=f"The next run of '{name}' tries again whoever was {whom}.")
 
 
 def drop_stream(desk: Desk, request: Request, now: Now) -> Answer:
@@ -109,9 +131,28 @@ def _builder(desk: Desk) -> Builder:
     return desk.builder
 
 
+def forget(desk: Desk, request: Request, now: Now) -> Answer:
+    """Whoever is known by the identifier `value` of `key` is forgotten. This only records that; `forgetting.py` does it."""
+    key, value = request.text("key"), request.text("value")
+    record = desk.record
+    asked = next((one for one in record.forgotten.under_way() if _means(one, key, value)), None)
+    if asked is not None:
+        return Answer(message=f"Request {asked.id} to forget is under way.")
+    if record.forgotten.count() >= MAX_REMEMBERED:
+        raise Blocked(f"{MAX_REMEMBERED:,} identifiers are remembered as forgotten, and there is room for no more")
+    made = record.forgotten.ask(key, value, request.by, now.wall_ms)
+    return Answer(message=f"Request {made} to forget is recorded.")
+
+
+def _means(request: ForgetRequest, key: str, value: str) -> bool:
+    return request.step == "find" and request.work is not None and request.work.identifiers[0] == (key, value)
+
+
 #: What can be asked for.
 DEEDS: Final[Mapping[str, Deed]] = {
     "approve": approve,
+    "retry": retry,
+    "forget": forget,
     "stream-drop": drop_stream,
     "rebuild": rebuild,
     "rebuild-look": look_at_rebuild,

@@ -14,6 +14,7 @@ from reconciler.controller.bulk import collection_paused
 from reconciler.controller.conduct import Conductor, Pass
 from reconciler.controller.deeds import DEEDS
 from reconciler.controller.enact import Enactor
+from reconciler.controller.forgetting import Forgetter
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.intake import Intake
@@ -51,6 +52,7 @@ class Controller:
         self._housekeeper = Housekeeper(hands)
         self._builder = Builder(hands)
         self._intake = Intake(hands)
+        self._forgetter = Forgetter(hands, self._builder, self._housekeeper)
         self._listening = Listening(hands)
         self._inbox = Inbox(hands.settings.state, DEEDS)
         self._next_look_ms = 0
@@ -65,7 +67,7 @@ class Controller:
         with Wakeups() as wakeups, self._inbox:
             now = self._hands.clock.now()
             lives = Lives(self._record, self._hands.chance)
-            recovering = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake)
+            recovering = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter)
             recovering.recover(now)
             self._housekeeper.sweep(now)
             plan = self._settle(lives, wakeups)
@@ -75,6 +77,7 @@ class Controller:
                 self._housekeeper,
                 self._builder,
                 self._intake,
+                self._forgetter,
                 Pass(began=self._hands.clock.now()),
             )
             self._run_to_the_end(conductor, lives, wakeups)
@@ -125,7 +128,7 @@ class Controller:
         """Builds all profiles anew from the raw messages, and waits for it. Raises Retriable where that fails."""
         with Wakeups() as wakeups:
             lives = Lives(self._record, self._hands.chance)
-            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake)
+            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter)
             now = self._hands.clock.now()
             conductor.recover(now)
             self._housekeeper.sweep(now)
@@ -137,13 +140,30 @@ class Controller:
             raise Retriable(f"profiles were not rebuilt: {self._builder.failure or 'interrupted'}")
         return self._record.profiles.current()
 
+    # --- people who are to be forgotten, without a pass ---------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Carries out what was asked, as far as nothing has to be waited for."""
+        with Wakeups() as wakeups:
+            lives = Lives(self._record, self._hands.chance)
+            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter)
+            now = self._hands.clock.now()
+            conductor.recover(now)
+            self._housekeeper.sweep(now)
+            while not wakeups.stopping:
+                conductor.forget(self._hands.clock.now())
+                if not conductor.busy:
+                    return
+                wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
+                conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
+
     # --- the daemon -------------------------------------------------------------------------------------------------
 
     def watch(self) -> int:
         """Until SIGTERM or SIGINT: what is true of the tree is made true, and what is due runs. The exit code."""
         with Wakeups() as wakeups, self._inbox:
             lives = Lives(self._record, self._hands.chance)
-            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake)
+            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter)
             conductor.recover(self._hands.clock.now())
             self._housekeeper.sweep(self._hands.clock.now())
             self._listening.open(self._hands.clock.now())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.controller.hands import Hands
 from reconciler.core.backfill import LIVE, lane_of, max_messages_of
+from reconciler.core.forgotten import identities_of, identity_rules
 from reconciler.core.messages import Order, SegmentRef
 from reconciler.core.profile import profile_rules, rules_spec
 from reconciler.core.provider import JobType
@@ -50,6 +51,7 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
         timeout_s=None if timeout_ms is None else timeout_ms / 1000,
         writes=_streams(job_type, config, "writes"),
         **(_profiles(hands, job, job_type, config) | _lane(hands, job)),
+        **forgotten(hands, _streams(job_type, config, "writes")),
     )
 
 
@@ -78,7 +80,21 @@ def _profiles(hands: Hands, job: JobRow, job_type: JobType, config: Mapping[str,
         "profiles": tuple(rules_spec(rules)),
         "approved": hands.record.approvals.approved(job.id),
         "memory_mb": hands.settings.memory_mb,
+        "forgotten_members": hands.record.forgotten.members_to_remove(job.name),
     }
+
+
+def forgotten(hands: Hands, writes: Sequence[str] | None) -> dict[str, Any]:
+    """What a run must know that lands messages on streams which speak of people (None: on any), once anybody is
+    forgotten; nothing for any other."""
+    if writes is not None and not writes:
+        return {}
+    hashes = hands.record.forgotten.hashes()
+    if not hashes:
+        return {}
+    streams = hands.record.resources.resources("Stream")
+    rules = identity_rules((one.name, one.spec) for one in streams if writes is None or one.name in writes)
+    return {"forgotten": hashes, "identities": identities_of(rules)} if rules.streams else {}
 
 
 def _audience(hands: Hands, job_type: JobType, config: Mapping[str, Any]) -> dict[str, Any] | None:

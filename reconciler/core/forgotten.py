@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -49,3 +51,43 @@ def identity_rules(specs: Iterable[tuple[str, Mapping[str, Any]]]) -> ProfileRul
 def identities_of(rules: ProfileRules) -> Sequence[Any]:
     """Identity rules as JSON, for an order; `profile_rules` reads them."""
     return tuple(rules_spec(rules))
+
+
+# --- texts ----------------------------------------------------------------------------------------------------------
+
+
+class Shown:
+    """Whether a text shows any of some values, whatever its case."""
+
+    def __init__(self, values: Iterable[str]) -> None:
+        folded = {_folded(one) for one in values}
+        long = [re.escape(one) for one in folded if len(one) >= SHORT]
+        short = [rf"(?<!\w){re.escape(one)}(?!\w)" for one in folded if 0 < len(one) < SHORT]
+        self._pattern = re.compile("|".join(sorted([*long, *short], key=len, reverse=True)) or r"(?!)")
+        digits = [re.escape(one) for one in folded if one.isdecimal() and len(one) >= SHORT]
+        self._digits = re.compile("|".join(digits) or r"(?!)")
+
+    def within(self, text: str) -> bool:
+        """Also where the text is JSON that escapes it, or where a number is written with spaces and the like."""
+        for one in {text, _unescaped(text)}:
+            folded = _folded(one)
+            if self._pattern.search(folded) or self._digits.search(_PUNCTUATION.sub("", folded)):
+                return True
+        return False
+
+
+_ESCAPE: Final = re.compile(r"\\u([0-9a-fA-F]{4})|\\(.)", re.DOTALL)
+_CONTROL: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_PUNCTUATION: Final = re.compile(r"[ ()+./\u00a0-]")
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text.casefold())
+
+
+def _unescaped(text: str) -> str:
+    """What JSON's escapes in a text stand for."""
+    if "\\" not in text:
+        return text
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else _CONTROL.get(found[2], found[2]), text)
+    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -39,7 +39,9 @@ class Order:
     job reads them. `approved` are the digests of differences that a person has approved for it, `own_files` the files
     that its units keep (`Unit.keeps`). `memory_mb` bounds what its queries may hold in memory.
     A run of another `lane` than the live one gives way to those of that; one that would add more than `max_messages`
-    waits for approval before its first unit (None: whatever it adds).
+    waits for approval before its first unit (None: whatever it adds). `forgotten` says for keyed hashes of identifiers
+    from before when messages are dropped (ms), `identities` are the rules by which those are told (`rules_spec`), and
+    `forgotten_members` whom the destination of an audience is to remove, whatever the mode.
     """
 
     job: str
@@ -71,6 +73,9 @@ class Order:
     approved: tuple[str, ...] = ()
     own_files: tuple[str, ...] = ()
     memory_mb: int = 1024
+    forgotten: Mapping[str, int] = field(default_factory=dict)
+    identities: Sequence[Any] = ()
+    forgotten_members: tuple[str, ...] = ()
     lane: str = "live"
     max_messages: int | None = None
 

@@ -10,8 +10,6 @@ shows an identifier, whatever its case; one of fewer than six characters only wh
 from __future__ import annotations
 
 import json
-import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +18,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from reconciler.core.forgotten import SEPARATOR, SHORT, Sought
+from reconciler.core.forgotten import SEPARATOR, Shown, Sought
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import ProfileRules, ProfileSet, StreamRules
 from reconciler.core.provider import Staged
@@ -228,43 +228,6 @@ def hmac_sql(secret_key: str) -> Callable[[str], str]:
 # --- bad rows -------------------------------------------------------------------------------------------------------
 
 
-class Shown:
-    """Whether a text shows any of some values, whatever its case."""
-
-    def __init__(self, values: Iterable[str]) -> None:
-        folded = {_folded(one) for one in values}
-        long = [re.escape(one) for one in folded if len(one) >= SHORT]
-        short = [rf"(?<!\w){re.escape(one)}(?!\w)" for one in folded if 0 < len(one) < SHORT]
-        self._pattern = re.compile("|".join(sorted([*long, *short], key=len, reverse=True)) or r"(?!)")
-        digits = [re.escape(one) for one in folded if one.isdecimal() and len(one) >= SHORT]
-        self._digits = re.compile("|".join(digits) or r"(?!)")
-
-    def within(self, text: str) -> bool:
-        """Also where the text is JSON that escapes it, or where a number is written with spaces and the like."""
-        for one in {text, _unescaped(text)}:
-            folded = _folded(one)
-            if self._pattern.search(folded) or self._digits.search(_PUNCTUATION.sub("", folded)):
-                return True
-        return False
-
-
-_ESCAPE: Final = re.compile(r"\\u([0-9a-fA-F]{4})|\\(.)", re.DOTALL)
-_CONTROL: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-_PUNCTUATION: Final = re.compile(r"[ ()+./\u00a0-]")
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", text.casefold())
-
-
-def _unescaped(text: str) -> str:
-    """What JSON's escapes in a text stand for."""
-    if "\\" not in text:
-        return text
-    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else _CONTROL.get(found[2], found[2]), text)
-    return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
 def clean_rejects(data_dir: Path, files: Iterable[str], values: Iterable[str]) -> int:
     """Removes the lines that show a value from files of bad rows; how many. A file stays, though nothing be left in it,
     and is written anew only where something goes. Raises Retriable where the disk refuses."""
@@ -293,3 +256,22 @@ def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
             except ValueError:
                 row = line.decode("utf-8", "backslashreplace")
             yield line, "\n".join(map(str, row.values())) if isinstance(row, dict) else str(row)
+
+
+# --- ledgers --------------------------------------------------------------------------------------------------------
+
+
+def held(data_dir: Path, files: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """Which of these members any of the files (of a ledger, or a plan) has a row of, sorted. A file that was replaced
+    meanwhile is taken to have none."""
+    found: set[str] = set()
+    wanted = pa.array(ids, pa.string())
+    for file in files:
+        try:
+            with pq.ParquetFile(data_dir / file) as opened:
+                for batch in opened.iter_batches(columns=["id"], use_threads=False):
+                    column = batch.column(0)
+                    found.update(column.filter(pc.is_in(column, value_set=wanted)).to_pylist())
+        except FileNotFoundError:
+            continue
+    return sorted(found)

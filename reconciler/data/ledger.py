@@ -96,12 +96,12 @@ def copy(db: Any, data_dir: Path, file: str, sql: str) -> int:
     return int(counted[0])
 
 
-def extended(db: Any, data_dir: Path, ledger: Ledger, file: str, rows_sql: str) -> Ledger:
-    """The ledger with these rows on top, as one more delta, or as a new base where the deltas have grown. `file` is a
-    new name."""
+def extended(db: Any, data_dir: Path, ledger: Ledger, file: str, rows_sql: str, *, anew: bool = False) -> Ledger:
+    """The ledger with these rows on top, as one more delta, or as a new base where the deltas have grown (or `anew`).
+    `file` is a new name."""
     delta = LedgerFile(file=file, rows=copy(db, data_dir, file, rows_sql))
     files = (*ledger.files, delta)
-    if is_heavy(files):
+    if anew or is_heavy(files):
         base = file.removesuffix(".parquet") + "-base.parquet"
         rows = copy(db, data_dir, base, ledger_sql(data_dir, files, list(COLUMNS)))
         files = (LedgerFile(file=base, rows=rows),)

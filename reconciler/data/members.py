@@ -58,8 +58,9 @@ class MemberHands:
 
     def __init__(
         self, data_dir: Path, *, job: str, audience: str, run: int, name: Callable[[str], str],
-        selection: Callable[[], Selection], memory_mb: int,
+        selection: Callable[[], Selection], memory_mb: int, forgotten: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        self._forgotten = tuple(forgotten)
         self.audience = audience
         self._data_dir = data_dir
         self._job = job
@@ -74,7 +75,7 @@ class MemberHands:
         selection = self._selection()
         fields = mapped(wish.fields, selection.types, selection.keys)
         with self._workspace() as db:
-            comparison = _Comparison(db, self._data_dir, wish, ledger, selection, fields, now_ms)
+            comparison = _Comparison(db, self._data_dir, wish, ledger, selection, fields, now_ms, self._forgotten)
             return comparison.staged(self._new("plan.parquet"))
 
     def digest(self, plan: str) -> str:
@@ -119,7 +120,8 @@ class MemberHands:
         with self._workspace() as db:
             rows = _outcome_sql(self._data_dir, ledger, plan, done, exceptions)
             stamped = f"SELECT *, {self._run}::BIGINT AS run, {_timestamp(now_ms)} AS moment FROM ({rows})"
-            return extended(db, self._data_dir, ledger, self._new("ledger.parquet"), stamped)
+            anew = bool(self._forgotten)  # no file of the ledger is to hold them any more
+            return extended(db, self._data_dir, ledger, self._new("ledger.parquet"), stamped, anew=anew)
 
     def write(
         self, path: Path, kind: Any, *, ledger: Ledger, plan: str, changes: bool, fields: Sequence[str],
@@ -160,6 +162,7 @@ class _Comparison:
     selection: Selection
     fields: Mapped
     now_ms: int
+    forgotten: Sequence[str]
     parameters: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -169,13 +172,26 @@ class _Comparison:
         self._find_changed()
         newcomers, known = self._counted("count(*) FILTER (NOT known), count(*) FILTER (known)", "changed")
         if not newcomers + known:
-            return Difference()
+            return self._without_traces(file)
         with self._mapped_texts() as texts:
             self._plan(texts, known=bool(known))
         if self._counted("count(*) FILTER (action = 2)", "planned")[0]:
             self._spare_identities()
         copy(self.db, self.data_dir, file, "SELECT * FROM planned ORDER BY action, id")
         return self._described(file, newcomers)
+
+    def _without_traces(self, file: str) -> Difference:
+        """Nobody is to be sent or removed. Where a file of the ledger still holds one who is forgotten and has left, the
+        plan is one row without a call, so that the ledger is written anew."""
+        if not is_held(self.db, self.data_dir, [one.file for one in self.ledger.files], self.forgotten):
+            return Difference()
+        gone = {"action": f"{SILENT}::UTINYINT", "id": sql_string(self.forgotten[0]), "source": "0::UBIGINT",
+                "state": f"{State.GONE:d}::UTINYINT", "tried": "''", "reason": "''", "is_news": "false",
+                "idents": "NULL::UBIGINT[]"}  # fmt: skip
+        columns = ["action", "id", "payload", "previous", "source", "state", "tried", "reason", "idents", "is_news"]
+        row = ", ".join(f"{gone.get(one, 'NULL::VARCHAR')} AS {one}" for one in columns)
+        copy(self.db, self.data_dir, file, f"SELECT {row}")
+        return Difference(plan=file, silent=1)
 
     def _find_changed(self) -> None:
         columns = ", ".join(one.name for one in self.fields.columns)
@@ -185,7 +201,7 @@ class _Comparison:
             f"CREATE TEMP TABLE changed AS SELECT coalesce(m.id, l.id) AS id, m.id IS NOT NULL AS here, "
             f"l.id IS NOT NULL AS known, coalesce(m.source, 0) AS source, {columns} "
             f"FROM ({self._members_sql()}) m FULL JOIN (SELECT {light} FROM ({ledger})) l ON m.id = l.id "
-            f"WHERE {_changed_sql(self.wish)}",
+            f"WHERE {_changed_sql(self.wish, self.forgotten)}",
             self.parameters,
         ).fetchall()
 
@@ -232,7 +248,9 @@ class _Comparison:
         ledger = ledger_sql(self.data_dir, self.ledger.files if known else (), before)
         renamed = "id, state AS was, payload AS lp, idents AS li, tried AS lt, reason AS lr"
         prior = f"SELECT {renamed} FROM ({ledger})"
-        self.db.execute(f"CREATE TEMP TABLE planned AS {_planned_sql(self.wish, fields, mapping, prior)}").fetchall()
+        self.db.execute(
+            f"CREATE TEMP TABLE planned AS {_planned_sql(self.wish, fields, mapping, prior, self.forgotten)}"
+        ).fetchall()
 
     def _spare_identities(self) -> None:
         """A member is not removed by identifiers that another member has now: two profiles became one, say."""
@@ -270,12 +288,25 @@ class _Comparison:
 _HELD: Final = f"{State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d}"
 
 
-def _changed_sql(wish: Wish) -> str:
+def _listed(ids: Sequence[str]) -> str:
+    """Ids as a list in SQL; one that is nobody's where there are none."""
+    return ", ".join(map(sql_string, ids)) or "''"
+
+
+def is_held(db: Any, data_dir: Path, files: Sequence[str], ids: Sequence[str]) -> bool:
+    """Whether any of these files of ledgers or plans has a row of one of these members, whatever became of it."""
+    rows = " UNION ALL ".join(f"SELECT id FROM {parquet(data_dir, one)}" for one in files)
+    return bool(ids and rows and db.execute(f"SELECT 1 FROM ({rows}) WHERE id IN ({_listed(ids)}) LIMIT 1").fetchall())
+
+
+def _changed_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     """Which rows of the join are looked at any further."""
     left = f"m.id IS NULL AND l.state <> {State.MAYBE:d} AND NOT l.unremovable"
     if wish.calls.keeps_leavers:
         left += f" AND l.state <> {State.SENT:d}"
     cases = ["l.id IS NULL", f"m.source <> l.source AND l.state <> {State.MAYBE:d}", left]
+    if forgotten:
+        cases.append(f"m.id IS NULL AND l.id IN ({_listed(forgotten)})")
     if wish.retry:
         cases.append("l.amiss" if wish.retry == "refused" else f"l.amiss OR l.state = {State.MAYBE:d}")
         if wish.retry == "refused":
@@ -283,10 +314,10 @@ def _changed_sql(wish: Wish) -> str:
     return " OR ".join(f"({one})" for one in cases)
 
 
-def _planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str) -> str:
+def _planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten: Sequence[str]) -> str:
     """What becomes of each member that is looked at. In the inner query `p`, `r`, `ni` are the fields now, the reason
     that leaves them out and their identifiers, and `was`, `lp`, `li`, `lt`, `lr` what the ledger says."""
-    decided = f"SELECT *, {_action_sql(wish)} AS action FROM ({mapping}) LEFT JOIN ({prior}) USING (id)"
+    decided = f"SELECT *, {_action_sql(wish, forgotten)} AS action FROM ({mapping}) LEFT JOIN ({prior}) USING (id)"
     kept = f"SELECT *, {_state_sql(wish)} AS state FROM ({decided})"
     sent, noted = int(State.SENT), int(State.NOTED)
     old = f"(action = 2 OR (action = {SILENT} AND state = {sent}))"
@@ -304,11 +335,11 @@ def _planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str) -> str:
 
 
 def _tryable(wish: Wish) -> str:
-    return "true" if wish.retry else "(coalesce(lt, '') <> md5(p))"
+    return "true" if wish.retry else "(lt IS NULL OR lt = '' OR lt <> md5(p))"
 
 
-def _action_sql(wish: Wish) -> str:
-    """The number of an action, `SILENT` where no call is made."""
+def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
+    """The number of an action, `SILENT` where no call is made. Who is forgotten is removed, whatever the mode."""
     calls = wish.calls
     maybe_again = f"was = {State.MAYBE:d}"  # it is looked at only when a person has released it
     held = f"(was = {State.SENT:d} OR {maybe_again})"
@@ -317,6 +348,7 @@ def _action_sql(wish: Wish) -> str:
     remove = "2" if calls.remove else f"{SILENT}"
     notes = "NOT known" if wish.notes_all else "false"
     return f"""CASE
+        WHEN NOT here AND id IN ({_listed(forgotten)}) AND {held} THEN 2
         WHEN here AND r <> '' THEN CASE WHEN {held} AND coalesce(lt, '') <> '{REMOVAL}' THEN {remove} ELSE {SILENT} END
         WHEN here AND was IN ({State.SENT:d}, {State.NOTED:d}) AND lp = p THEN {SILENT}
         WHEN here AND NOT {_tryable(wish)} THEN {SILENT}
@@ -413,10 +445,10 @@ class PlanReader:
 
 def open_members(
     data_dir: Path, *, job: str, run: int, attempt: int, unit: Callable[[], int], audience: Mapping[str, Any],
-    rules: ProfileRules, ask: Callable[[], ProfileSet], memory_mb: int,
+    rules: ProfileRules, ask: Callable[[], ProfileSet], memory_mb: int, forgotten: Sequence[str] = (),
 ) -> Members:  # fmt: skip
     """The hands of one attempt of a run. `audience` is `{"name", "where"}`; `ask` waits for the profiles that the run is
-    to read, and is called with the first comparison."""
+    to read, and is called with the first comparison. `forgotten` are removed whatever the mode, and leave no trace."""
     return MemberHands(
         data_dir,
         job=job,
@@ -425,6 +457,7 @@ def open_members(
         name=lambda what: job_file(job, run, attempt, unit(), what),
         selection=lambda: selection(data_dir, audience["where"], rules, ask()),
         memory_mb=memory_mb,
+        forgotten=forgotten,
     )
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from reconciler.core.document import canonical
-from reconciler.errors import RecordUnusable
 
 Step = Literal["find", "messages", "profiles", "files", "wipe", "done"]
 What = Literal["messages", "rejects", "profiles", "destination", "sent"]
@@ -116,11 +115,12 @@ class Forgotten:
             work["files"] = sorted({*work["files"], *files})
             self._sql.execute("UPDATE forget_request SET work = ? WHERE id = ?", (canonical(work), one))
 
+    def blank(self, request: int) -> None:
+        """Who is meant is not said in clear any more."""
+        self._sql.execute("UPDATE forget_request SET work = NULL WHERE id = ?", (request,))
+
     def finish(self, request: int, now_ms: int) -> None:
-        """Nothing in clear is kept of it any more."""
-        self._sql.execute(
-            "UPDATE forget_request SET step = 'done', work = NULL, done_ms = ? WHERE id = ?", (now_ms, request)
-        )
+        self._sql.execute("UPDATE forget_request SET step = 'done', done_ms = ? WHERE id = ?", (now_ms, request))
 
     def _advance(self, request: int, step: Step, work: Work) -> None:
         text = canonical({
@@ -201,14 +201,12 @@ class Forgotten:
 
     def scrub(self) -> bool:
         """Writes the record anew, so that no page of its files holds what was deleted; False where a reader stands in
-        the way. Outside any transaction. Raises RecordUnusable where there is no room for it."""
+        the way, or there is no room for it now. Outside any transaction."""
         try:
             self._sql.execute("VACUUM")
             row = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                return False
-            raise RecordUnusable(f"the record cannot be written anew: {error}") from error
+        except sqlite3.OperationalError:
+            return False
         return int(row[0]) == 0
 
 

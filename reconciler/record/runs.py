@@ -170,6 +170,10 @@ class Runs:
         )
         return [(int(row[0]), int(row[1]), str(row[2])) for row in rows]
 
+    def reject_files(self) -> set[str]:
+        """The files of everything that was left out and is still kept, of all jobs."""
+        return {str(row[0]) for row in self._sql.execute("SELECT file FROM reject")}
+
     def finish(self, run_id: int, outcome: Outcome, message: str, now_ms: int) -> None:
         """The end of an attempt."""
         self._sql.execute(

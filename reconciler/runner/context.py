@@ -19,6 +19,7 @@ from reconciler.data.stream import open_stream
 from reconciler.errors import Fatal
 from reconciler.runner.channel import Channel
 from reconciler.runner.discretion import discreet, refuse_secrets
+from reconciler.runner.forgetting import landing_of
 from reconciler.runner.paths import Paths
 
 
@@ -51,6 +52,7 @@ class RunContext:
         self.credentials = credentials
         self.open_intents: tuple[Intent, ...] = order.open_intents
         self.approved = frozenset(order.approved)
+        landing = self._landing = landing_of(order)
         data = open_data(
             Path(order.data_dir),
             job=order.job,
@@ -58,6 +60,7 @@ class RunContext:
             attempt=order.attempt,
             unit=lambda: self.unit,
             received_ms=self.now_ms,
+            landing=landing,
         )
         self.data: Data = discreet(data, redactor) if credentials else data
 
@@ -99,8 +102,12 @@ class RunContext:
         return open_members(
             Path(order.data_dir), job=order.job, run=order.run, attempt=order.attempt, unit=lambda: self.unit,
             audience=order.audience, rules=profile_rules((name, spec) for name, spec in order.profiles),
-            ask=self.profile_set, memory_mb=order.memory_mb,
+            ask=self.profile_set, memory_mb=order.memory_mb, forgotten=order.forgotten_members,
         )  # fmt: skip
+
+    def take_dropped(self) -> int:
+        """How many messages of people who are forgotten were left out since this was last asked."""
+        return 0 if self._landing is None else self._landing.take_dropped()
 
     def intend(self, intents: Sequence[Intent]) -> None:
         if not intents:

@@ -22,6 +22,7 @@ from reconciler.errors import Fatal, NeedsApproval, RateLimited, Retriable, RunE
 from reconciler.runner.channel import Channel
 from reconciler.runner.context import RunContext
 from reconciler.runner.discretion import refuse_secrets
+from reconciler.runner.forgetting import landing_of, without_dropped
 from reconciler.runner.paths import Paths
 from reconciler.runner.wire import MAX_TEXT, MAX_WAIT_S
 from reconciler.secrets import keyed_digest, resolve
@@ -86,6 +87,8 @@ class Work:
                 return self._build()
             case "fold-live" | "fold-bulk" as which:
                 return self._fold(live=which == "fold-live")
+            case "forget":
+                return self._forget()
             case other:
                 raise AssertionError(f"no upkeep is called {other!r}")
 
@@ -121,7 +124,7 @@ class Work:
         from reconciler.data.fold import Folding, starts_of
 
         order = self._order
-        folding = Folding(Path(order.data_dir), Path(order.config["folder"]), order.run)
+        folding = Folding(Path(order.data_dir), Path(order.config["folder"]), order.run, landing_of(order))
         starts = starts_of(order.config["starts"])
         if not live:
             os.nice(BULK_NICE)
@@ -129,6 +132,15 @@ class Work:
             self._channel.ask(Produced(order.run, order.attempt, unit), "A unit of the intake")
             if self._channel.stopping():
                 return "stopped", False
+        return "succeeded", False
+
+    def _forget(self) -> tuple[How, bool]:
+        """Finds people who asked to be forgotten, and removes their messages; the controller swaps names."""
+        from reconciler.runner.forgetting import forgetting
+
+        order = self._order
+        for unit in forgetting(order, self._channel):
+            self._channel.ask(Produced(order.run, order.attempt, unit), "A unit of forgetting")
         return "succeeded", False
 
     def _progress(self) -> Callable[[str, int, int], None]:
@@ -175,7 +187,8 @@ class Work:
         what = f"Unit {context.unit} of the provider"
         if self._redactor:
             refuse_secrets(self._redactor, what, [unit.cursor, unit.closes, unit.rejects])
-        self._channel.ask(Produced(self._order.run, self._order.attempt, unit), what)
+        landed = without_dropped(unit, context.take_dropped())
+        self._channel.ask(Produced(self._order.run, self._order.attempt, landed), what)
         context.advance(unit)
 
     def _close(self, units: Iterator[Unit]) -> None:

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.forgotten import Sought, identity_rules, keyed_hash
+from reconciler.core.forgotten import Shown, Sought, identity_rules, keyed_hash
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import ProfileRules
 from reconciler.core.provider import Reject, Staged, TimestampRule
 from reconciler.data.engine import query
-from reconciler.data.forget import Found, Landing, Shown, clean_rejects, find, hmac_sql, hollowed, spellings
+from reconciler.data.forget import Found, Landing, clean_rejects, find, hmac_sql, hollowed, spellings
 from reconciler.data.hands import open_data
 from reconciler.data.lines import parse_lines
 from reconciler.data.store import Origin, compact, with_meta

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from reconciler.clock import Clock, Now
 from reconciler.controller.hands import Hands
@@ -70,6 +70,9 @@ QUESTIONS = frozenset(
         "statuses",
     ]
 )
+
+
+Made = TypeVar("Made")
 
 
 class Died(BaseException):
@@ -162,6 +165,10 @@ class World:
 
     def live(self, fuse: Fuse | None = None) -> Report | None:
         """One controller's pass; None where it died."""
+        return self.act(Controller.run_pass, fuse)
+
+    def act(self, deed: Callable[[Controller], Made], fuse: Fuse | None = None) -> Made | None:
+        """What one controller does; None where it died."""
         record = Record.writing(self.state)
         hands = self._hands(record)
         if fuse is not None:
@@ -170,7 +177,7 @@ class World:
             }
             hands = replace(hands, **mortal)
         try:
-            return Controller(hands).run_pass()
+            return deed(Controller(hands))
         except Died:
             return None
         finally:

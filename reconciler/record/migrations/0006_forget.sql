@@ -9,7 +9,7 @@ CREATE TABLE forget_request (
     known   INTEGER CHECK (known IS NULL OR known IN (0, 1)),  -- whether anything was known; NULL until it was looked up
     done_ms INTEGER,
     CHECK ((step = 'done') = (done_ms IS NOT NULL)),
-    CHECK ((step = 'done') = (work IS NULL))
+    CHECK (step <> 'done' OR work IS NULL)
 ) STRICT;
 CREATE INDEX forget_under_way ON forget_request (id) WHERE step <> 'done';
 
