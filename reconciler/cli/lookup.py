@@ -34,6 +34,14 @@ def find_job(call: Call, record: Record, name: str) -> JobRow:
     raise UsageError(f"there is no job '{name}'{suggestion(name, names)}")
 
 
+def key_and_value(text: str) -> tuple[str, str]:
+    """Both sides of KEY=VALUE. Raises UsageError."""
+    key, _, value = text.partition("=")
+    if not key or not value:
+        raise UsageError(f"expected KEY=VALUE such as email=ada@example.org, found '{text}'")
+    return key, value
+
+
 def suggestion(name: str, names: Iterable[str]) -> str:
     """`; did you mean 'x'?`, empty where nothing is close."""
     from reconciler.core.suggest import MAX_COMPARED, Names, did_you_mean

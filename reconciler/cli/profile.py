@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli.audience import built_words, plain
+from reconciler.cli.lookup import key_and_value
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.terminal import escape
 from reconciler.clock import Clock, Now, iso
-from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.controller.people import PersonFacts
@@ -30,9 +30,7 @@ def profile(call: Call, who: str, output: str) -> None:
     """
     from reconciler.controller.people import person_facts
 
-    key, separator, value = who.partition("=")
-    if not separator or not key or not value:
-        raise UsageError(f"expected KEY=VALUE such as email=ada@example.org, found '{who}'")
+    key, value = key_and_value(who)
     now = Clock().now()
     facts = person_facts(call.settings(), key, value, now)
     if output == "json":

@@ -31,14 +31,22 @@ Place = tuple[int, int, str]
     click.Option(
         ["--limit"], metavar="N", type=click.IntRange(1), default=LIMIT, show_default=True, help="How many to show."
     ),
+    click.Option(["--retry"], is_flag=True, help="Ask an export of an audience to try those again that were refused."),
+    click.Option(["--release"], is_flag=True, help="The same, and those too whose last action may have arrived."),
     output_option("text", "json"),
 )
-def rejects(call: Call, name: str, limit: int, output: str) -> None:
+def rejects(call: Call, name: str, limit: int, retry: bool, release: bool, output: str) -> None:
     """List what a job has left out, with the reasons.
 
     The newest run first. What is kept are the rejects of the job's last 100 runs. Rows are shown as they came: nothing in
     them is masked. JSON is one object a line.
     """
+    if retry or release:
+        from reconciler.controller.deeds import perform
+
+        what = "all" if release else "refused"
+        call.terminal.print(escape(perform(call.state, "retry", job=name, what=what).message))
+        return
     with reading(call) as record:
         job = find_job(call, record, name)
         places = record.runs.rejects(job.id)

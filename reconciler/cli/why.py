@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from reconciler.cli.lookup import find_job, key_and_value, reading
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.problems import seen_from_here
 from reconciler.cli.terminal import escape
@@ -29,9 +32,16 @@ QUEUE: Final = 10_000
 _LABEL: Final = 7
 
 
-@command("why", click.Argument(["name"]), output_option("text", "json"))
-def why(call: Call, name: str, output: str) -> int:
+@command(
+    "why",
+    click.Argument(["name"]),
+    click.Option(["--member"], metavar="KEY=VALUE", help="Say why this person was or was not sent, by an export."),
+    output_option("text", "json"),
+)
+def why(call: Call, name: str, member: str | None, output: str) -> int:
     """Say why a job is not running, and what happens next."""
+    if member is not None:
+        return _why_member(call, name, member, output)
     from reconciler.controller import preview
     from reconciler.record.store import Record
 
@@ -55,6 +65,35 @@ def why(call: Call, name: str, output: str) -> int:
     else:
         _print(call, facts, answer)
     return UNKNOWN_NAME if answer.code is Because.UNKNOWN else 0
+
+
+def _why_member(call: Call, name: str, member: str, output: str) -> int:
+    from reconciler.controller.member import member_facts
+    from reconciler.core.why_member import why_member
+
+    key, value = key_and_value(member)
+    with reading(call) as record:
+        job = find_job(call, record, name)
+    facts = member_facts(call.settings(), job, key, value, Clock().now())
+    answer = why_member(facts)
+    if output == "json":
+        call.terminal.json(
+            {
+                "name": name,
+                "member": member,
+                "profile": facts.profile,
+                "code": answer.code,
+                "because": answer.because,
+                "then": answer.then,
+                "isMember": facts.is_member,
+                "held": str(facts.held),
+                "sent": json.loads(facts.payload) if facts.payload else None,
+            }
+        )
+    else:
+        call.terminal.print(call.terminal.paint(escape(f"{member} and {name}"), "bold"))
+        _print_lines(call, (("Why:", answer.because), ("Next:", answer.then)))
+    return 0
 
 
 def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
@@ -105,11 +144,16 @@ def _print(call: Call, facts: Facts, answer: Answer) -> None:
     status = "not there" if facts.state is None else str(facts.state.status)
     reason = f" ({facts.state.reason})" if facts.state is not None and facts.state.reason is not None else ""
     terminal.print(f"{terminal.paint(escape(facts.name), 'bold')}: {terminal.status(status + reason, status)}")
-    for label, text in (("Why:", answer.because), ("Next:", answer.then), *(("Note:", note) for note in answer.notes)):
-        lines = textwrap.wrap(
+    _print_lines(call, (("Why:", answer.because), ("Next:", answer.then), *(("Note:", note) for note in answer.notes)))
+
+
+def _print_lines(call: Call, lines: Iterable[tuple[str, str]]) -> None:
+    terminal = call.terminal
+    for label, text in lines:
+        wrapped = textwrap.wrap(
             escape(_capital(text)), terminal.width - _LABEL, break_on_hyphens=False, break_long_words=False
         )
-        for number, line in enumerate(lines):
+        for number, line in enumerate(wrapped):
             terminal.print(f"{label if number == 0 else '':<{_LABEL}}{line}")
 
 

@@ -41,13 +41,14 @@ def _audience_jobs(record: Record, catalogue: Catalogue) -> Iterator[tuple[Docum
             continue
         key = (document.spec["provider"], document.spec["jobType"])
         if key not in fields:
-            fields[key] = _audience_field(catalogue, *key)
+            fields[key] = audience_field(catalogue, *key)
         known = fields[key]
         if known is not None:
             yield document, known[0], str(document.spec.get("config", {}).get(known[1], ""))
 
 
-def _audience_field(catalogue: Catalogue, provider: str, job_type: str) -> tuple[JobType, str] | None:
+def audience_field(catalogue: Catalogue, provider: str, job_type: str) -> tuple[JobType, str] | None:
+    """A job type that exports an audience, and the config field that names it; None for any other."""
     found = catalogue[provider].job_type(job_type) if provider in catalogue else None
     properties: dict[str, Any] = dict(found.schema.get("properties", {})) if found else {}
     name = next((name for name, schema in properties.items() if "x-audience" in schema), None)

@@ -58,7 +58,7 @@ def audience_facts(settings: Settings, name: str, now: Now, *, sample: int, sinc
     from reconciler.data import audiences
 
     def ask(record: Record, profiles: ProfileSet, rules: ProfileRules) -> AudienceFacts:
-        where = str(_known(record, "Audience", name)["where"])
+        where = str(known_spec(record, "Audience", name)["where"])
         data, memory_mb = settings.state / "data", settings.memory_mb
         found = audiences.audience_sizes(data, profiles, rules, {name: where}, now.wall_ms, memory_mb=memory_mb)[name]
         try:
@@ -110,7 +110,7 @@ def person_facts(settings: Settings, key: str, value: str, now: Now) -> PersonFa
     from reconciler.data.profiles.sources import sources
 
     def ask(record: Record, profiles: ProfileSet, rules: ProfileRules) -> PersonFacts:
-        _check_key(key, rules)
+        check_key(key, rules)
         data = settings.state / "data"
         reader = ProfileReader(data, profiles, rules)
         with workspace(data, memory_mb=settings.memory_mb) as connection:
@@ -140,7 +140,7 @@ def person_facts(settings: Settings, key: str, value: str, now: Now) -> PersonFa
     return asked(settings, ask)
 
 
-def _check_key(key: str, rules: ProfileRules) -> None:
+def check_key(key: str, rules: ProfileRules) -> None:
     if key != "id" and key not in rules.keys:
         keys = [*rules.keys, "id"]
         raise UsageError(
@@ -181,6 +181,11 @@ def observed_rules(record: Record) -> ProfileRules:
     return profile_rules((one.name, one.spec) for one in record.resources.resources("Stream") if one.life == "live")
 
 
+def observed_behind(record: Record, profiles: ProfileSet) -> int:
+    """Messages that the profiles do not have yet."""
+    return _behind(record, profiles).messages
+
+
 def _behind(record: Record, profiles: ProfileSet) -> Behind:
     rules = observed_rules(record)
     ends = record.streams.ends()
@@ -190,7 +195,7 @@ def _behind(record: Record, profiles: ProfileSet) -> Behind:
     return Behind(built_ms=record.profiles.built_ms(), messages=missing, changed=changed)
 
 
-def _known(record: Record, kind: str, name: str) -> Mapping[str, Any]:
+def known_spec(record: Record, kind: str, name: str) -> Mapping[str, Any]:
     """The spec of a resource. Raises UsageError with names that are close."""
     found = record.resources.resource(kind, name)
     if found is not None and found.life == "live":

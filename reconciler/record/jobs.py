@@ -183,6 +183,10 @@ class Jobs:
             (at_ms,),
         )
 
+    def save_cursor(self, job_id: int, cursor: Any) -> None:
+        """The cursor as a person's request has changed it; units save their own."""
+        self._sql.execute("UPDATE job SET cursor = ? WHERE id = ?", (canonical(cursor), job_id))
+
     def drop_cursor(self, job_id: int) -> None:
         """The job begins again: no cursor, and nothing that was about to be sent."""
         with transaction(self._sql):

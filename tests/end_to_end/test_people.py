@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from reconciler.cli.main import entry
-from tests.servers import Server, serving
+from tests.servers import Play, Request, Server, serving
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mirror"
 JOB = "big-spenders-to-receiver"
@@ -205,3 +205,36 @@ def test_a_plan_with_data_says_what_every_export_would_send(shop: Shop) -> None:
     assert shop.sent() == []
     assert [path.name for path in (shop.root / ".reconciler" / "data").iterdir() if path.name.startswith(".")] == []
     assert "exports" not in shop.json("plan")
+
+
+def test_why_says_of_one_person_whether_they_were_sent(shop: Shop) -> None:
+    shop.run()
+    assert "Sent and acknowledged; run 3" in shop.run("why", JOB, "--member", "email=ada@example.org")
+    said = " ".join(shop.run("why", JOB, "--member", "user_id=4").split())
+    assert "does not have this person: spent > 1000 and consented, and consented is false, spent is 2250.00." in said
+    body = shop.json("why", JOB, "--member", "user_id=2")
+    assert (body["code"], body["held"], body["isMember"], body["sent"]["first_name"]) == ("Sent", "sent", True, "Grace")
+    assert "exports no audience" in shop.run("why", "import-orders", "--member", "user_id=2", code=2)
+
+
+def test_whoever_was_refused_is_listed_and_tried_again_when_asked(tmp_path: Path) -> None:
+    strict = True
+
+    def answer(request: Request) -> Play:
+        grace = any(one["first_name"] == "Grace" for one in request.json["members"])
+        return Play(status=422, body=b"no Grace here") if strict and grace else Play()
+
+    with serving(answer) as receiver:
+        shop = Shop(tmp_path / "mirror", receiver)
+        shop.run()
+        assert shop.sent() == [("add", "Ada"), ("add", "Barbara"), ("add", "Radia")]
+        assert "answered 422: no Grace here" in shop.run("rejects", JOB)
+        assert "Omitted by run 3: answered 422" in shop.run("why", JOB, "--member", "user_id=2")
+        strict = False
+        shop.run("rerun", JOB)
+        shop.run()
+        assert shop.sent() == []
+        assert "tries again whoever was refused" in shop.run("rejects", JOB, "--retry")
+        shop.run()
+        assert shop.sent() == [("add", "Grace")]
+        assert "can try nobody again" in shop.run("rejects", "import-orders", "--retry", code=5)

@@ -1,0 +1,122 @@
+"""One person and one export of an audience: what `reconcile why NAME --member KEY=VALUE` must know."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reconciler.clock import Now
+from reconciler.controller.exports import audience_field
+from reconciler.controller.looking import installed
+from reconciler.controller.people import asked, check_key, known_spec, observed_behind
+from reconciler.controller.settings import Settings
+from reconciler.core.profile import ProfileRules, ProfileSet
+from reconciler.core.state import Status
+from reconciler.core.why_member import Held, MemberFacts
+from reconciler.errors import UsageError
+from reconciler.record.store import Record
+
+if TYPE_CHECKING:
+    from reconciler.core.mirror import Progress
+    from reconciler.data.members import Selection
+    from reconciler.record.jobs import JobRow
+
+
+def member_facts(settings: Settings, job: JobRow, key: str, value: str, now: Now) -> MemberFacts:
+    """Raises UsageError for a job that exports no audience, and for a key that no stream declares."""
+
+    def ask(record: Record, profiles: ProfileSet, rules: ProfileRules) -> MemberFacts:
+        return _facts(settings, record, profiles, rules, job, key, value, now)
+
+    return asked(settings, ask)
+
+
+def _facts(
+    settings: Settings, record: Record, profiles: ProfileSet, rules: ProfileRules, job: JobRow, key: str, value: str,
+    now: Now,
+) -> MemberFacts:  # fmt: skip
+    from reconciler.core.mirror import Progress
+    from reconciler.data.engine import workspace
+    from reconciler.data.members import selection
+    from reconciler.data.profiles.read import ProfileReader
+
+    field = audience_field(installed(), job.spec["provider"], job.spec["jobType"])
+    if field is None:
+        raise UsageError(f"the job '{job.name}' exports no audience, so it has no members")
+    job_type, config = field[0], job.spec.get("config", {})
+    where = str(known_spec(record, "Audience", config[field[1]])["where"])
+    check_key(key, rules)
+    data = settings.state / "data"
+    known = MemberFacts(
+        job=job.name, who=f"{key}={value}", profile=None, audience=config[field[1]], where=where,
+        waits=_waits(job), behind=observed_behind(record, profiles),
+    )  # fmt: skip
+    reader = ProfileReader(data, profiles, rules)
+    with workspace(data, memory_mb=settings.memory_mb) as connection:
+        found = reader.find(connection, value) if key == "id" else reader.lookup(connection, key, value)
+    if found is None:
+        return known
+    chosen = _of_one(selection(data, where, rules, profiles), found.id)
+    progress = Progress.load(job.cursor)
+    judged = _judged(data, settings.memory_mb, job.name, job_type.config(config), progress, chosen, found.id, now)
+    values = {name: found.attributes[name] for name in chosen.attributes}
+    return replace(known, profile=found.id, values=values, **judged)
+
+
+def _waits(job: JobRow) -> str:
+    """Why the job does not run just now; empty where only its schedule decides."""
+    if job.state.status in (Status.PAUSED, Status.FAILED, Status.COMPLETED):
+        return f"the job is {job.state.status}"
+    return job.state.awaiting or ""
+
+
+def _of_one(chosen: Selection, member: str) -> Selection:
+    """The selection, as if there were no other profile."""
+    everyone = chosen.view
+    return replace(chosen, view=lambda names, keys: f"SELECT * FROM ({everyone(names, keys)}) WHERE id = '{member}'")
+
+
+def _judged(
+    data: Path, memory_mb: int, job: str, config: Any, progress: Progress, chosen: Selection, member: str, now: Now
+) -> dict[str, Any]:
+    """What the ledger holds of this member, and what a run would do now: the run's own comparison, with a ledger and an
+    audience of this one alone."""
+    from reconciler.core.members import Facts, Ledger, LedgerFile
+    from reconciler.data.engine import workspace
+    from reconciler.data.ledger import COLUMNS, copy, ledger_sql, receipt
+    from reconciler.data.member import is_member, planned
+    from reconciler.data.members import MemberHands
+
+    with tempfile.TemporaryDirectory(prefix=".preview-", dir=data) as folder:
+        name = Path(folder).name
+        files = progress.ledger.files
+        with workspace(data, memory_mb=memory_mb) as db:
+            held = receipt(db, data, files, member)
+            mine = f"SELECT * FROM ({ledger_sql(data, files, list(COLUMNS))}) WHERE id = '{member}'"
+            rows = copy(db, data, f"{name}/ledger.parquet", mine)
+            within = is_member(db, chosen, now.wall_ms)
+        ledger = Ledger((LedgerFile(file=f"{name}/ledger.parquet", rows=rows),), Facts()) if rows else Ledger()
+        hands = MemberHands(
+            data, job=job, audience="", run=0, name=lambda what: f"{name}/{what}", selection=lambda: chosen,
+            memory_mb=memory_mb,
+        )  # fmt: skip
+        wish = config.wish(is_first=not files, retry=progress.retry)
+        found = hands.compare(wish, ledger, now_ms=now.wall_ms)
+        action, omission = planned(data, found.plan, member) if found.plan else ("", "")
+    return {"is_member": within, "next": action, "omission": omission, **_receipt(held)}
+
+
+def _receipt(held: dict[str, Any] | None) -> dict[str, Any]:
+    if held is None:
+        return {}
+    moment = held["moment"]
+    return {
+        "held": Held(held["state"]),
+        "reason": held["reason"],
+        "run": held["run"],
+        "moment_ms": None if moment is None else int(moment.replace(tzinfo=UTC).timestamp() * 1000),
+        "payload": held["payload"] or "",
+    }

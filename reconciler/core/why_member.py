@@ -1,0 +1,129 @@
+"""Why a person was or was not sent by an export of an audience: the first sufficient reason, and what happens next.
+
+The reasons come in this order: who the person is, what the destination holds (the ledger), whether the audience has the
+person now, what the mapping makes of it, what the guard and the job's own state hold back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from reconciler.clock import iso
+
+
+class Held(StrEnum):
+    """What the ledger says that the destination holds of a member."""
+
+    NOTHING = "nothing"  # the ledger does not know the member
+    SENT = "sent"
+    NOTED = "noted"
+    MAYBE = "maybe"
+    OUT = "out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberFacts:
+    """What is known of one person and one export. `profile` is None where nobody is known by the identifier. `next` is
+    what the next run would do: `add`, `update`, `remove`, `omit` (for `omission`) or nothing. `values` are the attributes
+    that the audience's condition reads. `waits` is why the job does not run just now, empty where nothing holds it."""
+
+    job: str
+    who: str
+    profile: str | None
+    audience: str
+    where: str
+    is_member: bool = False
+    values: Mapping[str, Any] = field(default_factory=dict)
+    held: Held = Held.NOTHING
+    reason: str = ""
+    run: int | None = None
+    moment_ms: int | None = None
+    payload: str = ""
+    next: str = ""
+    omission: str = ""
+    waits: str = ""
+    behind: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAnswer:
+    """`code` is stable, for programs; `because` and `then` are sentences."""
+
+    code: str
+    because: str
+    then: str
+
+
+def why_member(facts: MemberFacts) -> MemberAnswer:
+    """The first sufficient reason."""
+    if facts.profile is None:
+        newer = f"; {facts.behind:,} messages are not built yet" if facts.behind else ""
+        return MemberAnswer("Unknown", f"nobody is known by {facts.who}{newer}.", "nothing, until a message says so.")
+    match facts.held:
+        case Held.MAYBE:
+            because = (
+                f"run {facts.run} sent an action that may have arrived, and that must not be repeated: {facts.reason}."
+            )
+            return MemberAnswer("Unsure", because, f"`reconcile rejects {facts.job} --release` tries it again.")
+        case Held.OUT:
+            return MemberAnswer("Omitted", f"omitted by run {facts.run}: {facts.reason}.", _then(facts, _retry(facts)))
+        case Held.SENT | Held.NOTED:
+            return _present(facts)
+        case Held.NOTHING:
+            return _absent(facts)
+
+
+def _present(facts: MemberFacts) -> MemberAnswer:
+    when = f"run {facts.run}" + (f" ({iso(facts.moment_ms)})" if facts.moment_ms is not None else "")
+    if facts.held is Held.NOTED:
+        because = (
+            f"{facts.audience} had this person already when {when} began: with `backfill: false` that is not sent."
+        )
+        return MemberAnswer("Noted", because, _then(facts, "nothing, until something changes."))
+    amiss = f" Its last change was refused: {facts.reason}." if facts.reason else ""
+    because = f"sent and acknowledged; {when} was the last to do so.{amiss}"
+    if not facts.is_member:
+        because += f" {_not_a_member(facts)}"
+    return MemberAnswer("Sent", because, _then(facts, "nothing, until something changes."))
+
+
+def _absent(facts: MemberFacts) -> MemberAnswer:
+    if not facts.is_member:
+        return MemberAnswer("NotAMember", _not_a_member(facts), "nothing, until the attributes or the audience change.")
+    if facts.next == "omit":
+        because = f"{facts.audience} has this person, and the mapping leaves them out: {facts.omission}."
+        return MemberAnswer("Omitted", because, "nothing, until the attributes or the mapping change.")
+    if not facts.next:
+        because = f"{facts.audience} has this person, and the export's mode and events ask for no call."
+        return MemberAnswer("NotAsked", because, "nothing.")
+    because = f"{facts.audience} has this person, and no run has sent that yet."
+    return MemberAnswer("NotYet", because, _then(facts, "nothing."))
+
+
+def _not_a_member(facts: MemberFacts) -> str:
+    values = ", ".join(f"{name} is {_shown(value)}" for name, value in facts.values.items())
+    return f"{facts.audience} does not have this person: {facts.where}" + (f", and {values}." if values else ".")
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+#: What the next run does, in words.
+_DOES = {"add": "adds", "update": "changes", "remove": "removes"}
+
+
+def _then(facts: MemberFacts, otherwise: str) -> str:
+    if facts.next not in _DOES:
+        return otherwise
+    held = f"; it waits: {facts.waits}" if facts.waits else ""
+    return f"the next run {_DOES[facts.next]} this member{held}."
+
+
+def _retry(facts: MemberFacts) -> str:
+    return f"it is tried again when it changes, or with `reconcile rejects {facts.job} --retry`."
