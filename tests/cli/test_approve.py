@@ -65,7 +65,7 @@ def test_a_difference_that_has_changed_since_is_not_approved(world: World, job_i
     ended = world.run("approve", "members", "d1")
     assert ended.code == 5
     assert ended.err == (
-        "Error: the difference has changed since: 'members' now would remove 970 of 1,000 members (digest d2)\n"
+        "Error: the difference has changed since: 'members' now waits for d2: would remove 970 of 1,000 members\n"
     )
     assert approved(world, job_id) == ()
 
