@@ -42,10 +42,10 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Identifiers to look up, each with the digest of what was said of it last (empty: nothing), those never asked for
-    first; `left` is how many more there are."""
+    """Identifiers to look up, each with the digest of what was said of it last (0: nothing), those never asked for first;
+    `left` is how many more there are."""
 
-    values: tuple[tuple[str, str], ...]
+    values: tuple[tuple[str, int], ...]
     left: int
 
 
@@ -69,8 +69,8 @@ class Enrichment(Protocol):
         """The first value of the identity of each profile, where it was not looked up after `before_ms`."""
         ...
 
-    def entries(self, found: Sequence[tuple[str, str, int]]) -> Table:
-        """Entries of (value, digest of what was said, milliseconds)."""
+    def entries(self, found: Sequence[tuple[str, int, int]]) -> Table:
+        """Entries of (value, digest of what was said in 64 bits, milliseconds)."""
         ...
 
     def remember(self, entries: Sequence[Table], memory: Sequence[str]) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The data hands of an enrichment (`reconciler.core.enrichment`): identifiers of profiles, reference rows and the memory
 of what was said are joined in DuckDB, whose memory is bounded; what does not fit goes to disk.
 
-A file of the memory is Parquet with one row an identifier: `subject` (the digest of its value), `digest` (of what was
-said last) and `at_ms`. Of several files the later one knows better.
+A file of the memory is Parquet with one row an identifier: `high` and `low` (128 bits of SHA-256 of its value), `digest`
+(64 bits of that of what was said last) and `at_ms`. Of several files the later one knows better. Digests are numbers,
+because a join of texts would take four times the memory.
 """
 
 from __future__ import annotations
@@ -36,18 +37,26 @@ MAX_FILES: Final = 16
 #: of their first commit.
 View = Callable[[ProfileSet, Sequence[str]], str]
 
-_MEMORY: Final = pa.schema([("subject", pa.string()), ("digest", pa.string()), ("at_ms", pa.int64())])
-_EMPTY: Final = "SELECT '' AS subject, '' AS digest, 0 AS at_ms, 0 AS age WHERE false"
+_MEMORY: Final = pa.schema(
+    [("high", pa.uint64()), ("low", pa.uint64()), ("digest", pa.uint64()), ("at_ms", pa.int64())]
+)
+_EMPTY: Final = "SELECT 0::UBIGINT AS high, 0::UBIGINT AS low, 0::UBIGINT AS digest, 0 AS at_ms, 0 AS age WHERE false"
 
 
-def _digest(text: str) -> str:
-    """SQL: the first 32 hexadecimal digits of SHA-256."""
-    return f"substr(sha256({text}), 1, 32)"
+def _bits(text: str, number: int) -> str:
+    """SQL: the first (0) or second (1) 64 bits of SHA-256 of a text, as a number."""
+    return f"('0x' || substr(sha256({text}), {1 + 16 * number:d}, 16))::UBIGINT"
 
 
-def subject_of(value: str) -> str:
+def _subject(text: str) -> str:
+    """SQL: the two columns by which the memory knows an identifier."""
+    return f"{_bits(text, 0)} AS high, {_bits(text, 1)} AS low"
+
+
+def subject_of(value: str) -> tuple[int, int]:
     """The same of one identifier."""
-    return hashlib.sha256(value.encode()).hexdigest()[:32]
+    found = hashlib.sha256(value.encode()).digest()
+    return int.from_bytes(found[:8], "big"), int.from_bytes(found[8:16], "big")
 
 
 def open_enrichment(
@@ -126,21 +135,21 @@ class EnrichmentHands:
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
             reader = _ReferenceReader(connection, reference, steps)
             reader.index(blocks())
-            known = "true" if reference.everyone else self._known_to_profiles(reference.identity)
-            reader.choose(known, self._memory_sql(memory))
+            reader.choose("" if reference.everyone else self._subjects(reference.identity), self._memory_sql(memory))
             yield from reader.chosen(blocks(), at_ms)
 
-    def _known_to_profiles(self, identity: str) -> str:
-        values = self._profiles.values(identity, first=False)
-        return f"subject IN (SELECT {_digest('value')} FROM ({values}))"
+    def _subjects(self, identity: str) -> str:
+        """SQL: everybody whom there is a profile of."""
+        return f"SELECT {_subject('value')} FROM ({self._profiles.values(identity, first=False)})"
 
     # --- whom to look up ---
 
     def due(self, stream: str, column: str, identity: str, memory: Sequence[str], *, before_ms: int, limit: int) -> Due:
         self._profiles.identity(stream, column, identity)
+        people = f"SELECT value, {_subject('value')} FROM ({self._profiles.values(identity, first=True)})"
         found = (
-            f"SELECT value, coalesce(digest, '') AS digest, at_ms FROM ({self._profiles.values(identity, first=True)}) AS found "
-            f"LEFT JOIN ({self._memory_sql(memory)}) AS known ON known.subject = {_digest('value')} "
+            f"SELECT value, coalesce(digest, 0) AS digest, at_ms FROM ({people}) "
+            f"LEFT JOIN ({self._memory_sql(memory)}) USING (high, low) "
             f"WHERE value <> '' AND (at_ms IS NULL OR at_ms <= {before_ms:d})"
         )
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
@@ -154,14 +163,11 @@ class EnrichmentHands:
 
     # --- the memory ---
 
-    def entries(self, found: Sequence[tuple[str, str, int]]) -> pa.Table:
+    def entries(self, found: Sequence[tuple[str, int, int]]) -> pa.Table:
+        rows = [(*subject_of(value), digest, at_ms) for value, digest, at_ms in found]
+        columns = zip(*rows, strict=True) if rows else [()] * len(_MEMORY)
         return pa.table(
-            [
-                pa.array([subject_of(value) for value, _, _ in found], pa.string()),
-                pa.array([digest for _, digest, _ in found], pa.string()),
-                pa.array([at_ms for _, _, at_ms in found], pa.int64()),
-            ],
-            schema=_MEMORY,
+            [pa.array(one, field.type) for one, field in zip(columns, _MEMORY, strict=True)], schema=_MEMORY
         )
 
     def remember(self, entries: Sequence[pa.Table], memory: Sequence[str]) -> tuple[str, ...]:
@@ -178,23 +184,23 @@ class EnrichmentHands:
     def _fold(self, given: pa.Table, memory: Sequence[str], into: Path) -> None:
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
             connection.register("given", given)
-            newest = f"SELECT subject, digest, at_ms, {len(memory):d} AS age FROM given"
+            newest = f"SELECT high, low, digest, at_ms, {len(memory):d} AS age FROM given"
             sql = self._memory_sql(memory, newest)
             connection.execute(
-                f"COPY (SELECT subject, digest, at_ms FROM ({sql})) TO {sql_string(str(into))} "
+                f"COPY (SELECT high, low, digest, at_ms FROM ({sql})) TO {sql_string(str(into))} "
                 "(FORMAT parquet, COMPRESSION zstd)"
             )
 
     def _memory_sql(self, memory: Sequence[str], *more: str) -> str:
         """SQL: what the memory knows of each subject, the last word alone."""
         parts = [
-            f"SELECT subject, digest, at_ms, {age:d} AS age FROM read_parquet({sql_string(str(self._path(file)))})"
+            f"SELECT high, low, digest, at_ms, {age:d} AS age FROM read_parquet({sql_string(str(self._path(file)))})"
             for age, file in enumerate(memory)
         ]
         every = " UNION ALL ".join([*parts, *more]) or _EMPTY
         return (
-            "SELECT subject, arg_max(digest, age) AS digest, arg_max(at_ms, age) AS at_ms "
-            f"FROM ({every}) GROUP BY subject"
+            "SELECT high, low, arg_max(digest, age) AS digest, arg_max(at_ms, age) AS at_ms "
+            f"FROM ({every}) GROUP BY high, low"
         )
 
     def _path(self, file: str) -> Path:
@@ -212,7 +218,9 @@ class _ReferenceReader:
         self._connection = connection
         self._reference = reference
         self._steps = steps
-        connection.execute("CREATE TEMP TABLE rows_of_reference (subject VARCHAR, digest VARCHAR, place BIGINT)")
+        connection.execute(
+            "CREATE TEMP TABLE rows_of_reference (high UBIGINT, low UBIGINT, digest UBIGINT, place BIGINT)"
+        )
 
     def index(self, blocks: Iterator[Block]) -> None:
         at = 0
@@ -222,19 +230,24 @@ class _ReferenceReader:
                 self._register(table)
                 value = identifier(table.schema.field(self._reference.column), "c0", self._steps)
                 self._connection.execute(
-                    f"INSERT INTO rows_of_reference SELECT {_digest('value')}, {_digest('c1')}, place + {at:d} "
+                    f"INSERT INTO rows_of_reference SELECT {_subject('value')}, {_bits('c1', 0)}, place + {at:d} "
                     f"FROM (SELECT {value} AS value, c1, place FROM given) WHERE value IS NOT NULL"
                 )
                 at += block.table.num_rows
 
-    def choose(self, known_to_profiles: str, memory: str) -> None:
-        """Of each identifier the last row, where it belongs to somebody and says what the memory does not know."""
-        self._connection.execute(
-            "CREATE TEMP TABLE chosen AS "
-            "WITH latest AS (SELECT subject, arg_max(digest, place) AS digest, max(place) AS place "
-            "FROM rows_of_reference GROUP BY subject) "
-            f"SELECT * FROM latest ANTI JOIN ({memory}) AS memory USING (subject, digest) WHERE {known_to_profiles}"
-        )
+    def choose(self, people: str, memory: str) -> None:
+        """Of each identifier the last row, where it belongs to one of `people` (empty: to anybody) and says what the
+        memory does not know. One join after the other: each may have all the memory."""
+        steps = [
+            "SELECT high, low, arg_max(digest, place) AS digest, max(place) AS place FROM rows_of_reference "
+            "GROUP BY high, low",
+            *([f"SELECT * FROM last_rows SEMI JOIN ({people}) USING (high, low)"] if people else []),
+            f"SELECT * FROM last_rows ANTI JOIN ({memory}) USING (high, low, digest)",
+        ]
+        for step in steps:
+            self._connection.execute(f"CREATE TEMP TABLE fewer_rows AS {step}")
+            self._connection.execute("DROP TABLE IF EXISTS rows_of_reference; DROP TABLE IF EXISTS last_rows")
+            self._connection.execute("ALTER TABLE fewer_rows RENAME TO last_rows")
 
     def chosen(self, blocks: Iterator[Block], at_ms: int) -> Iterator[News]:
         at = 0
@@ -250,7 +263,7 @@ class _ReferenceReader:
 
     def _chosen_between(self, first: int, stop: int) -> pa.Table:
         found: pa.Table = self._connection.sql(
-            f"SELECT subject, digest, place - {first:d} AS place FROM chosen "
+            f"SELECT high, low, digest, place - {first:d} AS place FROM last_rows "
             f"WHERE place >= {first:d} AND place < {stop:d} ORDER BY place"
         ).to_arrow_table()
         return found
@@ -277,7 +290,7 @@ class _ReferenceReader:
 
     def _require_same(self, table: pa.Table, digests: pa.ChunkedArray) -> None:
         self._register(table)
-        now = self._connection.sql(f"SELECT {_digest('c1')} AS digest FROM given ORDER BY place").to_arrow_table()
+        now = self._connection.sql(f"SELECT {_bits('c1', 0)} AS digest FROM given ORDER BY place").to_arrow_table()
         if now.column("digest").to_pylist() != digests.to_pylist():
             raise Retriable("the reference has changed while it was read")
 
@@ -289,7 +302,7 @@ class _ReferenceReader:
     @staticmethod
     def _entries(rows: pa.Table, at_ms: int) -> pa.Table:
         times = pa.repeat(pa.scalar(at_ms, pa.int64()), rows.num_rows)
-        return pa.table([rows.column("subject"), rows.column("digest"), times], schema=_MEMORY)
+        return pa.table([rows.column(name) for name in ("high", "low", "digest")] + [times], schema=_MEMORY)
 
 
 def _locate(table: pa.Table, places: pa.ChunkedArray, before: int) -> Locate:

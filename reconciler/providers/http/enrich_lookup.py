@@ -42,8 +42,8 @@ NOTHING: Final = frozenset({204, 404, 410})
 REFUSES_VALUE: Final = frozenset({400, 406, 413, 414, 416, 422, 431, 451})
 
 #: What the memory holds in the place of a digest where nothing was said.
-_REFUSED: Final = "refused"
-_NOTHING: Final = ""
+_NOTHING: Final = 0
+_REFUSED: Final = 1
 
 
 def run(context: Context) -> Iterator[Unit]:
@@ -68,7 +68,7 @@ class _Batch:
     began_ms: int
     lookups: int = 0
     messages: list[dict[str, Any]] = field(default_factory=list)
-    entries: list[tuple[str, str, int]] = field(default_factory=list)
+    entries: list[tuple[str, int, int]] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
 
 
@@ -124,7 +124,7 @@ class _Run:
     def _is_over(self) -> bool:
         return self._error is not None or self._asked == len(self._due.values)
 
-    def _coming(self) -> Iterator[tuple[str, str]]:
+    def _coming(self) -> Iterator[tuple[str, int]]:
         for value, said in self._due.values:
             self._asked += 1
             if can_stand_in_url(value):
@@ -176,7 +176,7 @@ class _Run:
     def _answered(self, found: Lookup, attributes: dict[str, Json]) -> None:
         self._is_alive = True
         self._let_go()
-        digest = digest_of(attributes) if attributes else _NOTHING
+        digest = int(digest_of(attributes)[:16], 16) if attributes else _NOTHING
         if attributes and digest != found.said:
             own = {self._config.column: found.value, ENRICHED_AT: iso(found.at_ms)}
             self._batch.messages.append({**own, **attributes})

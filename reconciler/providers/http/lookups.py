@@ -29,7 +29,7 @@ class Lookup:
     """What came of one request: the answer, or the error in its place, and when."""
 
     value: str
-    said: str
+    said: int
     answer: Answer | None
     error: RunError | None
     at_ms: int
@@ -72,7 +72,7 @@ class Lookups:
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._clients.close()
 
-    def results(self, wanted: Iterable[tuple[str, str]], go_on: Callable[[], bool]) -> Iterator[Lookup]:
+    def results(self, wanted: Iterable[tuple[str, int]], go_on: Callable[[], bool]) -> Iterator[Lookup]:
         """The results of `wanted` (identifiers, and what was said of each last), in that order. Once `go_on` says no,
         nothing more begins, and what has begun is waited for."""
         begun: deque[Future[Lookup]] = deque()
@@ -89,7 +89,7 @@ class Lookups:
             if begun:
                 yield begun.popleft().result()
 
-    def _ask(self, value: str, said: str) -> Lookup:
+    def _ask(self, value: str, said: int) -> Lookup:
         config = self._config
         content = None if config.method == "GET" else _body(config.sent, value)
         headers = {} if content is None else {"Content-Type": "application/json"}
