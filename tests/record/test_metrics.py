@@ -111,6 +111,18 @@ def test_what_a_job_moved_goes_with_its_runs_and_with_the_job(record: Record) ->
     assert [len(record.metrics.points(one, Grain.DAY)) for one in (purged, deleted, other)] == [0, 0, 1]
 
 
+#: A job with one run of three units, the last of which moved nothing, in the tables of before.
+BEFORE = """
+INSERT INTO resource (id, kind, name, path, title, description, labels, digest, work_digest, metadata_digest, spec, type,
+    created_ms, created_by, updated_ms, updated_by)
+VALUES (1, 'Job', 'import-orders', 'a.yaml', '', '', '{{}}', '', '', '', '{{"config":{{"stream":"orders"}}}}', 'import', 1, '', 1, '');
+INSERT INTO run (id, job, generation, attempt, live, started_ms) VALUES (1, 1, 1, 1, 0, 1);
+INSERT INTO unit (run, number, attempt, committed_ms, rows, added, removed, omitted)
+VALUES (1, 1, 1, {first}, 2, 0, 0, 0), (1, 2, 1, {second}, 3, 0, 0, 0), (1, 3, 1, {empty}, 0, 0, 0, 0);
+INSERT INTO stream (name, next) VALUES ('orders', 5);
+"""
+
+
 def test_a_record_from_before_knows_the_days_of_the_units_that_it_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,16 +133,10 @@ def test_a_record_from_before_knows_the_days_of_the_units_that_it_kept(
     monkeypatch.setattr(database, "MIGRATIONS", earlier)
     state = tmp_path / "state"
     with Record.writing(state) as record, record.transaction() as sql:
-        one = run(record, job(record, config={"stream": "orders"}))
-        sql.execute("UPDATE resource SET type = 'import'")
-        sql.execute("INSERT INTO stream (name, next) VALUES ('orders', 5)")
-        sql.executemany(
-            "INSERT INTO unit (run, number, attempt, committed_ms, rows, added, removed, omitted) VALUES (?,?,1,?,?,0,0,0)",
-            [(one.id, 1, START_MS, 2), (one.id, 2, START_MS + 1, 3), (one.id, 3, START_MS + DAY_MS, 0)],
-        )
+        sql.executescript(BEFORE.format(first=START_MS, second=START_MS + 1, empty=START_MS + DAY_MS))
     monkeypatch.undo()
     with Record.writing(state) as record:
-        assert [point.rows for point in record.metrics.points(one.job, Grain.DAY)] == [5]
+        assert [point.rows for point in record.metrics.points(1, Grain.DAY)] == [5]
         assert [(row.name, row.arrived_ms) for row in record.streams.rows()] == [("orders", START_MS + 1)]
 
 
