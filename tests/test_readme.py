@@ -74,7 +74,7 @@ def test_the_readme_has_the_fields_of_every_kind_and_job_type() -> None:
 def test_the_readme_names_every_status_reason_event_and_exit_code() -> None:
     assert first_column("status") == list(Status)
     assert first_column("reason to sleep") == list(Reason)
-    assert sorted(first_column("event")) == sorted(set(EventName) - {EventName.APPROVED})
+    assert sorted(first_column("event")) == sorted(EventName)
     codes = {0, SpecInvalid.exit_code, UsageError.exit_code, door.BUG, Blocked.exit_code, door.INTERRUPTED}
     assert [int(code) for code in first_column("exit code")] == sorted(codes)
 
