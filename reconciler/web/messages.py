@@ -16,6 +16,14 @@ from reconciler.web.limits import MAX_CELLS, MAX_DEPTH, MAX_KEYS
 
 _WHITE: Final = re.compile(r"[ \t\r\n]*")
 _BREAKS: Final = str.maketrans("\r\n", "  ")
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+#: Reads a value in C, objects as tuples of their pairs: so that a key which stands there twice is seen.
+_SCAN: Final = json.JSONDecoder(object_pairs_hook=tuple, parse_constant=_refuse).scan_once  # type: ignore[attr-defined]
 _NOT_TEXT: Final = "not valid text in UTF-8"
 
 
@@ -48,8 +56,8 @@ class _Messages:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._pairs: list[tuple[str, Any]] = []
-        self._decoder = json.JSONDecoder(object_pairs_hook=self._object, parse_constant=_refuse)
+        self._escapes = "\\u" in text
+        self._breaks = "\n" in text or "\r" in text
         self._found: list[str] = []
         self._keys: set[str] = set()
         self.bad: list[Row] = []
@@ -98,10 +106,11 @@ class _Messages:
             raise Refused(422, "The body holds no message: the array is empty.")
         try:
             while True:
-                line, counted = line + self._text.count("\n", counted, at), at
+                if self._breaks:
+                    line, counted = line + self._text.count("\n", counted, at), at
                 value, end = self._decode(at)
                 self._take(value, at, end, line)
-                at = _skip(self._text, end)
+                at = end if self._text[end : end + 1] == "," else _skip(self._text, end)
                 if self._text[at : at + 1] != ",":
                     break
                 at = _skip(self._text, at + 1)
@@ -134,37 +143,40 @@ class _Messages:
         reason = self._complaint(value, start, end)
         if reason:
             self.bad.append(Row(line, reason))
-        else:
-            self._keys.update(value)
-            self._found.append(self._text[start:end].translate(_BREAKS))
+            return
+        message = self._text[start:end]
+        self._found.append(message.translate(_BREAKS) if self._breaks else message)
 
     def _complaint(self, value: Any, start: int, end: int) -> str:
         """Why a value is no message; empty where it is one."""
-        if not isinstance(value, dict):
+        if type(value) is not tuple:
             return "not a JSON object"
-        if len(value) != len(self._pairs):
-            return f"the key {_twice(self._pairs)!r} stands there twice"
-        opened = self._text.count("{", start, end) + self._text.count("[", start, end)
-        if opened > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        fields = dict(value)
+        if len(fields) != len(value):
+            return f"the key {_twice(value)!r} stands there twice"
+        if end - start > 2 * MAX_DEPTH and _depth(value) > MAX_DEPTH:
             return f"nested deeper than {MAX_DEPTH}"
-        if self._text.find("\\u", start, end) >= 0 and not _encodable(value):
+        if self._escapes and not _encodable(value):
             return "not JSON: a string holds half of a surrogate pair"
+        self._keys.update(fields)
         return ""
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        """The outermost object is made last, so what is noted then are its own pairs."""
-        self._pairs = pairs
-        return dict(pairs)
 
     def _decode(self, at: int) -> tuple[Any, int]:
         try:
-            return self._decoder.raw_decode(self._text, at)
+            found: tuple[Any, int] = _SCAN(self._text, at)
+            return found
+        except StopIteration as stopped:
+            raise self._broken("Expecting value", stopped.value) from None
         except json.JSONDecodeError as error:
-            raise _Broken(error.lineno, f"not JSON: {error.msg} at column {error.colno}") from None
+            raise self._broken(error.msg, error.pos) from None
         except RecursionError:
             raise _Broken(self._line_of(at), f"nested deeper than {MAX_DEPTH}") from None
         except ValueError as error:
             raise _Broken(self._line_of(at), f"not JSON: {error}") from None
+
+    def _broken(self, what: str, at: int) -> _Broken:
+        column = at - self._text.rfind("\n", 0, at)
+        return _Broken(self._line_of(at), f"not JSON: {what} at column {column}")
 
     def _line_of(self, at: int) -> int:
         return self._text.count("\n", 0, at) + 1
@@ -180,16 +192,14 @@ class _Broken(Exception):
 
 
 def _skip(text: str, at: int) -> int:
+    if text[at : at + 1] not in " \t\r\n":  # the usual case; an empty text is in every other
+        return at
     found = _WHITE.match(text, at)
     assert found is not None
     return found.end()
 
 
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _twice(pairs: list[tuple[str, Any]]) -> str:
+def _twice(pairs: tuple[tuple[str, Any], ...]) -> str:
     seen: set[str] = set()
     return next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
 
@@ -206,8 +216,8 @@ def _depth(value: Any) -> int:
 
 
 def _inner(value: Any) -> Iterator[Any] | None:
-    if isinstance(value, dict):
-        return iter(value.values())
+    if isinstance(value, tuple):
+        return (inner for _, inner in value)
     return iter(value) if isinstance(value, list) else None
 
 

@@ -4,6 +4,7 @@ never more series than streams."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -29,13 +30,21 @@ class Metrics:
             "reconcile_intake_seconds", "Time to an answer.", ("endpoint",), registry=registry, buckets=BUCKETS
         )
 
+        # Finding a series by its labels costs more than counting: each is found once.
+        self._series = cache(
+            lambda stream, lane: tuple(one.labels(stream, lane) for one in (self._messages, self._bytes))
+        )
+        self._answers = cache(lambda endpoint, status: self._requests.labels(endpoint, str(status)))
+        self._times = cache(self._seconds.labels)
+
     def accepted(self, stream: str, lane: str, messages: int, size: int) -> None:
-        self._messages.labels(stream, lane).inc(messages)
-        self._bytes.labels(stream, lane).inc(size)
+        counted, weighed = self._series(stream, lane)
+        counted.inc(messages)
+        weighed.inc(size)
 
     def answered(self, endpoint: str, status: int, seconds: float) -> None:
-        self._requests.labels(endpoint, str(status)).inc()
-        self._seconds.labels(endpoint).observe(seconds)
+        self._answers(endpoint, status).inc()
+        self._times(endpoint).observe(seconds)
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
         """A number that is asked for when metrics are read."""

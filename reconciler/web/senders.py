@@ -23,6 +23,8 @@ from reconciler.errors import Fatal
 from reconciler.secrets import resolve
 from reconciler.web.answers import Refused
 
+#: What is taken back counts within this time; what is new, at once.
+LOOK_MS: Final = 250
 #: Tokens are resolved again this often, and for unknown ones not more often than that.
 FRESH_MS: Final = 30_000
 UNKNOWN_MS: Final = 2_000
@@ -47,6 +49,7 @@ class Senders:
         self._rules = Rules()
         self._signature: tuple[int, ...] | None = None
         self._read_ms = -FRESH_MS
+        self._look_ms = 0
         self._reading = asyncio.Lock()
         self._complaints: dict[str, str] = {}
 
@@ -56,8 +59,10 @@ class Senders:
         if kind.lower() != "bearer" or not token:
             raise _unauthorized("Say who you are: Authorization: Bearer TOKEN.")
         digest = hashlib.sha256(token.strip().encode("utf-8", "surrogatepass")).digest()
-        if _signature(self._path) != self._signature or self._age_ms() >= FRESH_MS:
-            await self.read(0)
+        if self._clock.now().alive_ms >= self._look_ms:
+            await self._look()
+        if digest not in self._rules.senders:
+            await self._look()
         if digest not in self._rules.senders:
             await self.read(UNKNOWN_MS)
         found = self._rules.senders.get(digest)
@@ -65,11 +70,19 @@ class Senders:
             raise _unauthorized("No declared authorization of the provider 'collect' has this token.")
         return found
 
-    def check_stream(self, name: str) -> None:
+    async def check_stream(self, name: str) -> None:
         """Raises Refused (404), naming near ones."""
+        if name not in self._rules.streams:
+            await self._look()
         if name not in self._rules.streams:
             shown = name if len(name) <= 63 else f"{name[:63]}…"
             raise Refused(404, f"There is no stream '{shown}'{did_you_mean(shown, self._rules.streams) or '.'}")
+
+    async def _look(self) -> None:
+        """Reads the rules again where they have changed, or are old."""
+        self._look_ms = self._clock.now().alive_ms + LOOK_MS
+        if _signature(self._path) != self._signature or self._age_ms() >= FRESH_MS:
+            await self.read(0)
 
     async def read(self, older_than_ms: int) -> None:
         """Reads the rules again, unless somebody else just has."""

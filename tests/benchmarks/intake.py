@@ -1,0 +1,276 @@
+"""Messages over HTTP: how many a second are durable, and what a backfill beside them costs the live ones.
+
+    python -m tests.benchmarks.intake [BULK_ROWS [SECONDS]]
+
+A real daemon takes them in and puts them on their stream meanwhile. Sixteen senders, each with one connection of its own
+(bare sockets in one process), send batches of 1 and of 100. The yardstick is SQLite alone, in one process without any
+network: the same messages of sixteen senders in one transaction, committed with WAL and synchronous=FULL. Then live messages
+are sent at a steady rate, without and with a bulk body of BULK_ROWS rows (5 million) that comes, is gone through, and is put
+on its stream beside them: the time to the answer, and to the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from reconciler.record.store import Record
+from tests.end_to_end.daemon import Daemon
+
+SENDERS = 16
+RATE = 100  # live messages a second beside the backfill
+TOKEN = "a-token-of-the-benchmark"
+SPECS = """\
+apiVersion: reconciler/v1
+kind: Stream
+metadata: {name: live}
+spec: {}
+---
+apiVersion: reconciler/v1
+kind: Stream
+metadata: {name: history}
+spec: {}
+---
+apiVersion: reconciler/v1
+kind: Authorization
+metadata: {name: bench}
+spec: {provider: collect, method: bearer, credentials: {token: {env: BENCH_TOKEN}}}
+"""
+_UPLOAD = """
+import http.client, os, sys
+os.nice(10)
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=3600)
+headers = {"Authorization": "Bearer " + sys.argv[2], "Content-Type": "text/csv"}
+connection.request("POST", "/collect/bulk/csv/history", open(sys.argv[3], "rb"), headers)
+answer = connection.getresponse()
+print(answer.status, answer.read().decode())
+"""
+
+
+def message(number: int) -> dict[str, object]:
+    return {"id": number, "email": f"person{number}@example.com", "event": "viewed", "price": 12.5, "tags": ["a", "b"]}
+
+
+def request(body: bytes) -> bytes:
+    head = f"POST /collect/json/live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def bodies(batch: int, count: int) -> list[bytes]:
+    return [json.dumps([message(index * batch + one) for one in range(batch)]).encode() for index in range(count)]
+
+
+# --- durable messages a second ----------------------------------------------------------------------------------------
+
+
+async def _send(port: int, requests: list[bytes], until_s: float) -> int:
+    """One sender: the requests that were acknowledged."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    sent = 0
+    while time.perf_counter() < until_s:
+        writer.write(requests[sent % len(requests)])
+        assert b" 202 " in await reader.readuntil(b"\r\n")
+        await reader.readuntil(b"}")
+        sent += 1
+    writer.close()
+    return sent
+
+
+def ours_per_s(port: int, batch: int, seconds: float) -> float:
+    requests = [request(body) for body in bodies(batch, 200)]
+
+    async def everybody() -> int:
+        until_s = time.perf_counter() + seconds
+        return sum(await asyncio.gather(*(_send(port, requests, until_s) for _ in range(SENDERS))))
+
+    return asyncio.run(everybody()) * batch / seconds
+
+
+def sqlite_per_s(folder: Path, batch: int, seconds: float) -> float:
+    """Group commits of one batch of each sender."""
+    texts = [json.dumps(message(number)) for number in range(SENDERS * batch)]
+    path = folder / f"yardstick-{batch}.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE message (id INTEGER PRIMARY KEY, stream TEXT, received INTEGER, body TEXT) STRICT")
+    until_s, rows = time.perf_counter() + seconds, 0
+    while time.perf_counter() < until_s:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(
+            "INSERT INTO message (stream, received, body) VALUES ('live', ?, ?)", [(rows, text) for text in texts]
+        )
+        connection.execute("COMMIT")
+        rows += len(texts)
+    connection.close()
+    path.unlink()
+    return rows / seconds
+
+
+def throughput(port: int, folder: Path, seconds: float) -> None:
+    for batch in (1, 100):
+        pairs = [(ours_per_s(port, batch, seconds), sqlite_per_s(folder, batch, seconds)) for _ in range(3)]
+        for ours, theirs in pairs:
+            print(f"batches of {batch}: ours {ours:,.0f}/s, SQLite {theirs:,.0f}/s, ratio {ours / theirs:.2f}")
+        ratio = sorted(ours / theirs for ours, theirs in pairs)[1]
+        print(f"batches of {batch}: median ratio {ratio:.2f} (aim: over 0.5)", flush=True)
+
+
+# --- live messages beside a backfill ----------------------------------------------------------------------------------
+
+
+class Landed(threading.Thread):
+    """When the stream had how many messages, looked at every 20 ms."""
+
+    def __init__(self, state: Path) -> None:
+        super().__init__(daemon=True)
+        self._state = state
+        self._done = threading.Event()
+        self.seen: list[tuple[float, int]] = []
+
+    def run(self) -> None:
+        with Record.reading(self._state) as record:
+            while not self._done.wait(0.02):
+                self.seen.append((time.perf_counter(), record.streams.counts("live")[0]))
+
+    def stop(self) -> None:
+        self._done.set()
+        self.join()
+
+
+async def _steadily(port: int, goes_on: Callable[[], bool]) -> list[tuple[float, float]]:
+    """Live messages at a steady rate over one connection for each: when each was due, and how long its answer took.
+    The time counts from when it was due, so that a stall is seen by all who wait for it."""
+    waiting: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
+    taken: list[tuple[float, float]] = []
+
+    async def sender() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while (one := await waiting.get()) is not None:
+            writer.write(one[1])
+            assert b" 202 " in await reader.readuntil(b"\r\n")
+            await reader.readuntil(b"}")
+            taken.append((one[0], time.perf_counter() - one[0]))
+        writer.close()
+
+    senders = [asyncio.create_task(sender()) for _ in range(SENDERS)]
+    requests, begin, number = [request(body) for body in bodies(1, 200)], time.perf_counter(), 0
+    while goes_on():
+        due_s = begin + number / RATE
+        await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+        waiting.put_nowait((due_s, requests[number % len(requests)]))
+        number += 1
+    for _ in senders:
+        waiting.put_nowait(None)
+    await asyncio.gather(*senders)
+    return taken
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))] * 1000
+
+
+def measured(name: str, port: int, state: Path, goes_on: Callable[[], bool]) -> tuple[float, float]:
+    """The 99th percentile of the time to the answer, and to the stream, in milliseconds."""
+    with Record.reading(state) as record:
+        before = record.streams.counts("live")[0]
+    landed = Landed(state)
+    landed.start()
+    taken = asyncio.run(_steadily(port, goes_on))
+    due = sorted(one for one, _ in taken)
+    wait_for(state, "live", before + len(taken))
+    landed.stop()
+    answers, on_stream, at = [seconds for _, seconds in taken], [], 0
+    for moment, count in landed.seen:
+        while at < len(due) and before + at < count:
+            on_stream.append(moment - due[at])
+            at += 1
+    found = [
+        percentile(answers, 0.5),
+        percentile(answers, 0.99),
+        percentile(on_stream, 0.5),
+        percentile(on_stream, 0.99),
+    ]
+    print(
+        f"{name}: {len(taken):,} messages; answer p50 {found[0]:.1f} ms, p99 {found[1]:.1f} ms; "
+        f"on the stream p50 {found[2]:.0f} ms, p99 {found[3]:.0f} ms",
+        flush=True,
+    )
+    return found[1], found[3]
+
+
+def wait_for(state: Path, stream: str, count: int) -> None:
+    with Record.reading(state) as record:
+        while record.streams.counts(stream)[0] < count:
+            time.sleep(0.05)
+
+
+def backfill(port: int, state: Path, folder: Path, rows: int, seconds: float) -> None:
+    path = folder / "history.csv"
+    with path.open("w") as file:
+        file.write("id,email,event,price,ordered_at\n")
+        for start in range(0, rows, 100_000):
+            file.writelines(
+                f"{number},person{number % 1_000_000}@example.com,bought,{number % 977}.50,2024-05-06T07:08:09Z\n"
+                for number in range(start, min(rows, start + 100_000))
+            )
+    end_s = time.perf_counter() + seconds
+    alone = measured("alone", port, state, lambda: time.perf_counter() < end_s)
+    begin = time.perf_counter()
+    upload = subprocess.Popen(
+        [sys.executable, "-c", _UPLOAD, str(port), TOKEN, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    with Record.reading(state) as record:
+
+        def goes_on() -> bool:
+            return record.streams.counts("history")[0] < rows
+
+        beside = measured(f"beside a backfill of {rows:,} rows", port, state, goes_on)
+    assert upload.stdout is not None
+    print(f"the backfill: {upload.stdout.read().strip()}, on its stream after {time.perf_counter() - begin:.1f} s")
+    for what, before, after in zip(("answer", "on the stream"), alone, beside, strict=True):
+        print(f"{what}: p99 beside the backfill / alone {after / before:.2f} (aim: under 1.5)", flush=True)
+
+
+def main(rows: int, seconds: float) -> None:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
+        folder = Path(name)
+        root = folder / "jobs"
+        root.mkdir()
+        (root / "specs.yaml").write_text(SPECS)
+        port = 18_080
+        with Daemon(root, "--listen", f"127.0.0.1:{port}", env={"BENCH_TOKEN": TOKEN}) as daemon:
+            daemon.wait_for("stream/live")
+            drain = threading.Thread(target=daemon.wait_for, args=("never said",), daemon=True)
+            drain.start()
+            state = root / ".reconciler"
+            asyncio.run(_ready(port))
+            throughput(port, folder, seconds / 4)
+            backfill(port, state, folder, rows, seconds)
+
+
+async def _ready(port: int) -> None:
+    """Until what is declared is known to the process that listens."""
+    while True:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request(json.dumps(message(0)).encode()))
+        said = await reader.readuntil(b"\r\n")
+        writer.close()
+        if b" 202 " in said:
+            return
+
+
+if __name__ == "__main__":
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000,
+        float(sys.argv[2]) if len(sys.argv) > 2 else 20.0,
+    )
