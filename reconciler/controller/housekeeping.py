@@ -17,11 +17,13 @@ from reconciler.core.backfill import BACKFILL
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
 from reconciler.core.metrics import HOUR_MS
 from reconciler.core.provider import Staged
-from reconciler.data.segments import plan_compaction, sweep
+from reconciler.data.segments import plan_compaction, sweep, sweep_temporary
 from reconciler.record.streams import SegmentRow
 
 #: A stream of so many segments is looked at for some to put together.
 FRAGMENTS: Final = 16
+#: A temporary folder that was not touched for so long is of a query whose process is gone.
+SCRATCH_KEPT_MS: Final = 60 * 60_000
 #: Compactions have run ids of their own, far above those of jobs' runs.
 FIRST_ID: Final = 1 << 48
 
@@ -44,6 +46,7 @@ class Housekeeper:
         profiles.drop_retired(now.wall_ms)
         sent = self._hands.record.intake.reject_files()
         sweep(self._data, self._streams.named_files() | profiles.named_files() | sent)
+        sweep_temporary(self._data, now.wall_ms - SCRATCH_KEPT_MS)
 
     def trim(self, now: Now) -> None:
         """Removes sums of minutes and hours that have been kept long enough, once an hour."""

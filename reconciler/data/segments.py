@@ -11,6 +11,7 @@ This module plans and sweeps; it reads no Parquet, so the controller may import 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ REJECTS: Final = "rejects"
 JOBS: Final = "jobs"
 PROFILES: Final = "profiles"
 TEMPORARY: Final = ".tmp"
+#: How the folders begin in which queries keep what does not fit into memory, and previews what they compare.
+SCRATCH: Final = (".spill-", ".mapping-", ".preview-")
 
 _SEGMENT: Final = re.compile(r"(?P<job>.+)-(?P<run>\d+)-\d+-\d+-\d+\.parquet(?:\.tmp)?")
 _OWN: Final = re.compile(r"(?P<run>\d+)-\d+-\d+-.+")
@@ -98,6 +101,18 @@ def sweep(data_dir: Path, named: Collection[str], *, running: Collection[tuple[s
             path.unlink()
             removed.append(file)
     return sorted(removed)
+
+
+def sweep_temporary(data_dir: Path, before_ms: int) -> list[str]:
+    """Removes the temporary folders of queries whose process died before it could, and returns them by name, sorted.
+    One that was touched since `before_ms` may be of a reader that is still at work."""
+    removed = []
+    for folder in sorted(data_dir.glob(".*-*")):
+        with suppress(FileNotFoundError):
+            if folder.name.startswith(SCRATCH) and folder.stat().st_mtime * 1000 < before_ms:
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder.name)
+    return removed
 
 
 def _files(data_dir: Path) -> Iterator[tuple[Path, tuple[str, int] | None]]:
