@@ -17,6 +17,7 @@ Which identifiers meet is decided in numpy, over arrays as long as the build's i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +29,7 @@ from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, rules_digest
 from reconciler.data.engine import workspace
 from reconciler.data.profiles.components import components
-from reconciler.data.profiles.messages import Messages
+from reconciler.data.profiles.messages import Layers, Messages
 from reconciler.data.profiles.order import Order, order_of
 from reconciler.data.profiles.tables import DELTA, IDENTIFIER, MOVE, PAIR, STATE, Tables, Writer, id_sql, merges
 
@@ -141,15 +142,27 @@ class _Build:
         return untimed
 
     def _signatures(self, stream: Messages, first: int, stop: int, only: str = "") -> str:
-        """A query of a range's signatures: `i<n>`, what its messages fold into, the first commit `k`, and counts."""
-        identities = ", ".join(f"i{index}" for index in range(len(stream.keys)))
+        """A query of a range's signatures: `i<n>`, what its messages fold into, the first commit `k`, and counts. What
+        is alike is grouped before it is normalised, so that each text is normalised once; two signatures may then have
+        the same identifiers, which does no harm. With `only`, a condition over the `i<n>`, it cannot be so; the
+        query is then empty where there is nothing to read."""
         folds = [f"{self._merge(one.index).fold(f'x{one.index}')} AS a{one.index}" for one in stream.contributions]
         commit = self._order.receipt_and_place(f"min({self._order.commit(stream.slot)})")
-        made = [f"{commit} AS k", "count(*) AS m", "count(*) FILTER (u) AS u", *folds]
+        made = ", ".join([f"{commit} AS k", "count(*) AS m", "count(*) FILTER (u) AS u", *folds])
         segments = self._work.streams.get(stream.rules.name, ()) if first < stop else ()
-        source = stream.sql(self._connection, segments, first, stop, only) or stream.nothing()
-        ordered = f"SELECT *, {self._order.of(stream.slot)} AS o FROM ({source})"
-        return f"SELECT {identities}, {', '.join(made)} FROM ({ordered}) GROUP BY {identities}"
+        read = partial(stream.sql, only=only) if only else stream.texts_sql
+        source = read(self._connection, segments, first, stop) or ("" if only else stream.nothing())
+        if not source:
+            return ""
+        by = ", ".join(f"{'i' if only else 's'}{index}" for index in range(len(stream.keys)))
+        grouped = (
+            f"SELECT {by}, {made} FROM (SELECT *, {self._order.of(stream.slot)} AS o FROM ({source})) GROUP BY {by}"
+        )
+        if only:
+            return grouped
+        layers = Layers(grouped)
+        named = [f"{value} AS i{index}" for index, value in enumerate(stream.identifiers(layers.once))]
+        return layers.select([*named, "k", "m", "u", *(f"a{one.index}" for one in stream.contributions)])
 
     def _merge(self, index: int) -> Any:
         return self._tables.merges[index]
@@ -292,7 +305,8 @@ class _Build:
                 f"i{index} IN (SELECT value FROM anew WHERE key = {key})" for index, key in enumerate(stream.keys)
             ]
             old = self._signatures(stream, 0, self._range(stream)[0], " OR ".join(carried))
-            self._do(f"INSERT INTO signature_{stream.slot} BY NAME {old}")
+            if old:
+                self._do(f"INSERT INTO signature_{stream.slot} BY NAME {old}")
         self._progress("what is built anew", len(self._streams), len(self._streams))
 
     # --- identifiers into profiles ---

@@ -42,10 +42,6 @@ NORMALIZERS: Final = {
 #: A text that may have white space other than the plain one.
 _ODD: Final = "[^ -~]"
 
-#: The most usual form of a time, which is read the quick way; the careful way reads the same in it.
-_USUAL_TIME: Final = "{0} LIKE '____-__-__T__:__:__Z' AND NOT contains({0}, ' ') AND NOT contains({0}, 'T24')"
-
-
 #: Where a value that is used more than once is named: takes its SQL, returns what stands for it.
 Once = Callable[[str], str]
 
@@ -116,8 +112,10 @@ def own_time(field: pa.Field, column: str, how: str, once: Once = in_place) -> s
     careful = microseconds_sql(how, text)
     if how != "iso8601":
         return _bounded(once(careful))
-    quick = f"epoch_us({once(_moment(text))})"
-    return _bounded(once(f"CASE WHEN {_USUAL_TIME.format(text)} THEN {quick} ELSE {careful} END"))
+    moment = once(_moment(text))  # the quick way, which is a little more lenient than ISO 8601: `2026-1-2`
+    return _bounded(
+        once(f"CASE WHEN isfinite({moment}) THEN epoch_us({moment}) WHEN {moment} IS NULL THEN {careful} END")
+    )
 
 
 def _bounded(microseconds: str) -> str:
@@ -126,7 +124,12 @@ def _bounded(microseconds: str) -> str:
 
 def identifier(field: pa.Field, column: str, normalize: Sequence[str], once: Once = in_place) -> str:
     """The identifier that a column gives; NULL where it is empty or too long."""
-    value = once(as_text(field, column))
+    return normalized(as_text(field, column), normalize, once)
+
+
+def normalized(text: str, normalize: Sequence[str], once: Once = in_place) -> str:
+    """The identifier that a text gives."""
+    value = once(text)
     for step in normalize:
         value = once(_trimmed(value, once) if step == "trim" else NORMALIZERS[step].format(value))
     return f"CASE WHEN {value} <> '' AND length({value}) <= {MAX_IDENTIFIER} THEN {value} END"

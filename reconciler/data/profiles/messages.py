@@ -82,7 +82,19 @@ class Messages:
         """A query of the messages at `first <= position < stop`: `i<n>` for each identity; `r` and `t`, when it was
         received (ms) and happened (us); `p`, position and stream in one; `u`, whether it has no time of its own; `x<n>`
         for each attribute by number. `only` is a condition over the `i<n>`. It can be run once: what passes through
-        Arrow passes once. Raises Retriable where a segment is missing, Fatal where one is damaged."""
+        Arrow passes once. Empty where there are none. Raises Retriable where a segment is missing, Fatal where one is
+        damaged."""
+        everything = self.texts_sql(connection, segments, first, stop)
+        if not everything:
+            return ""
+        layers = Layers(everything)
+        columns = [f"{value} AS i{index}" for index, value in enumerate(self.identifiers(layers.once))]
+        inputs = [f"x{one.index}" for one in self.contributions]
+        found = layers.select([*columns, "r", "t", "p", "u", *inputs])
+        return f"SELECT * FROM ({found}) WHERE {only}" if only else found
+
+    def texts_sql(self, connection: Any, segments: Sequence[SegmentRef], first: int, stop: int) -> str:
+        """The same, with `s<n>` in the place of `i<n>`: the text from which `identifiers` makes the identifier."""
         groups: dict[str, list[tuple[SegmentRef, pa.Schema]]] = {}
         for segment in segments:
             if segment.first < stop and segment.first + segment.rows > first:
@@ -91,15 +103,17 @@ class Messages:
         parts = [
             self._group(connection, [one for one, _ in group], group[0][1], first, stop) for group in groups.values()
         ]
-        where = f" WHERE {only}" if only else ""
         inputs = "".join(f", {one.sql} AS x{one.index}" for one in self.contributions)
-        identities = "".join(f"i{index}, " for index in range(len(self.keys)))
-        everything = " UNION ALL ".join(parts)
-        return f"SELECT {identities}r, t, p, u{inputs} FROM ({everything}){where}" if parts else ""
+        texts = "".join(f"s{index}, " for index in range(len(self.keys)))
+        return f"SELECT {texts}r, t, p, u{inputs} FROM ({' UNION ALL '.join(parts)})" if parts else ""
+
+    def identifiers(self, once: Once) -> list[str]:
+        """Each identifier over the `s<n>`; `once` is that of `Layers`."""
+        return [columns.normalized(f"s{index}", one.normalize, once) for index, one in enumerate(self.rules.identity)]
 
     def nothing(self) -> str:
-        """A query of no messages, with the same columns."""
-        identities = "".join(f"NULL::VARCHAR AS i{index}, " for index in range(len(self.keys)))
+        """A query of no messages, with the columns of `texts_sql`."""
+        texts = "".join(f"NULL::VARCHAR AS s{index}, " for index in range(len(self.keys)))
         typed = "".join(
             f", NULL::{type_of(self.rules.columns.get(name, 'text')).sql} AS c{index}"
             for index, name in enumerate(self._columns)
@@ -107,7 +121,7 @@ class Messages:
         inputs = "".join(f", {one.sql} AS x{one.index}" for one in self.contributions)
         return f"""
             SELECT * EXCLUDE (z){inputs} FROM (
-                SELECT {identities}0::BIGINT AS r, 0::BIGINT AS t, 0::BIGINT AS p, false AS u, 0 AS z{typed} WHERE false)"""
+                SELECT {texts}0::BIGINT AS r, 0::BIGINT AS t, 0::BIGINT AS p, false AS u, 0 AS z{typed} WHERE false)"""
 
     # --- segments ---
 
@@ -155,10 +169,8 @@ class Messages:
         yield f"a * {STREAM_SLOTS} + {self.slot} AS p"
         yield f"{own} IS NULL AND _timestamp IS NULL AS u"
         for index, one in enumerate(self.rules.identity):
-            value = "NULL::VARCHAR"
-            if one.column in fields:
-                value = columns.identifier(fields[one.column], names[one.column], one.normalize, once)
-            yield f"{value} AS i{index}"
+            field = fields.get(one.column, pa.field(one.column, pa.null()))
+            yield f"{columns.as_text(field, names.get(one.column, 'NULL'))} AS s{index}"
         for index, name in enumerate(self._columns):
             field = fields.get(name, pa.field(name, pa.null()))
             wanted = self.rules.columns.get(name, "text")
@@ -202,8 +214,8 @@ _META: Final = {"_received": pa.timestamp("ms", "UTC"), "_timestamp": pa.timesta
 
 
 class Layers:
-    """A query inside a query inside a query, so that what is used twice is computed once. `base` gives the columns `a`
-    and `b<n>`; `once` names a value over these and over names that it has given before."""
+    """A query inside a query inside a query, so that what is used twice is computed once: `once` names a value over the
+    columns of `base` and over names that it has given before."""
 
     def __init__(self, base: str) -> None:
         self._base = base
@@ -227,7 +239,7 @@ class Layers:
 
 #: What `Layers` names.
 _LEVEL: Final = re.compile(r"\bl(\d+)_\d+\b")
-_NAME: Final = re.compile(r"b\d+|l\d+_\d+")
+_NAME: Final = re.compile(r"[bs]\d+|l\d+_\d+")
 
 
 def _part(segments: Sequence[SegmentRef], place: str, first: int, stop: int) -> str:
