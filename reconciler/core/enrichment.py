@@ -2,7 +2,7 @@
 
 An enrichment writes attributes as messages, so that profiles built anew keep them. So that it says nothing twice, the
 job keeps a *memory* in files of its own: one entry for each identifier, with the digest of what was said last and when.
-The memory holds digests of identifiers, never the identifiers. Its files are named by the cursor; each unit adds one, and
+The memory holds keyed digests of identifiers, never the identifiers. Its files are named by the cursor; each unit adds one, and
 now and then they are put together.
 """
 

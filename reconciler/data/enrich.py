@@ -1,15 +1,17 @@
 """The data hands of an enrichment (`reconciler.core.enrichment`): identifiers of profiles, reference rows and the memory
 of what was said are joined in DuckDB, whose memory is bounded; what does not fit goes to disk.
 
-A file of the memory is Parquet with one row an identifier: `high` and `low` (128 bits of SHA-256 of its value), `digest`
-(64 bits of that of what was said last) and `at_ms`. Of several files the later one knows better. Digests are numbers,
-because a join of texts would take four times the memory.
+A file of the memory is Parquet with one row an identifier: `high` and `low` (128 bits of the keyed digest of its value),
+`digest` (64 bits of that of what was said last) and `at_ms`. Of several files the later one knows better. Digests are
+numbers, because a join of texts would take four times the memory, and keyed (SHA-256 over a secret of the record and the
+text), so that nobody learns from a file whom it speaks of.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -43,28 +45,32 @@ _MEMORY: Final = pa.schema(
 _EMPTY: Final = "SELECT 0::UBIGINT AS high, 0::UBIGINT AS low, 0::UBIGINT AS digest, 0 AS at_ms, 0 AS age WHERE false"
 
 
-def _bits(text: str, number: int) -> str:
-    """SQL: the first (0) or second (1) 64 bits of SHA-256 of a text, as a number."""
-    return f"('0x' || substr(sha256({text}), {1 + 16 * number:d}, 16))::UBIGINT"
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """The keyed digests of one record."""
 
+    key: str
 
-def _subject(text: str) -> str:
-    """SQL: the two columns by which the memory knows an identifier."""
-    return f"{_bits(text, 0)} AS high, {_bits(text, 1)} AS low"
+    def bits(self, text: str, number: int) -> str:
+        """SQL: the first (0) or second (1) 64 bits of the digest of a text, as a number."""
+        return f"('0x' || substr(sha256({sql_string(self.key)} || {text}), {1 + 16 * number:d}, 16))::UBIGINT"
 
+    def subject(self, text: str) -> str:
+        """SQL: the two columns by which the memory knows an identifier."""
+        return f"{self.bits(text, 0)} AS high, {self.bits(text, 1)} AS low"
 
-def subject_of(value: str) -> tuple[int, int]:
-    """The same of one identifier."""
-    found = hashlib.sha256(value.encode()).digest()
-    return int.from_bytes(found[:8], "big"), int.from_bytes(found[8:16], "big")
+    def subject_of(self, value: str) -> tuple[int, int]:
+        """The same of one identifier."""
+        found = hashlib.sha256((self.key + value).encode()).digest()
+        return int.from_bytes(found[:8], "big"), int.from_bytes(found[8:16], "big")
 
 
 def open_enrichment(
     data_dir: Path, *, job: str, run: int, attempt: int, unit: Callable[[], int], rules: ProfileRules,
-    ask: Callable[[], ProfileSet], memory_mb: int,
+    ask: Callable[[], ProfileSet], key: str, memory_mb: int,
 ) -> EnrichmentHands:  # fmt: skip
     """The hands of one attempt of a run. `unit` tells the number of the unit that is being made; `ask` brings the
-    profiles in which everything is built that was committed before."""
+    profiles in which everything is built that was committed before. `key` is the record's, for digests."""
 
     def view(profiles: ProfileSet, keys: Sequence[str]) -> str:
         return ProfileReader(data_dir, profiles, rules).view_sql([], keys)
@@ -73,6 +79,7 @@ def open_enrichment(
         data_dir,
         Profiles(rules, ask, view),
         lambda what: job_file(job, run, attempt, unit(), what),
+        Digests(key),
         memory_mb=memory_mb,
     )
 
@@ -115,10 +122,13 @@ class Profiles:
 class EnrichmentHands:
     """Implements `Enrichment`. `new_file` names a new file of the job's own, relative to the data folder."""
 
-    def __init__(self, data_dir: Path, profiles: Profiles, new_file: Callable[[str], str], *, memory_mb: int) -> None:
+    def __init__(
+        self, data_dir: Path, profiles: Profiles, new_file: Callable[[str], str], digests: Digests, *, memory_mb: int
+    ) -> None:
         self._data_dir = data_dir
         self._profiles = profiles
         self._new_file = new_file
+        self._digests = digests
         self._memory_mb = memory_mb
 
     def build(self) -> int:
@@ -133,38 +143,39 @@ class EnrichmentHands:
         if not reference.everyone:
             steps = self._profiles.identity(reference.stream, reference.column, reference.identity).normalize
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
-            reader = _ReferenceReader(connection, reference, steps)
+            reader = _ReferenceReader(connection, reference, steps, self._digests)
             reader.index(blocks())
             reader.choose("" if reference.everyone else self._subjects(reference.identity), self._memory_sql(memory))
             yield from reader.chosen(blocks(), at_ms)
 
     def _subjects(self, identity: str) -> str:
         """SQL: everybody whom there is a profile of."""
-        return f"SELECT {_subject('value')} FROM ({self._profiles.values(identity, first=False)})"
+        return f"SELECT {self._digests.subject('value')} FROM ({self._profiles.values(identity, first=False)})"
 
     # --- whom to look up ---
 
     def due(self, stream: str, column: str, identity: str, memory: Sequence[str], *, before_ms: int, limit: int) -> Due:
         self._profiles.identity(stream, column, identity)
-        people = f"SELECT value, {_subject('value')} FROM ({self._profiles.values(identity, first=True)})"
-        found = (
+        values = self._profiles.values(identity, first=True)
+        people = f"SELECT value, {self._digests.subject('value')} FROM ({values})"
+        due = (
             f"SELECT value, coalesce(digest, 0) AS digest, at_ms FROM ({people}) "
             f"LEFT JOIN ({self._memory_sql(memory)}) USING (high, low) "
             f"WHERE value <> '' AND (at_ms IS NULL OR at_ms <= {before_ms:d})"
         )
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
-            connection.execute(f"CREATE TEMP TABLE due AS {found}")
+            connection.execute(f"CREATE TEMP TABLE due AS {due}")
             rows = connection.execute(
                 f"SELECT value, digest FROM due ORDER BY at_ms NULLS FIRST, value LIMIT {limit:d}"
             )
-            values = tuple((value, digest) for value, digest in rows.fetchall())
+            found = tuple((value, digest) for value, digest in rows.fetchall())
             ((every,),) = connection.execute("SELECT count(*) FROM due").fetchall()
-        return Due(values, every - len(values))
+        return Due(found, every - len(found))
 
     # --- the memory ---
 
     def entries(self, found: Sequence[tuple[str, int, int]]) -> pa.Table:
-        rows = [(*subject_of(value), digest, at_ms) for value, digest, at_ms in found]
+        rows = [(*self._digests.subject_of(value), digest, at_ms) for value, digest, at_ms in found]
         columns = zip(*rows, strict=True) if rows else [()] * len(_MEMORY)
         return pa.table(
             [pa.array(one, field.type) for one, field in zip(columns, _MEMORY, strict=True)], schema=_MEMORY
@@ -214,10 +225,11 @@ class _ReferenceReader:
     """Reads a reference twice: first every row's identifier and digest, then, once the join has chosen, the rows
     themselves. Nothing of the reference is held in between but that index."""
 
-    def __init__(self, connection: Any, reference: Reference, steps: Sequence[str]) -> None:
+    def __init__(self, connection: Any, reference: Reference, steps: Sequence[str], digests: Digests) -> None:
         self._connection = connection
         self._reference = reference
         self._steps = steps
+        self._digests = digests
         connection.execute(
             "CREATE TEMP TABLE rows_of_reference (high UBIGINT, low UBIGINT, digest UBIGINT, place BIGINT)"
         )
@@ -228,9 +240,10 @@ class _ReferenceReader:
             if block.table.num_rows:
                 table = self._said(block.table)
                 self._register(table)
+                subject, digest = self._digests.subject("value"), self._digests.bits("c1", 0)
                 value = identifier(table.schema.field(self._reference.column), "c0", self._steps)
                 self._connection.execute(
-                    f"INSERT INTO rows_of_reference SELECT {_subject('value')}, {_bits('c1', 0)}, place + {at:d} "
+                    f"INSERT INTO rows_of_reference SELECT {subject}, {digest}, place + {at:d} "
                     f"FROM (SELECT {value} AS value, c1, place FROM given) WHERE value IS NOT NULL"
                 )
                 at += block.table.num_rows
@@ -290,7 +303,9 @@ class _ReferenceReader:
 
     def _require_same(self, table: pa.Table, digests: pa.ChunkedArray) -> None:
         self._register(table)
-        now = self._connection.sql(f"SELECT {_bits('c1', 0)} AS digest FROM given ORDER BY place").to_arrow_table()
+        now = self._connection.sql(
+            f"SELECT {self._digests.bits('c1', 0)} AS digest FROM given ORDER BY place"
+        ).to_arrow_table()
         if now.column("digest").to_pylist() != digests.to_pylist():
             raise Retriable("the reference has changed while it was read")
 

@@ -89,7 +89,7 @@ class RunContext:
         return open_enrichment(
             Path(order.data_dir), job=order.job, run=order.run, attempt=order.attempt, unit=lambda: self.unit,
             rules=profile_rules((name, spec) for name, spec in order.profiles), ask=self.profile_set,
-            memory_mb=order.memory_mb,
+            key=order.secret_key, memory_mb=order.memory_mb,
         )  # fmt: skip
 
     @cached_property

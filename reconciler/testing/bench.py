@@ -264,7 +264,7 @@ class BenchContext:
         )  # fmt: skip
 
     def enrichment(self) -> Enrichment:
-        from reconciler.data.enrich import EnrichmentHands, Profiles
+        from reconciler.data.enrich import Digests, EnrichmentHands, Profiles
         from reconciler.data.segments import job_file
 
         place, selection = self._place, self._place.selection
@@ -275,7 +275,7 @@ class BenchContext:
         )
         return EnrichmentHands(
             place.data_dir, Profiles(place.rules, lambda: made, lambda _, keys: selection.view((), keys)),
-            lambda what: job_file(self.job, self.run, self.attempt, self.unit, what), memory_mb=MEMORY_MB,
+            lambda what: job_file(self.job, self.run, self.attempt, self.unit, what), Digests("bench"), memory_mb=MEMORY_MB,
         )  # fmt: skip
 
     def intend(self, intents: Sequence[Intent]) -> None:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from reconciler.core.enrichment import Enrichment
 from reconciler.core.profile import Identity, ProfileFile, ProfileRules, ProfileSet, StreamRules
 from reconciler.core.provider import Provider, Unit
-from reconciler.data.enrich import EnrichmentHands, Profiles
+from reconciler.data.enrich import Digests, EnrichmentHands, Profiles
 from reconciler.data.segments import job_file
 from reconciler.testing import BenchContext, Ledger, Place
 
@@ -146,6 +146,7 @@ class Context(BenchContext):
             world.place.data_dir,
             Profiles(rules, self._ask, self._view),
             lambda what: job_file(self.job, self.run, self.attempt, self.unit, what),
+            Digests("it's a key"),
             memory_mb=256,
         )
 
