@@ -38,13 +38,15 @@ class _Waiting:
 class Commits:
     """The one writer of the live journal. Made in the loop's thread."""
 
-    def __init__(self, folder: Path, floor: int, keys: Keys, clock: Clock) -> None:
+    def __init__(self, folder: Path, floor: int, keys: Keys, clock: Clock, journal_s: float) -> None:
         self._folder = folder
         self._keys = keys
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._journal = LiveJournal(folder, next_number(folder, floor))
+        self._journal_ms = int(journal_s * 1000)
+        self._began_ms = clock.now().alive_ms
         self._thread = threading.Thread(target=self._work, name="commits", daemon=True)
         self.failure = ""  # of the last group; empty where it is on the disk
         self.groups = 0
@@ -68,7 +70,11 @@ class Commits:
 
     def _work(self) -> None:
         while True:
-            first = self._queue.get()
+            try:
+                first = self._queue.get(timeout=self._journal_ms / 1000)
+            except queue.Empty:
+                self._write([])
+                continue
             if first is None:
                 return
             group, ended = self._group(first)
@@ -93,12 +99,15 @@ class Commits:
     def _write(self, group: list[_Waiting]) -> str:
         """Why the group is not on the disk; empty where it is."""
         try:
-            self.bytes += self._journal.append(one.payload for one in group)
-            self.groups += 1
-            self._keys.note((one.note for one in group if one.note), self._clock.now().wall_ms)
-            if self._journal.is_full:
+            now = self._clock.now()
+            if group:
+                self.bytes += self._journal.append(one.payload for one in group)
+                self.groups += 1
+                self._keys.note((one.note for one in group if one.note), now.wall_ms)
+            if self._journal.is_full or (self._journal.size and now.alive_ms - self._began_ms >= self._journal_ms):
                 self._keys.sync()
                 self._journal.roll()
+                self._began_ms = now.alive_ms
             self.failure = ""
         except OSError as error:
             self.failure = error.strerror or str(error)

@@ -18,7 +18,8 @@ class Limits:
     bodies of live messages that are being read at one time, `uploads` the bulk bodies. `backlog_bytes` are live journals
     and `bulk_backlog_bytes` bulk bodies that the controller has not folded yet. `free_bytes` always stay free on the disk.
     `keys` idempotency keys are remembered, each for `key_s` seconds. A body of live messages must have come within
-    `body_s` seconds; of a bulk body, each piece.
+    `body_s` seconds; of a bulk body, each piece. A live journal is closed after `journal_s` seconds, full or not: it goes
+    once its messages are on their streams, and with it the last that is kept of them elsewhere.
     """
 
     json_bytes: int = 10 * MIB
@@ -31,6 +32,7 @@ class Limits:
     keys: int = 2_000_000
     key_s: int = 24 * 3600
     body_s: float = 60.0
+    journal_s: float = 600.0
 
 
 #: Different top-level keys of one request, how deep a message is nested, and rows times keys: what `reconciler.data.lines`

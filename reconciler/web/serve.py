@@ -76,7 +76,8 @@ def _open_desk(folder: Path, limits: Limits) -> Desk:
     keys = Keys(folder, limits)
     keys.load(before, clock.now().wall_ms)
     senders = Senders(folder / "rules.json", clock)
-    made = Desk(folder, limits, clock, senders, keys, Commits(folder, _floor(folder), keys, clock), Metrics())
+    commits = Commits(folder, _floor(folder), keys, clock, limits.journal_s)
+    made = Desk(folder, limits, clock, senders, keys, commits, Metrics())
     _add_gauges(made)
     return made
 

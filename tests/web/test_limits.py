@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from reconciler.clock import Clock
-from reconciler.data.journal import Listing
+from reconciler.data.journal import Listing, listing
 from reconciler.web.answers import Refused
 from reconciler.web.keys import Keys, key_of
 from reconciler.web.limits import Limits
@@ -116,6 +116,16 @@ def test_every_accepted_message_survives_a_killed_process(tmp_path: Path) -> Non
             again = served.post(PATH, b'{"n": %d}' % number, **{"Idempotency-Key": f"k{number}"})
             assert (again.status_code, again.headers.get("Idempotency-Replayed")) == (202, "true")
         assert served.messages() == [{"n": number} for number in range(20)]
+
+
+def test_a_journal_is_closed_in_time_however_little_comes(tmp_path: Path) -> None:
+    with Served(tmp_path / "state", journal_s=0.3) as served:
+        assert served.post(PATH, b'{"n": 1}').status_code == 202
+        while len(found := listing(served.folder).live) < 2:
+            pass
+        assert [one.size > 0 for one in found] == [True, False]
+        assert served.post(PATH, b'{"n": 2}').status_code == 202
+        assert served.messages() == [{"n": 1}, {"n": 2}]
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------
