@@ -170,9 +170,11 @@ class Members(Protocol):
         """Keeps the rows of one unit; returns all files that say so, those of units before included."""
         ...
 
-    def fold(self, ledger: Ledger, plan: str, done: int, exceptions: Sequence[str], *, now_ms: int) -> Ledger:
-        """The ledger after the first `done` rows of a plan have had their outcome, with all that is only written
-        down."""
+    def fold(
+        self, ledger: Ledger, plan: str, done: int, exceptions: Sequence[str], *, now_ms: int, is_whole: bool = False
+    ) -> Ledger:
+        """The ledger after the first `done` rows of a plan (`is_whole`: that is all of them) have had their outcome, with
+        all that is only written down."""
         ...
 
     def write(

@@ -7,7 +7,9 @@
     idents   a number for each identifier of the payload; null where that one is missing
     tried    what was refused last: the MD5 of the fields, or `remove`. The same is not tried again by itself
     reason   why the member is omitted, empty where it is not
-    run      which run wrote the row, and `moment` when
+    run      which run decided it, and `moment` when
+
+A plan of which every row was accepted is a file of the ledger as it is: it holds these columns among others.
 
 A ledger is small beside its audience and its deltas smaller still, so a base is written anew when the deltas hold a
 quarter of its rows; memory stays bounded, because DuckDB joins and writes them.
@@ -96,13 +98,10 @@ def copy(db: Any, data_dir: Path, file: str, sql: str) -> int:
     return int(counted[0])
 
 
-def extended(db: Any, data_dir: Path, ledger: Ledger, file: str, rows_sql: str, *, anew: bool = False) -> Ledger:
-    """The ledger with these rows on top, as one more delta, or as a new base where the deltas have grown (or `anew`).
-    `file` is a new name."""
-    delta = LedgerFile(file=file, rows=copy(db, data_dir, file, rows_sql))
+def grown(db: Any, data_dir: Path, ledger: Ledger, delta: LedgerFile, base: str, *, anew: bool = False) -> Ledger:
+    """The ledger with one more delta, or written anew as the file `base` where the deltas have grown (or `anew`)."""
     files = (*ledger.files, delta)
     if anew or is_heavy(files):
-        base = file.removesuffix(".parquet") + "-base.parquet"
         rows = copy(db, data_dir, base, ledger_sql(data_dir, files, list(COLUMNS)))
         files = (LedgerFile(file=base, rows=rows),)
     return Ledger(files, facts(db, data_dir, files))

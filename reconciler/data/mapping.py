@@ -110,9 +110,10 @@ class Mapped:
         return f"CASE {' '.join(cases)} WHEN {nothing} THEN {sql_string(f'no identifier ({names})')} ELSE '' END"
 
     def idents_sql(self) -> str:
-        """A number for each identifier, null where it is missing. MD5, because a ledger outlives any other hash."""
+        """A number for each identifier, null where it is missing: half of an MD5, because a ledger outlives any other
+        hash."""
         numbers = [
-            f"md5_number_lower({sql_string(one.field.name + ':')} || {one.json})"
+            f"(md5_number({sql_string(one.field.name + ':')} || {one.json}) >> 64)::UBIGINT"
             for one in self.columns
             if one.identifies
         ]

@@ -20,16 +20,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reconciler.clock import iso
-from reconciler.core.members import ACTIONS, Difference, Exceptional, Ledger, Members, Rows, Wish
+from reconciler.core.members import ACTIONS, Difference, Exceptional, Ledger, LedgerFile, Members, Rows, Wish
 from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
-from reconciler.data.ledger import REMOVAL, State, copy, extended, ledger_sql, parquet
+from reconciler.data.ledger import REMOVAL, State, copy, grown, ledger_sql, parquet
 from reconciler.data.mapping import Mapped, mapped, transformed
 from reconciler.data.names import sql_string
 from reconciler.data.segments import TEMPORARY, job_file
 from reconciler.errors import Fatal
 
+#: Cores that a comparison may use.
+THREADS: Final = 2
 #: Rows that are mapped at a time.
 BLOCK_ROWS: Final = 65_536
 #: A plan's rows that are only written down.
@@ -76,13 +78,14 @@ class MemberHands:
         fields = mapped(wish.fields, selection.types, selection.keys)
         with self._workspace() as db:
             comparison = _Comparison(db, self._data_dir, wish, ledger, selection, fields, now_ms, self._forgotten)
-            return comparison.staged(self._new("plan.parquet"))
+            return comparison.staged(self._new("plan.parquet"), self._run)
 
     def digest(self, plan: str) -> str:
         found = hashlib.sha256()
-        with pq.ParquetFile(self._data_dir / plan) as file:
-            for batch in file.iter_batches(BLOCK_ROWS, columns=["action", "id", "payload", "previous"]):
-                rows = [row for row in zip(*(one.to_pylist() for one in batch.columns), strict=True) if row[0] < SILENT]
+        sql = f"SELECT action, id, payload, previous FROM {parquet(self._data_dir, plan)} WHERE action < {SILENT}"
+        with self._workspace() as db:
+            for batch in db.sql(f"{sql} ORDER BY ALL").to_arrow_reader(BLOCK_ROWS):
+                rows = zip(*(one.to_pylist() for one in batch.columns), strict=True)
                 found.update("".join(json.dumps(row) for row in rows).encode())
         return found.hexdigest()[:32]
 
@@ -116,12 +119,19 @@ class MemberHands:
             temporary.write_text("".join(f"{line}\n" for line in lines), "utf-8")
         return (*before, file)
 
-    def fold(self, ledger: Ledger, plan: str, done: int, exceptions: Sequence[str], *, now_ms: int) -> Ledger:
+    def fold(
+        self, ledger: Ledger, plan: str, done: int, exceptions: Sequence[str], *, now_ms: int, is_whole: bool = False
+    ) -> Ledger:
+        anew = bool(self._forgotten)  # no file of the ledger is to hold them any more
         with self._workspace() as db:
+            if is_whole and not exceptions and not anew:  # a plan says what its rows leave behind when all are accepted
+                count = pq.read_metadata(self._data_dir / plan).num_rows
+                return grown(db, self._data_dir, ledger, LedgerFile(file=plan, rows=count), self._new("base.parquet"))
             rows = _outcome_sql(self._data_dir, ledger, plan, done, exceptions)
             stamped = f"SELECT *, {self._run}::BIGINT AS run, {_timestamp(now_ms)} AS moment FROM ({rows})"
-            anew = bool(self._forgotten)  # no file of the ledger is to hold them any more
-            return extended(db, self._data_dir, ledger, self._new("ledger.parquet"), stamped, anew=anew)
+            file = self._new("ledger.parquet")
+            delta = LedgerFile(file=file, rows=copy(db, self._data_dir, file, stamped))
+            return grown(db, self._data_dir, ledger, delta, self._new("base.parquet"), anew=anew)
 
     def write(
         self, path: Path, kind: Any, *, ledger: Ledger, plan: str, changes: bool, fields: Sequence[str],
@@ -142,7 +152,7 @@ class MemberHands:
     @contextmanager
     def _workspace(self) -> Iterator[Any]:
         try:
-            with workspace(self._data_dir, memory_mb=self._memory_mb) as db:
+            with workspace(self._data_dir, memory_mb=self._memory_mb, threads=THREADS) as db:
                 yield db
         except EngineError as error:
             raise Fatal(f"the audience cannot be compared: {error}") from error
@@ -168,7 +178,7 @@ class _Comparison:
     def __post_init__(self) -> None:
         self.parameters = {"now": iso(self.now_ms).removesuffix("Z")} if self.selection.reads_now else {}
 
-    def staged(self, file: str) -> Difference:
+    def staged(self, file: str, run: int) -> Difference:
         self._find_changed()
         newcomers, known = self._counted("count(*) FILTER (NOT known), count(*) FILTER (known)", "changed")
         if not newcomers + known:
@@ -177,8 +187,11 @@ class _Comparison:
             self._plan(texts, known=bool(known))
         if self._counted("count(*) FILTER (action = 2)", "planned")[0]:
             self._spare_identities()
-        copy(self.db, self.data_dir, file, "SELECT * FROM planned ORDER BY action, id")
-        return self._described(file, newcomers)
+        counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
+        order = "ORDER BY action, id" if len(counted) > 1 else ""
+        stamp = f"{run}::BIGINT AS run, {_timestamp(self.now_ms)} AS moment"
+        copy(self.db, self.data_dir, file, f"SELECT *, {stamp} FROM planned {order}")
+        return self._described(file, newcomers, counted)
 
     def _without_traces(self, file: str) -> Difference:
         """Nobody is to be sent or removed. Where a file of the ledger still holds one who is forgotten and has left, the
@@ -195,8 +208,17 @@ class _Comparison:
 
     def _find_changed(self) -> None:
         columns = ", ".join(one.name for one in self.fields.columns)
-        light = f"id, source, state, tried = '{REMOVAL}' AS unremovable, reason <> '' AS amiss"
-        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "source", "state", "tried", "reason"])
+        amiss = ["reason"] if self.wish.retry else []  # what is not asked for is not read
+        light = ", ".join(
+            [
+                "id",
+                "source",
+                "state",
+                f"tried = '{REMOVAL}' AS unremovable",
+                *(f"{one} <> '' AS amiss" for one in amiss),
+            ]
+        )
+        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "source", "state", "tried", *amiss])
         self.db.execute(
             f"CREATE TEMP TABLE changed AS SELECT coalesce(m.id, l.id) AS id, m.id IS NOT NULL AS here, "
             f"l.id IS NOT NULL AS known, coalesce(m.source, 0) AS source, {columns} "
@@ -264,8 +286,7 @@ class _Comparison:
             {"silent": SILENT},
         ).fetchall()
 
-    def _described(self, file: str, newcomers: int) -> Difference:
-        counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
+    def _described(self, file: str, newcomers: int, counted: Mapping[int, int]) -> Difference:
         calls = {action: int(counted.get(code, 0)) for code, action in enumerate(ACTIONS)}
         gone = self._counted(f"count(*) FILTER (action = {SILENT} AND state = {State.GONE:d})", "planned")[0]
         omissions = self.db.execute(
@@ -325,9 +346,10 @@ def _planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten
     # What was refused stays refused while it is the same; what is sent begins anew.
     stays = f"action = {SILENT} AND here AND r = '' AND coalesce(lt, '') <> '' AND NOT {_tryable(wish)}"
     reason = f"CASE WHEN {stays} THEN lr WHEN here AND r <> '' THEN r ELSE '' END"
+    renamed = f"action = 1 AND was <> {State.OUT:d} AND li IS DISTINCT FROM ni AND lp IS NOT NULL"
     rows = (
         f"SELECT action::UTINYINT AS action, id, CASE WHEN {old} THEN lp WHEN {new} THEN p END AS payload, "
-        f"CASE WHEN action = 1 AND li IS DISTINCT FROM ni AND lp IS NOT NULL THEN {fields.previous_sql('lp')} END "
+        f"CASE WHEN {renamed} THEN {fields.previous_sql('lp')} END "
         f"AS previous, source, state::UTINYINT AS state, CASE WHEN {stays} THEN lt ELSE '' END AS tried, "
         f"{reason} AS reason, CASE WHEN {old} THEN li WHEN {new} THEN ni END AS idents, lr FROM ({kept})"
     )

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
@@ -54,11 +55,13 @@ def label(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+@lru_cache(maxsize=64)
 def origin(url: str) -> tuple[str, str, int]:
     one = httpx.URL(url)
     return one.scheme, one.host, one.port or {"http": 80, "https": 443}.get(one.scheme, 0)
 
 
+@lru_cache(maxsize=64)
 def checked_url(text: str, base: str = "") -> str:
     """An absolute http(s) URL without a fragment. Raises Fatal for anything else, for a user name or password in it,
     and for characters that a request line cannot carry."""

@@ -134,7 +134,14 @@ class _Run:
         plan, before = self._progress.plan, self._progress.ledger
         assert plan is not None
         members = self._context.members
-        after = members.fold(before, plan.file, plan.done, plan.exceptions, now_ms=self._context.now_ms())
+        after = members.fold(
+            before,
+            plan.file,
+            plan.done,
+            plan.exceptions,
+            now_ms=self._context.now_ms(),
+            is_whole=plan.done == plan.rows,
+        )
         self._progress = replace(self._progress, ledger=after, plan=None)
         rejects, omitted = self._omissions(found) if found else ((), 0)
         message = f"{plan.rows - plan.done} rows of an older plan were not sent"

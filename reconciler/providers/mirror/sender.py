@@ -129,10 +129,12 @@ class Sender:
         self, action: Action, details: Json, span: tuple[int, int], rows: Rows, refused: Mapping[int, str],
         parent: str = "",
     ) -> Batch:  # fmt: skip
-        """A batch that has not been sent before. Its key covers everything that it is; the names of plans never repeat."""
+        """A batch that has not been sent before. Its key covers everything that it is, and the attempt, so that rows which
+        were intended but certainly not sent get another one."""
         body = self._destination.body(action, details, rows)
         digest = hashlib.sha256(body).hexdigest()
-        whole = json.dumps([self._context.job, self._plan.file, action, span, digest])
+        context = self._context
+        whole = json.dumps([context.job, self._plan.file, context.run, context.attempt, action, span, digest])
         key = f"{self._plan.run}-{span[0]}-{span[1] - 1}-{hashlib.sha256(whole.encode()).hexdigest()[:24]}"
         detail = {"plan": self._plan.file, "action": action, "details": details}
         if refused:
@@ -310,7 +312,7 @@ def _bad(batch: Batch, named: Mapping[int, str]) -> list[_Bad]:
 
 
 def _numbers(span: tuple[int, int], refused: Mapping[int, str]) -> tuple[int, ...]:
-    return tuple(row for row in range(*span) if row not in refused)
+    return tuple(row for row in range(*span) if row not in refused) if refused else tuple(range(*span))
 
 
 def _taken(rows: Rows, indices: Sequence[int]) -> Rows:
