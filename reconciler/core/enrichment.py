@@ -22,7 +22,8 @@ ENRICHED_AT: Final = "enriched_at"
 class Reference:
     """Rows that say something of people: `column` holds a value of the identity `identity`; `columns` are what is said
     (None: every column). `stream` is where the messages go, `everyone` lets rows through that no profile is known for.
-    `at` goes into the column `enriched_at` of each message; empty: there is none."""
+    `at` goes into the column `enriched_at` of each message; empty: there is none. `has_gaps`: rows need not all have the
+    same columns, but a column that none has is an error."""
 
     stream: str
     column: str
@@ -30,6 +31,7 @@ class Reference:
     columns: tuple[str, ...] | None
     everyone: bool
     at: str
+    has_gaps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

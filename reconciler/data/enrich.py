@@ -230,6 +230,8 @@ class _ReferenceReader:
         self._reference = reference
         self._steps = steps
         self._digests = digests
+        self._seen: set[str] = set()
+        self._missing: set[str] = set()
         connection.execute(
             "CREATE TEMP TABLE rows_of_reference (high UBIGINT, low UBIGINT, digest UBIGINT, place BIGINT)"
         )
@@ -239,14 +241,18 @@ class _ReferenceReader:
         for block in blocks:
             if block.table.num_rows:
                 table = self._said(block.table)
+                at, first = at + block.table.num_rows, at
+                if self._reference.column not in table.column_names:
+                    continue
                 self._register(table)
                 subject, digest = self._digests.subject("value"), self._digests.bits("c1", 0)
                 value = identifier(table.schema.field(self._reference.column), "c0", self._steps)
                 self._connection.execute(
-                    f"INSERT INTO rows_of_reference SELECT {subject}, {digest}, place + {at:d} "
+                    f"INSERT INTO rows_of_reference SELECT {subject}, {digest}, place + {first:d} "
                     f"FROM (SELECT {value} AS value, c1, place FROM given) WHERE value IS NOT NULL"
                 )
-                at += block.table.num_rows
+        if at and (never := sorted(self._missing - self._seen)):
+            raise Fatal(f"the reference has no column {never[0]!r}{did_you_mean(never[0], self._seen)}")
 
     def choose(self, people: str, memory: str) -> None:
         """Of each identifier the last row, where it belongs to one of `people` (empty: to anybody) and says what the
@@ -282,18 +288,19 @@ class _ReferenceReader:
         return found
 
     def _said(self, table: pa.Table) -> pa.Table:
-        """The columns that become a message."""
+        """The columns that become a message. Where rows need not have the same ones, a block may lack some."""
         reference = self._reference
         wanted = [reference.column, *(table.column_names if reference.columns is None else reference.columns)]
-        for name in wanted:
-            if name not in table.column_names:
-                raise Fatal(f"the reference has no column {name!r}{did_you_mean(name, table.column_names)}")
+        self._seen.update(table.column_names)
+        self._missing.update(missing := [name for name in wanted if name not in table.column_names])
+        if missing and not reference.has_gaps:
+            raise Fatal(f"the reference has no column {missing[0]!r}{did_you_mean(missing[0], table.column_names)}")
         if reference.at and ENRICHED_AT in wanted:
             raise Fatal(
                 f"the reference has a column {ENRICHED_AT!r}, which says when a message was written; "
                 "name it as `timestampField`, or leave it out of `columns`"
             )
-        return table.select(list(dict.fromkeys(wanted)))
+        return table.select([name for name in dict.fromkeys(wanted) if name not in missing])
 
     def _register(self, table: pa.Table) -> None:
         """The rows for a query: `c0` the identifier's column, `c1` the message's text, `place` the row's number."""

@@ -314,6 +314,44 @@ def test_a_reference_that_changes_while_it_is_read_lands_nothing_of_it(
     assert job.landed() == []
 
 
+def test_what_was_added_while_the_reference_was_read_lands_in_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world(tmp_path, match="all")
+    choose = enrich._ReferenceReader.choose
+
+    def and_then_add(self: Any, *given: str) -> None:
+        choose(self, *given)
+        job.write("planes.csv", PLANES + "N4,2020,9\n")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(enrich._ReferenceReader, "choose", and_then_add)
+        job.run()
+    assert job.facts("tailnum") == [("N1",), ("N2",), ("N3",)]
+    job.run()
+    assert job.facts("tailnum")[3:] == [("N4",)]
+
+
+def test_rows_of_json_need_not_have_the_same_columns(tmp_path: Path) -> None:
+    lines = ['{"tailnum":"N1","seats":1}', '{"other":1}', '{"tailnum":"N2"}', '{"tailnum":"N3","seats":null}']
+    job = world(tmp_path, path="ref/*.ndjson", format="ndjson", match="all", columns=["seats"])
+    for number, line in enumerate(lines):
+        job.write(f"ref/{number}.ndjson", line + "\n")
+    job.run()
+    assert [set(message) - {"enriched_at"} for message in job.landed()] == [
+        {"tailnum", "seats"}, {"tailnum"}, {"tailnum", "seats"},
+    ]  # fmt: skip
+    job.config["columns"] = ["saets"]
+    with pytest.raises(Fatal, match=r"^the reference has no column 'saets'; did you mean 'seats'\?$"):
+        job.run()
+
+
+def test_the_column_of_the_time_need_not_be_chosen(tmp_path: Path) -> None:
+    job = world(tmp_path, "tailnum,since,a,b\nN1,2020-01-01,1,2\n", timestampField="since", columns=["a"], match="all")
+    job.run()
+    assert job.landed() == [{"tailnum": "N1", "a": "1", "since": "2020-01-01"}]
+
+
 # --- crashes --------------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +391,7 @@ def test_a_run_that_is_stopped_goes_on_later(tmp_path: Path) -> None:
 STATES = st.dictionaries(st.sampled_from("abcd"), st.sampled_from("123"), max_size=4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(STATES, st.sets(st.sampled_from("abcd")), st.integers(0, 5)), min_size=1, max_size=6))
 def test_whatever_changes_the_last_word_to_everybody_is_the_references(
     tmp_path_factory: pytest.TempPathFactory, rounds: list[tuple[dict[str, str], set[str], int]]

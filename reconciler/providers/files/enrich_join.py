@@ -43,6 +43,16 @@ class _Batch:
     size: int = 0
 
 
+@dataclass
+class _Reading:
+    """What one reading of the whole reference found. The first one counts: what has changed by the second one is found
+    by the next run, against these marks."""
+
+    marks: dict[str, Json] = field(default_factory=dict)
+    bad: dict[str, list[Reject]] = field(default_factory=dict)
+    size: int = 0
+
+
 class _Join:
     def __init__(self, context: Context, hands: Enrichment) -> None:
         self._context = context
@@ -53,9 +63,7 @@ class _Join:
         self._memory: tuple[str, ...] = tuple(self._before["memory"])
         self._shape = digest_of(self._config.model_dump(mode="json"))
         self._build = 0
-        self._read: dict[str, Json] = {}
-        self._bad: dict[str, list[Reject]] = {}
-        self._size = 0
+        self._readings: list[_Reading] = []
         self._omitted = context.omitted
         self._rule = TimestampRule(
             field=self._config.timestamp_field or ENRICHED_AT, format=self._config.timestamp_format
@@ -93,14 +101,15 @@ class _Join:
 
     def _blocks(self) -> Iterator[Block]:
         """The whole reference. Raises Fatal where more rows are bad than may be."""
-        self._read, self._bad, self._size = {}, {}, 0
+        reading = _Reading()
+        self._readings.append(reading)
         for name, path in self._sources:
             for block in _naming(name, self._open(path, None)):
-                self._read[name] = block.mark
-                self._size += block.table.nbytes
+                reading.marks[name] = block.mark
+                reading.size += block.table.nbytes
                 if block.rejects:
-                    self._bad.setdefault(name, []).extend(block.rejects)
-                    self._within_limit(sum(map(len, self._bad.values())), name, block.rejects[0])
+                    reading.bad.setdefault(name, []).extend(block.rejects)
+                    self._within_limit(sum(map(len, reading.bad.values())), name, block.rejects[0])
                 yield block
 
     def _within_limit(self, more: int, name: str, last: Reject) -> None:
@@ -117,7 +126,8 @@ class _Join:
                 yield self._unit(batch, last=False)
                 batch = _Batch()
             self._add(batch, news)
-        if batch.news or (self._files_moved and self._bad) or self._size >= UNIT_BYTES:
+        reading = self._readings[0]
+        if batch.news or (self._files_moved and reading.bad) or reading.size >= UNIT_BYTES:
             yield self._unit(batch, last=True)
 
     def _reference(self) -> Reference:
@@ -126,9 +136,10 @@ class _Join:
             stream=config.stream,
             column=config.key.column,
             identity=config.key.identity,
-            columns=config.columns,
+            columns=config.columns and (*config.columns, *filter(None, [config.timestamp_field])),
             everyone=config.match == "all",
             at="" if config.timestamp_field else iso(self._context.now_ms()),
+            has_gaps=config.format == "ndjson",
         )
 
     def _add(self, batch: _Batch, news: News) -> None:
@@ -146,7 +157,7 @@ class _Join:
         tables: list[Table] = [one.block.table for one in batch.news if one.block.table.num_rows]
         rejects = {self._config.path: batch.rejects} if batch.rejects else {}
         if last and self._files_moved:
-            rejects |= {name: rejects.get(name, []) + bad for name, bad in self._bad.items()}
+            rejects |= {name: rejects.get(name, []) + bad for name, bad in self._readings[0].bad.items()}
         segments = self._context.data.stage(self._config.stream, tables, timestamp=self._rule) if tables else ()
         if batch.news:
             self._memory = self._hands.remember([one.entries for one in batch.news], self._memory)
@@ -165,7 +176,8 @@ class _Join:
         )
 
     def _cursor(self, last: bool) -> Json:
-        done = {"files": self._read, "build": self._build, "shape": self._shape} if last else self._before
+        now = {"files": self._readings[0].marks, "build": self._build, "shape": self._shape}
+        done = now if last else self._before
         return {**done, "memory": list(self._memory)}
 
 
