@@ -335,6 +335,28 @@ def test_many_refused_in_a_row_are_an_error_unless_it_is_said_that_they_may_be(t
         assert job.run() == []
 
 
+@pytest.mark.parametrize(
+    ("value", "landed"),
+    [
+        (b'"\\ud800"', None),
+        (b'"a\\u0000b\\r\\n"', "a\x00b\r\n"),
+        (b"12345678901234567890123", 12345678901234567890123),
+        (b'{"x":[1,{"y":null}]}', {"x": [1, {"y": None}]}),
+        (b'"' + b"x" * 1_000_000 + b'"', "x" * 1_000_000),
+        (b"false", False),
+        (b"0", 0),
+        (b'""', ""),
+    ],
+)
+def test_whatever_an_answer_holds_lands_as_it_is_or_is_omitted(tmp_path: Path, value: bytes, landed: Any) -> None:
+    with world(tmp_path, lambda _: Play(body=b'{"person":{"company":' + value + b"}}"), "a") as (job, _):
+        (unit,) = job.run()
+        assert job.run() == []
+    assert unit.rows + unit.omitted == 1
+    assert job.facts("company") == ([] if unit.omitted else [(landed,)])
+    assert (landed is None) == bool(unit.omitted)
+
+
 def test_a_redirect_is_followed_without_the_credentials_of_another_origin(tmp_path: Path) -> None:
     with serving(company) as other:
 
