@@ -39,10 +39,10 @@ _COLUMNS: Final = (
     f"rows, added, removed, omitted, {', '.join(_STATE)}"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM resource JOIN job USING (id)"
-#: Backfills are found by an index of their own: the queue of live jobs may be long.
+#: Backfills are found by an index of their own (a cross join keeps its order): the queue of live jobs may be long.
 _IN_LANE: Final = {
     LIVE: "resource JOIN job USING (id) WHERE spec ->> '$.lane' IS NULL",
-    BACKFILL: "resource INDEXED BY resource_backfill JOIN job USING (id) WHERE spec ->> '$.lane' = 'backfill'",
+    BACKFILL: "resource INDEXED BY resource_backfill CROSS JOIN job USING (id) WHERE spec ->> '$.lane' = 'backfill'",
 }
 _VALUES: Final = attrgetter(*_STATE)
 _SAVE: Final = f"UPDATE job SET {', '.join(f'{name} = ?' for name in _STATE)}, wake_at_ms = ?, waiting = ? WHERE id = ?"
