@@ -20,6 +20,8 @@ from reconciler.core.messages import Exited, FromRun, Order, Produced, Reply, Wa
 from reconciler.core.profile import ProfileSet, profile_rules, rules_digest
 from reconciler.core.provider import Staged, Unit
 from reconciler.core.state import Status
+from reconciler.data.engine import workspace
+from reconciler.data.profiles.read import ProfileReader
 from reconciler.record.events import Event
 from reconciler.record.resources import By
 from reconciler.record.store import Record
@@ -215,3 +217,23 @@ def test_a_backlog_over_the_limit_crowds_and_one_that_cannot_be_built_does_not(s
     site.builder.take(exited, site.now)
     assert site.builder.failure == "the build's process ended by itself"
     assert not site.builder.is_crowded()
+
+
+# --- what counts ----------------------------------------------------------------------------------------------------
+
+
+def test_of_two_values_the_newer_one_counts_whatever_arrives_last(shop: Shop) -> None:
+    (shop.root / "stream.yaml").write_text(PEOPLE + "  attributes: {city: {from: city}}\n")
+    (shop.root / "in" / "1.csv").write_text("email,city,at\na@x.org,Rome,2026-01-01\n")
+    (shop.root / "in" / "2.csv").write_text("email,city,at\na@x.org,Oslo,2019-01-01\n")
+    for name, file, lane in (("new", 1, "live"), ("old", 2, "backfill")):
+        config = f"{{path: in/{file}.csv, stream: orders, timestampField: at}}"
+        shop.job(name, lane=lane, config=config, dependsOn="[new]" if name == "old" else None)
+    shop.go()
+    rules = profile_rules([("orders", {**SPEC, "attributes": {"city": {"from": "city"}}})])
+    current = shop.read(lambda record: record.profiles.current())
+    data = shop.world.state / "data"
+    with workspace(data, memory_mb=256) as connection:
+        found = ProfileReader(data, current, rules).lookup(connection, "email", "a@x.org")
+    assert found is not None
+    assert (found.messages, found.attributes) == (2, {"city": "Rome"})
