@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "stream": Entry("streams:stream", "Destroy the messages of a stream that is not declared any more."),
     "rebuild": Entry("rebuild:rebuild", "Build all profiles anew from the raw messages."),
     "approve": Entry("approve:approve", "Approve what the guard of a job holds back."),
+    "forget": Entry("forget:forget", "Forget a person, here and at every destination."),
     "profile": Entry("profile:profile", "Show what is known of one person, and who said so."),
     "pause": Entry("edit:pause", "Pause jobs, by editing their specs."),
     "resume": Entry("edit:resume", "Resume paused or failed jobs, by editing their specs."),

@@ -137,11 +137,11 @@ def forget(desk: Desk, request: Request, now: Now) -> Answer:
     record = desk.record
     asked = next((one for one in record.forgotten.under_way() if _means(one, key, value)), None)
     if asked is not None:
-        return Answer(message=f"Request {asked.id} to forget is under way.")
+        return Answer(message=f"Request {asked.id} to forget is under way.", facts={"request": asked.id})
     if record.forgotten.count() >= MAX_REMEMBERED:
         raise Blocked(f"{MAX_REMEMBERED:,} identifiers are remembered as forgotten, and there is room for no more")
     made = record.forgotten.ask(key, value, request.by, now.wall_ms)
-    return Answer(message=f"Request {made} to forget is recorded.")
+    return Answer(message=f"Request {made} to forget is recorded.", facts={"request": made})
 
 
 def _means(request: ForgetRequest, key: str, value: str) -> bool:

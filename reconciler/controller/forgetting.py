@@ -135,7 +135,7 @@ class Forgetter:
 
     def _find(self, requests: Sequence[ForgetRequest], now: Now) -> bool:
         who = [[one.id, *one.work.identifiers[0]] for one in requests if one.work]
-        self._start("find", requests, now, {"who": who, "ledgers": self._ledgers()})
+        self._start("find", requests, now, {"who": who, "ledgers": ledgers_of(self.hands.record)})
         return True
 
     def _messages(self, requests: Sequence[ForgetRequest], now: Now) -> bool:
@@ -145,7 +145,7 @@ class Forgetter:
             return False
         if any(self.housekeeper.owns(run) for run in active):
             return False  # a compaction would bring back what it has read
-        names = [one.name for one in _streams(record).streams]
+        names = [one.name for one in searched_rules(record).streams]
         rows = {name: record.streams.segment_rows(name) for name in names}
         given = {name: [asdict(_staged(row)) for row in some] for name, some in rows.items()}
         sought = [[one.id, *pair, one.at_ms] for one in requests if one.work for pair in one.work.identifiers]
@@ -196,7 +196,7 @@ class Forgetter:
         if not ready:
             return False
         ids = sorted({member for one in ready if one.work for member in one.work.ids})
-        self._start("ledgers", ready, now, {"ids": ids, "ledgers": self._ledgers()})
+        self._start("ledgers", ready, now, {"ids": ids, "ledgers": ledgers_of(self.hands.record)})
         return True
 
     def _wipe(self, requests: Sequence[ForgetRequest], now: Now) -> bool:
@@ -232,7 +232,7 @@ class Forgetter:
         outstanding = self.hands.record.forgotten.outstanding()
         if not outstanding:
             return
-        ledgers = self._ledgers()
+        ledgers = ledgers_of(self.hands.record)
         with self.hands.record.transaction():
             for one in outstanding:
                 if one.name not in ledgers:
@@ -246,18 +246,6 @@ class Forgetter:
     def _is_new(self, job: str, ledgers: Mapping[str, Sequence[str]]) -> bool:
         return job in ledgers and self._checked.get(job) != digest_of(list(ledgers[job]))
 
-    def _ledgers(self) -> dict[str, list[str]]:
-        """The Parquet files in which each export of an audience keeps whom its destination holds, or is to hold."""
-        found = {}
-        for job in self.hands.record.jobs.jobs():
-            if isinstance(job.cursor, dict) and "ledger" in job.cursor:
-                try:
-                    files = Progress.load(job.cursor).files
-                except Fatal:  # the cursor of another job type, which has a ledger of its own
-                    continue
-                found[job.name] = [file for file in files if file.endswith(".parquet")]
-        return found
-
     # --- a search's life --------------------------------------------------------------------------------------------
 
     def _start(self, task: str, requests: Iterable[ForgetRequest], now: Now, config: Mapping[str, Any]) -> None:
@@ -269,7 +257,7 @@ class Forgetter:
         signatures = {job: digest_of(list(files)) for job, files in config.get("ledgers", {}).items()}
         ids = tuple(one.id for one in requests)
         self._at_work = _Search(run, task, ids, now.wall_ms, whole=not self._untold, signatures=signatures)
-        streams = _streams(record)
+        streams = searched_rules(record)
         self.hands.runner.start(
             Order(
                 job="forget",
@@ -403,7 +391,7 @@ class Forgetter:
         return True
 
 
-def _streams(record: Record) -> ProfileRules:
+def searched_rules(record: Record) -> ProfileRules:
     """The identity rules of every stream that holds messages, archived ones included."""
     found = [record.resources.resource("Stream", name) for name in record.streams.ends()]
     return identity_rules((one.name, one.spec) for one in found if one is not None)
@@ -418,3 +406,16 @@ def _staged(row: Any) -> Staged:
         stream=row.stream, file=row.file, rows=row.rows, size=row.size, schema=row.schema,
         min_timestamp_ms=row.min_timestamp_ms, max_timestamp_ms=row.max_timestamp_ms,
     )  # fmt: skip
+
+
+def ledgers_of(record: Record) -> dict[str, list[str]]:
+    """The Parquet files in which each export of an audience keeps whom its destination holds, or is to hold."""
+    found = {}
+    for job in record.jobs.jobs():
+        if isinstance(job.cursor, dict) and "ledger" in job.cursor:
+            try:
+                files = Progress.load(job.cursor).files
+            except Fatal:  # the cursor of another job type, which has a ledger of its own
+                continue
+            found[job.name] = [file for file in files if file.endswith(".parquet")]
+    return found

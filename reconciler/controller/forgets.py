@@ -1,0 +1,102 @@
+"""What a request to forget a person would remove, and what came of earlier ones, for whoever asks. Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.clock import Now
+from reconciler.controller.forgetting import ledgers_of, searched_rules
+from reconciler.controller.looking import installed
+from reconciler.controller.people import asked, check_key, observed_rules
+from reconciler.controller.settings import Settings
+from reconciler.core.forgotten import Sought
+from reconciler.core.profile import ProfileRules, ProfileSet
+from reconciler.core.state import Reason, Status
+from reconciler.core.streams import users_of
+from reconciler.errors import UsageError
+from reconciler.record.forgotten import ForgetRequest, Receipt
+from reconciler.record.jobs import JobRow
+from reconciler.record.store import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreseen:
+    """What would go. `messages` are counts by stream, `destinations` the jobs whose ledgers hold the person, `sent` those
+    that have read a stream of theirs, and `unsearched` the streams whose messages say nothing of people."""
+
+    known: bool
+    identifiers: tuple[tuple[str, str], ...]
+    messages: Mapping[str, int]
+    destinations: tuple[str, ...]
+    sent: tuple[str, ...]
+    unsearched: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A request and its receipts; for each that is outstanding, why."""
+
+    request: ForgetRequest
+    receipts: tuple[Receipt, ...]
+    waits: Mapping[str, str]
+
+
+def foresee(settings: Settings, key: str, value: str, now: Now) -> Foreseen:
+    """As far as profiles are built. Raises UsageError for a key that no stream declares."""
+    from reconciler.data.forget import find, held, identify
+    from reconciler.data.profiles.tables import identifier_id
+
+    def question(record: Record, profiles: ProfileSet, rules: ProfileRules) -> Foreseen:
+        if key == "id":
+            raise UsageError(
+                "whom to forget is said by an identifier, KEY=VALUE; `reconcile profile id=...` shows them"
+            )
+        check_key(key, observed_rules(record))
+        data, memory_mb = settings.state / "data", settings.memory_mb
+        known, identifiers = identify(data, profiles, rules, key, value, memory_mb=memory_mb)
+        searched = searched_rules(record)
+        segments = {one.name: record.streams.segments(one.name) for one in searched.streams}
+        sought = [Sought(0, *pair, now.wall_ms) for pair in identifiers]
+        found = {name: len(one.positions) for name, one in find(data, searched, segments, sought, memory_mb=memory_mb)}
+        ids = [identifier_id(*pair) for pair in identifiers]
+        jobs = [(job.name, job.spec) for job in record.jobs.jobs() if job.type == "export"]
+        return Foreseen(
+            known=known,
+            identifiers=tuple(identifiers),
+            messages=found,
+            destinations=tuple(job for job, files in ledgers_of(record).items() if held(data, files, ids)),
+            sent=tuple(sorted({job for one in found for job in users_of(installed(), jobs, one, ["reads"])})),
+            unsearched=tuple(sorted(record.streams.ends().keys() - segments.keys())),
+        )
+
+    return asked(settings, question)
+
+
+def outcomes(record: Record) -> list[Outcome]:
+    """Every request, oldest first."""
+    return [outcome(record, one) for one in record.forgotten.requests()]
+
+
+def outcome(record: Record, request: ForgetRequest) -> Outcome:
+    receipts = tuple(record.forgotten.receipts(request.id))
+    open_ = [one.name for one in receipts if one.what == "destination" and one.at_ms is None]
+    return Outcome(
+        request=request, receipts=receipts, waits={name: _why(name, record.jobs.job(name)) for name in open_}
+    )
+
+
+#: Why a destination cannot remove anybody now, by its job's status.
+_WAITS: Mapping[Status, str] = {
+    Status.PAUSED: "the job is paused; `reconcile resume {name}`",
+    Status.FAILED: "the job has failed; `reconcile why {name}` says why, `reconcile rerun {name}` tries again",
+    Status.COMPLETED: "the job is completed; `reconcile rerun {name}` runs it once more",
+}
+
+
+def _why(name: str, job: JobRow | None) -> str:
+    if job is None or job.life != "live":
+        return "the job is not there any more"
+    if job.state.reason is Reason.AWAITING_APPROVAL:
+        return f"its guard waits for a person; `reconcile approve {name}`"
+    return _WAITS.get(job.state.status, "its next run removes the person").format(name=name)
