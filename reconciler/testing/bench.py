@@ -121,8 +121,8 @@ def is_json(value: Any) -> bool:
 
 
 def _copied(value: Json) -> Json:
-    """What comes out of a record is never the object that went in."""
-    return json.loads(json.dumps(value))
+    """What comes out of a record is never the object that went in, and has its names sorted."""
+    return json.loads(json.dumps(value, sort_keys=True))
 
 
 # --- a place to run in ----------------------------------------------------------------------------------------------

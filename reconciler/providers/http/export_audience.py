@@ -59,7 +59,11 @@ class _Receiver:
         members = rows.members
         if action == "update":
             members = [_with_previous(*pair) for pair in zip(rows.members, rows.previous, strict=True)]
-        head = json.dumps({**details, "action": action}, ensure_ascii=False, separators=(",", ":"))
+        # The fields in one order: details that come back from the record have their names sorted.
+        head = json.dumps(
+            {"job": details["job"], "audience": details["audience"], "action": action},
+            ensure_ascii=False, separators=(",", ":"),
+        )  # fmt: skip
         return f'{head[:-1]},"members":[{",".join(members)}]}}'.encode("utf-8", "replace")
 
     def send(self, batch: Batch) -> Reply:
