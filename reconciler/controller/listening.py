@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler import __version__
-from reconciler.clock import Now
+from reconciler.clock import Clock, Now, pause
 from reconciler.controller.hands import Hands
 from reconciler.core.document import canonical
 from reconciler.data.journal import INTAKE
@@ -41,6 +41,8 @@ PROVIDER: Final = "collect"
 NEEDED: Final = ("starlette", "uvicorn", "prometheus_client")
 #: How long the process may take to answer what it is answering, and be gone.
 GONE_WITHIN_S: Final = 15.0
+#: How long a process that was just started may take to say who it is.
+BORN_WITHIN_MS: Final = 5_000
 #: Connections that wait to be accepted; they wait here also while the process is started anew.
 BACKLOG: Final = 1024
 #: A process that died is started again at once, and after one that lived shorter than this, ever later.
@@ -50,7 +52,9 @@ LONGEST_WAIT_MS: Final = 30_000
 #: The log of the process is begun anew when it is larger at a start.
 LOG_BYTES: Final = 1 << 20
 
-_BOOT: Final = "import sys; sys.path[:] = {path!r}; from reconciler.web.serve import main; main({fd}, {state!r})"
+_BOOT: Final = (
+    "import sys; sys.path[:] = {path!r}; from reconciler.web.serve import main; main({fd}, {lock}, {state!r})"
+)
 
 
 @dataclass(slots=True)
@@ -176,8 +180,8 @@ class Listening:
         try:
             if self._socket is None:
                 self._socket = _bound(self._address)
+            _note(lock, self._identity())  # the process adds who it is itself: this daemon may die before it could
             child = self._spawn(lock, self._socket)
-            _note(lock, self._identity() | {"pid": child.pid, "start_ticks": start_ticks(child.pid)})
         finally:
             os.close(lock)
         self._process = _Process(child.pid, os.pidfd_open(child.pid), now.alive_ms, child)
@@ -196,7 +200,7 @@ class Listening:
     def _spawn(self, lock: int, listening: socket.socket) -> subprocess.Popen[bytes]:
         path = [os.path.abspath(one) for one in sys.path]
         state = str(self._hands.settings.state.resolve())
-        boot = _BOOT.format(path=path, fd=listening.fileno(), state=state)
+        boot = _BOOT.format(path=path, fd=listening.fileno(), lock=lock, state=state)
         log = self._folder / "intake.log"
         fresh = log.exists() and log.stat().st_size > LOG_BYTES
         with open(log, "wb" if fresh else "ab") as said:
@@ -281,7 +285,7 @@ def _left(folder: Path) -> tuple[dict[str, Any], _Process] | None:
 def _noted(lock: Path) -> tuple[dict[str, Any], _Process] | None:
     """Raises ReconcileError where the lock does not say who holds it."""
     try:
-        told: dict[str, Any] = json.loads(lock.read_bytes())
+        told = _told(lock)
         handle = os.pidfd_open(told["pid"])
     except ProcessLookupError:
         return None
@@ -291,6 +295,17 @@ def _noted(lock: Path) -> tuple[dict[str, Any], _Process] | None:
         os.close(handle)
         return None
     return told, _Process(told["pid"], handle, 0)
+
+
+def _told(lock: Path) -> dict[str, Any]:
+    """What is noted; a process that has just been started takes a moment to say who it is."""
+    told: dict[str, Any] = {}
+    clock = Clock()
+    while "pid" not in told and clock.now().alive_ms < BORN_WITHIN_MS:
+        told = json.loads(lock.read_bytes())
+        if "pid" not in told:
+            pause(0.05)
+    return told
 
 
 def _end(process: _Process) -> None:

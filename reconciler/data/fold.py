@@ -25,6 +25,7 @@ from reconciler.data.ahead import ahead
 from reconciler.data.blocks import BLOCK_BYTES, CHANGED, Format, Reader
 from reconciler.data.delimited import Delimited
 from reconciler.data.durable import fsync
+from reconciler.data.engine import EngineError
 from reconciler.data.hands import Hands
 from reconciler.data.journal import Bulk, Entry, body_path, bulk_of, bulk_path, entry_of, frames, live_path
 from reconciler.data.lines import JsonLines, parse_lines
@@ -203,7 +204,7 @@ def _tables(lines: _Lines, journal: int, rejects: list[Reject]) -> Iterator[pa.T
     many different keys together land apart from each other."""
     try:
         parsed = parse_lines(lines.data, 1)
-    except Fatal as error:
+    except (Fatal, EngineError, pa.ArrowException) as error:
         if len(lines.places) > 1:
             for half in lines.halves():
                 yield from _tables(half, journal, rejects)

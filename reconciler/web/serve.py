@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from reconciler.clock import Clock
 from reconciler.data.journal import INTAKE, listing, mend, sweep
-from reconciler.runner.processes import hide_memory, name_process
+from reconciler.runner.processes import hide_memory, name_process, start_ticks
 from reconciler.web.app import application, heartbeat_ms
 from reconciler.web.bulk import Checker
 from reconciler.web.commits import Commits
@@ -29,9 +29,10 @@ from reconciler.web.metrics import Metrics
 from reconciler.web.senders import Senders
 
 
-def main(listening: int, state: str) -> None:
-    """Serves until SIGTERM. `listening` is the descriptor of a bound socket; the lock is inherited, and held by being
-    open."""
+def main(listening: int, lock: int, state: str) -> None:
+    """Serves until SIGTERM. `listening` is the descriptor of a bound socket; `lock` that of a lock, which is held as long
+    as it is open, and says who listens."""
+    _sign(lock)
     name_process("reconcile-web")
     hide_memory()
     with socket.socket(fileno=listening) as bound:
@@ -63,6 +64,14 @@ def serve(bound: socket.socket, state: Path, limits: Limits) -> None:
         ws="none",
     )
     uvicorn.Server(config).run(sockets=[bound])
+
+
+def _sign(lock: int) -> None:
+    """Adds to what the controller noted who this is."""
+    told = json.loads(os.pread(lock, 1 << 16, 0))
+    text = json.dumps({**told, "pid": os.getpid(), "start_ticks": start_ticks(os.getpid())}).encode()
+    os.pwrite(lock, text, 0)
+    os.ftruncate(lock, len(text))
 
 
 def _open_desk(folder: Path, limits: Limits) -> Desk:

@@ -62,8 +62,10 @@ class Site:
 
     @property
     def process(self) -> int:
-        """The pid of the process that listens."""
-        return int(json.loads((self.folder / "lock").read_text())["pid"])
+        """The pid of the process that listens, once it has said so."""
+        while "pid" not in (told := json.loads((self.folder / "lock").read_text() or "{}")):
+            pass
+        return int(told["pid"])
 
     def post(self, message: Any, **headers: str) -> httpx.Response:
         return httpx.post(self.url, json=message, headers={**HEADERS, **headers}, timeout=30)
@@ -86,8 +88,8 @@ class Site:
 
     def end(self) -> None:
         """Whatever listens still."""
-        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
-            os.kill(self.process, signal.SIGKILL)
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, ProcessLookupError):
+            os.kill(json.loads((self.folder / "lock").read_text())["pid"], signal.SIGKILL)
 
 
 @pytest.fixture
