@@ -39,9 +39,6 @@ FOLD_DELTAS: Final = 16
 FOLD_ROWS: Final = 50_000
 FOLD_SHARE: Final = 0.25
 
-#: Profiles in one part of a base.
-PART_PROFILES: Final = 1 << 20
-
 #: Newly void values that the facts name.
 NAMED_VOIDS: Final = 20
 
@@ -82,7 +79,7 @@ class _Build:
         self._order = Order()
 
     def made(self) -> ProfileSet:
-        untimed = self._read_new(self._segments(anew=False))
+        read = self._read_new(self._segments(anew=False))
         self._identify()
         voided = self._find_void()
         if self._drop():
@@ -96,7 +93,7 @@ class _Build:
             rules=rules_digest(self._work.rules),
             built={one.rules.name: self._range(one)[1] for one in self._streams},
             files=files,
-            facts=self._facts(facts, untimed),
+            facts=self._facts(facts, *read),
         )
 
     def _do(self, sql: str) -> None:
@@ -125,21 +122,22 @@ class _Build:
             found += [one for one in segments if one.first < stop and (anew or one.first + one.rows > first)]
         return found
 
-    def _read_new(self, segments: Sequence[SegmentRef]) -> int:
-        """Folds what is new, in the order of these segments; how many of the messages have no time of their own."""
+    def _read_new(self, segments: Sequence[SegmentRef]) -> tuple[int, int]:
+        """Folds what is new, in the order of these segments; how many messages, and how many without a time."""
         self._order = order_of(self._data_dir, segments, len(self._streams))
         total = sum(stop - first for first, stop in map(self._range, self._streams))
-        done = untimed = 0
+        done = messages = untimed = 0
         for stream in self._streams:
             first, stop = self._range(stream)
             self._progress("messages", done, total)
             self._do(f"CREATE OR REPLACE TABLE signature_{stream.slot} AS {self._signatures(stream, first, stop)}")
-            untimed += self._number(f"SELECT sum(u) FROM signature_{stream.slot}")
+            read = self._ask(f"SELECT coalesce(sum(m), 0), coalesce(sum(u), 0) FROM signature_{stream.slot}")[0]
+            messages, untimed = messages + int(read[0]), untimed + int(read[1])
             nobody = " AND ".join(f"i{index} IS NULL" for index in range(len(stream.keys)))
             self._do(f"DELETE FROM signature_{stream.slot} WHERE {nobody}")
             done += stop - first
         self._progress("messages", done, total)
-        return untimed
+        return messages, untimed
 
     def _signatures(self, stream: Messages, first: int, stop: int, only: str = "") -> str:
         """A query of a range's signatures: `i<n>`, what its messages fold into, the first commit `k`, and counts. What
@@ -405,7 +403,7 @@ class _Build:
 
     # --- facts ---
 
-    def _facts(self, facts: Mapping[str, Any], untimed: int) -> dict[str, Any]:
+    def _facts(self, facts: Mapping[str, Any], messages: int, untimed: int) -> dict[str, Any]:
         before = self._work.base.facts
         fresh, void, changed = self._ask("""
             SELECT (SELECT count(*) FROM node WHERE NOT known), (SELECT count(*) FROM void),
@@ -414,7 +412,7 @@ class _Build:
             "profiles": before.get("profiles", 0) + facts["made"] - facts["merged"] - facts["dropped"],
             "identifiers": before.get("identifiers", 0) + fresh,
             "void": before.get("void", 0) + void,
-            "messages": sum(self._range(stream)[1] for stream in self._streams),
+            "messages": before.get("messages", 0) + messages,
             "untimed": before.get("untimed", 0) + untimed,
             "changed": changed,
             "merged": facts["merged"],
@@ -457,7 +455,9 @@ def _leader(keys: Sequence[int], order: Sequence[int]) -> str:
     for key in sorted(set(keys)):
         alike = [index for index in order if keys[index] == key]
         least = ", ".join(f"CASE WHEN o{index}.pk IS NOT NULL THEN s.i{index} END" for index in alike)
-        cases += [f"WHEN o{index}.pk IS NOT NULL AND s.i{index} = least({least}) THEN l.n{index}" for index in alike]
+        for index in alike:
+            is_least = f" AND s.i{index} = least({least})" if len(alike) > 1 else ""
+            cases.append(f"WHEN o{index}.pk IS NOT NULL{is_least} THEN l.n{index}")
     return f"CASE {' '.join(cases)} END"
 
 

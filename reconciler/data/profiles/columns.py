@@ -77,12 +77,14 @@ def typed(field: pa.Field, column: str, type_name: str, once: Once = in_place) -
         return result_sql(f"{column}::{wanted.sql}", wanted)
     text = once(as_text(field, column))
     if wanted.kind == "timestamp":  # an offset counts; without one it is UTC, the session's zone
-        return result_sql(once(f"{once(_moment(text))}::TIMESTAMP"), wanted)
+        return result_sql(once(f"make_timestamp({_microseconds(text, once)})"), wanted)
     return result_sql(once(f"TRY_CAST({text} AS {wanted.sql})"), wanted)
 
 
-def _moment(text: str) -> str:
-    return f"TRY_CAST({text} AS TIMESTAMPTZ)"
+def _microseconds(text: str, once: Once) -> str:
+    """What DuckDB reads as a time, as microseconds since the epoch."""
+    moment = once(f"TRY_CAST({text} AS TIMESTAMPTZ)")
+    return once(f"CASE WHEN isfinite({moment}) THEN epoch_us({moment}) END")
 
 
 def _is_already(field: pa.Field, kind: str) -> bool:
@@ -112,10 +114,8 @@ def own_time(field: pa.Field, column: str, how: str, once: Once = in_place) -> s
     careful = microseconds_sql(how, text)
     if how != "iso8601":
         return _bounded(once(careful))
-    moment = once(_moment(text))  # the quick way, which is a little more lenient than ISO 8601: `2026-1-2`
-    return _bounded(
-        once(f"CASE WHEN isfinite({moment}) THEN epoch_us({moment}) WHEN {moment} IS NULL THEN {careful} END")
-    )
+    quick = _microseconds(text, once)  # which is a little more lenient than ISO 8601: `2026-1-2`
+    return _bounded(once(f"coalesce({quick}, {careful})"))
 
 
 def _bounded(microseconds: str) -> str:

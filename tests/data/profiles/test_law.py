@@ -129,22 +129,23 @@ def live(folder: Path, seed: int, *, units: int, rows: int, builds: int) -> Worl
     return world
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 4))
 def test_incremental_equals_rebuild_equals_reference(seed: int, units: int, rows: int) -> None:
     with tempfile.TemporaryDirectory() as name:
-        world = live(Path(name), seed, units=units, rows=rows, builds=3)
+        world = live(Path(name), seed, units=units, rows=rows, builds=2)
         world.build()
         anew = world.built(type(world.profiles)())
         assert world.seen(world.profiles) == world.seen(anew) == world.expected()
 
 
 def test_so_do_many_small_builds_that_are_folded_on_the_way(tmp_path: Path) -> None:
-    world = live(tmp_path, 20, units=1, rows=2, builds=22)
-    assert world.seen(world.built(type(world.profiles)())) == world.expected(world.profiles.built)
+    world = live(tmp_path, 20, units=1, rows=2, builds=18)
+    anew = world.built(type(world.profiles)(), world.profiles.built)
+    assert world.seen(world.profiles) == world.seen(anew) == world.expected(world.profiles.built)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_so_do_few_large_ones(tmp_path: Path, seed: int) -> None:
     world = live(tmp_path, seed, units=6, rows=20, builds=2)
     world.build()

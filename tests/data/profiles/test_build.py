@@ -1,0 +1,301 @@
+"""What a build makes of messages, case by case."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from reconciler.core.profile import ProfileSet
+from reconciler.data.engine import workspace
+from reconciler.data.profiles.read import Profile, ProfileReader
+from reconciler.data.profiles.tables import identifier_id
+from reconciler.data.store import hollow
+from reconciler.errors import Fatal, Retriable
+from tests.data.profiles.world import World, rules_of
+
+PEOPLE = rules_of(
+    orders={
+        "columns": {"amount": "decimal(10,2)"},
+        "identity": [
+            {"key": "email", "from": "email", "normalize": ["trim", "lower"], "maxPerKey": 2},
+            {"key": "user", "from": "user", "maxPerKey": 2},
+        ],
+        "attributes": {
+            "name": {"from": "name"}, "first": {"from": "name", "merge": "first"}, "spent": {"from": "amount", "merge": "sum"},
+            "orders": {"merge": "count"}, "names": {"from": "name", "merge": "set"},
+        },
+    }
+)  # fmt: skip
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> World:
+    return World(tmp_path, PEOPLE)
+
+
+def found(world: World, profiles: ProfileSet, key: str, value: str) -> Profile | None:
+    with workspace(world.folder, memory_mb=256) as connection:
+        return ProfileReader(world.folder, profiles, world.rules).lookup(connection, key, value)
+
+
+def by_id(world: World, id_: str) -> Profile | None:
+    with workspace(world.folder, memory_mb=256) as connection:
+        return ProfileReader(world.folder, world.profiles, world.rules).find(connection, id_)
+
+
+# --- who is one -----------------------------------------------------------------------------------------------------
+
+
+def test_when_two_profiles_turn_out_to_be_one_the_earlier_id_survives_and_the_other_is_its_alias(people: World) -> None:
+    people.land("orders", [{"email": "a@x", "name": "A", "amount": "0.10"}], received=2)
+    people.land("orders", [{"user": "u1", "name": "B", "amount": "0.20"}], received=1)
+    two = people.build()
+    assert ProfileReader(people.folder, two, PEOPLE).count() == 2
+    people.land("orders", [{"email": "A@X ", "user": "u1", "name": None}], received=3)
+    one = people.build()
+    user, email = identifier_id("user", "u1"), identifier_id("email", "a@x")
+    profile = Profile(
+        id=user, aliases=(email,), identifiers=(("user", "u1"), ("email", "a@x")), messages=3,
+        attributes={"name": "A", "first": "B", "names": ["A", "B"], "orders": 3, "spent": Decimal("0.30")},
+    )  # fmt: skip
+    assert found(people, one, "user", "u1") == found(people, one, "email", "a@x") == profile
+    assert by_id(people, user) == by_id(people, email.upper()) == profile
+    assert (one.facts["profiles"], one.facts["merged"]) == (1, 1)
+    assert found(people, two, "email", "a@x") != profile, "the old set stays as it was"
+
+
+def test_a_profile_is_found_by_any_spelling_of_its_identifier_and_by_nothing_else(people: World) -> None:
+    people.land("orders", [{"email": 'it\'s "a"@x', "name": "A"}])
+    profiles = people.build()
+    assert found(people, profiles, "email", ' IT\'S "A"@X ') is not None
+    assert found(people, profiles, "email", "nobody") is None
+    assert found(people, profiles, "email", "nul\x00") is None
+    assert found(people, profiles, "no such key", "a@x") is None
+    assert by_id(people, "no such id' OR true") is None
+
+
+def test_the_id_of_an_identifier_never_changes() -> None:
+    """printf 'email\\x1fada@example.org' | sha256sum"""
+    assert identifier_id("email", "ada@example.org") == "5acaa95089ac2889fd414c26044048a3"
+
+
+@pytest.mark.parametrize("value", ["", "   ", "\u3000\t\n", None, "x" * 1001])
+def test_a_value_that_is_empty_or_too_long_is_no_identifier(people: World, value: str | None) -> None:
+    people.land("orders", [{"email": value, "name": "A"}, {"email": "a@x", "user": "x" * 1000}])
+    profiles = people.build()
+    assert (profiles.facts["profiles"], profiles.facts["identifiers"], profiles.facts["messages"]) == (1, 2, 2)
+
+
+def test_white_space_of_any_kind_is_trimmed_and_digits_are_kept(tmp_path: Path) -> None:
+    rules = rules_of(
+        s={"identity": [{"key": "mail", "from": "mail", "normalize": ["trim", "lower"]}, {"key": "phone", "from": "phone", "normalize": ["digits"]},
+                        {"key": "code", "from": "code", "normalize": ["upper"]}]},
+    )  # fmt: skip
+    world = World(tmp_path, rules)
+    world.land("s", [{"mail": "\u3000\ufeffΆΣ é\u00a0\r\n", "phone": "+49 (0)30-1٢", "code": "straße ǆ"}])
+    profile = found(world, world.build(), "phone", "490301")
+    assert profile is not None
+    assert dict(profile.identifiers) == {"mail": "άσ é", "phone": "490301", "code": "STRASSE Ǆ".replace("SS", "ẞ")}
+
+
+# --- what is void ---------------------------------------------------------------------------------------------------
+
+
+def test_a_value_seen_with_too_many_others_is_void_for_the_past_too(people: World) -> None:
+    people.land(
+        "orders",
+        [
+            {"email": "n/a", "user": "u1", "name": "A", "amount": "1"},
+            {"email": "N/A", "user": "u2", "name": "B", "amount": "2"},
+        ],
+    )
+    before = people.build()
+    assert (before.facts["profiles"], before.facts["void"]) == (1, 0), "two others are not more than two"
+    people.land("orders", [{"email": "n/a", "user": "u3", "name": "C", "amount": "3"}])
+    after = people.build()
+    assert after.facts["voided"] == [{"key": "email", "value": "n/a", "key2": "user", "values": 3}]
+    assert (after.facts["profiles"], after.facts["void"], after.facts["identifiers"]) == (3, 1, 4)
+    assert found(people, after, "email", "n/a") is None
+    spent = {name: found(people, after, "user", name).attributes["spent"] for name in ("u1", "u2", "u3")}  # type: ignore[union-attr]
+    assert spent == {"u1": Decimal(1), "u2": Decimal(2), "u3": Decimal(3)}
+    assert found(people, before, "email", "n/a") is not None
+    people.land("orders", [{"email": "n/a", "user": "u4"}, {"email": "n/a", "name": "of nobody"}])
+    last = people.build()
+    assert (last.facts["voided"], last.facts["profiles"], last.facts["void"]) == ([], 4, 1)
+
+
+def test_what_is_void_has_its_own_limit_for_each_key_the_least_of_all_streams(tmp_path: Path) -> None:
+    def stream(limit: int) -> dict[str, Any]:
+        return {"identity": [{"key": "a", "from": "a", "maxPerKey": limit}, {"key": "b", "from": "b"}]}
+
+    world = World(tmp_path, rules_of(one=stream(1), two=stream(50)))
+    world.land("two", [{"a": "x", "b": "1"}, {"a": "x", "b": "2"}])
+    assert world.build().facts["voided"] == [{"key": "a", "value": "x", "key2": "b", "values": 2}]
+
+
+# --- what is merged -------------------------------------------------------------------------------------------------
+
+
+def attributes(world: World, profiles: ProfileSet) -> list[dict[str, Any]]:
+    return [{name: row[name] for name in world.rules.attributes} for row in world.seen(profiles)["profiles"].values()]
+
+
+def test_a_set_keeps_its_thousand_least_texts_however_it_was_built(people: World) -> None:
+    names = [f"{number:04}" for number in range(1500)]
+    people.land("orders", [{"user": "u1", "name": name} for name in names[::-2]])
+    people.build()
+    people.land("orders", [{"user": "u1", "name": name} for name in names[::2]])
+    profiles = people.build()
+    assert (
+        attributes(people, profiles)[0]["names"]
+        == attributes(people, people.built(ProfileSet()))[0]["names"]
+        == names[:1000]
+    )
+
+
+def test_sums_are_exact_and_what_is_too_large_counts_as_none(tmp_path: Path) -> None:
+    rules = rules_of(s={
+        "columns": {"x": "decimal(38,2)"}, "identity": [{"key": "k", "from": "k"}], "attributes": {"x": {"from": "x", "merge": "sum"}},
+    })  # fmt: skip
+    world = World(tmp_path, rules)
+    large = "9" * 26 + ".99"
+    world.land(
+        "s", [{"k": "a", "x": "0.1"}, {"k": "a", "x": "0.2"}, {"k": "a", "x": large}, {"k": "a", "x": "1" + "0" * 26}]
+    )
+    world.build()
+    world.land("s", [{"k": "a", "x": large}])
+    assert attributes(world, world.build()) == [{"x": Decimal("2" + "0" * 26 + ".28")}]
+
+
+VALUES = [
+    ("integer", "7", 7), ("integer", 7, 7), ("integer", 2.5, 3), ("integer", "2.5", 3), ("integer", "9223372036854775808", None),
+    ("integer", "", None), ("integer", [7], None), ("integer", True, None), ("double", "1e3", 1000.0), ("double", 1, 1.0),
+    ("double", "nan", None), ("double", "-inf", None), ("boolean", True, True), ("boolean", "false", False), ("boolean", "maybe", None),
+    ("text", "7", "7"), ("text", 7, "7"), ("text", 1.50, "1.5"), ("text", True, "true"), ("text", {"a": [1]}, '{"a": [1]}'),
+    ("text", "", ""), ("text", "null", "null"), ("text", 'q"', 'q"'), ("text", 12345678901234567890123, "12345678901234567890123"),
+    ("decimal(4,1)", "99.95", Decimal("100.0")), ("decimal(4,1)", "12345", None), ("decimal(4,1)", 0.25, Decimal("0.3")),
+    ("date", "2026-02-28", "2026-02-28"), ("date", "2026-02-30", None), ("date", "10000-01-01", None), ("date", "infinity", None),
+    ("timestamp", "2026-01-01T02:00:00+02:00", "2026-01-01 00:00:00"), ("timestamp", "2026-01-01", "2026-01-01 00:00:00"),
+    ("timestamp", "infinity", None), ("timestamp", "0001-01-01 (BC)", None), ("timestamp", "later", None),
+]  # fmt: skip
+
+
+def test_a_value_means_the_same_however_its_segment_holds_it(tmp_path: Path) -> None:
+    types = sorted({type_ for type_, _, _ in VALUES})
+    name = {type_: f"c{index}" for index, type_ in enumerate(types)}
+    rules = rules_of(s={
+        "columns": {name[type_]: type_ for type_ in types}, "identity": [{"key": "k", "from": "k"}],
+        "attributes": {name[type_]: {"from": name[type_]} for type_ in types},
+    })  # fmt: skip
+    world = World(tmp_path, rules)
+    rows = [{"k": str(index), name[type_]: value} for index, (type_, value, _) in enumerate(VALUES)]
+    for row in rows:
+        world.land("s", [row])  # each in a column of its own type
+    world.land("s", [{**row, "k": f"together {row['k']}"} for row in rows])
+    texts = {one.texts["k"]: one.texts for one in world.messages}
+    for index, (type_, value, _) in enumerate(VALUES):
+        if not isinstance(value, list | dict):
+            table = pa.table({"k": [f"text {index}"], name[type_]: [texts[str(index)][name[type_]]]})
+            world.land_table("s", table)
+    shown = {row["key:k"][0]: row for row in world.seen(world.build())["profiles"].values()}
+    for index, (type_, value, wanted) in enumerate(VALUES):
+        for how in ("", "together ", "text "):
+            if f"{how}{index}" in shown:
+                seen = shown[f"{how}{index}"][name[type_]]
+                assert (seen if seen is None or type_ not in ("date", "timestamp") else str(seen)) == wanted, (
+                    how,
+                    type_,
+                    value,
+                )
+
+
+# --- segments of every kind -----------------------------------------------------------------------------------------
+
+
+def test_columns_that_duckdb_would_take_for_others_are_read_as_they_were_written(tmp_path: Path) -> None:
+    rules = rules_of(s={
+        "columns": {"A": "integer"},
+        "identity": [{"key": "k", "from": 'the "key"'}],
+        "attributes": {"lower": {"from": "a"}, "upper": {"from": "A"}, "both": {"expr": "\"a\" || 'A' || cast(\"A\" as text)"}, "list": {"from": "l"},
+                       "row": {"from": "file_row_number"}, "binary": {"from": "b"}},
+    })  # fmt: skip
+    world = World(tmp_path, rules)
+    world.land("s", [{'the "key"': "x", "a": "low", "A": 7}, {'the "key"': "y", "file_row_number": 99}])
+    world.land_table("s", pa.table({'the "key"': ["x"], "l": [[1, None]], "b": [b"\xff"], "file_row_number": [3]}))
+    world.land("s", [{'the "key"': "y", "a": "first"}])
+    rows = {row["key:k"][0]: row for row in world.seen(world.build())["profiles"].values()}
+    assert rows["x"] == {
+        "key:k": ["x"],
+        "lower": "low",
+        "upper": 7,
+        "both": "lowA7",
+        "list": "[1,null]",
+        "row": "3",
+        "binary": "/w==",
+    }
+    assert rows["y"] == {
+        "key:k": ["y"],
+        "lower": "first",
+        "upper": None,
+        "both": None,
+        "list": None,
+        "row": "99",
+        "binary": None,
+    }
+
+
+def test_a_message_whose_place_is_empty_is_of_nobody(people: World) -> None:
+    people.land("orders", [{"email": "a@x", "name": "A"}, {"email": "b@x", "name": "B"}, {"email": "a@x", "name": "C"}])
+    (segment,) = people.segments["orders"]
+    keep = lambda at, count: pa.array([row != 2 for row in range(at, at + count)])  # noqa: E731
+    people.segments["orders"] = [hollow(people.folder, segment, "streams/orders/hollow.parquet", keep)]
+    profiles = people.build()
+    assert [row["name"] for row in attributes(people, profiles)] == ["A", "B"]
+    assert (profiles.facts["messages"], profiles.built) == (2, {"orders": 3})
+
+
+def test_a_segment_that_is_missing_is_tried_again_and_one_of_another_length_is_damaged(people: World) -> None:
+    people.land("orders", [{"email": "a@x"}])
+    (segment,) = people.segments["orders"]
+    path = people.folder / segment.file
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(
+        Fatal, match=r"^segment streams/orders/\S+ of stream orders is damaged: it holds 0 messages instead of 1$"
+    ):
+        people.build()
+    path.write_bytes(b"no parquet")
+    with pytest.raises(Fatal, match=r"^segment streams/orders/\S+ of stream orders is damaged: "):
+        people.build()
+    path.unlink()
+    with pytest.raises(Retriable, match=r"^segment streams/orders/\S+ of stream orders is missing$"):
+        people.build()
+
+
+def test_a_build_of_nothing_is_a_set_without_profiles(people: World) -> None:
+    profiles = people.build()
+    assert (profiles.files, profiles.built, profiles.facts["profiles"]) == ((), {"orders": 0}, 0)
+    assert people.seen(profiles)["profiles"] == {}
+    people.land("orders", [{"name": "of nobody"}])
+    assert people.build().facts | {"voided": 0} == {
+        "profiles": 0, "identifiers": 0, "void": 0, "messages": 1, "untimed": 1, "changed": 0, "merged": 0, "voided": 0,
+    }  # fmt: skip
+
+
+def test_a_build_tells_how_far_it_is_and_names_its_files_by_its_number(people: World) -> None:
+    people.land("orders", [{"email": "a@x"}])
+    told: list[tuple[str, int, int]] = []
+    profiles = people.built(ProfileSet(), progress=lambda *step: told.append(step))
+    assert told == [
+        ("messages", 0, 1), ("messages", 1, 1), ("identifiers", 0, 1), ("identifiers", 1, 1),
+        ("profiles", 0, 2), ("profiles", 1, 2), ("profiles", 2, 2),
+    ]  # fmt: skip
+    assert [one.file for one in profiles.files] == ["profiles/1-identifier-0.parquet", "profiles/1-state-0.parquet"]
+    assert {path.name for path in (people.folder / "profiles").iterdir()} == {
+        Path(one.file).name for one in profiles.files
+    }
+    assert not list(people.folder.glob(".spill-*"))

@@ -1,0 +1,114 @@
+"""The small parts of a build: who is joined to whom, and the order of messages as one number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.messages import SegmentRef
+from reconciler.data.engine import query
+from reconciler.data.profiles.components import components
+from reconciler.data.profiles.order import STREAM_SLOTS, Order, order_of
+from reconciler.data.timestamps import FIRST_US, LAST_US
+from tests.data.profiles.world import World, rules_of
+
+
+def by_hand(nodes: int, edges: list[tuple[int, int]]) -> list[int]:
+    groups = [{node} for node in range(nodes)]
+    for left, right in edges:
+        whole = groups[left] | groups[right]
+        for node in whole:
+            groups[node] = whole
+    return [min(group) for group in groups]
+
+
+@given(
+    st.integers(1, 40).flatmap(
+        lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2), max_size=60))
+    )
+)
+def test_a_component_is_named_by_its_least_node(graph: tuple[int, list[tuple[int, int]]]) -> None:
+    nodes, edges = graph
+    left, right = (np.array([edge[side] for edge in edges], dtype=np.int64) for side in (0, 1))
+    assert components(nodes, left, right).tolist() == by_hand(nodes, edges)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_long_chain_is_joined(turned: bool) -> None:
+    count = 100_000
+    chain = np.random.default_rng(1).permutation(count) if turned else np.arange(count)
+    assert not components(count, chain[:-1], chain[1:]).any()
+
+
+PACKED = Order(first_ms=1_000, receipt_bits=20, position_bits=20, stream_bits=2)
+WIDE = Order(first_ms=0, receipt_bits=40, position_bits=26, stream_bits=2)  # commits are wider than 63 bits
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(FIRST_US, LAST_US) | st.integers(0, 2), st.integers(1_000, 1_003) | st.integers(1_000, 1 << 19), st.integers(0, (1 << 20) - 1) | st.integers(0, 2), st.integers(0, 3)),
+        min_size=1, max_size=20, unique=True,
+    ),
+    st.sampled_from([PACKED, WIDE, Order()]),
+)  # fmt: skip
+def test_the_order_of_messages_is_that_of_time_receipt_position_and_stream(
+    messages: list[tuple[int, ...]], order: Order
+) -> None:
+    found: list[Any] = []
+    for time, receipt, position, slot in messages:
+        given = pa.table({"t": [time], "r": [receipt], "p": [position * STREAM_SLOTS + slot]})
+        time_, receipt_, place = order.parts("o")
+        commit = f"({order.commit(slot)})"
+        sql = f"""
+            SELECT {time_} AS t, {receipt_} AS r, {place} AS p, o::VARCHAR AS o, k::VARCHAR AS k
+            FROM (SELECT {order.of(slot)} AS o, {order.receipt_and_place(commit)} AS k FROM given)"""
+        row = query(sql, given=given).to_pylist()[0]
+        assert (row["t"], row["r"], row["p"]) == (time, receipt, position * STREAM_SLOTS + slot)
+        assert int(row["k"]) == receipt << 64 | position * STREAM_SLOTS + slot
+        found.append(
+            (int(row["o"]) if order.receipt_bits else (time, receipt, position, slot), (time, receipt, position, slot))
+        )
+    assert sorted(found) == sorted(found, key=lambda one: one[1])
+
+
+RULES = rules_of(
+    s={
+        "identity": [{"key": "k", "from": "k"}],
+        "attributes": {"v": {"from": "v"}, "w": {"from": "v", "merge": "first"}},
+    }
+)
+
+
+def landed(folder: Path, *received: int) -> World:
+    world = World(folder, RULES)
+    for at, one in enumerate(received):
+        world.land("s", [{"k": "a", "v": str(at)}], received=one)
+    return world
+
+
+def test_an_order_has_room_for_what_is_read(tmp_path: Path) -> None:
+    world = landed(tmp_path, 5_000, 2_000)
+    order = order_of(tmp_path, world.refs()["s"], 3)
+    assert (order.first_ms, order.stream_bits) == (1_999, 2)
+    assert 1 << order.receipt_bits > 5_000 - 1_999
+    assert order_of(tmp_path, [], 1) == Order()
+    assert order_of(tmp_path, [SegmentRef(file="streams/s/none.parquet", first=0, rows=1)], 1) == Order()
+
+
+def test_where_an_order_does_not_fit_into_a_number_the_outcome_is_the_same(tmp_path: Path) -> None:
+    world = landed(tmp_path, 0, 1 << 47, 1 << 46)
+    far = {"s": tuple(SegmentRef(file=one.file, first=one.first + (1 << 45), rows=1) for one in world.refs()["s"])}
+    assert order_of(tmp_path, far["s"], 1) == Order()
+    assert order_of(tmp_path, world.refs()["s"], 1) != Order()
+    world.build()
+    assert world.seen(world.profiles)["profiles"] == world.expected()["profiles"]
+    world.refs = lambda: far  # type: ignore[method-assign]
+    stops = {"s": (1 << 45) + 3}
+    assert world.seen(world.built(type(world.profiles)(), stops))["profiles"] == world.expected()["profiles"]
