@@ -7,18 +7,22 @@ import hmac
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.core.provider import Staged
+from reconciler.data.store import hollow
 from reconciler.errors import Fatal, RateLimited, Retriable
 from reconciler.providers.http.batches import MAX_BATCH_BYTES
 from reconciler.providers.http.webhook import MAX_AHEAD
-from tests.providers.http_bench import Bench, bench
+from tests.providers.http_bench import STREAM, Bench, bench
 from tests.servers import Play, Request, Server, serving
 
 
@@ -167,6 +171,45 @@ def test_a_batch_whose_bytes_have_changed_is_not_sent(tmp_path: Path) -> None:
         "so it is not sent again; change `restart` to begin anew"
     )
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("gone", "after"),
+    [
+        ({5}, [[3, 4], [6, 7, 8], [9]]),
+        ({3}, [[4, 5], [6, 7, 8], [9]]),
+        ({4}, [[3], [5], [6, 7, 8], [9]]),
+        ({3, 4, 5}, [[6, 7, 8], [9]]),
+        ({7}, [[3, 4, 5], [6], [8], [9]]),
+        ({5, 6, 9}, [[3, 4], [7, 8]]),
+        (set(range(3, 10)), []),
+    ],
+)
+def test_what_is_left_of_a_batch_whose_people_are_forgotten_takes_its_place(
+    tmp_path: Path, gone: set[int], after: list[list[int]]
+) -> None:
+    with (
+        serving([Play(), Play(lose=True)]) as server,
+        bench(tmp_path, "export-webhook", url=server.url, batchSize=3, messages=orders(0, 9)) as job,
+    ):
+        job.fails(Retriable)
+        assert len(job.ledger.open) == 2  # 3 to 5, whose answer was lost, and 6 to 8
+        job.put(orders(9, 10))
+        for number, whole in enumerate(job.ledger.segments[STREAM]):
+            file = f"streams/orders/forget-1-1-1-{number}.parquet"
+            left = [whole.first + row not in gone for row in range(whole.rows)]
+            old = Staged(stream=STREAM, file=whole.file, rows=whole.rows, size=1, schema="")
+            hollow(job.place.data_dir, old, file, lambda first, count, left=left: pa.array(left[first : first + count]))  # type: ignore[misc]
+            job.ledger.segments[STREAM][number] = replace(whole, file=file)
+        key = server.requests[1].key
+        assert job.again().how == "completed"
+        assert job.again().how == "completed"
+        assert job.ledger.open == {}
+    ids = [[message["id"] for message in one.json["messages"]] for one in server.requests]
+    assert ids == [[0, 1, 2], [3, 4, 5], *after]
+    assert (f"batch {key} is sent without people who are forgotten since it was made" in job.place.lines) == bool(
+        gone & {3, 4, 5}
+    )
 
 
 def test_a_batch_of_a_stream_that_the_job_no_longer_reads_is_given_up(tmp_path: Path) -> None:

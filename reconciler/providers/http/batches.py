@@ -62,11 +62,14 @@ def make(run: int, job: str, stream: str, begin: int, first: int, texts: Sequenc
     return Batch(Intent(key=key, first=first, last=last, digest=digest, detail=detail), tuple(texts), body)
 
 
-def again(intent: Intent, reader: StreamReader) -> Batch:
-    """The batch of an intent, read anew. Raises Fatal where its bytes are not those that were promised."""
+def again(intent: Intent, reader: StreamReader) -> Batch | None:
+    """The batch of an intent, read anew; None where some of its messages are gone, whose people were forgotten. Raises
+    Fatal where its bytes are not those that were promised."""
     texts: list[str] = []
     for _, some in reader.json_messages(intent.first, intent.last + 1):
         texts += some
+    if len(texts) <= intent.last - intent.first:
+        return None
     body = body_of(intent.detail["job"], intent.detail["stream"], texts)
     if hashlib.sha256(body).hexdigest() != intent.digest:
         raise Fatal(
@@ -74,6 +77,16 @@ def again(intent: Intent, reader: StreamReader) -> Batch:
             f"{intent.key} was first sent, so it is not sent again; change `restart` to begin anew"
         )
     return Batch(intent, tuple(texts), body)
+
+
+def left_of(intent: Intent, reader: StreamReader, run: int) -> list[Batch]:
+    """What is left of a batch of which messages are gone: batches of neighbours, each with a key of its own."""
+    begin, made = intent.detail["begin"], []
+    messages = reader.json_messages(intent.first, intent.last + 1)
+    for start, texts in _grouped(messages, intent.last - intent.first + 1):
+        made.append(make(run, intent.detail["job"], reader.name, begin, start, texts, intent.key))
+        begin = start + len(texts)
+    return made
 
 
 def new_batches(run: int, job: str, reader: StreamReader, first: int, size: int) -> Iterator[Batch]:

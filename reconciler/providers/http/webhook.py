@@ -15,13 +15,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
 from typing import Final
 
-from reconciler.core.provider import Context, Intent, Json, Reject, Unit
+from reconciler.core.provider import Context, Intent, Json, Reject, StreamReader, Unit
 from reconciler.errors import Fatal
 from reconciler.providers.http.answers import excerpt, failure
-from reconciler.providers.http.batches import MAX_BATCH_BYTES, Batch, again, halves, new_batches, unfinished
+from reconciler.providers.http.batches import MAX_BATCH_BYTES, Batch, again, halves, left_of, new_batches, unfinished
 from reconciler.providers.http.client import Answer, Client
 from reconciler.providers.http.config import ExportWebhook
 from reconciler.providers.http.post import Post
@@ -64,6 +63,7 @@ class _Sender:
         self._omitted = context.omitted
         self._unfinished = unfinished(context.open_intents, config.stream)
         self._closing = [*self._unfinished.given_up, *self._unfinished.split]
+        self._empty: dict[int, int] = {}  # from a position, up to one before which no message is left
         self._refused: list[_Refused] = []
 
     # --- what there is to send
@@ -74,14 +74,25 @@ class _Sender:
             self._context.log(f"batch {key} is given up: it is not of stream {self._config.stream}")
         if self._unfinished.again:
             reader = self._context.stream(self._config.stream)
-            yield from (again(intent, reader) for intent in self._unfinished.again)
+            for intent in self._unfinished.again:
+                batch = again(intent, reader)
+                yield from self._left_of(intent, reader) if batch is None else [batch]
+
+    def _left_of(self, intent: Intent, reader: StreamReader) -> list[Batch]:
+        """A batch of which messages are gone can never be sent again as it was: what is left of it takes its place."""
+        parts = left_of(intent, reader, self._context.run)
+        self._context.log(f"batch {intent.key} is sent without people who are forgotten since it was made")
+        self._context.intend([part.intent for part in parts])
+        self._closing.append(intent.key)
+        self._empty[parts[-1].intent.last + 1 if parts else intent.detail["begin"]] = intent.last + 1
+        return parts
 
     def new_groups(self) -> Iterator[list[Batch]]:
         """What is new on the stream, in groups that are intended together."""
         context, config = self._context, self._config
         group: list[Batch] = []
         reader = context.stream(config.stream)
-        first = reduce(_advanced, (one.intent for one in self._refused), self._next)
+        first = self._after(one.intent for one in self._refused)
         if first >= reader.end:
             return
         for batch in new_batches(context.run, context.job, reader, first, config.batch_size):
@@ -151,7 +162,7 @@ class _Sender:
         that was accepted."""
         refused, self._refused = self._refused, []
         done = [one.intent for one in refused] + ([accepted] if accepted else [])
-        self._next = reduce(_advanced, done, self._next)
+        self._next = self._after(done)
         closes, self._closing = [*self._closing, *(intent.key for intent in done)], []
         self._omitted += len(refused)
         rejects: tuple[str, ...] = ()
@@ -166,6 +177,14 @@ class _Sender:
             message=_message(accepted, refused),
             moved=bool(done),
         )
+
+    def _after(self, intents: Iterable[Intent]) -> int:
+        """The cursor after these intents."""
+        cursor = self._empty.get(self._next, self._next)
+        for intent in intents:
+            cursor = _advanced(cursor, intent)
+            cursor = self._empty.get(cursor, cursor)
+        return cursor
 
     def _cursor(self) -> Json:
         return {"next": self._next}
