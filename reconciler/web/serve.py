@@ -5,13 +5,15 @@ nothing new is taken, what is being answered is answered, and all that was accep
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from starlette.applications import Starlette
@@ -28,6 +30,9 @@ from reconciler.web.limits import CONNECTIONS, GRACE_S, Limits
 from reconciler.web.metrics import Metrics
 from reconciler.web.senders import Senders
 
+#: So often it is looked whether the state directory is still there.
+MINDED_S: Final = 2.0
+
 
 def main(listening: int, lock: int, state: str) -> None:
     """Serves until SIGTERM. `listening` is the descriptor of a bound socket; `lock` that of a lock, which is held as long
@@ -36,10 +41,10 @@ def main(listening: int, lock: int, state: str) -> None:
     name_process("reconcile-web")
     hide_memory()
     with socket.socket(fileno=listening) as bound:
-        serve(bound, Path(state), Limits())
+        serve(bound, Path(state), Limits(), lock)
 
 
-def serve(bound: socket.socket, state: Path, limits: Limits) -> None:
+def serve(bound: socket.socket, state: Path, limits: Limits, lock: int | None = None) -> None:
     """The same, with limits of one's own. Returns when it was told to end."""
     desk: list[Desk] = []
     checker = Checker()
@@ -49,7 +54,9 @@ def serve(bound: socket.socket, state: Path, limits: Limits) -> None:
         desk.append(_open_desk(state / INTAKE, limits))
         await desk[0].senders.read(0)
         desk[0].commits.start()
+        minding = asyncio.create_task(_mind(lock, state / INTAKE / "lock"))
         yield
+        minding.cancel()
         checker.close()
         await desk[0].commits.close()
 
@@ -64,6 +71,19 @@ def serve(bound: socket.socket, state: Path, limits: Limits) -> None:
         ws="none",
     )
     uvicorn.Server(config).run(sockets=[bound])
+
+
+async def _mind(lock: int | None, path: Path) -> None:
+    """Ends the process once its state directory has gone, or is another: nobody would ever fold what it accepts."""
+    while lock is not None:
+        await asyncio.sleep(MINDED_S)
+        try:
+            there = os.path.samestat(os.stat(path), os.fstat(lock))
+        except FileNotFoundError:
+            there = False
+        if not there:
+            signal.raise_signal(signal.SIGTERM)
+            return
 
 
 def _sign(lock: int) -> None:

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.record.store import Record
@@ -250,12 +251,21 @@ def main(rows: int, seconds: float) -> None:
         port = 18_080
         with Daemon(root, "--listen", f"127.0.0.1:{port}", env={"BENCH_TOKEN": TOKEN}) as daemon:
             daemon.wait_for("stream/live")
-            drain = threading.Thread(target=daemon.wait_for, args=("never said",), daemon=True)
+            drain = threading.Thread(target=_read_on, args=(daemon,), daemon=True)
             drain.start()
             state = root / ".reconciler"
             asyncio.run(_ready(port))
             throughput(port, folder, seconds / 4)
             backfill(port, state, folder, rows, seconds)
+            daemon.process.terminate()  # and with it the process that listens
+            daemon.process.wait(60)
+            drain.join()
+
+
+def _read_on(daemon: Daemon) -> None:
+    """What it says, so that it is never kept waiting."""
+    with suppress(AssertionError):
+        daemon.wait_until(lambda _: False)
 
 
 async def _ready(port: int) -> None:

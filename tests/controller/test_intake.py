@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import threading
@@ -264,6 +265,15 @@ def test_a_process_that_dies_is_started_again_and_keys_are_remembered(site: Site
         assert daemon.terminate() == 0
     site.settle()
     assert sorted(row["n"] for row in site.landed()) == [1, 2]
+
+
+def test_a_process_whose_state_directory_is_gone_ends_by_itself(site: Site) -> None:
+    with site.daemon() as daemon:
+        site.post_when_declared({"n": 1})
+        handle = os.pidfd_open(site.process)
+        daemon.kill()
+    shutil.rmtree(site.root)
+    assert is_gone(handle)
 
 
 # --- whatever is killed -----------------------------------------------------------------------------------------------
