@@ -50,7 +50,8 @@ EVEN = "(random() * {people})::BIGINT"
 CONCENTRATED = "(pow(random(), 5) * {people})::BIGINT"
 
 MESSAGES = """
-    SELECT CASE WHEN chance < 0.6 THEN ' Person' || who || '@Example.com ' END AS email,
+    SELECT CASE WHEN chance < 0.03 THEN ' Person' || who || '@Example.com' WHEN chance < 0.6 THEN 'person' || who || '@example.com'
+        END AS email,
         CASE WHEN chance > 0.3 THEN 'c' || who END AS customer_id,
         'Name' || (random() * 1000)::INT AS first_name, (1 + random() * 5)::INT::VARCHAR AS quantity,
         ((random() * 10000)::INT / 100)::DECIMAL(10, 2)::VARCHAR AS unit_price,
@@ -62,10 +63,10 @@ MESSAGES = """
 
 YARDSTICK = """
     CREATE TABLE yardstick AS
-    SELECT person, arg_max(first_name, happened) AS first_name,
+    SELECT person, arg_max(first_name, (happened, _received, file_row_number)) AS first_name,
         sum(TRY_CAST(quantity AS BIGINT) * TRY_CAST(unit_price AS DECIMAL(10, 2))) AS spent, count(*) AS orders,
         max(happened) AS last_order_at
-    FROM (SELECT *, TRY_CAST(ordered_at AS TIMESTAMPTZ)::TIMESTAMP AS happened FROM read_parquet([{files}]))
+    FROM (SELECT *, file_row_number, TRY_CAST(ordered_at AS TIMESTAMPTZ)::TIMESTAMP AS happened FROM read_parquet([{files}]))
     GROUP BY person
 """
 
