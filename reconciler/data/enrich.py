@@ -35,6 +35,9 @@ from reconciler.errors import Fatal, Retriable
 #: So many files of the memory are kept before they are put together.
 MAX_FILES: Final = 16
 
+#: So many identifiers are joined at one time for each MiB of memory.
+PART_ROWS_PER_MB: Final = 2_000
+
 #: The profiles of a set as a SELECT: one row a profile, with its values of each key in a list `key:<identity>`, in order
 #: of their first commit.
 View = Callable[[ProfileSet, Sequence[str]], str]
@@ -145,7 +148,8 @@ class EnrichmentHands:
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
             reader = _ReferenceReader(connection, reference, steps, self._digests)
             reader.index(blocks())
-            reader.choose("" if reference.everyone else self._subjects(reference.identity), self._memory_sql(memory))
+            people = "" if reference.everyone else self._subjects(reference.identity)
+            reader.choose(people, lambda part: self._memory_sql(memory, part=part), self._memory_mb * PART_ROWS_PER_MB)
             yield from reader.chosen(blocks(), at_ms)
 
     def _subjects(self, identity: str) -> str:
@@ -202,10 +206,11 @@ class EnrichmentHands:
                 "(FORMAT parquet, COMPRESSION zstd)"
             )
 
-    def _memory_sql(self, memory: Sequence[str], *more: str) -> str:
-        """SQL: what the memory knows of each subject, the last word alone."""
+    def _memory_sql(self, memory: Sequence[str], *more: str, part: str = "true") -> str:
+        """SQL: what the memory knows of each subject (of a part of them), the last word alone."""
         parts = [
-            f"SELECT high, low, digest, at_ms, {age:d} AS age FROM read_parquet({sql_string(str(self._path(file)))})"
+            f"SELECT high, low, digest, at_ms, {age:d} AS age "
+            f"FROM read_parquet({sql_string(str(self._path(file)))}) WHERE {part}"
             for age, file in enumerate(memory)
         ]
         every = " UNION ALL ".join([*parts, *more]) or _EMPTY
@@ -254,19 +259,25 @@ class _ReferenceReader:
         if at and (never := sorted(self._missing - self._seen)):
             raise Fatal(f"the reference has no column {never[0]!r}{did_you_mean(never[0], self._seen)}")
 
-    def choose(self, people: str, memory: str) -> None:
+    def choose(self, people: str, memory: Callable[[str], str], part_rows: int) -> None:
         """Of each identifier the last row, where it belongs to one of `people` (empty: to anybody) and says what the
-        memory does not know. One join after the other: each may have all the memory."""
-        steps = [
-            "SELECT high, low, arg_max(digest, place) AS digest, max(place) AS place FROM rows_of_reference "
-            "GROUP BY high, low",
-            *([f"SELECT * FROM last_rows SEMI JOIN ({people}) USING (high, low)"] if people else []),
-            f"SELECT * FROM last_rows ANTI JOIN ({memory}) USING (high, low, digest)",
-        ]
-        for step in steps:
-            self._connection.execute(f"CREATE TEMP TABLE fewer_rows AS {step}")
-            self._connection.execute("DROP TABLE IF EXISTS rows_of_reference; DROP TABLE IF EXISTS last_rows")
-            self._connection.execute("ALTER TABLE fewer_rows RENAME TO last_rows")
+        `memory` of a part does not know. Parts of about `part_rows` identifiers are joined one after the other, because
+        a join's table must fit into memory."""
+        run = self._connection.execute
+        run("CREATE TEMP TABLE chosen (high UBIGINT, low UBIGINT, digest UBIGINT, place BIGINT)")
+        run(f"CREATE TEMP TABLE people AS {people or 'SELECT 0::UBIGINT AS high, 0::UBIGINT AS low'}")
+        ((rows,),) = run(
+            "SELECT greatest((SELECT count(*) FROM rows_of_reference), (SELECT count(*) FROM people))"
+        ).fetchall()
+        parts = rows // part_rows + 1
+        for number in range(parts):
+            part = f"high % {parts:d} = {number:d}"
+            known = f"SEMI JOIN (SELECT * FROM people WHERE {part}) USING (high, low)" if people else ""
+            run(
+                "INSERT INTO chosen WITH last_rows AS (SELECT high, low, arg_max(digest, place) AS digest, "
+                f"max(place) AS place FROM rows_of_reference WHERE {part} GROUP BY high, low) "
+                f"SELECT * FROM last_rows {known} ANTI JOIN ({memory(part)}) USING (high, low, digest)"
+            )
 
     def chosen(self, blocks: Iterator[Block], at_ms: int) -> Iterator[News]:
         at = 0
@@ -282,7 +293,7 @@ class _ReferenceReader:
 
     def _chosen_between(self, first: int, stop: int) -> pa.Table:
         found: pa.Table = self._connection.sql(
-            f"SELECT high, low, digest, place - {first:d} AS place FROM last_rows "
+            f"SELECT high, low, digest, place - {first:d} AS place FROM chosen "
             f"WHERE place >= {first:d} AND place < {stop:d} ORDER BY place"
         ).to_arrow_table()
         return found

@@ -307,7 +307,7 @@ def test_a_reference_that_changes_while_it_is_read_lands_nothing_of_it(
     job = world(tmp_path, match="all")
     choose = enrich._ReferenceReader.choose
 
-    def and_then_change(self: Any, *given: str) -> None:
+    def and_then_change(self: Any, *given: Any) -> None:
         choose(self, *given)
         job.write("planes.csv", PLANES.replace("182", "183"))
 
@@ -323,7 +323,7 @@ def test_what_was_added_while_the_reference_was_read_lands_in_the_next_run(
     job = world(tmp_path, match="all")
     choose = enrich._ReferenceReader.choose
 
-    def and_then_add(self: Any, *given: str) -> None:
+    def and_then_add(self: Any, *given: Any) -> None:
         choose(self, *given)
         job.write("planes.csv", PLANES + "N4,2020,9\n")
 
@@ -362,6 +362,22 @@ def test_the_column_of_the_time_need_not_be_chosen(tmp_path: Path) -> None:
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enrich_join, "UNIT_BYTES", 1)
     monkeypatch.setattr(enrich, "MAX_FILES", 2)
+
+
+def test_a_reference_that_is_joined_in_parts_says_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"N{number % 700},{number}" for number in range(1000)]
+    job = world(tmp_path, "\n".join(["tailnum,year", *lines]) + "\n")
+    job.has_profiles(*([f"N{number}"] for number in range(0, 700, 2)))
+    with monkeypatch.context() as patched:
+        patched.setattr(enrich, "PART_ROWS_PER_MB", 1)  # 256 identifiers at one time
+        job.run()
+    last = {line.split(",")[0]: line.split(",")[1] for line in lines}
+    assert dict(job.facts("tailnum", "year")) == {one: last[one] for one in last if int(one[1:]) % 2 == 0}
+    assert len(job.landed()) == 350
+    job.has_profiles(*([f"N{number}"] for number in range(700)))
+    job.run()
+    assert len(job.landed()) == 700
+    assert dict(job.facts("tailnum", "year")) == last
 
 
 @pytest.mark.usefixtures("small_units")
