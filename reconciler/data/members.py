@@ -185,12 +185,14 @@ class _Comparison:
             return self._without_traces(file)
         with self._mapped_texts() as texts:
             self._plan(texts, known=bool(known))
-        if self._counted("count(*) FILTER (action = 2)", "planned")[0]:
-            self._spare_identities()
+        if self._counted("count(*) FILTER (action = 2 OR previous IS NOT NULL)", "planned")[0]:
+            newcomers += self._spare_identities()
+            if not self._counted("count(*)", "planned")[0]:
+                return self._without_traces(file)
         counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
         order = "ORDER BY action, id" if len(counted) > 1 else ""
         stamp = f"{run}::BIGINT AS run, {_timestamp(self.now_ms)} AS moment"
-        copy(self.db, self.data_dir, file, f"SELECT *, {stamp} FROM planned {order}")
+        copy(self.db, self.data_dir, file, f"SELECT * EXCLUDE (former, former_payload), {stamp} FROM planned {order}")
         return self._described(file, newcomers, counted)
 
     def _without_traces(self, file: str) -> Difference:
@@ -274,17 +276,41 @@ class _Comparison:
             f"CREATE TEMP TABLE planned AS {_planned_sql(self.wish, fields, mapping, prior, self.forgotten)}"
         ).fetchall()
 
-    def _spare_identities(self) -> None:
-        """A member is not removed by identifiers that another member has now: two profiles became one, say."""
+    def _spare_identities(self) -> int:
+        """Nobody is removed by identifiers that another member has now (two profiles became one, say), and no update says
+        that its member was known by them before.
+
+        Whoever holds them now may have them by a call of this very plan, which may fail: a removal waits for the next
+        run then, and what an update leaves behind gets a row of its own in the ledger, which leaves with that run. How
+        many such rows there are is returned.
+        """
         ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "state", "idents"])
         self.db.execute(
-            "UPDATE planned SET action = $silent WHERE action = 2 AND id IN ("
-            "SELECT r.id FROM (SELECT id, unnest(idents) AS ident FROM planned WHERE action = 2) r SEMI JOIN ("
-            f"SELECT unnest(idents) AS ident FROM planned WHERE action < 2 OR (action = $silent AND state IN ({_HELD})) "
-            f"UNION ALL SELECT unnest(idents) FROM ({ledger}) l ANTI JOIN changed USING (id) WHERE l.state IN ({_HELD})"
-            ") USING (ident))",
-            {"silent": SILENT},
+            f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
+            "(PARTITION BY idents ORDER BY id) AS place FROM planned WHERE action = 2) WHERE place > 1);"
+            "CREATE TEMP TABLE left_behind AS SELECT id, unnest(CASE WHEN action = 2 THEN idents ELSE former END) AS ident "
+            "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE taken AS "
+            "SELECT left_behind.id, bool_and(waits) AS waits FROM left_behind JOIN ("
+            f"SELECT id, unnest(idents) AS ident, action < 2 AS waits FROM planned "
+            f"WHERE action < 2 OR (action = {SILENT} AND state IN ({_HELD})) UNION ALL "
+            f"SELECT id, unnest(idents), false FROM ({ledger}) l ANTI JOIN changed USING (id) WHERE l.state IN ({_HELD})"
+            ") held ON left_behind.ident = held.ident AND left_behind.id <> held.id GROUP BY left_behind.id"
         ).fetchall()
+        if not self._counted("count(*)", "taken")[0]:
+            return 0
+        behind = "action = 1 AND id IN (SELECT id FROM taken WHERE waits)"
+        self.db.execute(
+            f"INSERT INTO planned BY NAME SELECT {SILENT} AS action, id || '~' || left(md5(former_payload), 8) AS id, "
+            f"former_payload AS payload, 0 AS source, {State.SENT:d} AS state, '' AS tried, '' AS reason, "
+            f"former AS idents, false AS is_news FROM planned WHERE {behind}"
+        ).fetchall()
+        self.db.execute(
+            "UPDATE planned SET previous = NULL WHERE action = 1 AND id IN (SELECT id FROM taken);"
+            "DELETE FROM planned WHERE action = 2 AND id IN (SELECT id FROM taken WHERE waits);"
+            f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM taken)"
+        ).fetchall()
+        debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '~')"
+        return self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")[0]
 
     def _described(self, file: str, newcomers: int, counted: Mapping[int, int]) -> Difference:
         calls = {action: int(counted.get(code, 0)) for code, action in enumerate(ACTIONS)}
@@ -351,7 +377,8 @@ def _planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten
         f"SELECT action::UTINYINT AS action, id, CASE WHEN {old} THEN lp WHEN {new} THEN p END AS payload, "
         f"CASE WHEN {renamed} THEN {fields.previous_sql('lp')} END "
         f"AS previous, source, state::UTINYINT AS state, CASE WHEN {stays} THEN lt ELSE '' END AS tried, "
-        f"{reason} AS reason, CASE WHEN {old} THEN li WHEN {new} THEN ni END AS idents, lr FROM ({kept})"
+        f"{reason} AS reason, CASE WHEN {old} THEN li WHEN {new} THEN ni END AS idents, "
+        f"CASE WHEN {renamed} THEN li END AS former, CASE WHEN {renamed} THEN lp END AS former_payload, lr FROM ({kept})"
     )
     return f"SELECT * EXCLUDE (lr), reason <> '' AND reason IS DISTINCT FROM lr AS is_news FROM ({rows})"
 

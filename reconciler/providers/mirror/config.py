@@ -14,10 +14,10 @@ from reconciler.core.mirror import Guard, calls
 #: Fields of one export.
 MAX_FIELDS: Final = 100
 #: What a field may be called: `previous` and `action` say something else beside the fields.
-FIELD_NAME: Final = r"^(?!(previous|action)$)[A-Za-z_][A-Za-z0-9_-]{0,62}$"
+FIELD_NAME: Final = r"^(?!(previous|action)$)[A-Za-z_][A-Za-z0-9_-]{0,62}$(?!\n)"
 
-_LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-_SOURCE: Final = r"^((key|attribute):)?[a-z][a-z0-9_]{0,62}$|^profile-id$"
+_LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$(?!\n)"
+_SOURCE: Final = r"^(((key|attribute):)?[a-z][a-z0-9_]{0,62}|profile-id)$(?!\n)"
 
 
 class Strict(BaseModel):
@@ -76,6 +76,12 @@ class GuardConfig(Strict):
     )
 
 
+def _named_fields(schema: dict[str, Any]) -> None:
+    """A name that does not fit is an error, not another field."""
+    (schema["additionalProperties"],) = schema.pop("patternProperties").values()
+    schema["propertyNames"] = {"pattern": FIELD_NAME, "description": "a field's name (not `previous` or `action`)"}
+
+
 class MirrorConfig(Strict):
     """What every export of an audience has in common."""
 
@@ -86,6 +92,7 @@ class MirrorConfig(Strict):
         dict[Annotated[str, Field(pattern=FIELD_NAME)], FieldOf], Field(min_length=1, max_length=MAX_FIELDS)
     ] = Field(
         description="What is sent of each member: the field's name there, and where its value comes from",
+        json_schema_extra=_named_fields,
         examples=[{"email": {"from": "email", "transform": ["trim", "lower", "sha256"]}}],
     )
     mode: Literal["mirror", "add-only", "update-only"] = Field(

@@ -1,0 +1,174 @@
+"""The difference between an audience and its ledger: whoever comes, changes, goes, becomes one or swaps addresses, and
+however much of a plan was done, the destination comes to hold the members."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reconciler.core.members import Difference, Exceptional, Ledger, MappedField, Wish
+from reconciler.core.mirror import calls
+from reconciler.data.engine import workspace
+from reconciler.data.ledger import receipt
+from reconciler.data.members import MemberHands, Selection
+from reconciler.testing.bench import write_people
+
+WISH = Wish(
+    fields=(
+        MappedField(name="email", source="email", transforms=("trim", "lower")),
+        MappedField(name="plan", source="plan"),
+    ),
+    calls=calls("mirror", "both"),
+)
+
+#: Who has which address, and on which plan: {address: (profile, plan)}; plan None has none, address -1 is blank.
+World = dict[int, tuple[int, str | None]]
+
+
+class Place:
+    """A ledger, a destination that knows members by their address, and the profiles."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.ledger = Ledger()
+        self.members: dict[str, Any] = {}
+        self._names = 0
+
+    def enroll(self, world: World) -> None:
+        people = [
+            {"id": f"{who:032x}", "email": [f" P{address}@x.org" if address >= 0 else " "], "plan": plan}
+            for address, (who, plan) in world.items()
+        ]
+        self._file = write_people(self.data_dir, people, ["email"], {"plan": "text"})
+
+    def hands(self) -> MemberHands:
+        def name(what: str) -> str:
+            self._names += 1
+            return f"jobs/j/{self._names}-{what}"
+
+        view = f"SELECT * FROM read_parquet('{self._file}')"
+        selection = Selection(lambda _a, _k: view, "true", (), False, {"plan": "text"}, ("email",))
+        return MemberHands(
+            self.data_dir, job="j", audience="a", run=1, name=name, selection=lambda: selection, memory_mb=200
+        )
+
+    def run(self, done: int | None = None, refused: Sequence[int] = ()) -> Difference:
+        """Compares, does the first `done` rows (all, unless said otherwise), and folds."""
+        hands = self.hands()
+        found = hands.compare(WISH, self.ledger, now_ms=0)
+        if found.plan:
+            done = found.rows if done is None else min(done, found.rows)
+            bad = [Exceptional(row, "refused", "no") for row in refused if row < done]
+            self.apply(hands, found, done, {one.row for one in bad})
+            files = hands.stage_exceptions(bad, ()) if bad else ()
+            self.ledger = hands.fold(self.ledger, found.plan, done, files, now_ms=0, is_whole=done == found.rows)
+        return found
+
+    def apply(self, hands: MemberHands, found: Difference, done: int, bad: set[int]) -> None:
+        rows = hands.rows(found.plan, 0, done)
+        actions = [action for action, count in found.calls.items() for _ in range(count)]
+        for number, (action, member, previous) in enumerate(zip(actions, rows.members, rows.previous, strict=False)):
+            if number not in bad:
+                self.take(action, json.loads(member), json.loads(previous or "null"))
+
+    def take(self, action: str, member: dict[str, Any], previous: dict[str, Any] | None) -> None:
+        if previous:
+            self.members.pop(previous["email"], None)
+        if action == "remove":
+            self.members.pop(member["email"], None)
+        else:
+            self.members[member["email"]] = member
+
+
+def expected(world: World) -> dict[str, Any]:
+    return {
+        f"p{address}@x.org": {"email": f"p{address}@x.org", "plan": plan}
+        for address, (_, plan) in world.items()
+        if address >= 0
+    }
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    addresses = draw(st.lists(st.integers(-1, 5), unique=True, max_size=6))
+    profiles = draw(st.permutations(range(7)))
+    return {
+        address: (profiles[number], draw(st.sampled_from(["a", "b", None]))) for number, address in enumerate(addresses)
+    }
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(worlds(), st.none() | st.integers(0, 4)), min_size=2, max_size=3))
+def test_whatever_part_of_each_difference_is_done_the_destination_comes_to_hold_the_members(
+    steps: list[tuple[World, int | None]],
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder))
+        for world, done in steps:
+            place.enroll(world)
+            place.run(done)
+        place.run()
+        assert place.members == expected(world)
+        assert not place.run().rows, "a second run has nothing to send"
+        assert not place.run().plan
+        assert place.ledger.facts.sent == len(expected(world))
+
+
+def test_addresses_that_are_swapped_stay_both(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.enroll({1: (1, "a"), 2: (2, "b")})
+    place.run()
+    place.enroll({1: (2, "b"), 2: (1, "a")})
+    found = place.run()
+    assert found.calls == {"add": 0, "update": 2, "remove": 0}
+    assert place.members == expected({1: (2, "b"), 2: (1, "a")})
+
+
+def test_nothing_is_staged_where_nothing_differs(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.enroll({})
+    assert place.run() == Difference()
+    assert list((tmp_path / "jobs").rglob("*")) if (tmp_path / "jobs").exists() else True
+
+
+def test_a_digest_names_exactly_what_would_be_sent(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    digests = []
+    for world in ({1: (1, "a"), 2: (2, "b")}, {2: (2, "b"), 1: (1, "a")}, {1: (1, "a"), 2: (2, "c")}, {1: (1, "a")}):
+        place.enroll(world)
+        hands = place.hands()
+        digests.append(hands.digest(hands.compare(WISH, Ledger(), now_ms=0).plan))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+def test_a_receipt_says_what_is_known_of_one_member(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.enroll({1: (1, "a"), 2: (2, "b")})
+    place.run(refused=[1])
+    with workspace(tmp_path, memory_mb=200) as db:
+        sent = receipt(db, tmp_path, place.ledger.files, f"{1:032x}")
+        refused = receipt(db, tmp_path, place.ledger.files, f"{2:032x}")
+        assert receipt(db, tmp_path, place.ledger.files, f"{3:032x}") is None
+    assert sent is not None
+    assert (sent["state"], sent["payload"], sent["reason"]) == ("sent", '{"email":"p1@x.org","plan":"a"}', "")
+    assert refused is not None
+    assert (refused["state"], refused["payload"], refused["reason"]) == ("out", None, "no")
+
+
+def test_exceptions_are_kept_in_few_files(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    place.enroll({})
+    hands = place.hands()
+    files: tuple[str, ...] = ()
+    for row in range(40):
+        files = hands.stage_exceptions([Exceptional(row, "refused", "no\n\u2028")], files)
+        assert len(files) <= 17
+    lines = [line for file in files for line in (tmp_path / file).read_text().split("\n") if line]
+    assert sorted(json.loads(line)["row"] for line in lines) == list(range(40))
