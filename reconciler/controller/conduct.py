@@ -122,7 +122,7 @@ class Conductor:
         what nobody reads any more. A pass builds once its runs are over."""
         if self._has_grown and not self._stopping and not self._forgetter.busy:
             self._has_grown = False
-            self._housekeeper.compact()
+            self._housekeeper.compact(pressing=self._pass is not None)
         if not self._stopping:
             self._intake.keep(now, a_pass=self._pass is not None)
         if not self._stopping and not (self._pass and self.busy):

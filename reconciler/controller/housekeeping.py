@@ -13,7 +13,7 @@ from typing import Final
 
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
-from reconciler.core.backfill import BACKFILL
+from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
 from reconciler.core.metrics import HOUR_MS
 from reconciler.core.provider import Staged
@@ -58,14 +58,15 @@ class Housekeeper:
         """Whether a run is a compaction: builds of profiles have the ids above."""
         return FIRST_ID <= run < 2 * FIRST_ID
 
-    def compact(self) -> None:
-        """Starts a compaction where one is due and none is at work."""
+    def compact(self, *, pressing: bool = False) -> None:
+        """Starts a compaction where one is due and none is at work. It gives way to runs, unless it is `pressing`: a pass
+        waits for its own."""
         if self._replaces:
             return
         for stream in self._streams.fragmented(FRAGMENTS):
             groups = [] if stream in self._given_up else self._groups(stream)
             if groups:
-                self._start(stream, groups[0])
+                self._start(stream, groups[0], LIVE if pressing else BACKFILL)
                 return
 
     def take(self, message: FromRun, now: Now) -> list[Reply]:
@@ -91,7 +92,7 @@ class Housekeeper:
     def _groups(self, stream: str) -> list[tuple[Staged, ...]]:
         return plan_compaction([_staged(row) for row in self._streams.segment_rows(stream)])
 
-    def _start(self, stream: str, group: Sequence[Staged]) -> None:
+    def _start(self, stream: str, group: Sequence[Staged], lane: str) -> None:
         record = self._hands.record
         with record.transaction():
             number = int(record.setting("compactions", 0)) + 1
@@ -112,7 +113,7 @@ class Housekeeper:
                 config={"stream": stream, "segments": [asdict(one) for one in group]},
                 data_dir=str(self._data),
                 writes=(stream,),
-                lane=BACKFILL,  # it can wait: nothing waits for it
+                lane=lane,
             )
         )
 

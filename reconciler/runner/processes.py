@@ -19,7 +19,7 @@ from reconciler.errors import ReconcileError
 GONE_WITHIN_S: Final = 30.0
 
 #: How low the priority of a backfill is, from 0 (a live run) to 19.
-BACKFILL_NICE: Final = 15
+BACKFILL_NICE: Final = 10
 
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 #: ioprio_set(2) has no function in the C library.
@@ -116,8 +116,8 @@ def die_with_parent(parent: int) -> None:
 
 
 def give_way() -> None:
-    """This process, and what it starts, has a low priority from now on: beside others it gets a few hundredths of a core,
-    alone all of it. Of the disk it has the lowest that is still served in its turn: an idle one that holds the file
+    """This process, and what it starts, has a low priority from now on: beside another it gets a tenth of a core, alone
+    all of it. Of the disk it has the lowest that is still served in its turn: an idle one that holds the file
     system's journal would hold up all others. Where the kernel knows no such thing, nothing changes."""
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, BACKFILL_NICE)
