@@ -3,20 +3,19 @@ the run will find. Nothing is changed, and no secret is resolved."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from reconciler.clock import Now
+from reconciler.controller.foreseen import Foreseen
 from reconciler.controller.settings import Settings
 from reconciler.core.backfill import max_messages_of
 from reconciler.core.document import Document
-from reconciler.core.planned import Action, Plan, PlannedBackfill
+from reconciler.core.planned import Plan, PlannedBackfill
 from reconciler.core.profile import profile_rules
 from reconciler.core.provider import Catalogue, Estimate, JobType
 from reconciler.errors import RunError
-from reconciler.record.jobs import JobRow
 from reconciler.record.store import Record
 from reconciler.runner.paths import Paths
 from reconciler.runner.prospect import prospect_of
@@ -29,7 +28,7 @@ def planned_backfills(
     documents = record.desired.backfills(run.name for run in made.runs)
     if not documents:
         return ()
-    prospects = _Prospects(record, settings, catalogue(), made, now)
+    prospects = _Prospects(record, settings, catalogue(), Foreseen(record, made), now)
     return tuple(prospects.of(document) for document in documents)
 
 
@@ -38,7 +37,7 @@ class _Prospects:
     record: Record
     settings: Settings
     catalogue: Catalogue
-    made: Plan
+    foreseen: Foreseen
     now: Now
 
     def of(self, document: Document) -> PlannedBackfill:
@@ -74,26 +73,16 @@ class _Prospects:
         allowed = [str(path) for path in settings.allow_paths]
         paths = Paths(str(settings.root), str(folder), allowed, str(settings.state))
         config = job_type.config(document.spec.get("config", {}))
-        cursor = self._cursor(document.name)
+        cursor = self.foreseen.cursor(document.name)
         return job_type.estimate(prospect_of(document.name, config, cursor, paths, settings.state / "data", self.now))
-
-    def _cursor(self, name: str) -> Any:
-        """That which the run will find, once the plan is enacted."""
-        if any(action.resets_cursor for action in self._actions(name)):
-            return None
-        job = self._job(name)
-        if job is not None:
-            return job.cursor
-        kept = self.record.jobs.orphan(name)
-        return None if kept is None or kept[0] is None else json.loads(kept[0])
 
     def _is_judged(self, document: Document, found: Estimate) -> bool:
         """Whether a person is asked first: not for what was approved, nor for a run that goes on."""
-        job = self._job(document.name)
+        job = self.foreseen.job(document.name)
         if job is None:
             return True
         run = None if job.state.run is None else self.record.runs.run(job.state.run)
-        goes_on = run is not None and run.units > 0 and not self._actions(document.name)
+        goes_on = run is not None and run.units > 0 and not self.foreseen.actions(document.name)
         return not goes_on and found.digest not in self.record.approvals.approved(job.id)
 
     def _adds(self, stream: str, found: Estimate) -> int:
@@ -113,13 +102,6 @@ class _Prospects:
     def _stream(self, name: str) -> dict[str, Any]:
         document = self.record.desired.document("Stream", name)
         return {} if document is None else dict(document.spec)
-
-    def _job(self, name: str) -> JobRow | None:
-        renamed = next((action.renamed_from for action in self._actions(name) if action.renamed_from), "")
-        return self.record.jobs.job(renamed or name)
-
-    def _actions(self, name: str) -> list[Action]:
-        return [action for action in self.made.actions if action.kind == "Job" and action.name == name]
 
 
 def _job_type(catalogue: Catalogue, document: Document) -> JobType | None:

@@ -111,7 +111,7 @@ class Builder:
         self._has_grown = False
         self._next_ms = now.alive_ms + BUILD_EVERY_MS
         if self._is_behind() or self._asked_anew:
-            self._start(now)
+            self._start(now, pressing=pressing)
 
     def is_crowded(self) -> bool:
         """Whether a backfill is to pause: so much waits to be built that a run which asks for profiles now would wait long
@@ -142,9 +142,9 @@ class Builder:
 
     # --- a build's life ---------------------------------------------------------------------------------------------
 
-    def _start(self, now: Now) -> None:
+    def _start(self, now: Now, *, pressing: bool = False) -> None:
         """Starts a build, unless one is at work: the next one then follows. One that nobody waits for, of what is new,
-        gives way to runs."""
+        gives way to runs; a pass waits for its own."""
         if self._at_work is not None:
             return
         record, rules = self.hands.record, self._rules()
@@ -154,7 +154,7 @@ class Builder:
         current = record.profiles.current()
         digest, stops = rules_digest(rules), self._next_stops(rules, current)
         base = ProfileSet() if self._asked_anew or current.rules != digest else current
-        lane = BACKFILL if base.build and not self._waiting else LIVE
+        lane = BACKFILL if base.build and not self._waiting and not pressing else LIVE
         self._at_work = _Build(FIRST_BUILD + number, rules, stops, now.wall_ms, asked=self._asked_anew)
         self._asked_anew = False
         self.hands.runner.start(replace(self._order(number, rules, base, stops), lane=lane))

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.clock import Now
+from reconciler.controller.foreseen import Foreseen
 from reconciler.controller.settings import Settings
 from reconciler.core.document import Document
-from reconciler.core.planned import PlannedExport
+from reconciler.core.planned import Plan, PlannedExport
 from reconciler.core.profile import profile_rules, rules_digest
 from reconciler.errors import RunError
 from reconciler.record.store import Record
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 
 
 def planned_exports(
-    record: Record, settings: Settings, catalogue: Callable[[], Catalogue], now: Now
+    record: Record, settings: Settings, catalogue: Callable[[], Catalogue], made: Plan, now: Now
 ) -> tuple[PlannedExport, ...]:
-    """One for each declared export of an audience, by name."""
+    """One for each declared export of an audience, by name, as it will be once the plan `made` is enacted."""
     found = sorted(_audience_jobs(record, catalogue()), key=lambda one: one[0].name)
-    return tuple(_planned(record, settings, *one, now) for one in found)
+    foreseen = Foreseen(record, made)
+    return tuple(_planned(foreseen, settings, *one, now) for one in found)
 
 
 def _audience_jobs(record: Record, catalogue: Catalogue) -> Iterator[tuple[Document, JobType, str]]:
@@ -56,10 +58,10 @@ def audience_field(catalogue: Catalogue, provider: str, job_type: str) -> tuple[
 
 
 def _planned(
-    record: Record, settings: Settings, document: Document, job_type: JobType, audience: str, now: Now
+    foreseen: Foreseen, settings: Settings, document: Document, job_type: JobType, audience: str, now: Now
 ) -> PlannedExport:
+    record = foreseen.record
     declared = record.desired.document("Audience", audience)
-    job = record.jobs.job(document.name)
     if declared is None:
         return PlannedExport(
             name=document.name, audience=audience, unknown=f"the audience '{audience}' is not declared"
@@ -68,9 +70,8 @@ def _planned(
         return PlannedExport(name=document.name, audience=audience, unknown="the job is suspended and sends nothing")
     try:
         config = job_type.config(document.spec.get("config", {}))
-        return _compared(
-            record, settings, document.name, config, audience, str(declared.spec["where"]), job and job.cursor, now
-        )
+        where, cursor = str(declared.spec["where"]), foreseen.cursor(document.name)
+        return _compared(record, settings, document.name, config, audience, where, cursor, now)
     except RunError as error:
         return PlannedExport(name=document.name, audience=audience, unknown=str(error))
 

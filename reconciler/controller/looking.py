@@ -66,7 +66,7 @@ def _preview(settings: Settings, backfills: bool, data: bool) -> Preview:
         if data:
             from reconciler.controller.exports import planned_exports  # only where it is asked for
 
-            plan = replace(plan, exports=planned_exports(record, settings, installed, now))
+            plan = replace(plan, exports=planned_exports(record, settings, installed, plan, now))
         revision = "" if repository is None else repository.revision()
         return Preview(root=str(settings.root), plan=plan, problems=plan.errors, revision=revision)
     finally:

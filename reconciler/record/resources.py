@@ -151,8 +151,12 @@ class Resources:
         self._sql.execute("UPDATE resource SET life = ?, dirty = 1 WHERE id = ?", (life, resource_id))
 
     def referrers(self, kind: str, name: str) -> list[str]:
-        """Live jobs whose spec refers to an Authorization or Stream of that name."""
-        field = {"Authorization": "$.authorization", "Stream": "$.config.stream"}.get(kind)
+        """Live jobs whose spec refers to an Authorization, Stream or Audience of that name."""
+        field = {
+            "Authorization": "$.authorization",
+            "Stream": "$.config.stream",
+            "Audience": "$.config.audience",
+        }.get(kind)
         if field is None:
             return []
         rows = self._sql.execute(
