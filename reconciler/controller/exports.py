@@ -92,7 +92,7 @@ def _compared(
             data, job=name, audience=audience, run=0, name=lambda what: f"{Path(folder).name}/{what}",
             selection=lambda: selection(data, where, rules, profiles), memory_mb=settings.memory_mb,
         )  # fmt: skip
-        wish = config.wish(is_first=not progress.ledger.files, retry=progress.retry)
+        wish = config.wish(is_first=not progress.begun, retry=progress.retry)
         found = hands.compare(wish, progress.ledger, now_ms=now.wall_ms)
     return _described(name, audience, config, found, progress, _behind(record))
 

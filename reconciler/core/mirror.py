@@ -211,11 +211,12 @@ class Plan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """The cursor of an audience export: its ledger, and the plan that is being sent, if any. `retry` asks the next run to
-    try omitted members again."""
+    try omitted members again. `begun`: a run has looked before, even where it found nobody."""
 
     ledger: Ledger = field(default_factory=Ledger)
     plan: Plan | None = None
     retry: Retry = ""
+    begun: bool = False
 
     @classmethod
     def load(cls, cursor: Json) -> Progress:
@@ -228,15 +229,17 @@ class Progress:
                 ledger=Ledger(tuple(LedgerFile(**one) for one in ledger["files"]), Facts(**ledger["facts"])),
                 plan=None if cursor["plan"] is None else _plan(dict(cursor["plan"])),
                 retry=cursor["retry"],
+                begun=cursor["begun"],
             )
         except (KeyError, TypeError, ValueError):
             raise Fatal("the cursor is not one of export-audience; change `restart` to begin anew") from None
 
     def cursor(self) -> Json:
-        """`{"ledger": {"files": [{"file", "rows"}], "facts": {…}}, "plan": {…} or null, "retry": ""}`."""
+        """`{"ledger": {"files": [{"file", "rows"}], "facts": {…}}, "plan": {…} or null, "retry": "",
+        "begun": true}`."""
         ledger = {"files": [asdict(one) for one in self.ledger.files], "facts": asdict(self.ledger.facts)}
         plan = None if self.plan is None else {**asdict(self.plan), "exceptions": list(self.plan.exceptions)}
-        return {"ledger": ledger, "plan": plan, "retry": self.retry}
+        return {"ledger": ledger, "plan": plan, "retry": self.retry, "begun": True}
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -118,14 +118,16 @@ def test_a_cursor_comes_back_as_it_went() -> None:
         exceptions=("e",),
         tally=Tally(add=1, refused=1),
     )
-    progress = Progress(ledger=Ledger((LedgerFile(file="f", rows=2),), Facts(sent=2)), plan=plan, retry="refused")
+    progress = Progress(
+        ledger=Ledger((LedgerFile(file="f", rows=2),), Facts(sent=2)), plan=plan, retry="refused", begun=True
+    )
     assert Progress.load(progress.cursor()) == progress
     assert Progress.load(None) == Progress()
     assert progress.files == ("f", "plan", "e")
 
 
 @pytest.mark.parametrize(
-    "cursor", [{"next": 1}, [], {"ledger": {"files": [], "facts": {"x": 1}}, "plan": None, "retry": ""}]
+    "cursor", [{"next": 1}, [], {"ledger": {"files": [], "facts": {"x": 1}}, "plan": None, "retry": "", "begun": True}]
 )
 def test_a_cursor_of_another_job_type_is_not_guessed_at(cursor: object) -> None:
     with pytest.raises(Fatal, match=r"^the cursor is not one of export-audience; change `restart` to begin anew$"):

@@ -402,6 +402,16 @@ def test_modes_and_events_decide_what_is_called(
         assert account.startswith("of 11 concerned "), account
 
 
+def test_who_comes_after_a_first_run_that_found_nobody_is_sent_without_a_backfill_too(tmp_path: Path) -> None:
+    with bench(tmp_path, [], backfill=False) as job:
+        job.completes()
+        assert job.last_message == "nobody is a member yet; who comes from now on is sent"
+        assert job.completes().units == 0
+        job.enroll(people(0, 1))
+        job.completes()
+        assert job.sent == [("add", ["p0@x.org"])]
+
+
 def test_a_member_that_was_only_noted_is_ours_once_it_was_sent(tmp_path: Path) -> None:
     with bench(tmp_path, people(0, 10), backfill=False) as job:
         job.completes()

@@ -70,17 +70,20 @@ class _Run:
             if self._context.open_intents:
                 keys = tuple(one.key for one in self._context.open_intents)
                 message = f"{len(keys)} batches are given up: what they were to send is gone"
-                yield Unit(cursor=self._progress.cursor(), closes=keys, moved=False, message=message)
+                yield Unit(cursor=self._context.cursor, closes=keys, moved=False, message=message)
             return
         self.is_over = plan.run == self._context.run
         yield from self._sent(whole=self.is_over)
 
     def begin(self) -> Iterator[Unit]:
         """A new difference, from the comparison to the ledger that it leaves."""
-        is_first = not self._progress.ledger.files
+        is_first = not self._progress.begun
         wish = self._config.wish(is_first=is_first, retry=self._progress.retry)
         found = self._context.members.compare(wish, self._progress.ledger, now_ms=self._context.now_ms())
         if not found.plan:
+            if is_first and not self._config.backfill:
+                message = "nobody is a member yet; who comes from now on is sent"
+                yield Unit(cursor=self._progress.cursor(), moved=False, message=message)
             return
         self._guard(found)
         self._progress = replace(self._progress, plan=Plan.of(found, self._context.run), retry="")
