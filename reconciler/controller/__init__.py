@@ -10,6 +10,8 @@ conduct.py       runs: which may start, what they produce, how they end
 orders.py        what a run is told
 report.py        logs and statuses beside the specs
 housekeeping.py  compaction, and what no row names
+intake.py        what was sent over HTTP is put on its streams
+listening.py     the process that takes it in
 requests.py      what persons ask of the controller at work, and its answers
 deeds.py         what it does when asked
 wakeups.py       what wakes the loop

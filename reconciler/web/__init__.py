@@ -9,6 +9,7 @@ messages.py   a body of JSON as messages
 body.py       bodies as they come over the wire, within their limits
 commits.py    the journal's group commit
 keys.py       idempotency keys
+desk.py       what the endpoints share, and how much is waiting
 senders.py    who may send what: the declared streams and tokens
 checking.py   the process that goes through bulk bodies
 limits.py     every limit

@@ -41,6 +41,7 @@ class Keys:
         self._folder = folder
         self._limits = limits
         self._known: dict[bytes, bytes] = {}  # in the order in which they came
+        self._owed: list[bytes] = []  # frames that are not in the log yet
         self._hour = -1
         self._fd = -1
         self._lock = threading.Lock()
@@ -97,32 +98,55 @@ class Keys:
         return answer
 
     def note(self, noted: Iterable[tuple[bytes, bytes, dict[str, Any]]], now_ms: int) -> None:
-        """Remembers how keys were answered. Raises OSError."""
+        """Remembers how keys were answered. What the disk refuses is still owed to the log: the journal beside which the
+        keys stand does not go before `sync` has succeeded."""
         values = [(key, _NOTE.pack(key, digest, now_ms) + encoded(answer)) for key, digest, answer in noted]
         if not values:
             return
-        with self._lock:
-            self._turn(now_ms // _HOUR_MS)
-            os.write(self._fd, b"".join(frame(value) for _, value in values))
+        with self._lock, contextlib.suppress(OSError):
             for key, value in values:
                 self._known[key] = value[_DIGEST:]
+                self._owed.append(frame(value))
+            self._turn(now_ms // _HOUR_MS)
+            self._pay()
 
     def sync(self) -> None:
-        """What was noted is on the disk: before the journal that also holds it may go."""
-        if self._fd >= 0:
-            os.fdatasync(self._fd)
+        """What was noted is on the disk: before the journal that also holds it may go. Raises OSError."""
+        with self._lock:
+            self._pay()
+            if self._fd >= 0:
+                os.fdatasync(self._fd)
 
     def close(self) -> None:
-        if self._fd >= 0:
+        with contextlib.suppress(OSError):  # the journals know it too
             self.sync()
+        if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _pay(self) -> None:
+        """Writes what is owed to the log, all of it or nothing."""
+        data = b"".join(self._owed)
+        if not data or self._fd < 0:
+            return
+        end = os.fstat(self._fd).st_size
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+        except OSError:
+            os.ftruncate(self._fd, end)
+            raise
+        self._owed.clear()
 
     def _turn(self, hour: int) -> None:
         """The log of this hour."""
         if hour == self._hour:
             return
-        self.close()
+        if self._fd >= 0:
+            os.fdatasync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
         path = self._folder / f"keys-{hour}.log"
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._hour = hour

@@ -152,6 +152,23 @@ def test_a_key_is_remembered_for_a_day_and_over_restarts(tmp_path: Path) -> None
     assert not list(tmp_path.glob("keys-*"))
 
 
+def test_a_key_that_the_disk_refuses_counts_and_is_owed_to_the_log(tmp_path: Path) -> None:
+    known, key, digest = keys(tmp_path, 0), key_of("k"), b"d" * 16
+    known.note([(key_of("before"), digest, {"accepted": 1})], 0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (80, limits[1]))
+    try:
+        known.note([(key, digest, {"accepted": 2})], 0)
+        assert known.answer(key, digest, 0) == {"accepted": 2}
+        with pytest.raises(OSError, match="too large"):
+            known.sync()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert keys(tmp_path, 0).answer(key, digest, 0) is None
+    known.sync()
+    assert keys(tmp_path, 0).answer(key, digest, 0) == {"accepted": 2}
+
+
 def test_a_key_that_cannot_be_remembered_is_refused_until_the_oldest_is_forgotten(tmp_path: Path) -> None:
     known = keys(tmp_path, 0, keys=2)
     for number in range(2):
