@@ -293,7 +293,8 @@ class _Comparison:
             "SELECT left_behind.id, bool_and(waits) AS waits FROM left_behind JOIN ("
             f"SELECT id, unnest(idents) AS ident, action < 2 AS waits FROM planned "
             f"WHERE action < 2 OR (action = {SILENT} AND state IN ({_HELD})) UNION ALL "
-            f"SELECT id, unnest(idents), false FROM ({ledger}) l ANTI JOIN changed USING (id) WHERE l.state IN ({_HELD})"
+            "SELECT id, ident, false FROM (SELECT id, unnest(idents) AS ident "
+            f"FROM ({ledger}) WHERE state IN ({_HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id)"
             ") held ON left_behind.ident = held.ident AND left_behind.id <> held.id GROUP BY left_behind.id"
         ).fetchall()
         if not self._counted("count(*)", "taken")[0]:
