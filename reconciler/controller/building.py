@@ -106,7 +106,8 @@ class Builder:
         makes half of the backlog at which a backfill must pause."""
         if self._at_work is not None or not (self._has_grown or self._asked_anew):
             return
-        if now.alive_ms < self._next_ms and not (pressing or (backfilling and self._is_backlog_over(2))):
+        presses = pressing and not self.failure  # what has failed would fail again at once, and the pass never end
+        if now.alive_ms < self._next_ms and not (presses or (backfilling and self._is_backlog_over(2))):
             return
         self._has_grown = False
         self._next_ms = now.alive_ms + BUILD_EVERY_MS

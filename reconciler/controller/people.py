@@ -112,6 +112,8 @@ def person_facts(settings: Settings, key: str, value: str, now: Now) -> PersonFa
     def ask(record: Record, profiles: ProfileSet, rules: ProfileRules) -> PersonFacts:
         check_key(key, rules)
         data = settings.state / "data"
+        if not data.is_dir():
+            raise UsageError(f"nobody is known by {key}={value}{_hint(_behind(record, profiles))}")
         reader = ProfileReader(data, profiles, rules)
         with workspace(data, memory_mb=settings.memory_mb) as connection:
             found = reader.find(connection, value) if key == "id" else reader.lookup(connection, key, value)

@@ -17,6 +17,7 @@ from reconciler.data.engine import workspace
 from reconciler.data.profiles.read import ProfileReader
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER = datetime(9999, 12, 31)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +114,9 @@ def _columns(condition: Condition) -> Sequence[str]:
     return f"count(*) FILTER (WHERE ({condition.sql}) IS TRUE)", f"least({', '.join(ahead)})" if ahead else "NULL"
 
 
-def _milliseconds(value: datetime | None) -> int | None:
-    """Rounded up: at that millisecond the change has come."""
-    if value is None:
+def _milliseconds(value: object) -> int | None:
+    """Rounded up: at that millisecond the change has come. What lies at the end of all calendars never comes; behind it
+    the engine gives text."""
+    if not isinstance(value, datetime) or value >= _NEVER:
         return None
     return -((_EPOCH - value.replace(tzinfo=UTC)) // timedelta(milliseconds=1))

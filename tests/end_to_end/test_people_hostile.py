@@ -64,3 +64,34 @@ def test_a_plan_with_data_knows_the_cursor_of_a_job_that_is_renamed_or_comes_bac
     assert (export["add"], export["requests"]) == (0, 0)
     shop.run()
     assert shop.sent() == []
+
+
+def test_nobody_is_known_before_anything_was_done(shop: Shop) -> None:
+    assert "nobody is known by id=x; no profiles were built yet" in shop.run("profile", "id=x", code=2)
+
+
+def test_a_member_who_leaves_after_the_end_of_all_calendars_is_no_trouble(shop: Shop) -> None:
+    shop.edit("people.yaml", "spent > 1000 and consented", "last_order_at > now() - interval 90 day")
+    shop.edit("people.yaml", "last_order_at: {from: ordered_at, merge: max}", "last_order_at: {from: ordered_at}")
+    shop.order("1010,linus@example.org,3,1,800.00,9999-12-31T23:59:59Z", "1011,ken@example.org,8,1,1.00,0001-01-01")
+    assert "profiles could not be built" not in shop.run()
+    sent = shop.sent()
+    assert ("add", "Linus") in sent
+    assert ("add", "Ken") not in sent
+    assert shop.json("profile", "user_id=3")["attributes"]["last_order_at"]["value"] == "9999-12-31T23:59:59Z"
+    shop.edit("people.yaml", "interval 90 day", "interval 1 day")
+    shop.run()
+    assert shop.json("audience", "big-spenders")["nextChangeAt"] is None
+    assert [one["id"] for one in shop.json("audience", "big-spenders")["sample"]] == [
+        shop.json("profile", "user_id=3")["id"]
+    ]
+
+
+def test_a_pass_whose_profiles_cannot_be_built_ends_and_says_so_once(shop: Shop) -> None:
+    shop.run()
+    for file in (shop.root / ".reconciler" / "data" / "profiles").glob("*.parquet"):
+        file.write_bytes(b"PAR1 is not all there is to it PAR1")
+    shop.order("1010,linus@example.org,3,1,800.00,2026-11-02T10:00:00Z")
+    shop.edit("jobs.yaml", "schedule: {afterDependencies: true}", "suspend: true\n  schedule: {once: true}")
+    said = shop.run()
+    assert said.count("profiles could not be built") == 1
