@@ -15,6 +15,7 @@ All requests that stand at one step take it together. The searching is done in a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ RETRY_AFTER_MS: Final = 60_000
 SCRUB_EVERY_MS: Final = 5_000
 
 REMOVED: Final = "removed by run {run}"
-GONE: Final = "the job is gone, and with it what it knew; its destination was not told"
+GONE: Final = "the job's ledger is gone, and its destination was not told"
 
 
 @dataclass(slots=True)
@@ -232,10 +233,11 @@ class Forgetter:
         outstanding = self.hands.record.forgotten.outstanding()
         if not outstanding:
             return
-        ledgers = ledgers_of(self.hands.record)
-        with self.hands.record.transaction():
-            for one in outstanding:
-                if one.name not in ledgers:
+        ledgers = ledgers_of(self.hands.record, {one.name for one in outstanding})
+        lost = [one for one in outstanding if one.name not in ledgers]
+        if lost:
+            with self.hands.record.transaction():
+                for one in lost:
                     self.hands.record.forgotten.removed(one.request, one.name, GONE, now.wall_ms)
         due = {one.name for one in outstanding if self._is_new(one.name, ledgers)}
         if due:
@@ -408,14 +410,11 @@ def _staged(row: Any) -> Staged:
     )  # fmt: skip
 
 
-def ledgers_of(record: Record) -> dict[str, list[str]]:
-    """The Parquet files in which each export of an audience keeps whom its destination holds, or is to hold."""
+def ledgers_of(record: Record, jobs: Iterable[str] | None = None) -> dict[str, list[str]]:
+    """The Parquet files in which each export of an audience keeps whom its destination holds, or is to hold; of `jobs`
+    only, where given."""
     found = {}
-    for job in record.jobs.jobs():
-        if isinstance(job.cursor, dict) and "ledger" in job.cursor:
-            try:
-                files = Progress.load(job.cursor).files
-            except Fatal:  # the cursor of another job type, which has a ledger of its own
-                continue
-            found[job.name] = [file for file in files if file.endswith(".parquet")]
+    for job, cursor in record.forgotten.ledgers(jobs).items():
+        with suppress(Fatal):  # the cursor of another job type, which has a ledger of its own
+            found[job] = [file for file in Progress.load(cursor).files if file.endswith(".parquet")]
     return found

@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from reconciler.core.document import canonical
+from reconciler.record.database import BUSY_MS
 
 Step = Literal["find", "messages", "profiles", "files", "wipe", "done"]
 What = Literal["messages", "rejects", "profiles", "destination", "sent"]
 
 #: What stands in a text of the record where an identifier stood.
 BLANK: Final = "(forgotten)"
+
+#: How long writing the file anew waits for a reader.
+SCRUB_MS: Final = 100
 
 #: The free texts of the record: table, key, columns. What a destination answered may repeat an identifier.
 _TEXTS: Final = (
@@ -184,6 +188,17 @@ class Forgotten:
             (now_ms, note, request, job),
         )
 
+    def ledgers(self, jobs: Iterable[str] | None = None) -> dict[str, Any]:
+        """The cursors of all exports that keep a ledger, by job, whether live, purged or orphaned; of `jobs` only, where
+        given."""
+        wanted = None if jobs is None else canonical(sorted(set(jobs)))
+        rows = self._sql.execute(
+            "SELECT name, cursor FROM resource JOIN job USING (id) WHERE cursor ->> '$.ledger' IS NOT NULL "
+            "AND (?1 IS NULL OR name IN (SELECT value FROM json_each(?1))) ORDER BY name",
+            (wanted,),
+        )
+        return {str(row[0]): json.loads(row[1]) for row in rows}
+
     # --- texts, and the file itself ---
 
     def blank_texts(self, shows: Any) -> int:
@@ -202,11 +217,14 @@ class Forgotten:
     def scrub(self) -> bool:
         """Writes the record anew, so that no page of its files holds what was deleted; False where a reader stands in
         the way, or there is no room for it now. Outside any transaction."""
+        self._sql.execute(f"PRAGMA busy_timeout = {SCRUB_MS}")  # the loop does not wait for a reader
         try:
             self._sql.execute("VACUUM")
             row = self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except sqlite3.OperationalError:
             return False
+        finally:
+            self._sql.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         return int(row[0]) == 0
 
 
