@@ -103,7 +103,7 @@ def worlds(draw: st.DrawFn) -> World:
     }
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(worlds(), st.none() | st.integers(0, 4)), min_size=2, max_size=3))
 def test_whatever_part_of_each_difference_is_done_the_destination_comes_to_hold_the_members(
     steps: list[tuple[World, int | None]],
