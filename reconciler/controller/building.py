@@ -47,7 +47,9 @@ class _Build:
     stops: Mapping[str, int]
     began_ms: int
     asked: bool  # by a person, who wants to see how far it is
+    lane: str
     error: str = ""
+    is_cut_short: bool = False
     done: bool = False
 
 
@@ -88,6 +90,7 @@ class Builder:
         if _serves(current, waiter):
             return [Reply(message.run, value=asdict(current))]
         self._waiting.append(waiter)
+        self._hurry()
         self._start(now)
         return []
 
@@ -156,9 +159,18 @@ class Builder:
         digest, stops = rules_digest(rules), self._next_stops(rules, current)
         base = ProfileSet() if self._asked_anew or current.rules != digest else current
         lane = BACKFILL if base.build and not self._waiting and not pressing else LIVE
-        self._at_work = _Build(FIRST_BUILD + number, rules, stops, now.wall_ms, asked=self._asked_anew)
+        self._at_work = _Build(FIRST_BUILD + number, rules, stops, now.wall_ms, asked=self._asked_anew, lane=lane)
         self._asked_anew = False
         self.hands.runner.start(replace(self._order(number, rules, base, stops), lane=lane))
+
+    def _hurry(self) -> None:
+        """A build that gives way to runs is ended once one of them waits for it: on a busy machine it might have no turn
+        for long. The next one has, and goes as far as they need."""
+        build = self._at_work
+        if build is not None and build.lane == BACKFILL and not (build.done or build.is_cut_short):
+            build.is_cut_short = True
+            self._has_grown = True
+            self.hands.runner.kill(build.run)
 
     def _next_stops(self, rules: ProfileRules, current: ProfileSet) -> dict[str, int]:
         """How far the next build goes: as far as those need who wait, whatever a backfill has added since they asked; to
@@ -210,11 +222,12 @@ class Builder:
     def _bury(self, build: _Build, now: Now) -> list[Reply]:
         """The build's process is gone. Those who still wait get the next one, or are told that there is none."""
         self._at_work = None
-        self.failure = "" if build.done else build.error or "the build's process ended by itself"
+        if not build.done:
+            self._discard(build)
+        self.failure = "" if build.done or build.is_cut_short else build.error or "the build's process ended by itself"
         if self.failure:
             self._next_ms = now.alive_ms + RETRY_AFTER_MS
             self._has_grown = True
-            self._discard(build)
             self.hands.listener.notice(f"profiles could not be built: {self.failure}")
             return self._refuse(self._waiting, f"profiles could not be built: {self.failure}")
         digest = rules_digest(self._rules())

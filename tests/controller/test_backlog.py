@@ -97,6 +97,7 @@ class Orders:
 
     def __init__(self) -> None:
         self.orders: list[Order] = []
+        self.killed: list[int] = []
 
     def start(self, order: Order) -> None:
         self.orders.append(order)
@@ -106,6 +107,9 @@ class Orders:
 
     def stop(self, run: int) -> None:
         raise AssertionError("a build is not stopped")
+
+    def kill(self, run: int) -> None:
+        self.killed.append(run)
 
     def active(self) -> tuple[int, ...]:
         return ()
@@ -149,6 +153,12 @@ class Site:
             exited = Exited(run=order.run, attempt=1, pid=1, exit_code=0, signal=None, peak_kib=1, cpu_s=0.0)
             return [*replies, *self.builder.take(exited, self.now)]
 
+    def die(self) -> list[Reply]:
+        """The process of the build at work is gone before it made anything."""
+        run = self.runner.orders[-1].run
+        exited = Exited(run=run, attempt=1, pid=1, exit_code=None, signal=9, peak_kib=1, cpu_s=0.0)
+        return self.builder.take(exited, self.now)
+
     @property
     def asked(self) -> list[tuple[int, str]]:
         """How far each build was to go, and its lane."""
@@ -179,6 +189,32 @@ def test_what_is_left_is_built_when_nobody_waits_and_gives_way_to_runs(site: Sit
     site.finish()
     site.builder.keep(site.now)
     assert site.asked == [(5, "live"), (105, "backfill")]
+
+
+def test_a_build_that_gives_way_to_runs_makes_room_for_another_once_one_of_them_waits_for_it(site: Site) -> None:
+    site.add(5)
+    site.builder.keep(site.now)
+    site.finish()
+    site.add(3)
+    site.builder.keep(Now(100_000, 100_000))
+    for run in (1, 2):
+        assert site.builder.want(Wanted(run, 1), site.now) == []
+    assert site.runner.killed == [FIRST_BUILD + 2]
+    assert site.die() == []
+    assert site.builder.failure == ""
+    assert site.asked == [(5, "live"), (8, "backfill"), (8, "live")]
+    assert [reply.run for reply in site.finish()] == [FIRST_BUILD + 3, 1, 2]
+
+
+def test_a_build_that_has_made_its_profiles_before_it_was_killed_counts(site: Site) -> None:
+    site.add(5)
+    site.builder.keep(site.now)
+    site.finish()
+    site.add(3)
+    site.builder.keep(Now(100_000, 100_000))
+    site.builder.want(Wanted(1, 1), site.now)
+    assert [reply.run for reply in site.finish()] == [FIRST_BUILD + 2, 1]
+    assert site.asked == [(5, "live"), (8, "backfill")]
 
 
 def test_the_first_build_and_one_that_a_person_asks_for_give_way_to_nobody(site: Site) -> None:
