@@ -16,6 +16,7 @@ from typing import Any, Final
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
 from reconciler.core.backfill import BACKFILL, LIVE
+from reconciler.core.issue import clip
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Output, Produced, Reply, Wanted
 from reconciler.core.profile import ProfileFile, ProfileRules, ProfileSet, profile_rules, rules_digest, rules_spec
 from reconciler.data.segments import PROFILES
@@ -214,10 +215,19 @@ class Builder:
         known = {name: (size, next_ms) for name, (size, next_ms) in sizes.items() if size is not None}
         self.hands.record.profiles.note_sizes(known, now.wall_ms)
         build.done = True
+        self._tell_void(new)
         served = [one for one in self._waiting if _serves(new, one)]
         self._waiting = [one for one in self._waiting if one not in served]
         value = asdict(new)
         return [Reply(build.run), *(Reply(one.run, value=value) for one in served)]
+
+    def _tell_void(self, new: ProfileSet) -> None:
+        """Whose identifiers turned out to be too many people's."""
+        for one in new.facts.get("voided", ()):
+            self.hands.listener.notice(
+                f"profiles: {one['key']}={clip(one['value'])} belongs to nobody from now on: "
+                f"it came with {one['values']} values of {one['key2']} (maxPerKey)"
+            )
 
     def _bury(self, build: _Build, now: Now) -> list[Reply]:
         """The build's process is gone. Those who still wait get the next one, or are told that there is none."""

@@ -57,8 +57,8 @@ def _facts(
     reader = ProfileReader(data, profiles, rules)
     with workspace(data, memory_mb=settings.memory_mb) as connection:
         found = reader.find(connection, value) if key == "id" else reader.lookup(connection, key, value)
-    if found is None:
-        return known
+        if found is None:
+            return replace(known, is_void=reader.is_void(connection, key, value))
     chosen = _of_one(selection(data, where, rules, profiles), found.id)
     progress = Progress.load(job.cursor)
     judged = _judged(data, settings.memory_mb, job.name, job_type.config(config), progress, chosen, found.id, now)

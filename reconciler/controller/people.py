@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: So often a question is asked again because the files that it was asked of have been replaced.
 TRIES: Final = 5
 
+#: Why an identifier that was seen is nobody's.
+VOID: Final = "it has come with more values of another key than `maxPerKey` allows"
+
 Answer = TypeVar("Answer")
 
 
@@ -117,6 +120,8 @@ def person_facts(settings: Settings, key: str, value: str, now: Now) -> PersonFa
         reader = ProfileReader(data, profiles, rules)
         with workspace(data, memory_mb=settings.memory_mb) as connection:
             found = reader.find(connection, value) if key == "id" else reader.lookup(connection, key, value)
+            if found is None and reader.is_void(connection, key, value):
+                raise UsageError(f"{key}={value} belongs to nobody: {VOID}")
             if found is None:
                 raise UsageError(f"nobody is known by {key}={value}{_hint(_behind(record, profiles))}")
             streams = {one.name: _built(record, one.name, profiles) for one in rules.streams}

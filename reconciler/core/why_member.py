@@ -28,7 +28,8 @@ class Held(StrEnum):
 class MemberFacts:
     """What is known of one person and one export. `profile` is None where nobody is known by the identifier. `next` is
     what the next run would do: `add`, `update`, `remove`, `omit` (for `omission`) or nothing. `values` are the attributes
-    that the audience's condition reads. `waits` is why the job does not run just now, empty where nothing holds it."""
+    that the audience's condition reads. `waits` is why the job does not run just now, empty where nothing holds it.
+    `is_void`: the identifier was seen, and belongs to nobody."""
 
     job: str
     who: str
@@ -46,6 +47,7 @@ class MemberFacts:
     omission: str = ""
     waits: str = ""
     behind: int = 0
+    is_void: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ class MemberAnswer:
 
 def why_member(facts: MemberFacts) -> MemberAnswer:
     """The first sufficient reason."""
+    if facts.is_void:
+        because = f"{facts.who} belongs to nobody: it has come with more values of another key than `maxPerKey` allows."
+        return MemberAnswer("Void", because, "nothing; a Stream with a higher `maxPerKey` makes it somebody's.")
     if facts.profile is None:
         newer = f"; {facts.behind:,} messages are not built yet" if facts.behind else ""
         return MemberAnswer("Unknown", f"nobody is known by {facts.who}{newer}.", "nothing, until a message says so.")

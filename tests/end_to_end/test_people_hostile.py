@@ -95,3 +95,34 @@ def test_a_pass_whose_profiles_cannot_be_built_ends_and_says_so_once(shop: Shop)
     shop.edit("jobs.yaml", "schedule: {afterDependencies: true}", "suspend: true\n  schedule: {once: true}")
     said = shop.run()
     assert said.count("profiles could not be built") == 1
+
+
+def test_a_value_of_too_many_is_reported_as_nobody_s(shop: Shop) -> None:
+    shop.edit("people.yaml", "normalize: [trim, lower]}", "normalize: [trim, lower], maxPerKey: 2}")
+    shop.run()
+    shop.order(*(f"20{number},ada@example.org,{number},1,1.00,2026-11-02T10:00:00Z" for number in (21, 22)))
+    said = shop.run()
+    assert "profiles: email=ada@example.org belongs to nobody from now on: it came with 3 values of user_id" in said
+    words = (
+        "email=ADA@example.org belongs to nobody: it has come with more values of another key than `maxPerKey` allows"
+    )
+    assert words in shop.run("profile", "email=ADA@example.org", code=2)
+    body = shop.json("why", JOB, "--member", "email=ADA@example.org")
+    assert (body["code"], words in body["because"]) == ("Void", True)
+
+
+def test_streams_may_cease_to_speak_of_people(shop: Shop) -> None:
+    shop.run()
+    assert shop.json("profile", "user_id=1")["messages"] == 3
+    (shop.root / "people.yaml").write_text(
+        "".join(
+            f"---\napiVersion: reconciler/v1\nkind: Stream\nmetadata: {{name: {name}}}\nspec: {{}}\n"
+            for name in ("customers", "orders")
+        )
+    )
+    jobs = (shop.root / "jobs.yaml").read_text()
+    (shop.root / "jobs.yaml").write_text(jobs[: jobs.rindex("---")])
+    said = shop.run()
+    assert "profiles could not be built" not in said
+    assert "Built anew: 0 profiles." in shop.run("rebuild")
+    assert "no stream identifies people by 'user_id'" in shop.run("profile", "user_id=1", code=2)

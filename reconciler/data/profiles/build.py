@@ -27,11 +27,12 @@ import pyarrow as pa
 
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, rules_digest
-from reconciler.data.engine import workspace
+from reconciler.data.engine import EngineError, workspace
 from reconciler.data.profiles.components import components
 from reconciler.data.profiles.messages import Layers, Messages
 from reconciler.data.profiles.order import Order, order_of
 from reconciler.data.profiles.tables import DELTA, IDENTIFIER, MOVE, PAIR, STATE, Tables, Writer, id_sql, merges
+from reconciler.errors import Fatal
 
 #: The deltas are folded into a new base once they are more than so many, or hold more rows than these and more than
 #: this share of the base's.
@@ -53,9 +54,12 @@ def build(
 ) -> ProfileSet:
     """Brings a set of profiles up to `work.stops`, and returns the new set; the files of the old one stay. `progress`
     is told a step's name, how much of it is done, and of how much. Raises Retriable where a segment is missing or the
-    disk refuses, Fatal where a segment is damaged."""
+    disk refuses, Fatal where a segment is damaged or the rules cannot be followed."""
     with workspace(data_dir, memory_mb=memory_mb, threads=threads) as connection:
-        return _Build(connection, data_dir, work, progress or _silent).made()
+        try:
+            return _Build(connection, data_dir, work, progress or _silent).made()
+        except EngineError as error:  # a pattern of times that is none, memory or a disk that does not suffice
+            raise Fatal(f"the profiles cannot be built: {str(error).splitlines()[0]}") from error
 
 
 def _silent(step: str, done: int, total: int) -> None:
@@ -79,6 +83,8 @@ class _Build:
         self._order = Order()
 
     def made(self) -> ProfileSet:
+        if not self._streams:  # no stream speaks of people any more
+            return _nobody(self._work)
         read = self._read_new(self._segments(anew=False))
         self._identify()
         voided = self._find_void()
@@ -312,13 +318,12 @@ class _Build:
     def _join(self) -> dict[str, int]:
         """`owner`: the profile of each node that is not void; `moved`: profiles that have become others."""
         self._progress("profiles", 0, 2)
-        nodes = self._connection.execute("""
-            SELECT node.n, coalesce(node.pk = 0, false) OR void.no IS NOT NULL AS void,
-                CASE WHEN dropped.pk IS NULL THEN coalesce(node.pk, 0) ELSE 0 END AS pk
-            FROM node LEFT JOIN void USING (no) LEFT JOIN dropped ON dropped.pk = node.pk ORDER BY n""").fetchnumpy()
+        void = self._scattered(
+            "SELECT n, true AS given FROM node LEFT JOIN void USING (no) WHERE pk = 0 OR times IS NOT NULL", bool
+        )
+        kept = "SELECT n, pk AS given FROM node ANTI JOIN dropped USING (pk) WHERE pk > 0"
+        before = np.where(void, 0, self._scattered(kept, np.int64))
         pairs = self._connection.execute("SELECT a, b FROM pair").fetchnumpy()
-        void = np.asarray(nodes["void"], dtype=bool)
-        before = np.where(void, 0, np.asarray(nodes["pk"], dtype=np.int64))
         left, right = (np.asarray(pairs[name], dtype=np.int64) for name in ("a", "b"))
         alive = ~(void[left] | void[right])
         labels, old = _labels(left[alive], right[alive], before)
@@ -327,6 +332,13 @@ class _Build:
         gone = target != old
         self._register("moved", pk=old[gone], target=target[gone])
         return {"made": made, "merged": int(gone.sum()), "dropped": self._number("SELECT count(*) FROM dropped")}
+
+    def _scattered(self, sql: str, kind: Any) -> Any:
+        """An array over all nodes, of what is `given` for some of them."""
+        made = np.zeros(self._number("SELECT count(*) FROM node"), dtype=kind)
+        found = self._connection.execute(sql).fetchnumpy()
+        made[np.asarray(found["n"], dtype=np.int64)] = found["given"]
+        return made
 
     def _register(self, name: str, **arrays: Any) -> None:
         self._connection.register("given", pa.table(arrays))
@@ -418,6 +430,11 @@ class _Build:
             "merged": facts["merged"],
             "voided": facts["voided"],
         }
+
+
+def _nobody(work: BuildWork) -> ProfileSet:
+    counts = dict.fromkeys(("profiles", "identifiers", "void", "messages", "untimed", "changed", "merged"), 0)
+    return ProfileSet(build=work.build, rules=rules_digest(work.rules), facts={**counts, "voided": []})
 
 
 def fold(tables: Tables, writer: Writer) -> tuple[ProfileFile, ...]:

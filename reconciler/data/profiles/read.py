@@ -90,6 +90,14 @@ class ProfileReader:
                 return self._profile(connection, found)
         return None
 
+    def is_void(self, connection: Any, key: str, value: str) -> bool:
+        """Whether this identifier has come with so many of another key that it belongs to nobody."""
+        sql = f"SELECT 1 FROM ({self._tables.identifiers()}) WHERE key = $key AND value = $given AND pk = 0"
+        return key in self._rules.keys and any(
+            connection.execute(sql, {"key": self._key(key), "given": one}).fetchall()
+            for one in self._spellings(connection, key, value)
+        )
+
     def find(self, connection: Any, id_: str) -> Profile | None:
         """The profile with this id, or with this alias."""
         is_id = f"SELECT pk FROM ({self._tables.states([])}) WHERE lower(hex(id)) = $given"
