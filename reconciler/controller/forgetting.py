@@ -56,6 +56,7 @@ class _Search:
     whole: bool
     signatures: Mapping[str, str] = field(default_factory=dict)
     done: bool = False
+    stopped: bool = False  # the controller ends, and the next one goes on
     error: str = ""
 
 
@@ -107,7 +108,7 @@ class Forgetter:
             case Produced(unit=unit):
                 return [Reply(message.run, self._commit(search, unit, now))]
             case Ended(how=how):
-                search.done = how == "succeeded"
+                search.done, search.stopped = how == "succeeded", how == "stopped"
                 search.error = message.message or how
             case Exited():
                 self._bury(search, now)
@@ -290,6 +291,7 @@ class Forgetter:
         self.builder.forget(search.run)
         if search.done:
             self._checked.update(search.signatures if search.task == "destinations" else {})
+        if search.done or search.stopped:
             return
         self._next_ms = now.alive_ms + RETRY_AFTER_MS
         why = search.error or "its process ended by itself"

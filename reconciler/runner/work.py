@@ -141,6 +141,8 @@ class Work:
         order = self._order
         for unit in forgetting(order, self._channel):
             self._channel.ask(Produced(order.run, order.attempt, unit), "A unit of forgetting")
+            if self._channel.stopping():
+                return "stopped", False
         return "succeeded", False
 
     def _progress(self) -> Callable[[str, int, int], None]:

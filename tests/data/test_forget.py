@@ -21,8 +21,10 @@ from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import ProfileRules
 from reconciler.core.provider import Reject, Staged, TimestampRule
 from reconciler.data.engine import query
+from reconciler.data.fold import Folding, Start
 from reconciler.data.forget import Found, Landing, clean_rejects, find, hmac_sql, hollowed, spellings
 from reconciler.data.hands import open_data
+from reconciler.data.journal import Bulk, Entry, LiveJournal, body_path, next_number, publish
 from reconciler.data.lines import parse_lines
 from reconciler.data.store import Origin, compact, with_meta
 from reconciler.data.stream import open_stream
@@ -249,6 +251,33 @@ def test_a_stream_without_identity_and_an_empty_table_pass_untouched() -> None:
     assert door.sift("s", ready.slice(0, 0)).num_rows == 0
     nameless = with_meta(pa.table({"n": ["0"]}), None, Origin(1, "j", 1, 1))
     assert door.sift("s", nameless) is nameless
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_what_the_intake_accepted_before_the_request_is_dropped_as_it_lands(tmp_path: Path, bulk: bool) -> None:
+    """A live message is of when it was accepted, a bulk body's of the times in it."""
+    data, intake = tmp_path / "data", tmp_path / "intake"
+    data.mkdir()
+    intake.mkdir()
+    number = next_number(intake)
+    if bulk:
+        days = ["2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z", "2020-01-01T00:00:00Z"]
+        people = ["Ann@x.com", "ann@x.com", "bob@x.com"]
+        rows = "".join(f"{who},{day},{index}\n" for index, (who, day) in enumerate(zip(people, days, strict=True)))
+        body_path(intake, number).write_bytes(f"email,at,n\n{rows}".encode())
+        publish(intake, number, Bulk(stream="s", format="csv", received_ms=AT_MS + 5, timestamp_field="at"))
+    else:
+        journal = LiveJournal(intake, number)
+        for index, (who, at_ms) in enumerate([("Ann@x.com", -1), ("ann@x.com", 1), ("bob@x.com", -1)]):
+            line = json.dumps({"email": who, "n": str(index)})
+            journal.append([Entry("s", AT_MS + at_ms, 1).payload(f"{line}\n".encode())])
+        journal.close()
+    folding = Folding(data, intake, 1, landing(("email", "ann@x.com")))
+    start = Start(number)
+    units = list(folding.bulk(start) if bulk else folding.live([start]))
+    landed = [row["n"] for unit in units for one in unit.segments for row in pq.read_table(data / one.file).to_pylist()]
+    assert landed == ["1", "2"]
+    assert (sum(unit.rows for unit in units), sum(unit.omitted for unit in units)) == (2, 1)
 
 
 # --- bad rows -------------------------------------------------------------------------------------------------------

@@ -68,6 +68,15 @@ QUESTIONS = frozenset(
         "named_files",
         "savepoint",
         "statuses",
+        "hashes",
+        "ledgers",
+        "members_to_remove",
+        "outstanding",
+        "receipts",
+        "reject_files",
+        "request",
+        "requests",
+        "under_way",
     ]
 )
 
