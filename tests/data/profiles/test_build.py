@@ -299,3 +299,36 @@ def test_a_build_tells_how_far_it_is_and_names_its_files_by_its_number(people: W
         Path(one.file).name for one in profiles.files
     }
     assert not list(people.folder.glob(".spill-*"))
+
+
+def test_a_pattern_of_times_that_is_none_ends_the_build_with_what_is_wrong(tmp_path: Path) -> None:
+    rules = rules_of(s={"timestamp": {"field": "at", "format": "%Q"}, "identity": [{"key": "k", "from": "k"}]})
+    world = World(tmp_path, rules)
+    world.land("s", [{"k": "a", "at": "x"}])
+    with pytest.raises(
+        Fatal, match=r"^the profiles cannot be built: .*%Q|^the profiles cannot be built: .*format specifier"
+    ):
+        world.build()
+
+
+@pytest.mark.parametrize(
+    ("how", "text", "time_us"),
+    [
+        ("epoch_s", "1.5", 1_500_000), ("epoch_ms", 1500, 1_500_000), ("%d/%m/%Y", "02/01/1970", 86_400_000_000),
+        ("iso8601", "1970-01-01T01", 3_600_000_000), ("iso8601", "1970-1-1", 0), ("iso8601", "9999-12-31T23:59:59,5Z", 253_402_300_799_500_000),
+        ("iso8601", "10000-01-01", None), ("iso8601", 7, None), ("iso8601", "", None), ("epoch_s", "1e30", None), ("%d/%m/%Y", None, None),
+    ],
+)  # fmt: skip
+def test_a_message_has_its_own_time_or_that_of_its_landing(
+    tmp_path: Path, how: str, text: Any, time_us: int | None
+) -> None:
+    rules = rules_of(s={
+        "timestamp": {"field": "at", "format": how}, "identity": [{"key": "k", "from": "k"}], "attributes": {"v": {"from": "v"}},
+    })  # fmt: skip
+    world = World(tmp_path, rules)
+    landed = 1_000 if time_us is None else time_us - 1
+    world.land("s", [{"k": "a", "at": text, "v": "own"}], times=[None])
+    world.land("s", [{"k": "a", "v": "landed"}], times=[landed])
+    profiles = world.build()
+    assert profiles.facts["untimed"] == (1 if time_us is None else 0)
+    assert attributes(world, profiles) == [{"v": "landed" if time_us is None else "own"}]
