@@ -1,6 +1,6 @@
 """The messages of one stream as SQL: who each is about, when it was, and what it contributes.
 
-A segment's schema is its own, so segments are grouped by schema, the columns that the rules name are read from each group
+A segment's schema is its own, so segments are grouped by the fields that the rules name, these are read from each group
 in their declared types, and the groups follow one another. Positions are those of the record: a segment's first one and
 the row's number in its file, which compaction keeps.
 
@@ -95,13 +95,16 @@ class Messages:
 
     def texts_sql(self, connection: Any, segments: Sequence[SegmentRef], first: int, stop: int) -> str:
         """The same, with `s<n>` in the place of `i<n>`: the text from which `identifiers` makes the identifier."""
-        groups: dict[str, list[tuple[SegmentRef, pa.Schema]]] = {}
+        groups: dict[tuple[bool, str], tuple[dict[str, pa.Field], list[SegmentRef]]] = {}
         for segment in segments:
             if segment.first < stop and segment.first + segment.rows > first:
                 schema = self._schema(segment)
-                groups.setdefault(schema.to_string(show_field_metadata=True), []).append((segment, schema))
+                wanted = self._wanted(schema)
+                alike = pa.schema(list(wanted.values())).to_string(show_field_metadata=True)
+                groups.setdefault((_is_plain(schema, wanted.values()), alike), (wanted, []))[1].append(segment)
         parts = [
-            self._group(connection, [one for one, _ in group], group[0][1], first, stop) for group in groups.values()
+            self._group(connection, group, wanted, first, stop, plain=plain)
+            for (plain, _), (wanted, group) in groups.items()
         ]
         inputs = "".join(f", {one.sql} AS x{one.index}" for one in self.contributions)
         texts = "".join(f"s{index}, " for index in range(len(self.keys)))
@@ -138,11 +141,17 @@ class Messages:
             raise Fatal(f"segment {segment.file} of stream {self.rules.name} is damaged: {found}")
         return schema
 
-    def _group(self, connection: Any, segments: Sequence[SegmentRef], schema: pa.Schema, first: int, stop: int) -> str:
-        """Messages of segments of one schema."""
+    def _wanted(self, schema: pa.Schema) -> dict[str, pa.Field]:
+        """The fields that the rules name, by raw name, sorted."""
         fields = {raw(field.name): field for field in schema}
-        wanted = {name: fields[name] for name in sorted(self._named()) if name in fields}
-        if _is_plain(schema, wanted.values()):
+        return {name: fields[name] for name in sorted(self._named()) if name in fields}
+
+    def _group(
+        self, connection: Any, segments: Sequence[SegmentRef], wanted: Mapping[str, pa.Field], first: int, stop: int,
+        *, plain: bool,
+    ) -> str:  # fmt: skip
+        """Messages of segments that are alike in the fields that are wanted; whether DuckDB reads them as they are."""
+        if plain:
             source, place = self._by_duckdb(segments)
             names = [quoted(field.name) for field in wanted.values()]
         else:
