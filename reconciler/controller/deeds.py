@@ -62,6 +62,7 @@ def retry(desk: Desk, request: Request, now: Now) -> Answer:
         raise Blocked(f"'{name}' is no export of an audience that has run, so it can try nobody again")
     if lifecycle.is_in_progress(job.state):
         raise Blocked(f"a run of '{name}' is in progress; ask again when it is over")
+    what = "all" if job.cursor["retry"] == "all" else what  # what was released stays so until a run has tried it
     desk.record.jobs.save_cursor(job.id, {**job.cursor, "retry": what})
     job = desk.record.jobs.job(name) or job
     desk.lives.advance(job, happening.RerunAsked(), now, by=By(author=request.by))

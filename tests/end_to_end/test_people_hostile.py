@@ -126,3 +126,11 @@ def test_streams_may_cease_to_speak_of_people(shop: Shop) -> None:
     assert "profiles could not be built" not in said
     assert "Built anew: 0 profiles." in shop.run("rebuild")
     assert "no stream identifies people by 'user_id'" in shop.run("profile", "user_id=1", code=2)
+
+
+def test_who_is_released_stays_so_when_the_refused_are_asked_for_too(shop: Shop) -> None:
+    shop.run()
+    assert "or whose last action may have arrived" in shop.run("rejects", JOB, "--release")
+    assert "or whose last action may have arrived" in shop.run("rejects", JOB, "--retry")
+    shop.run()
+    assert "tries again whoever was refused." in shop.run("rejects", JOB, "--retry")
