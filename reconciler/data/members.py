@@ -32,6 +32,8 @@ from reconciler.errors import Fatal
 
 #: Cores that a comparison may use.
 THREADS: Final = 2
+#: The source of a member who left and could not be removed: the same is not tried again.
+UNREMOVABLE: Final = 0
 #: Rows that are mapped at a time.
 BLOCK_ROWS: Final = 65_536
 #: A plan's rows that are only written down.
@@ -211,16 +213,8 @@ class _Comparison:
     def _find_changed(self) -> None:
         columns = ", ".join(one.name for one in self.fields.columns)
         amiss = ["reason"] if self.wish.retry else []  # what is not asked for is not read
-        light = ", ".join(
-            [
-                "id",
-                "source",
-                "state",
-                f"tried = '{REMOVAL}' AS unremovable",
-                *(f"{one} <> '' AS amiss" for one in amiss),
-            ]
-        )
-        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "source", "state", "tried", *amiss])
+        light = ", ".join(["id", "source", "state", *(f"{one} <> '' AS amiss" for one in amiss)])
+        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "source", "state", *amiss])
         self.db.execute(
             f"CREATE TEMP TABLE changed AS SELECT coalesce(m.id, l.id) AS id, m.id IS NOT NULL AS here, "
             f"l.id IS NOT NULL AS known, coalesce(m.source, 0) AS source, {columns} "
@@ -302,7 +296,7 @@ class _Comparison:
         behind = "action = 1 AND id IN (SELECT id FROM taken WHERE waits)"
         self.db.execute(
             f"INSERT INTO planned BY NAME SELECT {SILENT} AS action, id || '~' || left(md5(former_payload), 8) AS id, "
-            f"former_payload AS payload, 0 AS source, {State.SENT:d} AS state, '' AS tried, '' AS reason, "
+            f"former_payload AS payload, 1 AS source, {State.SENT:d} AS state, '' AS tried, '' AS reason, "
             f"former AS idents, false AS is_news FROM planned WHERE {behind}"
         ).fetchall()
         self.db.execute(
@@ -349,7 +343,7 @@ def is_held(db: Any, data_dir: Path, files: Sequence[str], ids: Sequence[str]) -
 
 def _changed_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     """Which rows of the join are looked at any further."""
-    left = f"m.id IS NULL AND l.state <> {State.MAYBE:d} AND NOT l.unremovable"
+    left = f"m.id IS NULL AND l.state <> {State.MAYBE:d} AND l.source <> {UNREMOVABLE}"
     if wish.calls.keeps_leavers:
         left += f" AND l.state <> {State.SENT:d}"
     cases = ["l.id IS NULL", f"m.source <> l.source AND l.state <> {State.MAYBE:d}", left]
@@ -451,7 +445,7 @@ def _outcome_sql(data_dir: Path, ledger: Ledger, plan: str, done: int, exception
 #: What the ledger says of a row that was not simply accepted. A refused change leaves what was there before; who left and
 #: could not be removed has no source, so that coming back is a change.
 _EXCEPTIONAL: Final = f"""
-    CASE WHEN action = 2 AND state = {State.GONE:d} THEN 0 ELSE source END AS source,
+    CASE WHEN action = 2 AND state = {State.GONE:d} THEN {UNREMOVABLE} ELSE source END AS source,
     CASE WHEN kind = 'maybe' THEN {State.MAYBE:d} WHEN was IN ({State.SENT:d}, {State.NOTED:d}) THEN was
          WHEN action = 2 THEN {State.SENT:d} ELSE {State.OUT:d} END AS state,
     CASE WHEN kind = 'maybe' OR action = 2 THEN payload WHEN was IN ({State.SENT:d}, {State.NOTED:d}) THEN lp END AS payload,
