@@ -105,13 +105,17 @@ def find(
         with workspace(data_dir, memory_mb=memory_mb, threads=THREADS) as connection:
             connection.register("given", given)
             messages = Messages(data_dir, rules, slot, {})
-            stop = mine[-1].first + mine[-1].rows
-            rows: pa.Table = connection.sql(
-                _found_sql(stream, messages.sql(connection, mine, 0, stop))
-            ).to_arrow_table()
+            said = messages.sql(connection, mine, 0, mine[-1].first + mine[-1].rows, only=_named_sql(stream))
+            rows: pa.Table = connection.sql(_found_sql(stream, said)).to_arrow_table()
         if rows.num_rows:
             positions, requests = (rows.column(name).to_numpy() for name in ("position", "request"))
             yield stream.name, Found(positions, requests)
+
+
+def _named_sql(stream: StreamRules) -> str:
+    """Whether a message carries any identifier that is sought: few do, and only those are held."""
+    wanted = "SELECT value FROM given WHERE key = "
+    return " OR ".join(f"i{index} IN ({wanted}{sql_string(one.key)})" for index, one in enumerate(stream.identity))
 
 
 def _found_sql(stream: StreamRules, messages: str) -> str:
@@ -122,7 +126,7 @@ def _found_sql(stream: StreamRules, messages: str) -> str:
         for index, one in enumerate(stream.identity)
     ]
     return (
-        f"WITH said AS MATERIALIZED ({messages} ) SELECT p // {STREAM_SLOTS} AS position, min(request) AS request "
+        f"WITH said AS MATERIALIZED ({messages}) SELECT p // {STREAM_SLOTS} AS position, min(request) AS request "
         f"FROM ({' UNION ALL '.join(parts)}) GROUP BY p ORDER BY p"
     )
 

@@ -68,6 +68,13 @@ class Receipt:
     members: tuple[str, ...] = ()
 
 
+#: The statuses of jobs that show such a text are out of date.
+_MARK_DIRTY: Final = (
+    "UPDATE resource SET dirty = 1 WHERE id IN (SELECT job FROM run WHERE message = ?1 UNION "
+    "SELECT id FROM job WHERE ?1 IN (last_error, waiting, awaiting))"
+)
+
+
 class Forgotten:
     """The `forget_request`, `forgotten` and `forget_receipt` tables. Whatever changes them is inside the caller's
     transaction, unless it says otherwise."""
@@ -212,6 +219,8 @@ class Forgotten:
                     f"UPDATE {table} SET {column} = ? WHERE {key} = ?", [(BLANK, one) for one in found]
                 )
                 blanked += len(found)
+        if blanked:
+            self._sql.execute(_MARK_DIRTY, (BLANK,))
         return blanked
 
     def scrub(self) -> bool:

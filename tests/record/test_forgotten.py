@@ -93,7 +93,7 @@ def test_receipts_count_what_comes_and_say_what_is_outstanding(record: Record) -
     assert record.forgotten.members_to_remove("crm") == ()
 
 
-def test_free_texts_that_show_an_identifier_are_blanked(record: Record) -> None:
+def test_free_texts_that_show_an_identifier_are_blanked_and_the_status_is_written_anew(record: Record) -> None:
     spec = {"provider": "http", "jobType": "export-webhook"}
     document = Document(kind="Job", name="crm", path="a.yaml", spec=spec)
     with record.transaction():
@@ -104,7 +104,10 @@ def test_free_texts_that_show_an_identifier_are_blanked(record: Record) -> None:
         record.approvals.ask(job, "d", "would remove 1", 1)
         for message in (f"message 3 was refused: {ANN}", "all is well"):
             record.events.add(Event(kind="Job", name="crm", path="a.yaml", time_ms=1, event="Synced", message=message))
+    with record.transaction() as sql:
+        sql.execute("UPDATE resource SET dirty = 0")  # its status was written
         assert record.forgotten.blank_texts(Shown([ANN]).within) == 3
+    assert [one.name for one in record.resources.dirty("Job")] == ["crm"]
     assert [one.message for one in record.events.tail("Job", "crm", limit=5)] == [BLANK, "all is well"]
     found = record.jobs.job("crm")
     assert found is not None
