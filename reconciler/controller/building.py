@@ -65,6 +65,8 @@ class Builder:
     _asked_anew: bool = False
     _has_grown: bool = True
     _next_ms: int = 0  # of uptime: when the background may build again
+    _changes_ms: int | None = -1  # of wall time: when an audience next changes by itself; -1 is not known yet
+    _moved: set[str] = field(default_factory=set)
 
     @property
     def began_ms(self) -> int | None:
@@ -108,15 +110,26 @@ class Builder:
     def keep(self, now: Now, *, pressing: bool = False, backfilling: bool = False) -> None:
         """The background's turn: builds what has come, no more often than is fair; `pressing` is at once, and so is what
         makes half of the backlog at which a backfill must pause."""
-        if self._at_work is not None or not (self._has_grown or self._asked_anew):
+        if self._at_work is not None or not (self._has_grown or self._asked_anew or self._is_time(now)):
             return
         presses = pressing and not self.failure  # what has failed would fail again at once, and the pass never end
         if now.alive_ms < self._next_ms and not (presses or (backfilling and self._is_backlog_over(2))):
             return
         self._has_grown = False
         self._next_ms = now.alive_ms + BUILD_EVERY_MS
-        if self._is_behind() or self._asked_anew:
+        if self._is_behind() or self._asked_anew or self._is_time(now):
             self._start(now, pressing=pressing)
+
+    def _is_time(self, now: Now) -> bool:
+        """Whether the moment has come at which a member enters or leaves an audience though nothing has arrived."""
+        if self._changes_ms == -1:
+            self._changes_ms = min(self.hands.record.profiles.next_changes().values(), default=None)
+        return self._changes_ms is not None and self._changes_ms <= now.wall_ms
+
+    def take_moved(self) -> set[str]:
+        """The audiences that have changed by themselves, since this was last asked."""
+        moved, self._moved = self._moved, set()
+        return moved
 
     def is_crowded(self) -> bool:
         """Whether a backfill is to pause: so much waits to be built that a run which asks for profiles now would wait long
@@ -212,6 +225,10 @@ class Builder:
             build.error = "the build made other profiles than it was asked for"
             return [Reply(build.run, accepted=False)]
         self.hands.record.profiles.swap(new, build.rules, now.wall_ms)
+        self._moved |= {
+            name for name, at_ms in self.hands.record.profiles.next_changes().items() if at_ms <= now.wall_ms
+        }
+        self._changes_ms = -1
         known = {name: (size, next_ms) for name, (size, next_ms) in sizes.items() if size is not None}
         self.hands.record.profiles.note_sizes(known, now.wall_ms)
         build.done = True

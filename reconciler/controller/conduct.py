@@ -44,7 +44,7 @@ from reconciler.core.messages import (
     Wanted,
 )
 from reconciler.core.provider import Unit
-from reconciler.core.rules import PURGE_AFTER_MS, JobRules, rules_of
+from reconciler.core.rules import PURGE_AFTER_MS, AfterDependencies, JobRules, rules_of
 from reconciler.core.state import FINAL, EventName, JobState, Outcome, Reason, Status
 from reconciler.errors import RunError
 from reconciler.record.database import Refused
@@ -323,7 +323,9 @@ class Conductor:
             self._has_grown = self._has_grown or isinstance(message, Exited)
             if keeper is self._intake and isinstance(message, Produced):
                 self._builder.grown()
-            return self._but_pausing(keeper.take(message, now))
+            replies = self._but_pausing(keeper.take(message, now))
+            self._follow_audiences(now)
+            return replies
         match message:
             case Produced():
                 return self._but_pausing([Reply(message.run, self._commit(message, now))])
@@ -362,6 +364,15 @@ class Conductor:
             reply = self._pausing.pop(run, None)
             if reply is not None:
                 self._runner.answer(reply.run, reply.accepted, reply.value, reply.refusal)
+
+    def _follow_audiences(self, now: Now) -> None:
+        """Exports that follow their dependencies also follow an audience that has changed by itself."""
+        moved = self._builder.take_moved()
+        for job in self._record.jobs.jobs() if moved else ():
+            rules, follow = rules_of(job.spec), happening.DependencySucceeded()
+            exported = job.spec.get("config", {}).get("audience") in moved
+            if exported and isinstance(rules.schedule, AfterDependencies) and lifecycle.is_legal(job.state, follow):
+                self._lives.advance(job, follow, now, rules=rules)
 
     def _refuse(self, message: FromRun, error: Exception, now: Now) -> Iterable[Reply]:
         if not isinstance(message, Produced | Intended):

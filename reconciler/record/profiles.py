@@ -99,6 +99,14 @@ class Profiles:
                 (now_ms - after_ms, grain_ms, grain_ms),
             )
 
+    def next_changes(self) -> dict[str, int]:
+        """When each audience next changes though nothing arrives, by the latest count; without those that never do."""
+        rows = self._sql.execute(
+            "SELECT name, next_change_ms FROM audience_size a WHERE next_change_ms IS NOT NULL AND "
+            "at_ms = (SELECT max(at_ms) FROM audience_size b WHERE b.name = a.name)"
+        )
+        return {str(row[0]): int(row[1]) for row in rows}
+
     def sizes(self, name: str, since_ms: int = 0) -> list[AudiencePoint]:
         """How an audience grew, in order of time."""
         rows = self._sql.execute(

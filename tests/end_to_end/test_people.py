@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,14 @@ def test_whoever_was_refused_is_listed_and_tried_again_when_asked(tmp_path: Path
         shop.run()
         assert shop.sent() == [("add", "Grace")]
         assert "can try nobody again" in shop.run("rejects", "import-orders", "--retry", code=5)
+
+
+def test_an_export_follows_its_audience_when_the_moment_comes_at_which_that_changes_by_itself(shop: Shop) -> None:
+    shop.edit("people.yaml", "spent > 1000 and consented", "last_order_at > now() - interval 200 year")
+    shop.run()
+    shop.sent()
+    assert "nothing to run" in shop.run()
+    with closing(sqlite3.connect(shop.root / ".reconciler" / "record.db")) as record, record:
+        record.execute("UPDATE audience_size SET next_change_ms = 1")  # as if two hundred years had gone by
+    assert f"{JOB}: nothing new" in shop.run()
+    assert "nothing to run" in shop.run()
