@@ -398,8 +398,9 @@ def test_what_a_run_brings_that_began_before_anybody_told_it_to_drop_goes_too(
 
 
 def test_a_ledger_that_remembers_one_who_has_left_before_is_written_anew(shop: Shop) -> None:
+    # So many that a base is not written anew when one of them goes.
     others = "".join(f"p{number}@x.com,{number},1,2026-01-01T00:00:00Z\n" for number in range(10, 30))
-    (shop.root / "in" / "2.csv").write_text(f"email,phone,amount,at\n{others}")  # enough that a base is not written anew
+    (shop.root / "in" / "2.csv").write_text(f"email,phone,amount,at\n{others}")
     assert shop.go()
     only_rich = AUDIENCE.replace('"true"', '"spent < 60"')
     text = (shop.root / "jobs.yaml").read_text()
