@@ -19,15 +19,15 @@ Message = Mapping[str, Any]
 
 #: How many in a thousand requests go wrong in which way.
 MOODS: Mapping[str, int] = {
-    "lost": 30,  # carried out, and the connection is closed without an answer
-    "dropped": 20,  # not carried out, and the connection is closed without an answer
-    "unavailable": 25,  # 503
-    "broken": 15,  # 500, after it was carried out
+    "lost": 40,  # carried out, and the connection is closed without an answer
+    "dropped": 30,  # not carried out, and the connection is closed without an answer
+    "unavailable": 30,  # 503
+    "broken": 20,  # 500, after it was carried out
     "limited": 10,  # 429 with Retry-After
     "forbidden": 5,  # 401
-    "slow": 15,  # carried out, and answered late, but in time
-    "stuck": 4,  # carried out, and answered after the sender has given up
-    "delayed": 4,  # not answered in time, and carried out while something else is
+    "slow": 10,  # carried out, and answered late, but in time
+    "stuck": 8,  # carried out, and answered after the sender has given up
+    "delayed": 8,  # not answered in time, and carried out while something else is
 }
 SLOW_S = 0.3
 
@@ -160,11 +160,11 @@ class People:
         how = self.rng.random()
         if how < 0.6:
             message["email"] = self._spelled(number)
-        elif how < 0.9:
+        elif how < 0.97:
             message["user"] = number
         else:
             message |= {"email": self._spelled(number), "user": number}
-        if self.rng.random() < 0.01:  # this person turns out to be another one, too
+        if self.rng.random() < 0.003:  # this person turns out to be another one, too
             one, other = self.rng.sample(self._can_merge, 2)
             message |= {"email": self._spelled(one), "user": other}
         message["score"] = self.rng.randrange(100)

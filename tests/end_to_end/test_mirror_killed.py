@@ -25,7 +25,7 @@ SEED = int(os.environ.get("RECONCILE_SEED", str(random.SystemRandom().randrange(
 
 JOB = "people-to-receiver"
 LIMIT = 50
-PEOPLE = 300
+PEOPLE = 600
 #: These addresses are never taken.
 REFUSED = frozenset(range(0, PEOPLE, 29))
 
@@ -69,7 +69,7 @@ spec:
   config:
     audience: keen
     url: "URL/members"
-    batchSize: 10
+    batchSize: 5
     timeoutSeconds: 1
     allowPrivateAddresses: true
     errors: {path: errors}
@@ -127,7 +127,7 @@ def is_quiet(daemon: Daemon) -> bool:
 
 
 def kill_after_lines(daemon: Daemon, rng: random.Random) -> None:
-    for _ in range(rng.randint(1, 25)):
+    for _ in range(rng.randint(1, 40)):
         if is_quiet(daemon):
             break
     threading.Event().wait(rng.random() * 0.1)
@@ -136,7 +136,7 @@ def kill_after_lines(daemon: Daemon, rng: random.Random) -> None:
 
 def kill_in_request(daemon: Daemon, destination: Destination, rng: random.Random) -> None:
     """While one of the next requests is carried out, or shortly after."""
-    left, arrived = rng.randint(1, 12), threading.Event()
+    left, arrived = rng.randint(1, 30), threading.Event()
 
     def alarm() -> None:
         nonlocal left
