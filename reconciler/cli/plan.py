@@ -147,7 +147,7 @@ def export_words(export: PlannedExport) -> str:
     words += [f"omit {count:,}: {reason}" for reason, count in export.omits]
     words += [f"held: {objection}" for objection in export.held]
     if export.omitted_before:
-        words.append(f"{export.omitted_before:,} stay omitted (`reconcile rejects {export.name}`)")
+        words.append(f"{export.omitted_before:,} were omitted before (`reconcile rejects {export.name}`)")
     if export.unsent:
         words.append(f"{export.unsent:,} rows of an older plan are open")
     if export.behind:

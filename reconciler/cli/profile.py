@@ -78,7 +78,7 @@ def _print(call: Call, facts: PersonFacts, now: Now) -> None:
     terminal.print()
     terminal.print(terminal.paint("Attributes", "bold"))
     for one in facts.attributes:
-        value = json.dumps(plain(one.value), ensure_ascii=False)
+        value = escape(json.dumps(plain(one.value), ensure_ascii=False))
         said = one.said
         by = ""
         if said is not None:

@@ -132,5 +132,14 @@ def test_who_is_released_stays_so_when_the_refused_are_asked_for_too(shop: Shop)
     shop.run()
     assert "or whose last action may have arrived" in shop.run("rejects", JOB, "--release")
     assert "or whose last action may have arrived" in shop.run("rejects", JOB, "--retry")
-    shop.run()
+    assert "there is nobody to try again" in shop.run()
     assert "tries again whoever was refused." in shop.run("rejects", JOB, "--retry")
+
+
+def test_what_a_profile_shows_does_nothing_to_a_terminal(shop: Shop) -> None:
+    with (shop.root / "data" / "customers.csv").open("a") as file:
+        file.write("9,c1@example.org,\u009b31mred\u202eder,US,true,2026-06-14T14:10:00Z\n")
+    shop.run()
+    said = shop.run("profile", "user_id=9")
+    assert '"\\x9b31mred\\u202eder"' in said
+    assert not {"\u009b", "\u202e"} & set(said)

@@ -81,9 +81,7 @@ class _Run:
         wish = self._config.wish(is_first=is_first, retry=self._progress.retry)
         found = self._context.members.compare(wish, self._progress.ledger, now_ms=self._context.now_ms())
         if not found.plan:
-            if is_first and not self._config.backfill:
-                message = "nobody is a member yet; who comes from now on is sent"
-                yield Unit(cursor=self._progress.cursor(), moved=False, message=message)
+            yield from self._nothing(is_first=is_first)
             return
         self._guard(found)
         self._progress = replace(self._progress, plan=Plan.of(found, self._context.run), retry="")
@@ -92,6 +90,18 @@ class _Run:
             yield from self._sent(whole=True)
         else:
             yield self._folded(found)
+
+    def _nothing(self, *, is_first: bool) -> Iterator[Unit]:
+        """Nobody is to be sent. What a person has released was released for this run, and not for those that follow."""
+        messages = []
+        if is_first and not self._config.backfill:
+            messages.append("nobody is a member yet; who comes from now on is sent")
+        if self._progress.retry:
+            messages.append("there is nobody to try again")
+        if messages:
+            self._progress = replace(self._progress, retry="")
+            files = self._progress.files
+            yield Unit(cursor=self._progress.cursor(), moved=False, message="; ".join(messages), keeps=files)
 
     def _guard(self, found: Difference) -> None:
         """Raises NeedsApproval for a difference that is over the limits and that nobody has approved."""
