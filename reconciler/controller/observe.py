@@ -155,7 +155,7 @@ def _references(document: Document) -> tuple[object, ...]:
     spec = document.spec
     texts = {name: value for name, value in spec.get("config", {}).items() if isinstance(value, str)}
     named = ("provider", "jobType", "authorization", "dependsOn", "columns", "attributes", "where")
-    fields = [spec.get(name) for name in named]
+    fields = [*(spec.get(name) for name in named), spec.get("identity"), spec.get("config", {}).get("fields")]
     return document.kind, document.name, document.renamed_from, fields, texts
 
 

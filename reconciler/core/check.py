@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from reconciler.core.check_mapping import mapping_findings
 from reconciler.core.check_profiles import profile_findings
 from reconciler.core.document import KINDS, Document, Kind
 from reconciler.core.issue import Path, field_text
@@ -48,6 +49,7 @@ def check(
             problems += _references(document, world, named)
     problems += _cycles(world)
     problems += _profiles(world)
+    problems += _mappings(world, named)
     return sorted(problems)
 
 
@@ -183,11 +185,32 @@ def _profiles(world: _World) -> Iterator[Problem]:
     streams = [same[0] for same in world.declared["Stream"].values()]
     audiences = [one for same in world.declared["Audience"].values() for one in same]
     kept = [one for name, one in world.kept["Stream"].items() if name not in world.declared["Stream"]]
-    uncertain = any(kind == "Stream" and world.get(kind, name) is None for kind, name in world.broken)
+    uncertain = _is_uncertain(world)
     if not audiences and not any("attributes" in one.spec for one in streams):
         return
     for document, path, message in profile_findings(streams, kept, audiences, uncertain=uncertain):
         yield _problem(document, path, message)
+
+
+def _is_uncertain(world: _World) -> bool:
+    """Whether a Stream is invalid of which nothing else is known."""
+    return any(kind == "Stream" and world.get(kind, name) is None for kind, name in world.broken)
+
+
+def _mappings(world: _World, named: _NamingFields) -> Iterator[Problem]:
+    """The fields of exports of audiences."""
+    jobs = [
+        one for one in world.documents if one.kind == "Job" and any(kind == "Audience" for _, kind in named(one.spec))
+    ]
+    if not jobs:
+        return
+    streams = [world.get("Stream", name) for name in {*world.kept["Stream"], *world.declared["Stream"]}]
+    specs = [one.spec for one in streams if one is not None]
+    attributes = {name for spec in specs for name in spec.get("attributes", ())}
+    keys = {one["key"] for spec in specs for one in spec.get("identity", ())}
+    for job in jobs:
+        for path, message in mapping_findings(job, attributes, keys, uncertain=_is_uncertain(world)):
+            yield _problem(job, path, message)
 
 
 # --- cycles ---------------------------------------------------------------------------------------------------------
