@@ -7,7 +7,7 @@ up (`sum`, `count`, `set`, `any`) names the newest message that gave something, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,9 +57,10 @@ def sources(
         for index in _read(connection, messages, rules, profile, streams[stream.name]):
             given.setdefault(index, []).append(f"SELECT x{index} AS x, t, r, p FROM of_{slot}")
     found: list[Source] = []
+    origins = _Origins(data_dir, rules, streams)
     for index, (name, merge) in enumerate(kinds.items()):
         if index in given:
-            found += _source(connection, data_dir, rules, streams, name, " UNION ALL ".join(given[index]), merge)
+            found += _source(connection, origins, name, " UNION ALL ".join(given[index]), merge)
     return found
 
 
@@ -79,20 +80,35 @@ def _read(
     return [one.index for one in messages.contributions] if query else []
 
 
-def _source(
-    connection: Any, data_dir: Path, rules: ProfileRules, streams: Mapping[str, Sequence[SegmentRef]],
-    name: str, given: str, merge: Merge,
-) -> Iterator[Source]:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    """Where messages come from. One message may have said a thousand things, and is read once."""
+
+    data_dir: Path
+    rules: ProfileRules
+    streams: Mapping[str, Sequence[SegmentRef]]
+    known: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    def of(self, place: int) -> dict[str, Any]:
+        if place not in self.known:
+            stream, position = self.named(place)
+            reader = open_stream(self.data_dir, stream, self.streams[stream])
+            for _, table in reader.tables(position, position + 1, meta=True):
+                (self.known[place],) = table.select(["_job", "_run", "_unit"]).to_pylist()
+        return self.known[place]
+
+    def named(self, place: int) -> tuple[str, int]:
+        return self.rules.streams[place % STREAM_SLOTS].name, place // STREAM_SLOTS
+
+
+def _source(connection: Any, origins: _Origins, name: str, given: str, merge: Merge) -> Iterator[Source]:
     order = _FIRST.get(merge.kind, _NEWEST)
     rows = connection.execute(
         f"SELECT t, r, p, count(*) OVER () FROM ({given}) WHERE x IS NOT NULL ORDER BY {order} LIMIT 1"
     ).fetchall()
     for time_us, received_ms, place, count in rows:
-        stream, position = rules.streams[place % STREAM_SLOTS].name, place // STREAM_SLOTS
-        reader = open_stream(data_dir, stream, streams[stream])
-        for _, table in reader.tables(position, position + 1, meta=True):
-            (origin,) = table.select(["_job", "_run", "_unit"]).to_pylist()
-            yield Source(
-                attribute=name, stream=stream, position=position, time_ms=time_us // 1000, received_ms=received_ms,
-                job=origin["_job"], run=origin["_run"], unit=origin["_unit"], messages=count,
-            )  # fmt: skip
+        origin, (stream, position) = origins.of(place), origins.named(place)
+        yield Source(
+            attribute=name, stream=stream, position=position, time_ms=time_us // 1000, received_ms=received_ms,
+            job=origin["_job"], run=origin["_run"], unit=origin["_unit"], messages=count,
+        )  # fmt: skip
