@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,8 @@ SAMPLE: Final = 5
 #: How far back growth is drawn.
 GROWTH_MS: Final = 30 * DAY_MS
 GROWTH_CELLS: Final = 40
+#: So many identifiers of a person are shown, where not everything is asked for.
+IDENTIFIERS: Final = 20
 #: Width of the names of facts.
 _NAMES: Final = 15
 
@@ -114,11 +117,19 @@ def _print(call: Call, facts: AudienceFacts, members: list[dict[str, Any]], now:
         terminal.print()
         terminal.print(terminal.paint("Some members", "bold"))
     for member in members:
-        identifiers = ", ".join(f"{key}={'|'.join(values)}" for key, values in member["identifiers"].items())
+        known = member["identifiers"].items()
+        identifiers = ", ".join(f"{key}={'|'.join(some(call, values))}" for key, values in known)
         attributes = ", ".join(f"{name}={shown(value)}" for name, value in member["attributes"].items())
         terminal.print(
             f"  {member['id'][:12]}  {escape('  '.join(part for part in (identifiers, attributes) if part))}"
         )
+
+
+def some(call: Call, values: Sequence[str]) -> list[str]:
+    """As many texts as a person wants to see of one person's identifiers, and how many more there are."""
+    if call.verbose or len(values) <= IDENTIFIERS:
+        return list(values)
+    return [*values[:IDENTIFIERS], f"and {len(values) - IDENTIFIERS:,} more (-v shows them)"]
 
 
 def built_words(behind: Behind, now: Now) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reconciler.cli.audience import built_words, plain
+from reconciler.cli.audience import built_words, plain, some
 from reconciler.cli.lookup import key_and_value
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.terminal import escape
@@ -70,8 +70,9 @@ def _said_json(said: Any) -> dict[str, Any]:
 def _print(call: Call, facts: PersonFacts, now: Now) -> None:
     terminal = call.terminal
     terminal.print(terminal.paint(f"profile {facts.id}", "bold"))
-    for key, value in facts.identifiers:
-        _line(call, key, value)
+    for key in dict.fromkeys(key for key, _ in facts.identifiers):
+        for value in some(call, [value for known, value in facts.identifiers if known == key]):
+            _line(call, key, value)
     _line(call, "messages", f"{facts.messages:,}")
     _line(call, "audiences", ", ".join(facts.audiences) or "none")
     _line(call, "built", built_words(facts.behind, now))

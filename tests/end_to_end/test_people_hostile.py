@@ -143,3 +143,13 @@ def test_what_a_profile_shows_does_nothing_to_a_terminal(shop: Shop) -> None:
     said = shop.run("profile", "user_id=9")
     assert '"\\x9b31mred\\u202eder"' in said
     assert not {"\u009b", "\u202e"} & set(said)
+
+
+def test_of_many_identifiers_some_are_shown(shop: Shop) -> None:
+    shop.order(*(f"3{number},linus@example.org,{number},1,900.00,2026-11-02T10:00:00Z" for number in range(100, 150)))
+    shop.run()
+    for asked in (("profile", "user_id=3"), ("audience", "big-spenders", "--reveal")):
+        said = shop.run(*asked)
+        assert "and 31 more (-v shows them)" in said
+        assert "149" not in said
+        assert "149" in shop.run(*asked, "-v")
