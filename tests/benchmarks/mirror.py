@@ -263,9 +263,8 @@ def export(folder: Path, members: int, batch: int, times: int, *, with_drt: bool
             other = drt.export() if drt else 0.0
             assert not drt or sink.counted()[0] == calls, "drt sends as many"
             found.append((loop, kept, whole, sending, other))
-            print(
-                f"  bare {loop:.2f} s, durable {kept:.2f} s, ours {whole:.2f} s, of it sending {sending:.2f} s, drt {other:.2f} s"
-            )
+            said = f", drt {other:.2f} s" if drt else ""
+            print(f"  bare {loop:.2f} s, durable {kept:.2f} s, ours {whole:.2f} s, of it sending {sending:.2f} s{said}")
     print(f"{members} additions in batches of {batch}, {times} rounds")
     spread("our rate while sending, of the bare loop's", "; aim: over 0.7", [one[0] / one[3] for one in found])
     spread("our rate while sending, of the durable loop's", "", [one[1] / one[3] for one in found])
