@@ -287,7 +287,8 @@ _DONE: Final[Mapping[Action, str]] = {"add": "added", "update": "changed", "remo
 
 
 def _message(accepted: Batch | None, count: int, bad: Sequence[_Bad]) -> str:
-    said = [f"{count} members were {_DONE[accepted.action]} as {accepted.intent.key}"] if accepted else []
+    whose = "1 member was" if count == 1 else f"{count} members were"
+    said = [f"{whose} {_DONE[accepted.action]} as {accepted.intent.key}"] if accepted else []
     said += [f"member {one.member} is omitted ({one.said.reason})" for one in bad[:3]]
     if len(bad) > 3:
         said.append(f"{len(bad) - 3} more are omitted")
