@@ -133,7 +133,9 @@ def main(options: argparse.Namespace) -> None:
             theirs, _ = timed(bench.yardstick)
             ours, base = timed(lambda: bench.build(ProfileSet()))
             ratios.append(ours / theirs)
-            print(f"rebuild {ours:.2f} s, GROUP BY {theirs:.2f} s, ratio {ratios[-1]:.2f}; {base.facts['profiles']:,} profiles")
+            print(
+                f"rebuild {ours:.2f} s, GROUP BY {theirs:.2f} s, ratio {ratios[-1]:.2f}; {base.facts['profiles']:,} profiles"
+            )
             for how, more in data.more.items():
                 took, made = timed(lambda more=more, base=base: bench.build(base, more))
                 reading, _ = timed(lambda made=made: bench.read(made))
@@ -145,7 +147,9 @@ def main(options: argparse.Namespace) -> None:
             shutil.rmtree(data.folder / "profiles")
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         print(f"median rebuild ratio {median(ratios):.2f} (aim: under 2)")
-        print(", ".join(f"1 % {how} {median(one):.1%}" for how, one in parts.items()) + " (aim: under 5 % concentrated)")
+        print(
+            ", ".join(f"1 % {how} {median(one):.1%}" for how, one in parts.items()) + " (aim: under 5 % concentrated)"
+        )
         print(f"peak memory {peak} MB with memory_mb={options.memory_mb}")
 
 

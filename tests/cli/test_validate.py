@@ -110,7 +110,10 @@ def test_a_file_that_changes_while_it_is_read_is_a_problem_and_one_that_goes_is_
     [
         ("github", "::error file=jobs.d/team/bad.yaml,line=8,"),
         ("gitlab", "[\n"),
-        ("junit", '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="reconcile validate" tests="2" failures="1"'),
+        (
+            "junit",
+            '<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="reconcile validate" tests="2" failures="1"',
+        ),
         ("sarif", '{\n  "$schema": "https://json.schemastore.org/sarif-2.1.0.json"'),
     ],
 )

@@ -194,6 +194,7 @@ REFUSED: list[tuple[str, int, str]] = [
     ("cast(t as struct(x int))", 10, "unknown function 'struct'"),
     ("cast(t as decimal(40,2))", 5, "a decimal has 1 to 38 digits, no more of them behind the point"),
     ("1e999", 0, "this number is too large"),
+    ("0E", 0, "'0E' is no number"),
     ("1" * 39, 0, "a number has at most 38 digits"),
     ("n is 5", 0, "expected null, true or false after `is`"),
     ("trim(t, 'x')", 5, "'expression' of 'trim' is not part of the expression language"),

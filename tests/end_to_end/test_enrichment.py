@@ -146,9 +146,7 @@ def test_a_daemon_that_is_killed_asks_nobody_again_whose_answer_was_committed(
         specs = team.root / "specs.yaml"
         specs.write_text(
             specs.read_text()
-            .replace(
-                "requestsPerSecond: 1000", "requestsPerSecond: 1000\n    concurrency: 1\n    maxRequestsPerRun: 8"
-            )
+            .replace("requestsPerSecond: 1000", "requestsPerSecond: 1000\n    concurrency: 1\n    maxRequestsPerRun: 8")
             .replace("  retry: {initial: 50ms", "  schedule: {continuous: true}\n  retry: {initial: 50ms")
         )
         for _ in range(2):

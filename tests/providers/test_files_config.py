@@ -25,7 +25,8 @@ def accepts(job_type: str, config: dict[str, Any]) -> bool:
 
 def test_the_catalogue_lists_files_and_its_job_types() -> None:
     assert [one.name for one in catalogue()["files"].job_types] == [
-        "import-csv", "import-ndjson", "import-parquet", "export-csv", "export-ndjson", "export-parquet", "enrich-join",
+        "import-csv", "import-ndjson", "import-parquet", "export-csv", "export-ndjson", "export-parquet",
+        "export-audience", "enrich-join",
     ]  # fmt: skip
 
 

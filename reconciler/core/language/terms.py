@@ -81,7 +81,10 @@ def text_literal(value: str, node: exp.Expr) -> Term:
 def number_literal(text: str, node: exp.Expr) -> Term:
     """An integer, a decimal of as many digits as it is written with, or with an exponent a double."""
     if "e" in text.lower():
-        number = float(text)
+        try:
+            number = float(text)
+        except ValueError:  # the parser takes an exponent without digits
+            raise refusal(f"'{text}' is no number", node) from None
         if not math.isfinite(number):
             raise refusal("this number is too large", node)
         return Term(f"CAST({number!r} AS DOUBLE)", DOUBLE, node)
