@@ -117,6 +117,9 @@ class Profiles:
 
     def drop_retired(self, before_ms: int) -> list[str]:
         """The replaced files that no reader can hold any more; their rows are gone, the files are the caller's."""
+        due = self._sql.execute("SELECT 1 FROM profile_file WHERE retired_ms <= ? LIMIT 1", (before_ms,)).fetchone()
+        if due is None:  # asked at every turn of the loop
+            return []
         with transaction(self._sql):
             rows = self._sql.execute("DELETE FROM profile_file WHERE retired_ms <= ? RETURNING file", (before_ms,))
             return [str(row[0]) for row in rows.fetchall()]

@@ -171,6 +171,9 @@ class Streams:
 
     def drop_retired(self, before_ms: int) -> list[str]:
         """The retired segments that no reader can hold any more; their rows are gone, their files are the caller's."""
+        due = self._sql.execute("SELECT 1 FROM segment WHERE retired_ms <= ? LIMIT 1", (before_ms,)).fetchone()
+        if due is None:  # asked at every turn of the loop
+            return []
         with transaction(self._sql):
             rows = self._sql.execute(
                 "DELETE FROM segment WHERE retired_ms <= ? RETURNING file", (before_ms,)
