@@ -23,8 +23,6 @@ from reconciler.record.resources import ResourceRow
 AT_ONCE: Final = 1_000
 #: A running job's status is written at most this often.
 RUNNING_STATUS_MS: Final = 1_000
-#: The record is told at most this often which events are in their logs.
-MARKED_MS: Final = 1_000
 
 
 class Reporter:
@@ -36,9 +34,6 @@ class Reporter:
         self._writer = hands.writer
         self._written_ms: dict[int, int] = {}
         self._warned: set[str] = set()
-        self._logged = 0  # the event up to which the logs are written, and
-        self._marked = 0  # the one up to which the record says so
-        self._marked_ms = 0
 
     def flush(self, now: Now, *, last: bool = False) -> None:
         """Chores, then logs, then statuses. With `last`, also those of running jobs that were just written."""
@@ -46,9 +41,6 @@ class Reporter:
         with self._writer.folders_kept():
             self._write_logs()
             self._write_statuses(now, last=last)
-        if last or abs(now.alive_ms - self._marked_ms) >= MARKED_MS:
-            self._mark_logged()
-            self._marked_ms = now.alive_ms
 
     def _do_chores(self) -> None:
         chores = self._record.resources.chores()
@@ -59,27 +51,19 @@ class Reporter:
             else:
                 self._warn(self._writer.remove(chore.path, chore.name, kind))
         if chores:
-            self._mark_logged()
             with self._record.transaction():
                 for chore in chores:
                     self._record.resources.done(chore)
 
     def _write_logs(self) -> None:
-        while events := self._record.events.unlogged(self._logged):
+        while events := self._record.events.unlogged():
             by_log = sorted(events, key=lambda event: (event.path, event.name, event.id))
             for (path, name), lines in groupby(by_log, key=lambda event: (event.path, event.name)):
                 self._warn(self._writer.append_log(path, name, [line_of(event) for event in lines]))
             for event in events:
                 self._hands.listener.event(event)
-            self._logged = events[-1].id or 0
-
-    def _mark_logged(self) -> None:
-        """The record is told of many lines at once, so that a unit does not cost a second write to the disk. Lines that
-        it was not told of when it died are found at the end of their log, and not written twice."""
-        if self._logged > self._marked:
             with self._record.transaction():
-                self._record.events.mark_logged(self._logged)
-            self._marked = self._logged
+                self._record.events.mark_logged(events[-1].id or 0)
 
     def _write_statuses(self, now: Now, *, last: bool) -> None:
         ids = self._record.jobs.dirty()

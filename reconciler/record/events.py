@@ -65,11 +65,9 @@ class Events:
             ),
         )
 
-    def unlogged(self, after_id: int = 0, limit: int = 10_000) -> list[Event]:
-        """Events that are not in a log file yet, oldest first; of those with a higher id than `after_id`."""
-        rows = self._sql.execute(
-            f"SELECT id, {_COLUMNS} FROM event WHERE logged = 0 AND id > ? ORDER BY id LIMIT ?", (after_id, limit)
-        )
+    def unlogged(self, limit: int = 10_000) -> list[Event]:
+        """Events that are not in a log file yet, oldest first."""
+        rows = self._sql.execute(f"SELECT id, {_COLUMNS} FROM event WHERE logged = 0 ORDER BY id LIMIT ?", (limit,))
         return [_event(row) for row in rows]
 
     def mark_logged(self, up_to_id: int) -> None:
