@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
+from reconciler.controller.rebuilds import observed_rules
 from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.issue import clip
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Output, Produced, Reply, Wanted
-from reconciler.core.profile import ProfileFile, ProfileRules, ProfileSet, profile_rules, rules_digest, rules_spec
+from reconciler.core.profile import ProfileFile, ProfileRules, ProfileSet, rules_digest, rules_spec
 from reconciler.data.segments import PROFILES
 
 #: Builds have run ids of their own, above those of compactions.
@@ -294,8 +295,7 @@ class Builder:
         return sum(end - built.get(name, 0) for name, end in self._stops(rules).items())
 
     def _rules(self) -> ProfileRules:
-        streams = self.hands.record.resources.resources("Stream")
-        return profile_rules((one.name, one.spec) for one in streams if one.life == "live")
+        return observed_rules(self.hands.record)
 
     def _audiences(self) -> dict[str, str]:
         """The conditions of all audiences: each is counted after the build."""

@@ -304,10 +304,12 @@ class Conductor:
         replies: list[Reply] = []
         with self._record.transaction():
             for message in messages:
+                dropped = len(self._dropped)
                 try:
                     with self._record.savepoint():
                         taken = list(self._take(message, now))
                 except Refused as error:
+                    del self._dropped[dropped:]  # the record names them still
                     taken = list(self._refuse(message, error, now))
                 replies.extend(taken)
         for reply in replies:
@@ -370,9 +372,18 @@ class Conductor:
         moved = self._builder.take_moved()
         for job in self._record.jobs.jobs() if moved else ():
             rules, follow = rules_of(job.spec), happening.DependencySucceeded()
-            exported = job.spec.get("config", {}).get("audience") in moved
-            if exported and isinstance(rules.schedule, AfterDependencies) and lifecycle.is_legal(job.state, follow):
+            if (
+                self._audience_of(job) in moved
+                and isinstance(rules.schedule, AfterDependencies)
+                and lifecycle.is_legal(job.state, follow)
+            ):
                 self._lives.advance(job, follow, now, rules=rules)
+
+    def _audience_of(self, job: JobRow) -> str:
+        """The audience that a job exports; empty for any other."""
+        provider = self._hands.catalogue().get(job.spec["provider"])
+        job_type = None if provider is None else provider.job_type(job.spec["jobType"])
+        return "" if job_type is None else str(job.spec.get("config", {}).get(job_type.audience_field, ""))
 
     def _refuse(self, message: FromRun, error: Exception, now: Now) -> Iterable[Reply]:
         if not isinstance(message, Produced | Intended):

@@ -52,9 +52,7 @@ def _audience_jobs(record: Record, catalogue: Catalogue) -> Iterator[tuple[Docum
 def audience_field(catalogue: Catalogue, provider: str, job_type: str) -> tuple[JobType, str] | None:
     """A job type that exports an audience, and the config field that names it; None for any other."""
     found = catalogue[provider].job_type(job_type) if provider in catalogue else None
-    properties: dict[str, Any] = dict(found.schema.get("properties", {})) if found else {}
-    name = next((name for name, schema in properties.items() if "x-audience" in schema), None)
-    return None if found is None or name is None else (found, name)
+    return None if found is None or not found.audience_field else (found, found.audience_field)
 
 
 def _planned(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from reconciler.clock import Now
 from reconciler.controller.forgetting import ledgers_of, searched_rules
 from reconciler.controller.looking import installed
-from reconciler.controller.people import asked, check_key, observed_rules
+from reconciler.controller.people import asked, check_key
+from reconciler.controller.rebuilds import observed_rules
 from reconciler.controller.settings import Settings
 from reconciler.core.forgotten import Sought
 from reconciler.core.profile import ProfileRules, ProfileSet

@@ -23,11 +23,12 @@ from reconciler.clock import Now
 from reconciler.controller.building import Builder
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
+from reconciler.controller.rebuilds import observed_rules
 from reconciler.core.document import digest_of
 from reconciler.core.forgotten import Shown, identities_of, identity_rules, keyed_hash
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply, SegmentRef, Wanted
 from reconciler.core.mirror import Progress
-from reconciler.core.profile import ProfileRules, profile_rules, rules_spec
+from reconciler.core.profile import ProfileRules, rules_spec
 from reconciler.core.provider import Staged, Unit
 from reconciler.core.streams import users_of
 from reconciler.errors import Fatal
@@ -272,7 +273,7 @@ class Forgetter:
                 provider=MAINTENANCE,
                 job_type="forget",
                 config={**config, "task": "ledgers" if task == "destinations" else task},
-                profiles=tuple(rules_spec(self._rules())),
+                profiles=tuple(rules_spec(observed_rules(record))),
                 identities=identities_of(streams),
                 streams={one.name: _refs(record, one.name) for one in streams.streams} if task == "messages" else {},
                 data_dir=str(settings.state / "data"),
@@ -280,11 +281,6 @@ class Forgetter:
                 memory_mb=settings.memory_mb,
             )
         )
-
-    def _rules(self) -> ProfileRules:
-        """The rules of all profiles."""
-        streams = self.hands.record.resources.resources("Stream")
-        return profile_rules((one.name, one.spec) for one in streams)
 
     def _bury(self, search: _Search, now: Now) -> None:
         self._at_work = None

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reconciler.controller.hands import Hands
+from reconciler.controller.rebuilds import observed_rules
 from reconciler.core.backfill import LIVE, lane_of, max_messages_of
 from reconciler.core.forgotten import identities_of, identity_rules
 from reconciler.core.messages import Order, SegmentRef
-from reconciler.core.profile import profile_rules, rules_spec
+from reconciler.core.profile import rules_spec
 from reconciler.core.provider import JobType
 from reconciler.core.rules import rules_of
+from reconciler.core.streams import streams_of
 from reconciler.errors import Fatal
 from reconciler.record.jobs import JobRow
 from reconciler.record.runs import RunRow
@@ -21,7 +23,7 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
     """Raises Fatal where the job's provider, job type or authorization is not there any more."""
     config: Mapping[str, Any] = job.spec.get("config", {})
     job_type = _job_type(hands, job)
-    reads = _streams(job_type, config, "reads")
+    reads = streams_of(job_type, config, "reads")
     method, credentials = _authorization(hands, job.spec.get("authorization", ""))
     timeout_ms = rules_of(job.spec).timeout_ms
     settings = hands.settings
@@ -49,9 +51,9 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
         allow_exec=settings.allow_exec,
         secret_key=str(hands.record.setting("secret_key")),
         timeout_s=None if timeout_ms is None else timeout_ms / 1000,
-        writes=_streams(job_type, config, "writes"),
+        writes=streams_of(job_type, config, "writes"),
         **(_profiles(hands, job, job_type, config) | _lane(hands, job)),
-        **forgotten(hands, _streams(job_type, config, "writes")),
+        **forgotten(hands, streams_of(job_type, config, "writes")),
     )
 
 
@@ -72,12 +74,10 @@ def _profiles(hands: Hands, job: JobRow, job_type: JobType, config: Mapping[str,
     audience = _audience(hands, job_type, config)
     if audience is None and not job_type.reads_profiles:
         return {"own_files": own}
-    streams = hands.record.resources.resources("Stream")
-    rules = profile_rules((one.name, one.spec) for one in streams if one.life == "live")
     return {
         "own_files": own,
         "audience": audience,
-        "profiles": tuple(rules_spec(rules)),
+        "profiles": tuple(rules_spec(observed_rules(hands.record))),
         "approved": hands.record.approvals.approved(job.id),
         "memory_mb": hands.settings.memory_mb,
         "forgotten_members": hands.record.forgotten.members_to_remove(job.name),
@@ -99,10 +99,7 @@ def forgotten(hands: Hands, writes: Sequence[str] | None) -> dict[str, Any]:
 
 def _audience(hands: Hands, job_type: JobType, config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The audience that the config names in a field annotated with `x-audience`. Raises Fatal where it is gone."""
-    properties: Mapping[str, Any] = job_type.schema.get("properties", {})
-    name = next(
-        (str(config[one]) for one, schema in properties.items() if "x-audience" in schema and one in config), ""
-    )
+    name = config.get(job_type.audience_field, "")
     if not name:
         return None
     resource = hands.record.resources.resource("Audience", name)
@@ -119,13 +116,6 @@ def _job_type(hands: Hands, job: JobRow) -> JobType:
             f"there is no job type {job.spec['jobType']} of provider {job.spec['provider']} in this installation"
         )
     return job_type
-
-
-def _streams(job_type: JobType, config: Mapping[str, Any], access: str) -> tuple[str, ...]:
-    """The streams that the config names in fields annotated with `x-stream: access`."""
-    properties: Mapping[str, Any] = job_type.schema.get("properties", {})
-    fields = [name for name, schema in properties.items() if schema.get("x-stream") == access]
-    return tuple(str(config[name]) for name in fields if name in config)
 
 
 def _segments(hands: Hands, stream: str) -> tuple[SegmentRef, ...]:

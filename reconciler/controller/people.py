@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reconciler.clock import Now
+from reconciler.controller.rebuilds import observed_rules
 from reconciler.controller.settings import Settings
-from reconciler.core.profile import ProfileRules, ProfileSet, profile_rules, rules_digest
+from reconciler.core.profile import ProfileRules, ProfileSet, rules_digest
 from reconciler.core.suggest import did_you_mean
 from reconciler.errors import UsageError
 from reconciler.record.store import Record
@@ -181,11 +182,6 @@ def asked(settings: Settings, question: Callable[[Record, ProfileSet, ProfileRul
                 if attempt == TRIES - 1 or record.profiles.current().build == profiles.build:
                     raise
     raise AssertionError("the last try either answers or raises")
-
-
-def observed_rules(record: Record) -> ProfileRules:
-    """The rules of the streams as they were last made true: by those the next build is made."""
-    return profile_rules((one.name, one.spec) for one in record.resources.resources("Stream") if one.life == "live")
 
 
 def observed_behind(record: Record, profiles: ProfileSet) -> int:

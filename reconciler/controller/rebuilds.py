@@ -6,8 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reconciler.core.planned import Action, Rebuild
-from reconciler.core.profile import profile_rules, rules_digest
+from reconciler.core.profile import ProfileRules, profile_rules, rules_digest
 from reconciler.record.store import Record
+
+
+def observed_rules(record: Record) -> ProfileRules:
+    """The rules of the streams as they were last made true: by those the next build is made."""
+    return profile_rules((one.name, one.spec) for one in record.resources.resources("Stream") if one.life == "live")
 
 
 def planned_rebuild(record: Record, actions: Sequence[Action]) -> Rebuild | None:

@@ -382,7 +382,14 @@ class JobType:
     run: Callable[[Context], Iterator[Unit]]
     authorization: Literal["required", "optional", "none"] = "none"
     reads_profiles: bool = False
+
     estimate: Callable[[Prospect], Estimate] | None = None
+
+    @property
+    def audience_field(self) -> str:
+        """The config field that names an audience; empty where none does."""
+        properties: Mapping[str, Mapping[str, Any]] = self.schema.get("properties", {})
+        return next((name for name, schema in properties.items() if "x-audience" in schema), "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -250,3 +250,35 @@ def test_an_export_follows_its_audience_when_the_moment_comes_at_which_that_chan
         record.execute("UPDATE audience_size SET next_change_ms = 1")  # as if two hundred years had gone by
     assert f"{JOB}: nothing new" in shop.run()
     assert "nothing to run" in shop.run()
+
+
+def test_a_unit_that_the_record_refuses_takes_no_file_of_the_ledger_with_it(shop: Shop) -> None:
+    shop.run()
+    shop.sent()
+    database = shop.root / ".reconciler" / "record.db"
+
+    def named() -> list[str]:
+        with closing(sqlite3.connect(database)) as record:
+            return [file for (file,) in record.execute("SELECT file FROM job_file ORDER BY file")]
+
+    def change(statement: str) -> None:
+        with closing(sqlite3.connect(database)) as record, record:
+            record.execute(statement)
+
+    before = named()
+    shop.order(*(f"{1020 + user},,{user},1,2000.00,2026-11-02T10:00:00Z" for user in (3, 6, 8)))
+    shop.edit("people.yaml", "spent > 1000 and consented", "spent > 1000")
+    change(
+        "CREATE TRIGGER refuse BEFORE INSERT ON event WHEN NEW.message LIKE 'of % concerned %' "
+        "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    )
+    assert "the record refused what the run produced" in shop.run(code=1)
+    data = shop.root / ".reconciler" / "data"
+    assert set(before) <= set(named())
+    assert all((data / file).is_file() for file in named())
+    change("DROP TRIGGER refuse")
+    shop.run("rerun", JOB)
+    shop.run()
+    assert [action for action, _ in shop.sent()] == ["add"] * 4
+    assert not set(before) & set(named())  # the deltas were heavy: a new base was written, and now the old one is gone
+    assert sorted(path.relative_to(data).as_posix() for path in (data / "jobs").rglob("*.parquet")) == named()
