@@ -282,3 +282,19 @@ def test_a_unit_that_the_record_refuses_takes_no_file_of_the_ledger_with_it(shop
     assert [action for action, _ in shop.sent()] == ["add"] * 4
     assert not set(before) & set(named())  # the deltas were heavy: a new base was written, and now the old one is gone
     assert sorted(path.relative_to(data).as_posix() for path in (data / "jobs").rglob("*.parquet")) == named()
+
+
+def test_a_person_is_found_to_be_forgotten_though_a_stream_with_other_keys_was_archived(shop: Shop) -> None:
+    visits = "apiVersion: reconciler/v1\nkind: Stream\nmetadata: {name: visits}\n"
+    (shop.root / "visits.yaml").write_text(
+        f"{visits}spec: {{identity: [{{key: cookie, from: cookie}}]}}\n---\n"
+        "apiVersion: reconciler/v1\nkind: Job\nmetadata: {name: import-visits}\n"
+        "spec: {provider: files, jobType: import-csv, config: {path: data/visits.csv, stream: visits}}\n"
+    )
+    (shop.root / "data" / "visits.csv").write_text("cookie\nc1\n")
+    shop.run()
+    (shop.root / "visits.yaml").unlink()
+    shop.run()
+    shop.run("forget", "email=ada@example.org", "--yes")
+    assert "nobody is known by user_id=1" in shop.run("profile", "user_id=1", code=2)
+    assert shop.json("profile", "user_id=2")["messages"] == 2
