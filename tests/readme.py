@@ -8,6 +8,7 @@ A block stands between `<!-- help:plan -->` and `<!-- /help -->`, and so do the 
     spec:KIND                 the fields of a kind's `spec`; `spec:metadata` those of `metadata`
     methods:PROVIDER          a provider's ways to authorize, with their credentials
     config:PROVIDER JOB-TYPE  the fields of a job type's `config`
+    settings:                 the fields of the operator's file
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from reconciler.cli.main import reconcile
 from reconciler.cli.providers import resolved
 from reconciler.core.document import Kind
 from reconciler.core.duration import PATTERN
+from reconciler.core.operator_file import OperatorFile
 from reconciler.core.schema import json_schema
 from reconciler.providers import files, http
 
@@ -97,6 +99,11 @@ def _methods_block(of: str) -> str:
         fields += [f"`{name}`, optional: {_clause(text)}" for name, text in method.optional.items()]
         lines.append(f"| `{method.name}` | {'; '.join(fields) or 'none'} |")
     return "\n".join(lines)
+
+
+def _settings_block(_of: str) -> str:
+    schema = OperatorFile.model_json_schema(by_alias=True)
+    return _table(schema, schema)
 
 
 def _table(schema: Schema, root: Schema, *, resets: bool = False) -> str:
@@ -202,6 +209,7 @@ _BLOCKS: Final[Mapping[str, Callable[[str], str]]] = {
     "spec": _spec_block,
     "methods": _methods_block,
     "config": _config_block,
+    "settings": _settings_block,
 }
 
 

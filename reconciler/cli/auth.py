@@ -71,7 +71,7 @@ def try_authorization(call: Call, specs: Specs, document: Document, provider: Pr
     references: Mapping[str, Any] = document.spec.get("credentials", {})
     folder = (call.root / document.path).parent
     try:
-        secrets: Mapping[str, Secret] = resolve(references, base_dir=folder, allow_exec=call.allow_exec)
+        secrets: Mapping[str, Secret] = resolve(references, base_dir=folder, allow_exec=call.allows_exec())
     except ReconcileError as error:
         return str(error), False
     redactor = Redactor(secrets)

@@ -1,7 +1,8 @@
-"""What every command takes, before its name or after it: `--root`, `--state`, `--no-color`, `-v`.
+"""What every command takes, before its name or after it: `--root`, `--state`, `--settings`, `--no-color`, `-v`.
 
 A common option is not a parameter of the functions: it is noted in a dictionary that the group and its subcommand
-share (click's `obj`), and the one nearer to the end of the line wins. `Call` is what comes out of it.
+share (click's `obj`), and the one nearer to the end of the line wins. `Call` is what comes out of it. What no option says
+the operator's file may say (`reconciler.yaml` beside the root), and what neither says has a default.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.terminal import Terminal
+from reconciler.core.operator import FILE_NAME, Operator, operator_of
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,33 +33,57 @@ DEFAULT_MEMORY_MB: Final = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """How the command was called."""
+    """How the command was called. What was not said is None or empty; `operator` is asked then, and then the defaults."""
 
     root: Path
     state: Path
     terminal: Terminal
     verbose: bool = False
     status_dir: Path | None = None
-    slots: int = DEFAULT_SLOTS
-    backfill_slots: int = DEFAULT_BACKFILL_SLOTS
-    memory_mb: int = DEFAULT_MEMORY_MB
+    slots: int | None = None
+    backfill_slots: int | None = None
+    memory_mb: int | None = None
     allow_paths: tuple[Path, ...] = ()
     allow_exec: bool = False
+    operator_path: Path | None = None
+
+    @property
+    def operator_file(self) -> Path:
+        """The operator's file: the one named, else the one beside the root, which need not be there."""
+        return self.operator_path or Path(os.path.abspath(self.root)).parent / FILE_NAME
+
+    def operator(self) -> Operator:
+        """What the operator's file says. Raises SpecInvalid, and UsageError where a file was named that is not there."""
+        path = self.operator_file
+        if self.operator_path is not None and not path.exists():
+            raise UsageError(f"there is no file '{path}' (--settings)")
+        if not path.exists():
+            return Operator()
+        from reconciler.repo.operator_file import read_operator_file
+
+        shown = os.path.relpath(path, self.root)
+        return operator_of(read_operator_file(path, shown, self.state / "cache"))
+
+    def allows_exec(self) -> bool:
+        return self.allow_exec or self.operator().allow_exec
 
     def settings(self) -> Settings:
-        """For the controller. Raises UsageError where the root is no folder."""
+        """For the controller. Raises UsageError where the root is no folder, and SpecInvalid as `operator` does."""
         from reconciler.controller.settings import Settings
 
         self.need_root()
+        said = self.operator()
+        folder = self.operator_file.parent
         return Settings(
             root=self.root,
             state=self.state,
-            status_dir=self.status_dir,
-            slots=self.slots,
-            backfill_slots=self.backfill_slots,
-            memory_mb=self.memory_mb,
-            allow_paths=self.allow_paths,
-            allow_exec=self.allow_exec,
+            status_dir=self.status_dir or (folder / said.status_dir if said.status_dir else None),
+            slots=self.slots or said.slots or DEFAULT_SLOTS,
+            backfill_slots=self.backfill_slots or said.backfill_slots or DEFAULT_BACKFILL_SLOTS,
+            memory_mb=self.memory_mb or said.memory_mb or DEFAULT_MEMORY_MB,
+            allow_paths=(*self.allow_paths, *(_folder(folder / path) for path in said.allow_paths)),
+            allow_exec=self.allow_exec or said.allow_exec,
+            listen=said.listen,
         )
 
     def need_root(self) -> None:
@@ -73,6 +99,12 @@ class Call:
     def relative(self, path: str) -> str:
         """A path that is relative to the root, as seen from the current directory."""
         return from_here(self.root / path)
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise UsageError(f"allowPaths of the settings file names '{path}', which is not a folder")
+    return path
 
 
 def from_here(path: Path) -> str:
@@ -105,6 +137,12 @@ def common_options() -> list[click.Option]:
             metavar="DIR",
             type=click.Path(path_type=Path),
             help=f"Folder of the record and the data.  [default: ROOT/{STATE_NAME}]",
+        ),
+        _common(
+            "--settings",
+            metavar="FILE",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help=f"The operator's settings.  [default: {FILE_NAME} beside ROOT, if there]",
         ),
         _common("--no-color", is_flag=True, help="No colours; so does NO_COLOR."),
         _common("-v", "--verbose", is_flag=True, help="Leave nothing out of lists; show the traceback of a bug."),
@@ -185,11 +223,12 @@ def call_of(noted: dict[str, Any]) -> Call:
         terminal=noted["terminal"],
         verbose=noted.get("verbose", False),
         status_dir=noted.get("status_dir"),
-        slots=noted.get("slots", DEFAULT_SLOTS),
-        backfill_slots=noted.get("backfill_slots", DEFAULT_BACKFILL_SLOTS),
-        memory_mb=noted.get("memory", DEFAULT_MEMORY_MB),
+        slots=noted.get("slots"),
+        backfill_slots=noted.get("backfill_slots"),
+        memory_mb=noted.get("memory"),
         allow_paths=tuple(noted.get("allow_path", ())),
         allow_exec=noted.get("allow_exec", False),
+        operator_path=noted.get("settings"),
     )
 
 

@@ -35,10 +35,12 @@ def one_pass(call: Call) -> int:
 
 
 def keep_going(call: Call, listen: str = "") -> int:
-    """The daemon, until a signal ends it; the exit code. `listen` is where it takes messages in."""
+    """The daemon, until a signal ends it; the exit code. `listen` is where it takes messages in, if not where the operator's
+    file says."""
     from reconciler.controller import open_controller
 
-    settings = replace(call.settings(), listen=listen)
+    settings = call.settings()
+    settings = replace(settings, listen=listen or settings.listen)
     with _face(call) as listener, open_controller(settings, listener) as controller:
         return controller.watch()
 

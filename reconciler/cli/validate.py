@@ -18,7 +18,7 @@ from reconciler.cli.options import Call, command, from_here, output_option
 from reconciler.cli.problems import problem_json, problem_line
 from reconciler.cli.specs import read_specs
 from reconciler.cli.terminal import escape
-from reconciler.errors import Problem, UsageError
+from reconciler.errors import Problem, SpecInvalid, UsageError
 
 FORMAT_VERSION = 1
 INVALID = 1
@@ -120,7 +120,7 @@ def check_paths(call: Call, paths: Iterable[Path]) -> Found:
     wanted = [_existing(path) for path in paths]
     if not wanted:
         call.need_root()
-        return _check(call.root, None)
+        return _with_operator_file(call, _check(call.root, None))
     root = Path(os.path.abspath(call.root))
     inside = [path for path in wanted if Path(os.path.abspath(path)).is_relative_to(root)]
     found = [
@@ -130,6 +130,21 @@ def check_paths(call: Call, paths: Iterable[Path]) -> Found:
         found.append(_only(_check(call.root, None), inside))
     problems = {problem for one in found for problem in one.problems}
     return Found(frozenset[str]().union(*(one.files for one in found)), tuple(sorted(problems)))
+
+
+def _with_operator_file(call: Call, found: Found) -> Found:
+    """The operator's file is checked with the whole root."""
+    path = call.operator_file
+    if call.operator_path is None and not path.exists():
+        return found
+    shown = from_here(path)
+    try:
+        call.operator()
+    except SpecInvalid as error:
+        problems = tuple(replace(one, path=shown) for one in error.problems)
+    else:
+        problems = ()
+    return Found(found.files | {shown}, tuple(sorted((*found.problems, *problems))))
 
 
 def _existing(path: Path) -> Path:

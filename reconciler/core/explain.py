@@ -12,8 +12,13 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from reconciler.core.issue import Issue, Path, found, one_of
-from reconciler.core.spec import MODELS, Headless
+from reconciler.core.operator_file import KIND as SETTINGS
+from reconciler.core.operator_file import OperatorFile
+from reconciler.core.spec import MODELS, Headless, Model, Reference
 from reconciler.core.suggest import did_you_mean
+
+#: The model of each kind of file that this speaks of: the documents, and the operator's settings.
+_MODELS: Final[Mapping[str, type[Model]]] = {**MODELS, SETTINGS: OperatorFile}
 
 #: What was expected, by pydantic's error type.
 _EXPECTED: Final[Mapping[str, str]] = {
@@ -62,7 +67,7 @@ def _issue(detail: Any, kind: str) -> Issue:
     if name == "missing":
         return Issue(path, "this field is required, and missing")
     shown = "" if is_secretive(kind, path) else f", found {found(value)}"
-    if is_secretive(kind, path) and len(path) == 3:
+    if is_secretive(kind, path) and (len(path) == 3 or name == "model_type"):
         return Issue(path, _LITERAL)
     return Issue(path, f"expected {_expected(name, context, path)}{shown}{_hint(name, value, context)}", on_key)
 
@@ -73,6 +78,8 @@ def _index(part: str) -> str | int:
 
 def is_secretive(kind: str, path: Path) -> bool:
     """Whether a value at this path must not be repeated."""
+    if kind == SETTINGS:
+        return any(_model_at(kind, path[:length]) is Reference for length in range(1, len(path) + 1))
     return kind == "Authorization" and path[:1] == ("spec",) and path[1:] not in (("provider",), ("method",))
 
 
@@ -110,7 +117,7 @@ def _unknown_field(path: Path, kind: str) -> Issue:
     *above, name = path
     siblings = list(fields_at(kind, tuple(above)))
     hint = did_you_mean(name, siblings)
-    if is_secretive(kind, path) and len(path) > 2:
+    if is_secretive(kind, path) and (kind == SETTINGS or len(path) > 2):
         message = f"expected exactly one of {one_of(siblings)}, found another field{hint}"
         return Issue(tuple(above), message)
     return Issue(path, f"unknown field{hint or _elsewhere(kind, path)}", on_key=True)
@@ -126,7 +133,14 @@ def _elsewhere(kind: str, path: Path) -> str:
 
 def fields_at(kind: str, path: Path) -> Iterator[str]:
     """The fields of the model that reads the mapping at `path`; none where it takes any key."""
-    model: type[BaseModel] | None = MODELS.get(kind, Headless)
+    model = _model_at(kind, path)
+    if model is not None:
+        yield from (field.alias or name for name, field in model.model_fields.items())
+
+
+def _model_at(kind: str, path: Path) -> type[BaseModel] | None:
+    """The model that reads the value at `path`; None where none does."""
+    model: type[BaseModel] | None = _MODELS.get(kind, Headless)
     members: type[BaseModel] | None = None  # of a list, or of a mapping from any name
     for part in path:
         annotation = None if model is None else _annotation(model, part)
@@ -134,8 +148,7 @@ def fields_at(kind: str, path: Path) -> Iterator[str]:
         if annotation is not None:
             inner = _first_model(annotation)
             model, members = (None, inner) if get_origin(annotation) in (dict, list) else (inner, None)
-    if model is not None:
-        yield from (field.alias or name for name, field in model.model_fields.items())
+    return model
 
 
 def _annotation(model: type[BaseModel], part: str | int) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from reconciler.core.document import KINDS, Document
 from reconciler.core.explain import explain
 from reconciler.core.issue import Issue, Path, field_text, found, one_of
-from reconciler.core.spec import MODELS, Headless, document
+from reconciler.core.spec import MODELS, Headless, Model, document
 from reconciler.core.spec_rules import Rules
 from reconciler.core.spec_types import NAME_PATTERN
 from reconciler.core.suggest import did_you_mean
@@ -55,7 +56,34 @@ def parse_chunk(chunk: Chunk, path: str, rules: Rules) -> tuple[Document | None,
     if not issues and not problems:
         return _document(raw, chunk, path, rules), []
     whose = identity(root) if not problems else ("", "")
-    return None, sorted([*problems, *_problems(issues, root, whose, path, rules, chunk)])
+    hidden = [
+        (_hidden(issue, whose[0], rules), node or find(root, issue.path, on_key=issue.on_key)) for issue, node in issues
+    ]
+    return None, sorted([*problems, *_placed(hidden, root, whose, path, chunk)])
+
+
+def parse_plain(chunk: Chunk, path: str, model: type[Model], kind: str) -> tuple[Model | None, list[Problem]]:
+    """A document that is no spec, by its model; or its problems in order of place. `kind` is by what `explain` knows it."""
+    text, problems = _clean(chunk, path)
+    try:
+        root = compose(text, chunk.line)
+    except Malformed as error:
+        return None, [*problems, Problem(path, error.line, error.column, "", str(error))]
+    if root is None:
+        return model.model_validate({}), problems
+    if root.kind != "mapping":
+        what = found(root.value if root.kind == "scalar" else [])
+        return None, [*problems, Problem(path, root.line, root.column, "", f"expected a mapping, found {what}")]
+    issues: list[tuple[Issue, Node | None]] = []
+    raw = _values(root, (), issues)
+    read: Model | None = None
+    try:
+        read = model.model_validate(raw)
+    except ValidationError as error:
+        issues += [(issue, None) for issue in islice(explain(error, kind), MAX_ISSUES)]
+    if issues or problems:
+        return None, sorted([*problems, *_placed(issues, root, (kind, ""), path, chunk)])
+    return read, []
 
 
 def _clean(chunk: Chunk, path: str) -> tuple[str, list[Problem]]:
@@ -153,15 +181,14 @@ def _document(raw: dict[str, Any], chunk: Chunk, path: str, rules: Rules) -> Doc
 # --- places ---------------------------------------------------------------------------------------------------------
 
 
-def _problems(
-    issues: Iterable[tuple[Issue, Node | None]], root: Node, whose: tuple[str, str], path: str, rules: Rules,
-    chunk: Chunk,
-) -> list[Problem]:  # fmt: skip
+def _placed(
+    issues: Iterable[tuple[Issue, Node | None]], root: Node, whose: tuple[str, str], path: str, chunk: Chunk
+) -> list[Problem]:
     kind, name = whose
     problems: dict[tuple[int, int, str], Problem] = {}
     for issue, node in issues:
         node = node or find(root, issue.path, on_key=issue.on_key)
-        field = field_text(_shown(issue.path, kind, rules))
+        field = field_text(issue.path)
         problem = inside(Problem(path, node.line, node.column, field, issue.message, kind, name), node, chunk)
         problems.setdefault((node.line, node.column, field), problem)
     return list(problems.values())
@@ -196,7 +223,8 @@ def find(root: Node, path: Path, *, on_key: bool = False) -> Node:
     return node
 
 
-def _shown(path: Path, kind: str, rules: Rules) -> Path:
+def _hidden(issue: Issue, kind: str, rules: Rules) -> Issue:
     """A credential's name that no method has may be a secret in the wrong place: it is not shown."""
+    path = issue.path
     hidden = path[:2] == ("spec", "credentials") and len(path) > 2 and path[2] not in rules.credential_names
-    return path[:2] if hidden and kind in ("", "Authorization") else path
+    return replace(issue, path=path[:2]) if hidden and kind in ("", "Authorization") else issue

@@ -75,11 +75,24 @@ class Node:
 def compose(text: str, first_line: int = 1) -> Node | None:
     """The root of the only document in `text`, which begins on `first_line` of its file; None where it has none. Raises
     Malformed."""
+    try:
+        return _composed(text, first_line, _LOADER)
+    except _TooDeepForC:  # libyaml's own limit is higher than ours, but its scanner runs ahead of its events
+        return _composed(text, first_line, yaml.SafeLoader)
+
+
+class _TooDeepForC(Exception):
+    pass
+
+
+def _composed(text: str, first_line: int, loader: Any) -> Node | None:
     composer = _Composer(first_line)
     try:
-        for event in _events(text):
+        for event in _events(text, loader):
             composer.take(event)
     except yaml.MarkedYAMLError as error:
+        if "nesting depth" in (error.problem or "") and loader is not yaml.SafeLoader:
+            raise _TooDeepForC from None
         raise _malformed(error, text, first_line) from None
     except (yaml.YAMLError, UnicodeError, ValueError) as error:
         if isinstance(error, Malformed):
@@ -88,8 +101,8 @@ def compose(text: str, first_line: int = 1) -> Node | None:
     return composer.root
 
 
-def _events(text: str) -> Iterator[Any]:
-    loader = _LOADER(text)
+def _events(text: str, loader_of: Any) -> Iterator[Any]:
+    loader = loader_of(text)
     try:
         while loader.check_event():
             yield loader.get_event()

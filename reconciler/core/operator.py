@@ -1,0 +1,40 @@
+"""What an operator has settled for every command and the daemon, in `reconciler.yaml` beside the root, as plain frozen values.
+
+`operator_of` reads the file's normalised values (`operator_file.py` has the model); what the file leaves out is None or its
+default here, so that whoever needs only the values pays for importing no model. An option on the command line wins over the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+#: The file's name; it stands beside the root folder.
+FILE_NAME: Final = "reconciler.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operator:
+    """Paths are as the file has them: relative to its folder. `memory_mb` is in MiB."""
+
+    slots: int | None = None
+    backfill_slots: int | None = None
+    memory_mb: int | None = None
+    listen: str = ""
+    status_dir: str = ""
+    allow_paths: tuple[str, ...] = ()
+    allow_exec: bool = False
+
+
+def operator_of(values: Mapping[str, Any]) -> Operator:
+    """The values of a valid file, normalised; of no file where there are none."""
+    return Operator(
+        slots=values.get("slots"),
+        backfill_slots=values.get("backfillSlots"),
+        memory_mb=values.get("memory"),
+        listen=values.get("listen", ""),
+        status_dir=values.get("statusDir", ""),
+        allow_paths=tuple(values.get("allowPaths", ())),
+        allow_exec=values.get("allowExec", False),
+    )
