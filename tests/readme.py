@@ -121,6 +121,8 @@ def _fields(schema: Schema, root: Schema, above: str) -> Iterator[tuple[str, Sch
     for name, declared in schema.get("properties", {}).items():
         field = resolved(declared, root)
         yield above + name, declared, field, name in schema.get("required", ())
+        if field.get("title") == "Reference":
+            continue
         yield from _fields(field, root, f"{above}{name}.")
         values = field.get("additionalProperties")
         if isinstance(values, Mapping) and "$ref" in values:
@@ -134,6 +136,8 @@ def _takes(field: Schema, root: Schema) -> str:
     """What a field takes, in a few words, with its limits."""
     if "const" in field:
         return _code(field["const"])
+    if field.get("title") == "Reference":
+        return "`{env: …}`, `{file: …}` or `{exec: […]}`"
     if "enum" in field:
         return ", ".join(_code(one) for one in field["enum"])
     if field.get("pattern") in _PATTERNS:

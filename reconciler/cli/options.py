@@ -84,6 +84,8 @@ class Call:
             allow_paths=(*self.allow_paths, *(_folder(folder / path) for path in said.allow_paths)),
             allow_exec=self.allow_exec or said.allow_exec,
             listen=said.listen,
+            folder=folder,
+            push_secret=said.push_secret,
         )
 
     def need_root(self) -> None:

@@ -6,7 +6,8 @@ stopped or dead. A daemon that starts and finds one takes it over where it serve
 environment, and replaces it where not. It starts one anew when it has died, and ends it when it ends itself.
 
 What it may accept it reads from `rules.json`: names of streams, and references to tokens, never a token. `heartbeat` says
-when the daemon last looked at everything; through the pipe `wake` comes word that there is something to fold.
+when the daemon last looked at everything; through the pipe `wake` comes word that there is something to fold, or that
+the file `pushes` has grown: a repository was pushed to, and the daemon is to look.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from reconciler import __version__
 from reconciler.clock import Clock, Now, pause
 from reconciler.controller.hands import Hands
 from reconciler.core.document import canonical
-from reconciler.data.journal import INTAKE
+from reconciler.data.journal import INTAKE, PUSHES
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.runner.processes import start_ticks
 
@@ -80,6 +81,7 @@ class Listening:
         self._told = ""
         self._retry_ms = 0
         self._wait_ms = 0
+        self._pushes = 0
 
     def open(self, now: Now) -> None:
         """Takes over the process that an earlier daemon left, or starts one; without an address, ends what is left.
@@ -91,6 +93,7 @@ class Listening:
         check_installed()
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._open_pipe()
+        self._pushes = self._pushed()
         self.tell()
         if not self._take_over(now):
             self._start(now)
@@ -117,6 +120,17 @@ class Listening:
                 while os.read(self._pipe, 4096):
                     came = True
         return came
+
+    def take_push(self) -> bool:
+        """Whether a repository was pushed to since this was last asked."""
+        before, self._pushes = self._pushes, self._pushed() if self._address is not None else 0
+        return before != self._pushes
+
+    def _pushed(self) -> int:
+        try:
+            return os.stat(self._folder / PUSHES).st_size
+        except FileNotFoundError:
+            return 0
 
     def due_in_ms(self, now: Now) -> int | None:
         """When a process that died is to be started again; None where none has."""
@@ -157,7 +171,9 @@ class Listening:
             for one in record.resources.resources("Authorization")
             if one.spec["provider"] == PROVIDER
         }
+        hook = settings.push_secret
         return {
+            "push": None if hook is None else {"folder": str(settings.folder.resolve()), "secret": dict(hook)},
             "root": str(settings.root.resolve()),
             "allow_exec": settings.allow_exec,
             "streams": [one.name for one in record.resources.resources("Stream")],

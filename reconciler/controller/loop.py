@@ -196,7 +196,7 @@ class Controller:
         now = self._hands.clock.now()
         self._serve(lives, now)
         conductor.consider(now)
-        self._listen(now)
+        self._listen(now, wakeups)
         conductor.keep_house(now)
         self._reporter.flush(now)
         conductor.tell_finished()
@@ -205,11 +205,13 @@ class Controller:
             fds = (self._hands.runner.fileno(), *self._inbox.fds, *self._listening.fds())
             wakeups.wait(fds, self._sleep_ms(now) / 1000)
 
-    def _listen(self, now: Now) -> None:
-        """What came to the process that listens is to be folded; one that died is started anew."""
+    def _listen(self, now: Now, wakeups: Wakeups) -> None:
+        """What came to the process that listens is to be folded, and word of a push is a reason to look; a process that
+        died is started anew."""
         self._listening.keep(now)
         if self._listening.take_wakes():
             self._intake.wake()
+            wakeups.look_wanted |= self._listening.take_push()
 
     def _sleep_ms(self, now: Now) -> int:
         """Until the next job's time, the next look, or messages that have come are to be folded."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reconciler.core.backfill import LIVE
 
@@ -27,7 +27,8 @@ class Settings:
     that a spec's `path` may lead into. `slots` bounds the live runs at one time, `backfill_slots` those of backfills
     beside them, `memory_mb` what a build of profiles, or a run that reads them, may hold in memory.
     While more than `max_backlog` messages wait to be built into profiles, backfills pause.
-    `listen` is the HOST:PORT at which a daemon takes messages in."""
+    `listen` is the HOST:PORT at which a daemon takes messages in. `push_secret` refers to the secret of its push hook;
+    paths in such references start from `folder`, that of the operator's file."""
 
     root: Path
     state: Path
@@ -39,6 +40,8 @@ class Settings:
     memory_mb: int = DEFAULT_MEMORY_MB
     max_backlog: int = DEFAULT_MAX_BACKLOG
     listen: str = ""
+    folder: Path = Path()
+    push_secret: Mapping[str, Any] | None = None
 
     def slots_of(self, lane: str) -> int:
         return self.slots if lane == LIVE else self.backfill_slots

@@ -16,7 +16,8 @@ FILE_NAME: Final = "reconciler.yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
-    """Paths are as the file has them: relative to its folder. `memory_mb` is in MiB."""
+    """Paths are as the file has them: relative to its folder. `memory_mb` is in MiB. `push_secret` is the reference to the
+    secret of `POST /hooks/push`."""
 
     slots: int | None = None
     backfill_slots: int | None = None
@@ -25,6 +26,7 @@ class Operator:
     status_dir: str = ""
     allow_paths: tuple[str, ...] = ()
     allow_exec: bool = False
+    push_secret: Mapping[str, Any] | None = None
 
 
 def operator_of(values: Mapping[str, Any]) -> Operator:
@@ -37,4 +39,5 @@ def operator_of(values: Mapping[str, Any]) -> Operator:
         status_dir=values.get("statusDir", ""),
         allow_paths=tuple(values.get("allowPaths", ())),
         allow_exec=values.get("allowExec", False),
+        push_secret=((values.get("hooks") or {}).get("push") or {}).get("secret"),
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from reconciler.core.spec import API_VERSION, Model
+from reconciler.core.spec import API_VERSION, Model, Reference
 from reconciler.core.spec_types import FilePath, Line
 
 KIND: Final = "Settings"
@@ -19,6 +19,20 @@ MAX_SLOTS: Final = 512
 LEAST_MEMORY_MB: Final = 64
 MAX_MEMORY_MB: Final = 1 << 20
 MAX_ALLOWED_PATHS: Final = 64
+
+
+class PushHook(Model):
+    """The webhook that makes the daemon look at once."""
+
+    secret: Reference = Field(description="What the forge signs with (HMAC-SHA256), or sends as its token (GitLab).")
+
+
+class HooksSection(Model):
+    """What the daemon's listener answers besides messages."""
+
+    push: PushHook | None = Field(
+        None, description="`POST /hooks/push`: a forge says that a repository was pushed to; the daemon looks at once."
+    )
 
 
 class OperatorFile(Model):
@@ -41,6 +55,8 @@ class OperatorFile(Model):
     allow_exec: bool = Field(
         False, description="Whether {exec: […]} secret references may run their command, as --allow-exec."
     )
+
+    hooks: HooksSection | None = Field(None, description="What --listen answers besides messages.")
 
     def normal(self) -> dict[str, Any]:
         """Plain values by the names that the file uses: only what it says."""

@@ -34,6 +34,8 @@ from reconciler.errors import Fatal
 
 #: The folder of the journals in the state directory.
 INTAKE: Final = "intake"
+#: The file there that grows by a byte whenever word comes of a push to a repository.
+PUSHES: Final = "pushes"
 #: A live journal is closed at this size, and removed once all of it is on its streams.
 ROLL_BYTES: Final = 16 << 20
 #: A frame longer than this is damage: no request that is accepted is so large.

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from reconciler.web import bulk, live
+from reconciler.web import bulk, hooks, live
 from reconciler.web.answers import Answer, Gone, Refused, encoded, unable
 from reconciler.web.describe import DOCUMENT
 from reconciler.web.desk import Desk
@@ -31,7 +31,8 @@ Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
 class Endpoint:
-    """An ASGI application of one path: `work` is given the stream, the headers, the query and the body."""
+    """An ASGI application of one path: `work` is given the stream (empty where the path names none), the headers, the query
+    and the body."""
 
     def __init__(self, name: str, desk: Callable[[], Desk], work: Work) -> None:
         self._name = name
@@ -54,7 +55,7 @@ class Endpoint:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
         try:
-            return await self._work(scope["path_params"]["stream"], headers, query, receive)
+            return await self._work(scope["path_params"].get("stream", ""), headers, query, receive)
         except Refused as refused:
             return Answer(refused.status, refused.body, _leaving(refused.headers, headers))
         except Gone:
@@ -110,6 +111,9 @@ def application(desk: Callable[[], Desk], checker: bulk.Checker, lifespan: Lifes
             desk(), checker, format, stream, headers, query, receive
         )
 
+    async def push_work(_stream: str, headers: Mapping[str, str], _query: str, receive: Receive) -> Answer:
+        return await hooks.pushed(desk(), headers, receive)
+
     async def healthz(_: Request) -> Response:
         failure = desk().commits.failure
         if failure:
@@ -131,6 +135,7 @@ def application(desk: Callable[[], Desk], checker: bulk.Checker, lifespan: Lifes
         routes=[
             Route("/collect/bulk/csv/{stream}", Endpoint("bulk/csv", desk, bulk_work("csv"))),
             Route("/collect/bulk/json/{stream}", Endpoint("bulk/json", desk, bulk_work("json"))),
+            Route("/hooks/push", Endpoint("hooks/push", desk, push_work)),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),

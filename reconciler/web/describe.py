@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from reconciler import __version__
+from reconciler.web.hooks import SIGNED, TOKEN
 from reconciler.web.limits import NAMED_ROWS, Limits
 
 _LIMITS: Final = Limits()
@@ -33,7 +34,7 @@ def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 def _responses(accepted: dict[int, dict[str, Any]]) -> dict[str, Any]:
     refusals = {status: _answer(said, _ERROR) for status, said in _REFUSALS.items()}
-    return {str(status): answer for status, answer in sorted({**accepted, **refusals}.items())}
+    return {str(status): answer for status, answer in sorted({**refusals, **accepted}.items())}
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any], *, where: str = "query") -> dict[str, Any]:
@@ -99,11 +100,29 @@ def _get(identifier: str, summary: str, answers: dict[str, Any]) -> dict[str, An
     return {"get": {"operationId": identifier, "summary": summary, "responses": answers}}
 
 
+#: What a forge signs its request with; the last one is the secret itself.
+_PROOFS: Final = {"signature": SIGNED[0][0], "gitSignature": SIGNED[2][0], "gitlabToken": TOKEN}
+
 _STATE: Final = {"type": "object", "properties": {"status": _text(), "error": _text()}, "required": ["status"]}
 _MESSAGE: Final = {"type": "object", "maxProperties": 2000}
 _ACCEPTED: Final = _answer("The messages are on the disk.", {"$ref": "#/components/schemas/Accepted"})
 _DRY: Final = _answer("What would have been accepted.", {"$ref": "#/components/schemas/DryRun"})
 _TEXT: Final = {"description": "As text.", "content": {"text/plain": {"schema": _text()}}}
+_PUSH: Final = {
+    "post": {
+        "operationId": "push",
+        "summary": "A repository was pushed to: the controller looks at once.",
+        "security": [{name: []} for name in _PROOFS],
+        "requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}},
+        "responses": _responses(
+            {
+                202: _answer("The controller has been told.", _STATE),
+                403: _answer("The signature is wrong.", _ERROR),
+                404: _answer("No push hook is declared.", _ERROR),
+            }
+        ),
+    }
+}
 
 DOCUMENT: Final[dict[str, Any]] = {
     "openapi": "3.1.0",
@@ -139,6 +158,7 @@ DOCUMENT: Final[dict[str, Any]] = {
             _BULK,
             {200: _DRY, 202: _ACCEPTED},
         ),
+        "/hooks/push": _PUSH,
         "/healthz": _get(
             "health",
             "Whether messages can be accepted.",
@@ -153,7 +173,10 @@ DOCUMENT: Final[dict[str, Any]] = {
         "/openapi.json": _get("describe", "This document.", {"200": _answer("This document.", {"type": "object"})}),
     },
     "components": {
-        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        "securitySchemes": {
+            "token": {"type": "http", "scheme": "bearer"},
+            **{name: {"type": "apiKey", "in": "header", "name": header} for name, header in _PROOFS.items()},
+        },
         "schemas": {
             "Row": {
                 "type": "object",

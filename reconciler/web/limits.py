@@ -14,7 +14,8 @@ GIB: Final = 1 << 30
 class Limits:
     """Bytes, unless the name says otherwise.
 
-    `json_bytes` is one body of live messages, unpacked; `bulk_bytes` one bulk body, as it comes. `in_flight_bytes` are the
+    `json_bytes` is one body of live messages, unpacked; `hook_bytes` the body of a forge's request (GitHub's own limit);
+    `bulk_bytes` one bulk body, as it comes. `in_flight_bytes` are the
     bodies of live messages that are being read at one time, `uploads` the bulk bodies. `backlog_bytes` are live journals
     and `bulk_backlog_bytes` bulk bodies that the controller has not folded yet. `free_bytes` always stay free on the disk.
     `keys` idempotency keys are remembered, each for `key_s` seconds. A body of live messages must have come within
@@ -23,6 +24,7 @@ class Limits:
     """
 
     json_bytes: int = 10 * MIB
+    hook_bytes: int = 25 * MIB
     bulk_bytes: int = 16 * GIB
     in_flight_bytes: int = 64 * MIB
     uploads: int = 4

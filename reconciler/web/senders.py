@@ -34,9 +34,11 @@ MIN_TOKEN: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is declared: streams by name, and senders by the digest of their token."""
+    """What is declared: streams by name, senders by the digest of their token, and the secret of the push hook, which is
+    empty where it cannot be had, and None where there is no such hook."""
 
     streams: frozenset[str] = frozenset()
+    push: bytes | None = None
     senders: Mapping[bytes, str] = field(default_factory=dict)
 
 
@@ -78,6 +80,11 @@ class Senders:
             shown = name if len(name) <= 63 else f"{name[:63]}…"
             raise Refused(404, f"There is no stream '{shown}'{did_you_mean(shown, self._rules.streams) or '.'}")
 
+    async def push_secret(self) -> bytes | None:
+        """The secret of the push hook: not older than that of a sender who is unknown."""
+        await self.read(UNKNOWN_MS)
+        return self._rules.push
+
     async def _look(self) -> None:
         """Reads the rules again where they have changed, or are old."""
         self._look_ms = self._clock.now().alive_ms + LOOK_MS
@@ -105,16 +112,28 @@ class Senders:
         for name, authorization in sorted(told["senders"].items()):
             try:
                 senders[_token(told, authorization)] = name
-                self._complaints.pop(name, None)
+                self._complaints.pop(f"authorization {name}", None)
             except Fatal as error:
-                self._complain(name, str(error))
-        return Rules(frozenset(told["streams"]), senders)
+                self._complain(f"authorization {name}", str(error))
+        return Rules(frozenset(told["streams"]), self._push(told), senders)
+
+    def _push(self, told: Mapping[str, Any]) -> bytes | None:
+        hook = told.get("push")
+        if hook is None:
+            return None
+        try:
+            secrets = resolve({"secret": hook["secret"]}, base_dir=Path(hook["folder"]), allow_exec=told["allow_exec"])
+        except Fatal as error:
+            self._complain("hooks.push", str(error).removeprefix("credentials."))
+            return b""
+        self._complaints.pop("hooks.push", None)
+        return secrets["secret"].reveal().encode()
 
     def _complain(self, name: str, why: str) -> None:
         """Once for each reason, into the log of the process."""
         if self._complaints.get(name) != why:
             self._complaints[name] = why
-            print(f"authorization {name}: {why}", file=sys.stderr, flush=True)
+            print(f"{name}: {why}", file=sys.stderr, flush=True)
 
 
 def _token(told: Mapping[str, Any], authorization: Mapping[str, Any]) -> bytes:

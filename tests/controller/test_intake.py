@@ -25,6 +25,7 @@ from reconciler.record.store import Record
 from tests.controller.conftest import Shop
 from tests.end_to_end.daemon import Daemon, reconcile
 from tests.web.served import is_gone
+from tests.web.test_live import until
 
 TOKEN = "a-token-of-the-shop"
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -98,6 +99,20 @@ def site(tmp_path: Path) -> Iterator[Site]:
     made = Site(tmp_path)
     yield made
     made.end()
+
+
+# --- a push -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_push_hook_makes_the_daemon_look_at_once(site: Site) -> None:
+    (site.root.parent / "secret").write_text("the-secret-of-the-forge")
+    (site.root.parent / "reconciler.yaml").write_text("hooks: {push: {secret: {file: secret}}}\n")
+    with site.daemon(), httpx.Client(base_url=f"http://127.0.0.1:{site.port}") as client:
+        site.post_when_declared({"a": 1})
+        looked = (site.folder / "heartbeat").stat().st_mtime_ns
+        assert client.post("/hooks/push", headers={"X-Gitlab-Token": "another"}).status_code == 403
+        assert client.post("/hooks/push", headers={"X-Gitlab-Token": "the-secret-of-the-forge"}).status_code == 202
+        until(lambda: (site.folder / "heartbeat").stat().st_mtime_ns > looked)
 
 
 # --- folding ----------------------------------------------------------------------------------------------------------

@@ -89,3 +89,13 @@ def test_an_unchanged_file_is_read_from_the_cache_and_a_changed_one_is_not(tmp_p
     assert read_operator_file(file, "reconciler.yaml", cache) == {"slots": 18}
     (cache / CACHE_NAME).write_text("[broken", "utf-8")
     assert read_operator_file(file, "reconciler.yaml", cache) == {"slots": 18}
+
+
+def test_a_secret_is_a_reference_and_a_literal_one_is_not_repeated(tmp_path: Path) -> None:
+    text = "hooks:\n  push:\n    secret: hunter2hunter2\n"
+    (problem,) = problems_of(tmp_path, text)
+    assert problem.startswith("../reconciler.yaml:3:13: error: hooks.push.secret: ")
+    assert "hunter2" not in problem
+    (tmp_path / "reconciler.yaml").write_text("hooks: {push: {secret: {env: PUSH_SECRET}}}\n", encoding="utf-8")
+    values = read_operator_file(tmp_path / "reconciler.yaml", "reconciler.yaml", None)
+    assert values == {"hooks": {"push": {"secret": {"env": "PUSH_SECRET"}}}}
