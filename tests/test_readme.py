@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
-from reconciler.cli import door
+from reconciler.cli import door, plan_file
 from reconciler.cli.main import COMMANDS, reconcile
 from reconciler.controller import settings
 from reconciler.core.state import EventName, Reason, Status
@@ -107,6 +107,7 @@ def test_the_limits_are_those_of_the_program() -> None:
         "a line of NDJSON": f"{lines.MAX_DEPTH} levels of nesting",
         "an HTTP answer": f"{mib(client.MAX_ANSWER_BYTES)}, {client.MAX_REDIRECTS} redirects, {config.MAX_TIMEOUT_S} s",
         "a webhook's batch": f"{config.MAX_BATCH:,} messages or {mib(batches.MAX_BATCH_BYTES)}",
+        "a saved plan": mib(plan_file.MAX_BYTES),
         "`Retry-After`": f"believed up to {answers.MAX_RETRY_AFTER_S / 3600:g} hours",
     }
     text = " ".join(TEXT.split())

@@ -27,6 +27,7 @@ class Entry(NamedTuple):
 
 COMMANDS: Final = {
     "plan": Entry("plan:plan", "Say what a pass would do, and change nothing."),
+    "apply": Entry("apply:apply", "Do exactly what a saved plan says."),
     "validate": Entry("validate:validate", "Check specs offline; no record is needed."),
     "list": Entry("list:list_jobs", "List the jobs and their statuses."),
     "show": Entry("show:show", "Show one job: status, facts, metrics, configuration, events."),
@@ -101,7 +102,7 @@ _PLAN = [
         ["--out"],
         metavar="FILE",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="With --dry-run: write JSON to FILE.",
+        help="With --dry-run: save the plan to FILE.",
     ),
 ]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +12,8 @@ import click
 
 from reconciler.cli.options import Call, command
 from reconciler.cli.problems import warn_problems
-from reconciler.cli.terminal import Terminal, cells, cut, escape, json_text
+from reconciler.cli.terminal import Terminal, cells, cut, escape
 from reconciler.core.backfill import amount
-from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.controller import Preview
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
 
 CHANGES: Final = 2
 ERRORS: Final = 1
+STREAM: Final = Path("-")
 #: Runs and waiting things that are listed without `-v`.
 LISTED: Final = 20
 
@@ -49,7 +47,7 @@ _ALWAYS: Final = ("create", "update", "delete")
         ["--out"],
         metavar="FILE",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="Write the plan as JSON to FILE.",
+        help="Save the plan to FILE (- prints it), for `reconcile apply`.",
     ),
 )
 def plan(call: Call, output: str, data: bool, detailed_exitcode: bool, out: Path | None) -> int:
@@ -64,10 +62,14 @@ def show_plan(call: Call, output: str, detailed: bool, out: Path | None, *, data
     """Prints a plan; the exit code."""
     from reconciler.controller import preview
 
-    found = preview(call.settings(), backfills=True, data=data)
+    found = preview(call.settings(), backfills=True, data=data, basis=output == "json" or out is not None)
     if out is not None:
-        _save(out, found.document)
-    if output == "json":
+        from reconciler.cli.plan_file import write_plan
+
+        write_plan(call.terminal, out, found.document)
+    if out == STREAM:
+        pass  # it is there already, and must be alone
+    elif output == "json":
         call.terminal.json(found.document)
     else:
         print_plan(call, found)
@@ -75,23 +77,6 @@ def show_plan(call: Call, output: str, detailed: bool, out: Path | None, *, data
     if found.problems:
         return ERRORS
     return CHANGES if detailed and not found.plan.is_empty else 0
-
-
-def _save(path: Path, document: Any) -> None:
-    """Whole or not at all. Raises UsageError where the file cannot be written."""
-    folder = path.parent
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(json_text(document) + "\n")
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except OSError:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise UsageError(f"--out: {path} cannot be written: {error.strerror}") from error
 
 
 def print_plan(call: Call, found: Preview) -> None:

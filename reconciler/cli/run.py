@@ -28,9 +28,9 @@ def one_pass(call: Call) -> int:
     from reconciler.controller import open_controller
 
     settings = call.settings()
-    with _face(call) as listener, open_controller(settings, listener) as controller:
+    with face(call) as listener, open_controller(settings, listener) as controller:
         report = controller.run_pass()
-    _print_report(call, report)
+    print_report(call, report)
     return report.exit_code
 
 
@@ -41,11 +41,12 @@ def keep_going(call: Call, listen: str = "") -> int:
 
     settings = call.settings()
     settings = replace(settings, listen=listen or settings.listen)
-    with _face(call) as listener, open_controller(settings, listener) as controller:
+    with face(call) as listener, open_controller(settings, listener) as controller:
         return controller.watch()
 
 
-def _face(call: Call) -> AbstractContextManager[Listener]:
+def face(call: Call) -> AbstractContextManager[Listener]:
+    """What shows a person what goes on."""
     if call.terminal.interactive:
         from reconciler.cli.live import Live
 
@@ -87,7 +88,7 @@ class Lines:
         pass
 
 
-def _print_report(call: Call, report: Report) -> None:
+def print_report(call: Call, report: Report) -> None:
     """The sum in one line, then everything that is wrong."""
     call.terminal.print(call.terminal.paint(summary_line(call, report), "bold"))
     for job, message in report.failures:

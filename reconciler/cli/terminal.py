@@ -156,6 +156,18 @@ class Terminal:
     def json(self, value: Any) -> None:
         self.print(json_text(value))
 
+    def bytes(self, content: bytes) -> None:
+        """Exactly these on standard output, whatever its encoding is."""
+        if self.out is None:
+            return
+        try:
+            self.out.flush()
+            self.out.buffer.write(content)
+            self.out.buffer.flush()
+        except (OSError, ValueError) as error:
+            self.give_up(self.out, error)
+            self.out = None
+
     def flush(self) -> None:
         for name in ("out", "err"):
             stream: TextIO | None = getattr(self, name)

@@ -58,10 +58,15 @@ CLOCK_SLACK_MS: Final = 1_000
 @dataclass(slots=True)
 class Pass:
     """One pass starts each job at most once: those due when it began, and those that it unblocked. Time stands still
-    for schedules and backoff (`began`), so it waits for no timer and retries nothing."""
+    for schedules and backoff (`began`), so it waits for no timer and retries nothing. Where `only` names jobs, it moves
+    and starts none but these."""
 
     began: Now
     started: set[int] = field(default_factory=set)
+    only: frozenset[str] | None = None
+
+    def is_for(self, job: JobRow) -> bool:
+        return self.only is None or job.name in self.only
 
 
 class Conductor:
@@ -175,7 +180,7 @@ class Conductor:
         moment = self._pass.began if self._pass else now
         with self._record.transaction():
             self._mind_the_clock(now)
-            for job in self._record.jobs.awake(moment.wall_ms):
+            for job in filter(self._is_ours, self._record.jobs.awake(moment.wall_ms)):
                 if is_purge_due(job.state, moment):
                     self.plan_wanted = True
                     self._record.jobs.wake_at(job.id, None)
@@ -257,7 +262,11 @@ class Conductor:
             if not waiting:
                 return
             seen.update(job.id for job in waiting)
-            self._start(waiting, moment, now)
+            self._start(list(filter(self._is_ours, waiting)), moment, now)
+
+    def _is_ours(self, job: JobRow) -> bool:
+        """Whether the pass is for this job; a daemon's every turn is for all."""
+        return self._pass is None or self._pass.is_for(job)
 
     def _start(self, jobs: Sequence[JobRow], moment: Now, now: Now) -> None:
         """Starts those that may start: all are recorded in one transaction, then their processes are made."""

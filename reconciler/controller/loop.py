@@ -6,7 +6,7 @@ Level-triggered: events, signals and timers only wake the loop, and each turn lo
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Now, pause
 from reconciler.controller.building import Builder
@@ -30,6 +30,9 @@ from reconciler.core.planned import Plan
 from reconciler.core.profile import ProfileSet
 from reconciler.errors import Problem, Retriable
 from reconciler.repo.watch import Watch
+
+if TYPE_CHECKING:
+    from reconciler.core.saved_plan import SavedPlan
 
 #: A full look at least this often, in milliseconds of uptime: a watch may die silently.
 FULL_LOOK_MS: Final = 60_000
@@ -67,30 +70,49 @@ class Controller:
         with Wakeups() as wakeups, self._inbox:
             now = self._hands.clock.now()
             lives = Lives(self._record, self._hands.chance)
-            recovering = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter)
-            recovering.recover(now)
+            self._conductor(lives).recover(now)
             self._housekeeper.sweep(now)
             plan = self._settle(lives, wakeups)
-            conductor = Conductor(
-                self._hands,
-                lives,
-                self._housekeeper,
-                self._builder,
-                self._intake,
-                self._forgetter,
-                Pass(began=self._hands.clock.now()),
-            )
-            self._run_to_the_end(conductor, lives, wakeups)
-            self._reporter.flush(self._hands.clock.now(), last=True)
-            self._save_alive(self._hands.clock.now())
-            return Report(
-                plan=plan,
-                problems=tuple(self._record.desired.problems()),
-                failures=tuple(sorted(conductor.failures.items())),
-                ran=conductor.ran,
-                rows=conductor.rows,
-                interrupted=wakeups.stopping is not None,
-            )
+            return self._finish_pass(plan, lives, wakeups)
+
+    def apply(self, saved: SavedPlan, by: str) -> Report:
+        """Does what a saved plan says, for the person `by`: its actions, then its runs, and nothing else. Raises Blocked,
+        before anything is changed, where it was applied already or anything that it was made from has moved."""
+        from reconciler.controller.applying import agreed
+
+        with Wakeups() as wakeups, self._inbox:
+            if self._observer.observe_until_settled(self._hands.clock).changed:
+                self._record.jobs.mark_problems_dirty()
+            now = self._hands.clock.now()
+            plan = agreed(self._hands, self._planner, saved, now)
+            lives = Lives(self._record, self._hands.chance)
+            self._conductor(lives).recover(now)
+            self._housekeeper.sweep(now)
+            with self._record.transaction():
+                self._record.plans.note_applied(saved.digest, by, now.wall_ms)
+                self._enact(plan, lives, now)
+            self._reporter.flush(now)
+            return self._finish_pass(plan, lives, wakeups, only=saved.runs)
+
+    def _conductor(self, lives: Lives, a_pass: Pass | None = None) -> Conductor:
+        return Conductor(
+            self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter, a_pass
+        )  # fmt: skip
+
+    def _finish_pass(self, plan: Plan, lives: Lives, wakeups: Wakeups, *, only: frozenset[str] | None = None) -> Report:
+        """What follows once a plan is true: runs, of `only` these jobs where they are given, and statuses."""
+        conductor = self._conductor(lives, Pass(began=self._hands.clock.now(), only=only))
+        self._run_to_the_end(conductor, lives, wakeups)
+        self._reporter.flush(self._hands.clock.now(), last=True)
+        self._save_alive(self._hands.clock.now())
+        return Report(
+            plan=plan,
+            problems=tuple(self._record.desired.problems()),
+            failures=tuple(sorted(conductor.failures.items())),
+            ran=conductor.ran,
+            rows=conductor.rows,
+            interrupted=wakeups.stopping is not None,
+        )
 
     def _settle(self, lives: Lives, wakeups: Wakeups) -> Plan:
         """Looks and enacts until nothing is left open that a moment's patience would settle."""
@@ -128,7 +150,7 @@ class Controller:
         """Builds all profiles anew from the raw messages, and waits for it. Raises Retriable where that fails."""
         with Wakeups() as wakeups:
             lives = Lives(self._record, self._hands.chance)
-            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter)
+            conductor = self._conductor(lives)
             now = self._hands.clock.now()
             conductor.recover(now)
             self._housekeeper.sweep(now)
@@ -146,7 +168,7 @@ class Controller:
         """Carries out what was asked, as far as nothing has to be waited for."""
         with Wakeups() as wakeups:
             lives = Lives(self._record, self._hands.chance)
-            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter)
+            conductor = self._conductor(lives)
             now = self._hands.clock.now()
             conductor.recover(now)
             self._housekeeper.sweep(now)
@@ -163,7 +185,7 @@ class Controller:
         """Until SIGTERM or SIGINT: what is true of the tree is made true, and what is due runs. The exit code."""
         with Wakeups() as wakeups, self._inbox:
             lives = Lives(self._record, self._hands.chance)
-            conductor = Conductor(self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter)
+            conductor = self._conductor(lives)
             conductor.recover(self._hands.clock.now())
             self._housekeeper.sweep(self._hands.clock.now())
             self._listening.open(self._hands.clock.now())
@@ -253,16 +275,19 @@ class Controller:
             self._hands.listener.notice(f"{observation.torn}; looking again")
         self._torn = observation.torn
         plan = self._planner.plan(now)
+        self._enact(plan, lives, now)
+        if observation.changed:
+            self._record.jobs.mark_problems_dirty()
+        self._reporter.flush(now)
+        return observation, plan
+
+    def _enact(self, plan: Plan, lives: Lives, now: Now) -> None:
         if plan.actions:
             enactor = Enactor(self._record, lives, self._hands.catalogue())
             enactor.enact(plan, self._planner.authors(plan), now)
             self._builder.grown()
             for event in enactor.beside_logs:
                 self._hands.listener.event(event)
-        if observation.changed:
-            self._record.jobs.mark_problems_dirty()
-        self._reporter.flush(now)
-        return observation, plan
 
     def _save_alive(self, now: Now, *, always: bool = False) -> None:
         if always or now.alive_ms - self._alive_saved_ms >= ALIVE_SAVED_MS:

@@ -3,12 +3,14 @@ plan too, an empty one, and must not pay for the planner."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from posixpath import join
 from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.core.document import Kind, digest_of
+from reconciler.core.canonical_json import canonical_digest
+from reconciler.core.document import Kind
 from reconciler.errors import Problem
 
 if TYPE_CHECKING:
@@ -151,9 +153,9 @@ class Plan:
         return {str(verb): verbs.count(verb) for verb in SUMMARY}
 
 
-def to_json(made: Plan, root: str, revision: str) -> dict[str, Any]:
-    """The plan as section 6 of the design has it: paths are `<root>/<path>`, with `root` as the user gave it. `digest` is
-    over everything else in it."""
+def to_json(made: Plan, root: str, revision: str, **more: Any) -> dict[str, Any]:
+    """The plan as section 6 of the design has it: paths are `<root>/<path>`, with `root` as the user gave it. `more` are
+    further fields, such as what it was made from. `digest` is over everything else in it."""
     body: dict[str, Any] = {
         "formatVersion": FORMAT_VERSION,
         "root": root,
@@ -176,8 +178,15 @@ def to_json(made: Plan, root: str, revision: str) -> dict[str, Any]:
         body["backfills"] = [_backfill_json(one) for one in made.backfills]
     if made.exports is not None:
         body["exports"] = [_export_json(one) for one in made.exports]
-    body["digest"] = digest_of({name: value for name, value in body.items() if name != "digest"})
+    body |= more
+    body["digest"] = plan_digest(body)
     return body
+
+
+def plan_digest(body: Mapping[str, Any]) -> str:
+    """Over everything in a plan's JSON but the field that holds it: the first 32 hexadecimal digits of SHA-256 over its
+    canonical JSON (RFC 8785)."""
+    return canonical_digest({name: value for name, value in body.items() if name != "digest"})
 
 
 def _action_json(action: Action, root: str) -> dict[str, Any]:

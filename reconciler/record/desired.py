@@ -6,6 +6,7 @@ write, `overlay()` shadows the two tables with temporary ones, so that a plan ru
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Container, Iterable, Iterator
@@ -113,6 +114,17 @@ class Desired:
         """Every document, invalid ones too, by path and ordinal."""
         for row in self._sql.execute("SELECT * FROM document ORDER BY path, ordinal"):
             yield document_of(row)
+
+    def digest(self) -> str:
+        """Over all that is declared, wherever it stands in its file: names, paths, specs and metadata, and what is held or
+        invalid."""
+        digest = hashlib.sha256()
+        for row in self._sql.execute(
+            "SELECT kind, name, path, renamed_from, digest, metadata_digest, held, coalesce(invalid, 0) FROM document "
+            "ORDER BY kind, name, path, digest, metadata_digest"
+        ):
+            digest.update(canonical(list(row)).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:32]
 
     def document(self, kind: str, name: str) -> Document | None:
         """The first document of that name."""

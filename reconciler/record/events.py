@@ -90,6 +90,19 @@ class Events:
         ).fetchone()
         return None if row is None else _event(row)
 
+    def last_id(self) -> int:
+        """The number of the last event that ever happened, whether it is kept or not; 0 where none did."""
+        row = self._sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()
+        return 0 if row is None else int(row[0])
+
+    def since(self, event_id: int, *, limit: int) -> list[tuple[str, str]]:
+        """What happened after that event, as names of things and events, each pair once, oldest first."""
+        rows = self._sql.execute(
+            "SELECT name, event FROM event WHERE id > ? GROUP BY name, event ORDER BY min(id) LIMIT ?",
+            (event_id, limit),
+        )
+        return [(str(name), str(event)) for name, event in rows]
+
     def forget(self, kind: str, name: str) -> None:
         """All of one thing, the logged ones."""
         self._sql.execute("DELETE FROM event WHERE kind = ? AND name = ?", (kind, name))

@@ -98,6 +98,10 @@ class Resources:
         """Kinds that have no status file are never out of date."""
         self._sql.execute("UPDATE resource SET dirty = 0 WHERE dirty = 1 AND kind IN ('Stream', 'Audience')")
 
+    def any(self) -> bool:
+        """Whether anything was ever made true, and is known of still."""
+        return self._sql.execute("SELECT 1 FROM resource LIMIT 1").fetchone() is not None
+
     def count(self, kind: str) -> int:
         row = self._sql.execute("SELECT count(*) FROM resource WHERE kind = ? AND life = 'live'", (kind,)).fetchone()
         return int(row[0])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.record.intake import Intake
     from reconciler.record.jobs import Jobs
     from reconciler.record.metrics import Metrics
+    from reconciler.record.plans import Plans
     from reconciler.record.profiles import Profiles
     from reconciler.record.resources import Resources
     from reconciler.record.runs import Runs
@@ -88,6 +89,12 @@ class Record:
         from reconciler.record.metrics import Metrics
 
         return Metrics(self._connection)
+
+    @cached_property
+    def plans(self) -> Plans:
+        from reconciler.record.plans import Plans
+
+        return Plans(self._connection)
 
     @cached_property
     def approvals(self) -> Approvals:
