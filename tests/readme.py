@@ -28,6 +28,7 @@ from reconciler.core.document import Kind
 from reconciler.core.duration import PATTERN
 from reconciler.core.operator_file import OperatorFile
 from reconciler.core.schema import json_schema
+from reconciler.core.spec_types import MOMENT
 from reconciler.providers import files, http
 
 README: Final = Path(__file__).parents[1] / "README.md"
@@ -43,6 +44,7 @@ _PATTERNS: Final = {
     "^[a-z][a-z0-9_]{0,62}$": "name in snake_case",
     "^([01][0-9]|2[0-3]):[0-5][0-9]$": "time of day",
     "^[A-Za-z_][A-Za-z0-9_]{0,199}$": "name of a variable",
+    str(MOMENT.schema["pattern"]): "time (RFC 3339)",
 }
 
 Schema = Mapping[str, Any]
@@ -153,8 +155,6 @@ def _plain(field: Schema, _root: Schema) -> str:
 
 
 def _text(field: Schema, _root: Schema) -> str:
-    if field.get("format") == "date-time":
-        return "time (RFC 3339)"
     return f"text, at most {field['maxLength']:,}" if field.get("maxLength", 0) > 1 else "text"
 
 

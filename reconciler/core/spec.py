@@ -103,13 +103,21 @@ True_ = Annotated[bool, Read(_read_true, {"const": True})]
 class Metadata(Model):
     """Who a document is. Editing anything but the name restarts nothing."""
 
-    name: Name = Field(description="Identity: a DNS-1123 label, unique per kind in the whole tree.")
-    title: Line = Field("", description="Free text for people, on one line.")
-    description: Words = Field("", description="Free text for people.")
-    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = Field(
-        default={}, description="Names and values to select by: `list -l team=growth`."
+    name: Name = Field(
+        description="Identity: a DNS-1123 label, unique per kind in the whole tree.", examples=["import-orders"]
     )
-    renamed_from: Name = Field("", description="The name this had before: the same job goes on under its new name.")
+    title: Line = Field("", description="Free text for people, on one line.", examples=["Import orders from the shop"])
+    description: Words = Field("", description="Free text for people.", examples=["Nightly order files of the shop"])
+    labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=MAX_LABELS)] = Field(
+        default={},
+        description="Names and values to select by: `list -l team=growth`.",
+        examples=[{"team": "growth"}],
+    )
+    renamed_from: Name = Field(
+        "",
+        description="The name this had before: the same job goes on under its new name.",
+        examples=["fetch-orders"],
+    )
 
     @model_validator(mode="after")
     def _is_renamed(self) -> Metadata:
@@ -187,8 +195,10 @@ _RETRY_DEFAULTS: Final = {_camel(name): field.default for name, field in Retry.m
 class Quiet(Model):
     """A daily window in which no run starts."""
 
-    start: TimeOfDay = Field(alias="from", description="When the window begins: a time of day, in quotes.")
-    to: TimeOfDay = Field(description="When it ends; before `from` it is the next day's.")
+    start: TimeOfDay = Field(
+        alias="from", description="When the window begins: a time of day, in quotes.", examples=["22:00"]
+    )
+    to: TimeOfDay = Field(description="When it ends; before `from` it is the next day's.", examples=["06:00"])
     timezone: TimeZone = Field("UTC", description="The IANA time zone of both.")
 
     @model_validator(mode="after")
@@ -218,17 +228,23 @@ class Backfill(Model):
 class JobSpec(Model):
     """What to run, when, and with what."""
 
-    provider: Word = Field(description="The vendor or system.")
-    job_type: Word = Field(description="One of the provider's ways to integrate.")
-    authorization: Name = Field("", description="A declared Authorization of the same provider.")
+    provider: Word = Field(description="The vendor or system.", examples=["files"])
+    job_type: Word = Field(description="One of the provider's ways to integrate.", examples=["import-csv"])
+    authorization: Name = Field("", description="A declared Authorization of the same provider.", examples=["shop-api"])
     schedule: Schedule = Field(Schedule.model_construct(once=True), description="When runs are owed; once by default.")
     suspend: bool = Field(False, description="true pauses the job.")
-    rerun: Token = Field("", description="Change it to anything: one more run from the cursor.")
-    restart: Token = Field("", description="Change it to anything: the cursor is dropped and the job begins again.")
+    rerun: Token = Field(
+        "", description="Change it to anything: one more run from the cursor.", examples=["2026-11-28", 1]
+    )
+    restart: Token = Field(
+        "",
+        description="Change it to anything: the cursor is dropped and the job begins again.",
+        examples=["2026-11-28", 1],
+    )
     timeout: Annotated[int | None, duration(1, MAX_MS, "2h")] = Field(None, description="How long one run may take.")
     retry: Retry = Field(Retry.model_construct(), description="How a failed run is tried again.")
     depends_on: Annotated[list[Name], Field(max_length=MAX_DEPENDENCIES)] = Field(
-        default=[], description="Jobs that must have succeeded first."
+        default=[], description="Jobs that must have succeeded first.", examples=[["import-orders"]]
     )
     deletion_policy: Literal["delete", "orphan", "protect"] = Field(
         "delete", description="What becomes of cursor, runs and log when this document is deleted."
@@ -288,10 +304,12 @@ class JobSpec(Model):
 class Reference(Model):
     """Where a secret is: exactly one of env, file and exec. The secret itself never stands in a spec."""
 
-    env: Variable = Field("", description="The name of an environment variable.")
-    file: FilePath = Field("", description="The path of a file that holds it.")
+    env: Variable = Field("", description="The name of an environment variable.", examples=["API_TOKEN"])
+    file: FilePath = Field("", description="The path of a file that holds it.", examples=["/run/secrets/token"])
     exec: Annotated[list[Argument], Field(min_length=1, max_length=64)] = Field(
-        default=[], description="A command that prints it; needs --allow-exec."
+        default=[],
+        description="A command that prints it; needs --allow-exec.",
+        examples=[["pass", "show", "shop/token"]],
     )
 
     @model_validator(mode="after")
@@ -309,8 +327,8 @@ class Reference(Model):
 class AuthorizationSpec(Model):
     """How jobs prove to a provider who they are."""
 
-    provider: Word = Field(description="The vendor or system.")
-    method: Word = Field(description="One of the provider's ways to authorize.")
+    provider: Word = Field(description="The vendor or system.", examples=["http"])
+    method: Word = Field(description="One of the provider's ways to authorize.", examples=["bearer"])
     credentials: Annotated[dict[Word, Reference], Field(max_length=MAX_CREDENTIALS)] = Field(
         default={}, description="References to secrets, by the method's fields."
     )
@@ -325,7 +343,7 @@ class AuthorizationSpec(Model):
 class Timestamp(Model):
     """A message's own time; when it was received where there is none."""
 
-    field: Column = Field(description="The column that holds it.")
+    field: Column = Field(description="The column that holds it.", examples=["ordered_at"])
     format: TimestampFormat = Field(
         "iso8601", description="How it is written: iso8601, epoch_s, epoch_ms or a strptime pattern."
     )
@@ -337,10 +355,14 @@ class Timestamp(Model):
 class Identity(Model):
     """An identifier that messages carry: those that share its value are of one person."""
 
-    key: KeyName = Field(description="What it is, the same on all streams: email, user_id.")
-    column: Column = Field(alias="from", description="The column that holds it.")
+    key: KeyName = Field(
+        description="What it is, the same on all streams: email, user_id.", examples=["email", "user_id"]
+    )
+    column: Column = Field(alias="from", description="The column that holds it.", examples=["customer_email"])
     normalize: Annotated[list[Annotated[str, choice(NORMALIZATIONS)]], Field(max_length=len(NORMALIZATIONS))] = Field(
-        default=[], description="What is done to each value first, in this order."
+        default=[],
+        description="What is done to each value first, in this order.",
+        examples=[["trim", "lower"]],
     )
     max_per_key: int = Field(
         MAX_PER_KEY,
@@ -368,8 +390,8 @@ class Identity(Model):
 class Attribute(Model):
     """Something that is known of a person: what each message says of it, and how that becomes one value."""
 
-    column: Column = Field("", alias="from", description="The column that holds it.")
-    expr: Scalar = Field("", description="Or an SQL expression over columns.")
+    column: Column = Field("", alias="from", description="The column that holds it.", examples=["first_name"])
+    expr: Scalar = Field("", description="Or an SQL expression over columns.", examples=["quantity * unit_price"])
     merge: Annotated[str, choice(MERGES)] = Field(
         MERGES[0], description="How the messages' values become one; the latest by timestamp where nothing is said."
     )
@@ -392,14 +414,20 @@ class StreamSpec(Model):
     """A named sequence of raw messages, and what they say about people; `spec: {}` is enough."""
 
     columns: Annotated[dict[ColumnName, ColumnType], Field(max_length=MAX_COLUMNS)] = Field(
-        default={}, description="Types on reading; what is not named is as it came."
+        default={},
+        description="Types on reading; what is not named is as it came.",
+        examples=[{"amount": "decimal(12,2)", "ordered_at": "timestamp"}],
     )
     timestamp: Timestamp = Field(Timestamp.model_construct(field=""), description="The messages' own time.")
     identity: Annotated[list[Identity], Field(max_length=MAX_IDENTITY)] = Field(
-        default=[], description="The identifiers that messages carry."
+        default=[],
+        description="The identifiers that messages carry.",
+        examples=[[{"key": "email", "from": "email", "normalize": ["trim", "lower"]}]],
     )
     attributes: Annotated[dict[AttributeName, Attribute], Field(max_length=MAX_ATTRIBUTES)] = Field(
-        default={}, description="What messages say of the person whose identifier they carry."
+        default={},
+        description="What messages say of the person whose identifier they carry.",
+        examples=[{"spent": {"expr": "quantity * unit_price", "merge": "sum"}}],
     )
 
     @model_validator(mode="after")
@@ -427,7 +455,10 @@ class StreamSpec(Model):
 class AudienceSpec(Model):
     """A named selection of profiles."""
 
-    where: Expression = Field(description='SQL over attributes; "true" is everyone.')
+    where: Expression = Field(
+        description='SQL over attributes; "true" is everyone.',
+        examples=["spent > 1000 and last_order_at > now() - interval 90 day"],
+    )
 
     def normal(self, config_defaults: Mapping[str, Any]) -> dict[str, Any]:
         del config_defaults

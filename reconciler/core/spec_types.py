@@ -40,7 +40,17 @@ _MOMENT: Final = re.compile(
 )
 _ZONE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}")
 _VARIABLE: Final = re.compile("[A-Za-z_][A-Za-z0-9_]{0,199}")
-DECIMAL_PATTERN: Final = r"^[Dd][Ee][Cc][Ii][Mm][Aa][Ll]\(\s*[0-9]+\s*,\s*[0-9]+\s*\)$"
+
+
+def _in_any_case(word: str) -> str:
+    return "".join(f"[{letter.upper()}{letter}]" for letter in word)
+
+
+#: How a column's type is spelt: a JSON Schema has no "in any case".
+COLUMN_TYPE_PATTERN: Final = (
+    f"^({'|'.join(map(_in_any_case, sorted(COLUMN_TYPES)))}|"
+    rf"{_in_any_case('decimal')}\(\s*[0-9]+\s*,\s*[0-9]+\s*\))$"
+)
 
 
 def refusal(message: str, at: str = "", *, on_key: bool = False) -> PydanticCustomError:
@@ -218,7 +228,7 @@ def _read_moment(value: Any) -> int:
 Cron = Annotated[str, string(_read_cron, maxLength=200, examples=["0 3 * * *"])]
 TimeZone = Annotated[str, string(_read_zone, examples=["Europe/Paris", "UTC"])]
 TimeOfDay = Annotated[str, string(_read_time_of_day, pattern=f"^{_TIME_OF_DAY.pattern}$")]
-MOMENT = string(_read_moment, format="date-time", examples=["2027-06-30T00:00:00Z"])
+MOMENT = string(_read_moment, pattern=f"^{_MOMENT.pattern}$", examples=["2027-06-30T00:00:00Z"])
 
 
 # --- credentials: nothing here repeats a value ----------------------------------------------------------------------
@@ -284,7 +294,8 @@ Column = Annotated[str, string(_read_column, minLength=1, maxLength=MAX_COLUMN)]
 ColumnType = Annotated[
     str,
     Read(
-        _read_column_type, {"anyOf": [{"enum": sorted(COLUMN_TYPES)}, {"type": "string", "pattern": DECIMAL_PATTERN}]}
+        _read_column_type,
+        {"anyOf": [{"enum": sorted(COLUMN_TYPES)}, {"type": "string", "pattern": COLUMN_TYPE_PATTERN}]},
     ),
 ]
 

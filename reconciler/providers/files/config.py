@@ -35,10 +35,13 @@ class _Import(Config):
     )
     stream: str = Field(
         pattern=_NAME, max_length=63, description="The stream that the messages land on.",
-        json_schema_extra={"x-stream": "writes", **_RESETS},
+        examples=["orders"], json_schema_extra={"x-stream": "writes", **_RESETS},
     )  # fmt: skip
     timestamp_field: str | None = Field(
-        default=None, min_length=1, description="The column that holds a message's own time."
+        default=None,
+        min_length=1,
+        description="The column that holds a message's own time.",
+        examples=["ordered_at"],
     )
     timestamp_format: str = Field(
         default="iso8601",
@@ -73,6 +76,7 @@ class ImportCsv(_TextImport):
         default=None,
         min_length=1,
         description="The columns' names where there is no header, or in the place of those in it.",
+        examples=[["order_id", "ordered_at", "amount"]],
         json_schema_extra=_RESETS,
     )
 
@@ -88,7 +92,7 @@ class ImportParquet(_Import):
 class _Export(Config):
     stream: str = Field(
         pattern=_NAME, max_length=63, description="The stream that is exported.",
-        json_schema_extra={"x-stream": "reads", **_RESETS},
+        examples=["orders"], json_schema_extra={"x-stream": "reads", **_RESETS},
     )  # fmt: skip
     path: str = Field(
         min_length=1,

@@ -17,11 +17,14 @@ _RESETS: Final[dict[str, Any]] = {"x-resetsCursor": True}
 
 
 class Key(Config):
-    column: str = Field(min_length=1, description="The column of the reference that holds the identifier.")
+    column: str = Field(
+        min_length=1, description="The column of the reference that holds the identifier.", examples=["tailnum"]
+    )
     identity: str = Field(
         pattern=r"^[a-z][a-z0-9_]*$",
         max_length=63,
         description="The identity key whose values those are; `stream` declares it with this column as its `from`.",
+        examples=["tail"],
     )
 
 
@@ -34,7 +37,7 @@ class EnrichJoin(Config):
     format: Literal["csv", "ndjson", "parquet"] = Field(default="csv", description="How the reference is written.")
     stream: str = Field(
         pattern=_NAME, max_length=63, description="The stream that the messages land on.",
-        json_schema_extra={"x-stream": "writes", **_RESETS},
+        examples=["planes"], json_schema_extra={"x-stream": "writes", **_RESETS},
     )  # fmt: skip
     key: Key = Field(
         description="How a row says whom it speaks of.",
@@ -42,7 +45,10 @@ class EnrichJoin(Config):
         json_schema_extra=_RESETS,
     )
     columns: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
-        default=None, min_length=1, description="The columns that become attributes, beside the key; all unless set."
+        default=None,
+        min_length=1,
+        description="The columns that become attributes, beside the key; all unless set.",
+        examples=[["manufacturer", "model"]],
     )
     match: Literal["profiles", "all"] = Field(
         default="profiles",
@@ -53,6 +59,7 @@ class EnrichJoin(Config):
         min_length=1,
         description="The column that says since when a row is so; unless set, messages get a column `enriched_at` with the "
         "time of the run.",
+        examples=["valid_from"],
     )
     timestamp_format: str = Field(
         default="iso8601",

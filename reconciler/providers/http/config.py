@@ -155,13 +155,25 @@ class Pagination(_Config):
         "number of records before the page. `cursor`: a value of the body that the next request sends back"
     )
     param: Text | No = Field(
-        None, description="The query parameter that says which page; `page`, `offset` or `cursor` unless set"
+        None,
+        description="The query parameter that says which page; `page`, `offset` or `cursor` unless set",
+        examples=["page"],
     )
-    start: Annotated[Int, Field(ge=0)] | No = Field(None, description="The first page (1 unless set) or offset (0)")
-    size: Annotated[Int, Field(ge=1, le=100_000)] | No = Field(None, description="Records a page, sent as `sizeParam`")
-    size_param: Text | No = Field(None, description="The query parameter that asks for a page's size")
-    next_path: Text | No = Field(None, description="The dotted path of the next URL in the body, instead of the header")
-    cursor_path: Text | No = Field(None, description="The dotted path of the next cursor in the body")
+    start: Annotated[Int, Field(ge=0)] | No = Field(
+        None, description="The first page (1 unless set) or offset (0)", examples=[1]
+    )
+    size: Annotated[Int, Field(ge=1, le=100_000)] | No = Field(
+        None, description="Records a page, sent as `sizeParam`", examples=[1000]
+    )
+    size_param: Text | No = Field(
+        None, description="The query parameter that asks for a page's size", examples=["per_page"]
+    )
+    next_path: Text | No = Field(
+        None, description="The dotted path of the next URL in the body, instead of the header", examples=["links.next"]
+    )
+    cursor_path: Text | No = Field(
+        None, description="The dotted path of the next cursor in the body", examples=["meta.next_cursor"]
+    )
     max_pages: Annotated[Int, Field(ge=1, le=1_000_000)] = Field(
         10_000, description="A listing that has not ended after so many pages is an error"
     )
@@ -185,9 +197,10 @@ class Incremental(_Config):
     field: Text = Field(
         description="The dotted path of the field in a record that rises: a time, or a number. Records at the highest "
         "value seen are neither lost nor landed twice, whether the server's filter includes that value or not; records "
-        "below it are taken as seen"
+        "below it are taken as seen",
+        examples=["updated_at"],
     )
-    param: Text = Field(description="The query parameter that the highest value seen is sent as")
+    param: Text = Field(description="The query parameter that the highest value seen is sent as", examples=["since"])
 
 
 class _Request(_Config):
@@ -210,6 +223,7 @@ class ImportJson(_Request):
     )  # fmt: skip
     stream: Text = Field(
         description="The stream that the records land on",
+        examples=["orders"],
         json_schema_extra={"x-stream": "writes", "x-resetsCursor": True},
     )
     records: Annotated[str, Field(max_length=200)] = Field(
@@ -220,7 +234,9 @@ class ImportJson(_Request):
     incremental: Incremental | No = Field(
         None, description="Only what is new since the last run", json_schema_extra={"x-resetsCursor": True}
     )
-    timestamp_field: Text | No = Field(None, description="The field that holds a message's own time")
+    timestamp_field: Text | No = Field(
+        None, description="The field that holds a message's own time", examples=["updated_at"]
+    )
     timestamp_format: Text = Field(
         "iso8601", description="`iso8601`, `epoch_s`, `epoch_ms`, or a strptime pattern; without an offset it is UTC"
     )
@@ -249,6 +265,7 @@ class Posting(_Request):
         None,
         description="So many refused messages or members, over all attempts of a run, are omitted with the answer as "
         "their reason; more fail it. Unless set, any number is omitted, but 25 refused in a row fail the run",
+        examples=[100],
     )
 
 
@@ -257,6 +274,7 @@ class ExportWebhook(Posting):
 
     stream: Text = Field(
         description="The stream whose messages are sent",
+        examples=["orders"],
         json_schema_extra={"x-stream": "reads", "x-resetsCursor": True},
     )
 
@@ -264,9 +282,13 @@ class ExportWebhook(Posting):
 class ActionUrls(_Config):
     """Where each action is sent to, where that is not `url`."""
 
-    add: Url | No = Field(None, description="Where members are added")
-    update: Url | No = Field(None, description="Where members are updated")
-    remove: Url | No = Field(None, description="Where members are removed")
+    add: Url | No = Field(None, description="Where members are added", examples=["https://hooks.example.com/add"])
+    update: Url | No = Field(
+        None, description="Where members are updated", examples=["https://hooks.example.com/update"]
+    )
+    remove: Url | No = Field(
+        None, description="Where members are removed", examples=["https://hooks.example.com/remove"]
+    )
 
 
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]

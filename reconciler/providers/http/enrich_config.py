@@ -59,11 +59,12 @@ class Key(_Config):
         str,
         _matching(r"^[a-z][a-z0-9_]{0,62}$(?!\n)", "an identity key"),
         WithJsonSchema({"type": "string", "pattern": r"^[a-z][a-z0-9_]{0,62}$(?!\n)"}),
-    ] = Field(description="The identity key by whose first value a profile is looked up")
+    ] = Field(description="The identity key by whose first value a profile is looked up", examples=["email"])
     column: Text | No = Field(
         None,
         description="The column of the messages that holds the value; named as the identity unless set. `stream` declares "
         "it as that identity's `from`",
+        examples=["email"],
     )
 
 
@@ -91,6 +92,7 @@ class EnrichLookup(_Request):
     key: Key = Field(description="Whom a lookup is about", examples=[{"identity": "email"}], json_schema_extra=_RESETS)
     stream: Text = Field(
         description="The stream that the answers land on, as messages with the time of the answer in `enriched_at`",
+        examples=["companies"],
         json_schema_extra={"x-stream": "writes", **_RESETS},
     )
     attributes: Attributes = Field(
@@ -120,6 +122,7 @@ class EnrichLookup(_Request):
         None,
         description="So many profiles, over all attempts of a run, are omitted with their reason where the API refuses "
         "them; more fail it. Unless set, any number is omitted, but 25 refused in a row fail the run",
+        examples=[100],
     )
 
     @model_validator(mode="after")

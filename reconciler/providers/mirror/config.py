@@ -48,6 +48,7 @@ class FieldOf(Strict):
         pattern=_SOURCE,
         description="The attribute or identity key that the value comes from (`attribute:NAME` or `key:NAME` where both "
         "exist); of a key, the profile's first value. `profile-id` is the profile's own id",
+        examples=["email", "attribute:first_name"],
     )
     transform: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
         [],
@@ -86,7 +87,10 @@ class MirrorConfig(Strict):
     """What every export of an audience has in common."""
 
     audience: str = Field(
-        pattern=_LABEL, description="The audience whose members are sent", json_schema_extra={"x-audience": "reads"}
+        pattern=_LABEL,
+        description="The audience whose members are sent",
+        examples=["big-spenders"],
+        json_schema_extra={"x-audience": "reads"},
     )
     fields: Annotated[
         dict[Annotated[str, Field(pattern=FIELD_NAME)], FieldOf], Field(min_length=1, max_length=MAX_FIELDS)
