@@ -119,7 +119,19 @@ def test_the_limits_are_those_of_the_program() -> None:
 # --- what the reader may copy ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", [text for text in fenced("yaml") if "kind:" in text])
+BESIDE = re.compile(r"# (reconciler|policy)\.yaml\n")
+
+
+@pytest.mark.parametrize("text", [text for text in fenced("yaml") if BESIDE.match(text)])
+def test_a_file_beside_the_root_in_the_readme_validates_as_it_stands(tmp_path: Path, text: str) -> None:
+    root = tmp_path / "jobs.d"
+    root.mkdir()
+    (tmp_path / text.split()[1]).write_text(text, encoding="utf-8")
+    checked = run("validate", "--root", str(root))
+    assert (checked.returncode, checked.stdout) == (0, "1 file checked; no problems.\n")
+
+
+@pytest.mark.parametrize("text", [text for text in fenced("yaml") if "kind:" in text and not BESIDE.match(text)])
 def test_a_spec_of_the_readme_validates_as_it_stands(tmp_path: Path, text: str) -> None:
     (tmp_path / "specs.yaml").write_text(text, encoding="utf-8")
     checked = run("validate", "--root", str(tmp_path))

@@ -60,6 +60,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         "core.spec",
         "core.spec_types",
         "core.operator_file",
+        "core.policy_file",
         "core.explain",
         "repo.parse_careful",
         "providers",
@@ -73,6 +74,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("pyarrow",): ("data", "runner.server"),
     ("numpy",): ("data",),
     ("sqlglot",): ("core.language",),
+    ("cel_expr_python",): ("core.policy_judge",),
     ("phonenumbers",): ("core.transforms",),
     ("starlette",): ("web",),
     ("uvicorn",): ("web",),
@@ -84,6 +86,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
 #: What a library is called where it is installed from; and what is needed without being imported by name.
 DISTRIBUTIONS: Final = {
     "jsonschema_rs": "jsonschema-rs",
+    "cel_expr_python": "cel-expr-python",
     "yaml": "pyyaml",
     "ruamel": "ruamel.yaml",
     "prometheus_client": "prometheus-client",

@@ -5,7 +5,7 @@ The same hands as a pass uses (walk, parse, check) in the same order, so that wh
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,6 +14,7 @@ from reconciler.core.document import Document
 from reconciler.errors import Problem
 
 if TYPE_CHECKING:
+    from reconciler.core.provider import Catalogue
     from reconciler.repo.walk import Listing
 
 #: How often a folder is looked at again because a file in it was just being written.
@@ -48,8 +49,27 @@ def read_specs(root: Path, only: Collection[str] | None = None) -> Specs:
     documents = [document for one in parsed for document in one.documents]
     problems += [problem for one in parsed for problem in one.problems]
     problems += check_across(documents, problems, known, lambda _: contents)
+    if only is None:
+        problems += _by_policy(root, documents, contents, known)
     files = {*contents, *(problem.path for problem in problems)}
     return Specs(tuple(sorted(files)), contents, tuple(documents), tuple(sorted(set(problems))))
+
+
+def _by_policy(
+    root: Path, documents: Sequence[Document], contents: Mapping[str, bytes], known: Catalogue
+) -> list[Problem]:
+    """What the policy beside the root says of these documents; nothing where it is wrong itself."""
+    from reconciler.repo.policy_file import read_policy
+
+    policy = read_policy(root, None).policy
+    if not policy.on("spec"):
+        return []
+    from reconciler.core.policy_judge import Judge, problem_of
+    from reconciler.repo.parse import locate
+
+    judge = Judge(policy)
+    found = [problem_of(one, document) for document in documents for one in judge.spec(document, known)]
+    return locate(found, contents)
 
 
 def _contents(root: Path, only: Collection[str] | None) -> tuple[dict[str, bytes], list[Problem]]:

@@ -120,16 +120,29 @@ def check_paths(call: Call, paths: Iterable[Path]) -> Found:
     wanted = [_existing(path) for path in paths]
     if not wanted:
         call.need_root()
-        return _with_operator_file(call, _check(call.root, None))
+        return _with_operator_file(call, _with_policy(call.root, _check(call.root, None)))
     root = Path(os.path.abspath(call.root))
     inside = [path for path in wanted if Path(os.path.abspath(path)).is_relative_to(root)]
     found = [
         _check(path, None) if path.is_dir() else _check(path.parent, path.name) for path in wanted if path not in inside
     ]
     if inside:
-        found.append(_only(_check(call.root, None), inside))
+        found.append(_only(_with_policy(call.root, _check(call.root, None)), inside))
     problems = {problem for one in found for problem in one.problems}
     return Found(frozenset[str]().union(*(one.files for one in found)), tuple(sorted(problems)))
+
+
+def _with_policy(root: Path, found: Found) -> Found:
+    """The policy beside the root is checked too. One that is wrong is told wherever it is asked about specs: nothing is
+    applied by it."""
+    from reconciler.repo.policy_file import policy_path, read_policy
+
+    path = policy_path(root)
+    if not path.exists():
+        return found
+    shown = from_here(path)
+    problems = [replace(one, path=shown) for one in read_policy(root, None).problems]
+    return Found(found.files | {shown}, tuple(sorted((*found.problems, *problems))))
 
 
 def _with_operator_file(call: Call, found: Found) -> Found:

@@ -4,6 +4,7 @@ settings.py      what it is told, and whom it tells
 hands.py         its collaborators
 observe.py       a look at the tree becomes the desired state
 planning.py      desired and observed become a plan
+policing.py      what a policy holds back
 enact.py         the plan becomes the record
 lives.py         the one place where a job's state moves on
 conduct.py       runs: which may start, what they produce, how they end

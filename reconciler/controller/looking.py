@@ -13,6 +13,7 @@ from reconciler.clock import Clock, Now
 from reconciler.controller.bulk import collection_paused
 from reconciler.controller.observe import Observer
 from reconciler.controller.planning import Planner
+from reconciler.controller.policing import Policing
 from reconciler.controller.settings import Settings
 from reconciler.core.planned import Plan, to_json
 from reconciler.errors import Problem, UsageError
@@ -57,8 +58,11 @@ def _preview(settings: Settings, backfills: bool, data: bool, basis: bool) -> Pr
         clock = Clock(record.alive_ms)
         now = clock.now()
         repository = Repository.open(settings.root)
-        Observer(record, tree, installed, overlay=True).observe_until_settled(clock)
-        planner = Planner(record, repository, settings.state / "cache", installed, notice=lambda _: None)
+        policing = Policing(record, tree, installed)
+        Observer(record, tree, installed, policing, overlay=True).observe_until_settled(clock)
+        planner = Planner(
+            record, repository, settings.state / "cache", installed, notice=lambda _: None, policing=policing
+        )
         plan = whole_plan(record, settings, planner, now, backfills=backfills, data=data)
         revision = "" if repository is None else repository.revision()
         more: dict[str, Any] = {}

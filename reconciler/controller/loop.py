@@ -22,6 +22,7 @@ from reconciler.controller.listening import Listening
 from reconciler.controller.lives import Lives
 from reconciler.controller.observe import LOOKS, PATIENCE_MS, Observation, Observer
 from reconciler.controller.planning import Planner
+from reconciler.controller.policing import Policing
 from reconciler.controller.report import Reporter
 from reconciler.controller.requests import Desk, Inbox
 from reconciler.controller.settings import Report
@@ -48,9 +49,12 @@ class Controller:
     def __init__(self, hands: Hands) -> None:
         self._hands = hands
         self._record = hands.record
-        self._observer = Observer(hands.record, hands.tree, hands.catalogue)
+        self._policing = Policing(hands.record, hands.tree, hands.catalogue)
+        self._observer = Observer(hands.record, hands.tree, hands.catalogue, self._policing)
         cache = hands.settings.state / "cache"
-        self._planner = Planner(hands.record, hands.repository, cache, hands.catalogue, hands.listener.notice)
+        self._planner = Planner(
+            hands.record, hands.repository, cache, hands.catalogue, hands.listener.notice, self._policing
+        )
         self._reporter = Reporter(hands)
         self._housekeeper = Housekeeper(hands)
         self._builder = Builder(hands)
@@ -107,7 +111,7 @@ class Controller:
         self._save_alive(self._hands.clock.now())
         return Report(
             plan=plan,
-            problems=tuple(self._record.desired.problems()),
+            problems=tuple(sorted({*self._record.desired.problems(), *plan.errors})),
             failures=tuple(sorted(conductor.failures.items())),
             ran=conductor.ran,
             rows=conductor.rows,
@@ -213,7 +217,8 @@ class Controller:
             conductor.tell_stops()
             self._tell_problems(plan)
             self._listening.looked(now)
-            self._next_look_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, FULL_LOOK_MS)
+            closed_ms = self._policing.again_ms(now) or FULL_LOOK_MS
+            self._next_look_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, closed_ms, FULL_LOOK_MS)
         conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
         now = self._hands.clock.now()
         self._serve(lives, now)

@@ -19,6 +19,7 @@ from reconciler.repo.look import Absence, Gone, Look, Verdict
 from reconciler.repo.tree import Tree
 
 if TYPE_CHECKING:
+    from reconciler.controller.policing import Policing
     from reconciler.core.provider import Catalogue
     from reconciler.repo.parse import Parsed
 
@@ -42,9 +43,16 @@ class Observer:
     """Looks at the tree and keeps the desired half of the record equal to it."""
 
     def __init__(
-        self, record: Record, tree: Tree, catalogue: Callable[[], Catalogue], *, overlay: bool = False
+        self,
+        record: Record,
+        tree: Tree,
+        catalogue: Callable[[], Catalogue],
+        policing: Policing,
+        *,
+        overlay: bool = False,
     ) -> None:
         self._record = record
+        self._policing = policing
         self._desired: Desired = record.desired
         self._tree = tree
         self._catalogue = catalogue
@@ -56,12 +64,13 @@ class Observer:
         contents = self._contents(look)
         problems = list(look.problems)
         again_ms = look.again_ms
-        if contents or problems != self._desired.problems_of("reading"):
+        other_policy = self._policing.look()
+        if contents or other_policy or problems != self._desired.problems_of("reading"):
             if self._take(look, contents):
                 again_ms = again_ms or self._tree.settle_ms
         elif look.touched or look.whole:
             self._tree.settle(look)
-        return Observation(changed=bool(contents), torn=look.torn, again_ms=again_ms)
+        return Observation(changed=bool(contents) or other_policy, torn=look.torn, again_ms=again_ms)
 
     def observe_until_settled(self, clock: Clock) -> Observation:
         """Looks again as long as a moment's patience may settle what a look left open."""
@@ -97,6 +106,7 @@ class Observer:
             self._desired.replace_problems(look.problems, "reading")
             if contents and not alike:
                 self._check_across()
+            self._policing.check(contents, tells=not self._overlay)
         self._tree.settle(look, keep=kept)
         waits = any(verdict.absence is Absence.WAIT for held in kept.values() for _, verdict in held)
         return waits and not look.problems  # a second look mends no file that cannot be read
@@ -141,7 +151,7 @@ class Observer:
         known = self._desired.problems_of("file")
         problems = check_across(documents, known, self._catalogue(), self._tree.contents)
         self._desired.replace_problems(problems, "across")
-        self._desired.mark_invalid({(problem.kind, problem.name) for problem in problems})
+        self._desired.mark_invalid()
 
 
 def _may_be_there(gone: Gone) -> Verdict:

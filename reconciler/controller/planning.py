@@ -15,6 +15,7 @@ from reconciler.record.store import Record
 from reconciler.repo.git import GitUnusable, Repository
 
 if TYPE_CHECKING:
+    from reconciler.controller.policing import Policing
     from reconciler.core.plan import Pair
     from reconciler.core.provider import Catalogue
     from reconciler.record.resources import By
@@ -43,7 +44,9 @@ class Planner:
         cache: Path,
         catalogue: Callable[[], Catalogue],
         notice: Callable[[str], None],
+        policing: Policing,
     ) -> None:
+        self._policing = policing
         self._record = record
         self._repository = repository
         self._cache = cache
@@ -65,11 +68,12 @@ class Planner:
             resets=cursor_resets(self._catalogue()),
             references=self._references(pairs),
         )
-        made = plan(difference, now)
+        made = self._policing.hold(plan(difference, now), now, self.authors)
         from reconciler.controller.rebuilds import planned_rebuild  # only where something changed
 
         rebuild = planned_rebuild(self._record, made.actions)
-        return Plan(actions=made.actions, waiting=(*made.waiting, *self._held()), errors=problems, rebuild=rebuild)
+        errors = tuple(sorted({*problems, *made.errors}))
+        return Plan(actions=made.actions, waiting=(*made.waiting, *self._held()), errors=errors, rebuild=rebuild)
 
     def _is_known(self, kind: str, name: str) -> bool:
         return self._record.resources.resource(kind, name) is not None

@@ -14,11 +14,13 @@ from pydantic import BaseModel, ValidationError
 from reconciler.core.issue import Issue, Path, found, one_of
 from reconciler.core.operator_file import KIND as SETTINGS
 from reconciler.core.operator_file import OperatorFile
+from reconciler.core.policy_file import KIND as POLICY
+from reconciler.core.policy_file import PolicyFile
 from reconciler.core.spec import MODELS, Headless, Model, Reference
 from reconciler.core.suggest import did_you_mean
 
-#: The model of each kind of file that this speaks of: the documents, and the operator's settings.
-_MODELS: Final[Mapping[str, type[Model]]] = {**MODELS, SETTINGS: OperatorFile}
+#: The model of each kind of file that this speaks of: the documents, the operator's settings, a policy.
+_MODELS: Final[Mapping[str, type[Model]]] = {**MODELS, SETTINGS: OperatorFile, POLICY: PolicyFile}
 
 #: What was expected, by pydantic's error type.
 _EXPECTED: Final[Mapping[str, str]] = {

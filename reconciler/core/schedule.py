@@ -167,23 +167,25 @@ def quiet_until(rules: JobRules, now_ms: int) -> int | None:
     """When the quiet window that `now_ms` lies in ends (runs may start at that moment again); None outside."""
     if rules.quiet is None:
         return None
-    return next((end for begin, end in _windows(rules.quiet, now_ms) if begin <= now_ms < end), None)
+    return next((end for _, begin, end in daily_windows(rules.quiet, now_ms) if begin <= now_ms < end), None)
 
 
 def quiet_from(rules: JobRules, now_ms: int) -> int | None:
     """When the next quiet window begins, after `now_ms`; None without one."""
     if rules.quiet is None:
         return None
-    return next((begin for begin, _ in _windows(rules.quiet, now_ms) if begin > now_ms), None)
+    return next((begin for _, begin, _ in daily_windows(rules.quiet, now_ms) if begin > now_ms), None)
 
 
-def _windows(quiet: Quiet, now_ms: int) -> list[tuple[int, int]]:
-    """The windows that begin from the day before yesterday to the day after tomorrow, in order."""
+def daily_windows(quiet: Quiet, now_ms: int) -> list[tuple[date, int, int]]:
+    """The windows that begin from the day before yesterday to the day after tomorrow, in order: the day on which each begins,
+    its begin and its end."""
     if quiet.from_minute == quiet.to_minute:
         return []
     zone = _zone(quiet.timezone)
     today = _local(zone, now_ms).date()
-    return [_window(quiet, zone, today + timedelta(days=days)) for days in (-2, -1, 0, 1, 2)]
+    days = [today + timedelta(days=days) for days in (-2, -1, 0, 1, 2)]
+    return [(day, *_window(quiet, zone, day)) for day in days]
 
 
 def _window(quiet: Quiet, zone: ZoneInfo, day: date) -> tuple[int, int]:

@@ -205,7 +205,7 @@ def _read_zone(value: Any) -> str:
     raise expected("a time zone such as Europe/Paris", text, did_you_mean(text, near))
 
 
-def _read_time_of_day(value: Any) -> str:
+def read_time_of_day(value: Any) -> str:
     text = text_of(value, "a time of day")
     if not _TIME_OF_DAY.fullmatch(text):
         raise expected("a time of day such as 22:00", text)
@@ -227,7 +227,7 @@ def _read_moment(value: Any) -> int:
 
 Cron = Annotated[str, string(_read_cron, maxLength=200, examples=["0 3 * * *"])]
 TimeZone = Annotated[str, string(_read_zone, examples=["Europe/Paris", "UTC"])]
-TimeOfDay = Annotated[str, string(_read_time_of_day, pattern=f"^{_TIME_OF_DAY.pattern}$")]
+TimeOfDay = Annotated[str, string(read_time_of_day, pattern=f"^{_TIME_OF_DAY.pattern}$")]
 MOMENT = string(_read_moment, pattern=f"^{_MOMENT.pattern}$", examples=["2027-06-30T00:00:00Z"])
 
 

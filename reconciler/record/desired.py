@@ -17,7 +17,7 @@ from reconciler.core.document import Document, canonical, digest_of_text
 from reconciler.errors import Problem
 from reconciler.record.database import transaction
 
-Origin = Literal["file", "across", "reading"]
+Origin = Literal["file", "across", "reading", "policy"]
 
 #: Documents that are held come after those that the file declares.
 HELD_ORDINAL: Final = 1_000_000
@@ -99,11 +99,20 @@ class Desired:
             self._sql.execute("DELETE FROM problem WHERE origin = ?", (origin,))
             self._insert_problems(problems, origin)
 
-    def mark_invalid(self, names: Iterable[tuple[str, str]]) -> None:
-        """Exactly the documents of these (kind, name) break a rule across files."""
+    def replace_problems_of(self, paths: Iterable[str], problems: Iterable[Problem], origin: Origin) -> None:
+        """The problems of one origin in some files."""
         with transaction(self._sql):
-            self._sql.execute("UPDATE document SET invalid = 0 WHERE invalid = 1")
-            self._sql.executemany("UPDATE document SET invalid = 1 WHERE kind = ? AND name = ?", names)
+            self._sql.executemany(
+                "DELETE FROM problem WHERE origin = ? AND path = ?", [(origin, path) for path in sorted(set(paths))]
+            )
+            self._insert_problems(problems, origin)
+
+    def mark_invalid(self) -> None:
+        """Exactly the documents of which a problem across files or a policy speaks by name are invalid."""
+        broken = "SELECT kind, name FROM problem WHERE origin IN ('across', 'policy') AND name <> ''"
+        with transaction(self._sql):
+            self._sql.execute(f"UPDATE document SET invalid = 0 WHERE invalid = 1 AND (kind, name) NOT IN ({broken})")
+            self._sql.execute(f"UPDATE document SET invalid = 1 WHERE invalid = 0 AND (kind, name) IN ({broken})")
 
     def paths(self) -> set[str]:
         """Every file that declared something, or that had a problem of its own."""

@@ -25,6 +25,7 @@ from reconciler.repo.walk import BeingWritten, Listing, Stamp, Unreadable, conte
 if TYPE_CHECKING:  # imported late: a look that finds nothing new parses nothing
     from reconciler.core.provider import Catalogue
     from reconciler.repo.parse import Parsed
+    from reconciler.repo.policy_file import PolicySeen
 
 #: Two looks are two only when this much time lies between them, in milliseconds.
 SETTLE_MS: Final = 400
@@ -71,6 +72,7 @@ class Tree:
     ) -> None:  # fmt: skip
         self.settle_ms = settle_ms
         self._root = os.path.abspath(root)
+        self._cache_dir = cache_dir
         self._catalogue = catalogue
         self._index = Index(cache_dir, identity=identity, version=version, writable=writable)
         self._rows: dict[str, Row] = self._index.rows
@@ -320,6 +322,12 @@ class Tree:
         except (OSError, Unreadable, BeingWritten):
             return
         self._learn({row.digest: (path, content)})
+
+    def policy(self, expected: bool) -> PolicySeen:
+        """The policy beside the root. `expected` says that there was one at the last look."""
+        from reconciler.repo.policy_file import read_policy
+
+        return read_policy(Path(self._root), self._cache_dir, expected=expected)
 
     # --- what is missing --------------------------------------------------------------------------------------------
 

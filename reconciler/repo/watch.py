@@ -1,9 +1,10 @@
 """A thread that wakes the loop when the tree may have changed. It never says what changed: the loop looks.
 
 What we write ourselves never wakes it, nor does anything hidden. Beside the root it watches git's own folder, because a
-commit changes no file of the tree and yet decides what is absent. A watch may fail (the system's limit of watches, a
-root that does not exist) or go blind (the root replaced by another folder): then `healthy` is false until the watch
-has been set up anew, and the controller's periodic look covers the time between.
+commit changes no file of the tree and yet decides what is absent, and the folder that holds the root, for the policy.
+A watch may fail (the system's limit of watches, a root that does not exist) or go blind (the root replaced by another
+folder): then `healthy` is false until the watch has been set up anew, and the controller's periodic look covers the
+time between.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+from reconciler.core.policy import FILE_NAME as POLICY_NAME
 from reconciler.repo.git import Repository
 from reconciler.repo.names import is_hidden, is_ours, is_spec
 
@@ -41,7 +43,10 @@ class Watch:
     def __init__(self, root: Path, wake: Callable[[], None]) -> None:
         self._stop = threading.Event()
         repository = Repository.open(root)
-        self._eyes = [_Eye(root, wake, self._stop, _tells_of_specs(root), recursive=True)]
+        self._eyes = [
+            _Eye(root, wake, self._stop, _tells_of_specs(root), recursive=True),
+            _Eye(root.absolute().parent, wake, self._stop, _tells_of_policy, recursive=False),
+        ]
         if repository is not None:
             self._eyes.append(_Eye(repository.git_dir, wake, self._stop, _tells_of_git, recursive=False))
         for eye in self._eyes:
@@ -128,6 +133,10 @@ def _tells_of_specs(root: Path) -> Callable[[object, str], bool]:
         return is_spec(name) or os.path.isdir(path) or not os.path.lexists(path)
 
     return tells
+
+
+def _tells_of_policy(_change: object, path: str) -> bool:
+    return os.path.basename(path) == POLICY_NAME
 
 
 def _tells_of_git(_change: object, path: str) -> bool:

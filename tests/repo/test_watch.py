@@ -51,7 +51,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def watch(root: Path, sleeper: Sleeper) -> Iterator[Watch]:
     watch = Watch(root, sleeper.wake)
-    assert sleeper.woken_since(0), "once the watch stands it wakes, for what happened before"
+    assert sleeper.woken_since(1), "once its two folders are watched each wakes, for what happened before"
     yield watch
     watch.close()
 
