@@ -33,6 +33,8 @@ COMMANDS: Final = {
     "show": Entry("show:show", "Show one job: status, facts, metrics, configuration, events."),
     "logs": Entry("logs:logs", "Print the events of a job."),
     "why": Entry("why:why", "Say why a job is not running, and what happens next."),
+    "history": Entry("history:history", "Show what was done, by whom, because of which commit."),
+    "audit": Entry("audit:audit", "Check the log of every action and every act of a person."),
     "audience": Entry("audience:audience", "Show an audience: its size, some members, its growth."),
     "metrics": Entry("metrics:metrics", "Show what a job has moved over time."),
     "rejects": Entry("rejects:rejects", "List what a job has left out, with the reasons."),

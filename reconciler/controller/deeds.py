@@ -169,5 +169,9 @@ def perform(state: Path, deed: str, **arguments: Any) -> Answer:
 
 def _alone(state: Path, request: Request) -> Answer:
     with Record.writing(state) as record:
+        now = Clock(record.alive_ms).now()
+        record.audit.begin(now.wall_ms)
         desk = Desk(record=record, lives=Lives(record, random.random), catalogue=installed)
-        return do(DEEDS, desk, request, Clock(record.alive_ms).now())
+        answer = do(DEEDS, desk, request, now)
+        record.audit.mirror()  # what keeps it from that is told by the next controller
+        return answer

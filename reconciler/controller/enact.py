@@ -8,6 +8,7 @@ from __future__ import annotations
 from reconciler.clock import Now
 from reconciler.controller.lives import Lives
 from reconciler.controller.planning import Authors, cursor_resets
+from reconciler.core.audit import MAX_REASON, Deed
 from reconciler.core.consequence import spec_events
 from reconciler.core.document import Document
 from reconciler.core.happening import AuthorizationChanged
@@ -33,8 +34,9 @@ class Enactor:
         self._orphans: frozenset[str] = frozenset()
         self.beside_logs: list[Event] = []  # what no log file tells of
 
-    def enact(self, plan: Plan, authors: Authors, now: Now) -> None:
-        """Everything in it, in its order."""
+    def enact(self, plan: Plan, authors: Authors, now: Now, saved: str = "") -> None:
+        """Everything in it, in its order. The audit log names the plan by `saved`, the digest of the saved plan that asks
+        for it, else by that of its actions."""
         self._orphans = self._record.jobs.orphans()
         asleep = {one.name for one in plan.waiting if one.kind == "Job"}
         edited: set[tuple[str, str]] = set()
@@ -59,6 +61,12 @@ class Enactor:
             self._record.jobs.wake_dependents(
                 sorted({one.name for one in plan.actions if one.kind == "Job"}), now.wall_ms
             )
+            self._note(plan, authors, saved or plan.actions_digest, now)
+
+    def _note(self, plan: Plan, authors: Authors, digest: str, now: Now) -> None:
+        """Every action goes into the audit log, with what the record holds of the thing once all of them are done."""
+        audit = self._record.audit
+        audit.append(audit.with_what_is_there([_deed(one, authors.of(one.path), digest, now) for one in plan.actions]))
 
     def _document(self, action: Action) -> Document:
         document = self._record.desired.document(action.kind, action.name)
@@ -174,6 +182,22 @@ class Enactor:
         self._record.events.add(event, logged=not has_log)
         if not has_log:
             self.beside_logs.append(event)
+
+
+def _deed(action: Action, by: By, plan: str, now: Now) -> Deed:
+    return Deed(
+        time_ms=now.wall_ms,
+        action=str(action.verb),
+        kind=action.kind,
+        name=action.name,
+        was=action.renamed_from,
+        path=action.path,
+        reason=_with_message(action)[:MAX_REASON],
+        commit=by.commit,
+        author=by.author,
+        revision=by.revision,
+        plan=plan,
+    )
 
 
 def _with_message(action: Action) -> str:

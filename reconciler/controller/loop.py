@@ -5,6 +5,7 @@ Level-triggered: events, signals and timers only wake the loop, and each turn lo
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -24,9 +25,10 @@ from reconciler.controller.observe import LOOKS, PATIENCE_MS, Observation, Obser
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
 from reconciler.controller.report import Reporter
-from reconciler.controller.requests import Desk, Inbox
+from reconciler.controller.requests import Answer, Desk, Inbox, Request, note, user_name
 from reconciler.controller.settings import Report
 from reconciler.controller.wakeups import Wakeups
+from reconciler.core.audit import Deed
 from reconciler.core.planned import Plan
 from reconciler.core.profile import ProfileSet
 from reconciler.errors import Problem, Retriable
@@ -94,7 +96,8 @@ class Controller:
             self._housekeeper.sweep(now)
             with self._record.transaction():
                 self._record.plans.note_applied(saved.digest, by, now.wall_ms)
-                self._enact(plan, lives, now)
+                self._record.audit.append([Deed(time_ms=now.wall_ms, action="apply", actor=by, plan=saved.digest)])
+                self._enact(plan, lives, now, saved.digest)
             self._reporter.flush(now)
             return self._finish_pass(plan, lives, wakeups, only=saved.runs)
 
@@ -158,6 +161,7 @@ class Controller:
             now = self._hands.clock.now()
             conductor.recover(now)
             self._housekeeper.sweep(now)
+            note(self._record, Request(do="rebuild", by=user_name(os.geteuid())), Answer(message=""), now)
             self._builder.rebuild(now)
             while self._builder.busy and not wakeups.stopping:
                 wakeups.wait((self._hands.runner.fileno(),), LONGEST_SLEEP_MS / 1000)
@@ -286,10 +290,11 @@ class Controller:
         self._reporter.flush(now)
         return observation, plan
 
-    def _enact(self, plan: Plan, lives: Lives, now: Now) -> None:
+    def _enact(self, plan: Plan, lives: Lives, now: Now, saved: str = "") -> None:
+        """Makes it true; `saved` is the digest of the saved plan that asks for it."""
         if plan.actions:
             enactor = Enactor(self._record, lives, self._hands.catalogue())
-            enactor.enact(plan, self._planner.authors(plan), now)
+            enactor.enact(plan, self._planner.authors(plan), now, saved)
             self._builder.grown()
             for event in enactor.beside_logs:
                 self._hands.listener.event(event)

@@ -22,6 +22,7 @@ def open_controller(settings: Settings, listener: Listener | None = None) -> Con
     record = Record.writing(settings.state)
     try:
         hands = _hands(settings, record, listener or Silent())
+        record.audit.begin(hands.clock.now().wall_ms)
     except BaseException:
         record.close()
         raise

@@ -36,7 +36,9 @@ class Reporter:
         self._warned: set[str] = set()
 
     def flush(self, now: Now, *, last: bool = False) -> None:
-        """Chores, then logs, then statuses. With `last`, also those of running jobs that were just written."""
+        """The audit log's mirror, chores, then logs, then statuses. With `last`, also those of running jobs that were just
+        written."""
+        self._warn(self._record.audit.mirror())
         self._do_chores()
         with self._writer.folders_kept():
             self._write_logs()

@@ -29,6 +29,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.clock import Clock, Now, pause
+from reconciler.core.forgotten import keyed_hash
 from reconciler.errors import Blocked, Locked, ReconcileError, RecordUnusable, UsageError
 from reconciler.record.holder import controller_at_work
 
@@ -52,6 +53,8 @@ ANSWER_KEPT_MS: Final = 3_600_000
 #: How long an asker waits, and how often it looks.
 PATIENCE_S: Final = 30.0
 LOOK_S: Final = 0.02
+#: Of a name that a refused request gave, so many characters are noted.
+MAX_NAME: Final = 253
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,29 @@ _REFUSALS: Final[Mapping[int, type[ReconcileError]]] = {one.exit_code: one for o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """How a deed stands in the audit log: the kind of thing that it is done to, the argument that names it, and those that
+    say what exactly was asked. `secret` names an argument that stands there as a keyed hash, under that of the argument
+    which says what kind of identifier it is."""
+
+    kind: str = ""
+    name: str = ""
+    says: tuple[str, ...] = ()
+    secret: tuple[str, str] | None = None
+
+
+#: The acts of persons. What only looks is not among them; of a deed that is not, only its own name is noted.
+ACTS: Final[Mapping[str, Act | None]] = {
+    "approve": Act(kind="Job", name="job", says=("digest",)),
+    "retry": Act(kind="Job", name="job", says=("what",)),
+    "forget": Act(secret=("key", "value")),
+    "stream-drop": Act(kind="Stream", name="name"),
+    "rebuild": Act(),
+    "rebuild-look": None,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """What a deed works with. `builder` is None where no loop runs that could follow a build."""
 
@@ -105,20 +131,49 @@ Deed = Callable[[Desk, Request, Now], Answer]
 
 
 def do(deeds: Mapping[str, Deed], desk: Desk, request: Request, now: Now) -> Answer:
-    """Does what is asked, whole or not at all. Raises RecordUnusable."""
+    """Does what is asked, whole or not at all; the audit log tells of both. Raises RecordUnusable."""
     deed = deeds.get(request.do)
     if deed is None:
         return Answer(message=f"this reconcile knows no request '{request.do}'", code=UsageError.exit_code)
     try:
         with desk.record.transaction():
             answer = deed(desk, request, now)
+            note(desk.record, request, answer, now)
     except RecordUnusable:
         raise
     except ReconcileError as error:
-        return Answer(message=str(error), code=error.exit_code)
+        answer = Answer(message=str(error), code=error.exit_code)
+        note(desk.record, request, answer, now)
+        return answer
     if answer.then is not None:
         answer.then()
     return answer
+
+
+def note(record: Record, request: Request, answer: Answer, now: Now) -> None:
+    """The request in the audit log, done or refused."""
+    from reconciler.core.audit import DONE, MAX_REASON, REFUSED, Deed
+
+    act = ACTS.get(request.do, Act())
+    if act is None:
+        return
+    arguments = {name: value for name, value in request.arguments.items() if isinstance(value, str)}
+    says = [f"{name} {arguments[name]}" for name in act.says if name in arguments]
+    says += [f"{name} {value}" for name, value in sorted(answer.facts.items()) if name in ("request", "build")]
+    if act.secret is not None:
+        key, value = (arguments.get(name, "") for name in act.secret)
+        says.append(f"hash {keyed_hash(str(record.setting('secret_key')), key, value)}")
+    deed = Deed(
+        time_ms=now.wall_ms,
+        action=request.do,
+        actor=request.by,
+        kind=act.kind,
+        name=arguments.get(act.name, "")[:MAX_NAME],
+        reason=", ".join(says)[:MAX_REASON],
+        outcome=REFUSED if answer.code else DONE,
+    )
+    with record.transaction():
+        record.audit.append(record.audit.with_what_is_there([deed]))
 
 
 # --- the controller's side ------------------------------------------------------------------------------------------

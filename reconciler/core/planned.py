@@ -10,7 +10,7 @@ from posixpath import join
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.canonical_json import canonical_digest
-from reconciler.core.document import Kind
+from reconciler.core.document import Kind, digest_of
 from reconciler.errors import Problem
 
 if TYPE_CHECKING:
@@ -152,6 +152,11 @@ class Plan:
         verbs = [action.verb for action in self.actions]
         return {str(verb): verbs.count(verb) for verb in SUMMARY}
 
+    @property
+    def actions_digest(self) -> str:
+        """Over the actions alone, the same wherever the root is: what the audit log names the plan by."""
+        return digest_of([_action_json(action, "") for action in self.actions])
+
 
 def to_json(made: Plan, root: str, revision: str, **more: Any) -> dict[str, Any]:
     """The plan as section 6 of the design has it: paths are `<root>/<path>`, with `root` as the user gave it. `more` are
@@ -161,6 +166,7 @@ def to_json(made: Plan, root: str, revision: str, **more: Any) -> dict[str, Any]
         "root": root,
         "revision": revision,
         "digest": "",
+        "actionsDigest": made.actions_digest,
         "summary": made.summary,
         "actions": [_action_json(action, root) for action in made.actions],
         "runs": [{"name": run.name, "reason": run.reason} for run in made.runs],

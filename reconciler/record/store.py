@@ -19,6 +19,7 @@ from reconciler.record.differences import Differences
 
 if TYPE_CHECKING:
     from reconciler.record.approvals import Approvals
+    from reconciler.record.audit import Audit
     from reconciler.record.events import Events
     from reconciler.record.forgotten import Forgotten
     from reconciler.record.intake import Intake
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
 class Record:
     """SQLite's memory of what was made true (design, section 5)."""
 
-    def __init__(self, connection: sqlite3.Connection, lock: database.WriterLock | None = None) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, lock: database.WriterLock | None = None, state: Path | None = None
+    ) -> None:
         self._connection = connection
         self._lock = lock
+        self._state = state
         self.desired = Desired(connection)
         self.differences = Differences(connection)
 
@@ -103,6 +107,12 @@ class Record:
         return Approvals(self._connection)
 
     @cached_property
+    def audit(self) -> Audit:
+        from reconciler.record.audit import Audit
+
+        return Audit(self._connection, self._state)
+
+    @cached_property
     def forgotten(self) -> Forgotten:
         from reconciler.record.forgotten import Forgotten
 
@@ -115,7 +125,7 @@ class Record:
         lock = database.WriterLock(state / "lock")
         lock.acquire()
         try:
-            return cls(database.open_for_writing(state), lock)
+            return cls(database.open_for_writing(state), lock, state)
         except BaseException:
             lock.release()
             raise
@@ -123,7 +133,7 @@ class Record:
     @classmethod
     def reading(cls, state: Path) -> Record:
         """A reader's record. Raises RecordUnusable."""
-        return cls(database.open_for_reading(state) or database.open_ephemeral())
+        return cls(database.open_for_reading(state) or database.open_ephemeral(), state=state)
 
     @property
     def id(self) -> str:

@@ -414,6 +414,7 @@ def test_the_plan_as_json_is_the_designs() -> None:
             "formatVersion": 1,
             "root": "jobs.d",
             "revision": "main@sha1:abc",
+            "actionsDigest": result.actions_digest,
             "summary": {
                 "create": 0,
                 "update": 1,
