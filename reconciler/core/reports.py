@@ -3,7 +3,7 @@ each format's own marks are escaped in them.
 
     github  workflow commands (docs.github.com, "Workflow commands for GitHub Actions"): an annotation is `::error …::…`
     gitlab  a Code Quality report (docs.gitlab.com, "Code Quality report format")
-    junit   one test case a file, as Jenkins, GitLab and others read JUnit's XML
+    junit   one test case a file, by the schema that Jenkins publishes (junit-10.xsd), as GitLab and others read it
     sarif   SARIF 2.1.0 (OASIS), as code scanning takes it
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any, Final
 from urllib.parse import quote
@@ -40,8 +40,7 @@ def text_of(problem: Problem) -> str:
 
 def github(problems: Sequence[Problem]) -> list[str]:
     """The lines to print: annotations for the weightiest problems, as many as are shown; then every problem, plainly."""
-    ranked = sorted(_ranked(problems))
-    shown = sorted(problem for _, problem in ranked[:GITHUB_ANNOTATIONS])
+    shown = sorted(_by_weight(problems)[:GITHUB_ANNOTATIONS])
     lines = [_annotation(problem) for problem in shown]
     more = len(problems) - len(shown)
     if more:
@@ -50,13 +49,18 @@ def github(problems: Sequence[Problem]) -> list[str]:
     return [*lines, *(f"- {_no_command(str(problem))}" for problem in problems)]
 
 
-def _ranked(problems: Sequence[Problem]) -> Iterator[tuple[int, Problem]]:
-    """With its rank: what keeps a whole file from being read, the first problem of each document, then the others."""
+def _by_weight(problems: Sequence[Problem]) -> list[Problem]:
+    """The weightiest first: one of every file, then a second of every file, and so on. Of a file, what keeps it from being
+    read comes before the first problem of each document, and that before the others, which often follow from it."""
+    of_file: dict[str, list[tuple[int, Problem]]] = {}
     seen: set[tuple[str, str, str]] = set()
     for problem in problems:
         document = (problem.path, problem.kind, problem.name)
-        yield 0 if not problem.name else 2 if document in seen else 1, problem
+        rank = 0 if not problem.name else 2 if document in seen else 1
+        of_file.setdefault(problem.path, []).append((rank, problem))
         seen.add(document)
+    turns = [(turn, *one) for some in of_file.values() for turn, one in enumerate(sorted(some))]
+    return [problem for _, _, problem in sorted(turns)]
 
 
 def _annotation(problem: Problem) -> str:
@@ -120,7 +124,7 @@ def junit(files: Collection[str], problems: Sequence[Problem]) -> str:
 
 
 def _case(name: str, problems: Sequence[Problem]) -> list[str]:
-    begin = f'    <testcase classname={_attribute(TOOL)} name={_attribute(name)} file={_attribute(name)} time="0"'
+    begin = f'    <testcase classname={_attribute(TOOL)} name={_attribute(name)} time="0"'
     if not problems:
         return [f"{begin}/>"]
     said = escape(_xml("\n".join(map(str, problems))))
@@ -145,6 +149,8 @@ def sarif(problems: Sequence[Problem], version: str) -> dict[str, Any]:
         "id": RULE,
         "name": "InvalidSpec",
         "shortDescription": {"text": "The spec is not what it must be."},
+        "fullDescription": {"text": "A spec that is invalid leaves its job as it was, and nothing new of it is done."},
+        "help": {"text": f"`{TOOL} validate` says the same offline; `{TOOL} schema` prints what a spec may say."},
         "defaultConfiguration": {"level": "error"},
     }
     prints = [one["fingerprint"] for one in gitlab(problems)]
