@@ -272,7 +272,7 @@ class _Comparison:
 
     def _spare_identities(self) -> int:
         """Nobody is removed by identifiers that another member has now (two profiles became one, say), and no update says
-        that its member was known by them before.
+        that its member was known by them before. A removal goes by the identifiers that nobody else has.
 
         Whoever holds them now may have them by a call of this very plan, which may fail: a removal waits for the next
         run then, and what an update leaves behind gets a row of its own in the ledger, which leaves with that run. How
@@ -284,7 +284,7 @@ class _Comparison:
             "(PARTITION BY idents ORDER BY id) AS place FROM planned WHERE action = 2) WHERE place > 1);"
             "CREATE TEMP TABLE left_behind AS SELECT id, unnest(CASE WHEN action = 2 THEN idents ELSE former END) AS ident "
             "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE taken AS "
-            "SELECT left_behind.id, bool_and(waits) AS waits FROM left_behind JOIN ("
+            "SELECT left_behind.id, bool_and(waits) AS waits, list(DISTINCT left_behind.ident) AS held FROM left_behind JOIN ("
             f"SELECT id, unnest(idents) AS ident, action < 2 AS waits FROM planned "
             f"WHERE action < 2 OR (action = {SILENT} AND state IN ({_HELD})) UNION ALL "
             "SELECT id, ident, false FROM (SELECT id, unnest(idents) AS ident "
@@ -302,6 +302,7 @@ class _Comparison:
         self.db.execute(
             "UPDATE planned SET previous = NULL WHERE action = 1 AND id IN (SELECT id FROM taken);"
             "DELETE FROM planned WHERE action = 2 AND id IN (SELECT id FROM taken WHERE waits);"
+            f"{_PARTLY_HELD}"
             f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM taken)"
         ).fetchall()
         debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '~')"
@@ -328,6 +329,23 @@ class _Comparison:
 
 
 _HELD: Final = f"{State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d}"
+
+#: A removal by several identifiers, of which others have some: those are null in what is sent, and the row is not `taken` any
+#: more. Where the fields of all that others have cannot be told (they came of another mapping), nothing is sent.
+_PARTLY_HELD: Final = """
+    CREATE TEMP TABLE partly AS
+    SELECT id, held, payload, idents, list_filter(json_keys(payload), lambda k:
+        list_contains(held, (md5_number(k || ':' || json_extract(payload, '$.' || to_json(k)::VARCHAR)::VARCHAR) >> 64)::UBIGINT)
+    ) AS fields FROM planned JOIN taken USING (id) WHERE action = 2;
+    DELETE FROM partly WHERE len(fields) <> len(held) OR
+        len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i))) = 0;
+    UPDATE planned SET idents = list_filter(partly.idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i)),
+        payload = '{' || array_to_string(list_transform(json_keys(partly.payload), lambda k: to_json(k)::VARCHAR || ':' ||
+            CASE WHEN list_contains(fields, k) THEN 'null'
+            ELSE json_extract(partly.payload, '$.' || to_json(k)::VARCHAR)::VARCHAR END), ',') || '}'
+    FROM partly WHERE planned.action = 2 AND planned.id = partly.id;
+    DELETE FROM taken WHERE id IN (SELECT id FROM partly);
+"""
 
 
 def _listed(ids: Sequence[str]) -> str:

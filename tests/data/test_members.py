@@ -130,6 +130,61 @@ def test_addresses_that_are_swapped_stay_both(tmp_path: Path) -> None:
     assert place.members == expected({1: (2, "b"), 2: (1, "a")})
 
 
+class TwoKeys(Place):
+    """The same, where members are known by an address and a number; the destination keeps each by itself."""
+
+    wish = Wish(
+        fields=(
+            MappedField(name="email", source="email"),
+            MappedField(name="phone", source="phone"),
+            MappedField(name="plan", source="plan"),
+        ),
+        calls=calls("mirror", "both"),
+    )
+
+    def enroll_two(self, people: Sequence[tuple[int, str, str]]) -> None:
+        rows = [{"id": f"{who:032x}", "email": [email], "phone": [phone], "plan": "a"} for who, email, phone in people]
+        self._file = write_people(self.data_dir, rows, ["email", "phone"], {"plan": "text"})
+
+    def removed(self) -> list[Any]:
+        """Compares and folds; the members of the removals."""
+        view = f"SELECT * FROM read_parquet('{self._file}')"
+        selection = Selection(lambda _a, _k: view, "true", (), False, {"plan": "text"}, ("email", "phone"))
+        hands = MemberHands(
+            self.data_dir, job="j", audience="a", run=1, name=self._named, selection=lambda: selection, memory_mb=200
+        )
+        found = hands.compare(self.wish, self.ledger, now_ms=0)
+        if not found.plan:
+            return []
+        sent = hands.rows(found.plan, 0, found.rows).members[found.rows - found.calls["remove"] :]
+        self.ledger = hands.fold(self.ledger, found.plan, found.rows, (), now_ms=0, is_whole=True)
+        return [json.loads(one) for one in sent]
+
+    def _named(self, what: str) -> str:
+        self._names += 1
+        return f"jobs/j/{self._names}-{what}"
+
+
+def test_a_removal_leaves_out_the_identifiers_that_another_member_has_now(tmp_path: Path) -> None:
+    place = TwoKeys(tmp_path)
+    place.enroll_two([(1, "a@x.org", "+1"), (2, "b@x.org", "+2")])
+    assert place.removed() == []
+    place.enroll_two([(2, "b@x.org", "+1")])  # the one who left had the number that the other has now
+    removed = [*place.removed(), *place.removed()]
+    assert removed == [{"email": "a@x.org", "phone": None, "plan": "a"}]
+    assert place.removed() == []
+    assert place.ledger.facts.sent == 1
+
+
+def test_nobody_is_removed_whose_every_identifier_another_member_has_now(tmp_path: Path) -> None:
+    place = TwoKeys(tmp_path)
+    place.enroll_two([(1, "a@x.org", "+1"), (2, "b@x.org", "+2")])
+    assert place.removed() == []
+    place.enroll_two([(2, "a@x.org", "+1")])
+    assert [*place.removed(), *place.removed()] == []
+    assert place.ledger.facts.sent == 1
+
+
 def test_nothing_is_staged_where_nothing_differs(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.enroll({})

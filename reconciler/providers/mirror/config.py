@@ -83,8 +83,17 @@ def _named_fields(schema: dict[str, Any]) -> None:
     schema["propertyNames"] = {"pattern": FIELD_NAME, "description": "a field's name (not `previous` or `action`)"}
 
 
+#: Whoever leaves is told of by `mirror` alone: with another mode, `events: exit` would never send anything.
+_EXITS_NEED_MIRROR: Final = {
+    "if": {"properties": {"mode": {"enum": ["add-only", "update-only"]}}, "required": ["mode"]},
+    "then": {"properties": {"events": {"enum": ["both", "enter"]}}},
+}
+
+
 class MirrorConfig(Strict):
     """What every export of an audience has in common."""
+
+    model_config = ConfigDict(json_schema_extra={"allOf": [_EXITS_NEED_MIRROR]})
 
     audience: str = Field(
         pattern=_LABEL,
@@ -117,6 +126,12 @@ class MirrorConfig(Strict):
         default_factory=lambda: GuardConfig.model_validate({}),
         description="How much one run may do before a person has to approve it",
     )
+
+    @model_validator(mode="after")
+    def _exits_need_a_mirror(self) -> MirrorConfig:
+        if self.events == "exit" and self.mode != "mirror":
+            raise ValueError("events: exit needs mode: mirror; with another mode nothing would ever be sent")
+        return self
 
     def wish(self, *, is_first: bool, retry: Retry) -> Wish:
         return Wish(
