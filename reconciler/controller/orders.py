@@ -52,9 +52,17 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
         secret_key=str(hands.record.setting("secret_key")),
         timeout_s=None if timeout_ms is None else timeout_ms / 1000,
         writes=streams_of(job_type, config, "writes"),
+        secret_variables=secret_variables(hands),
         **(_profiles(hands, job, job_type, config) | _lane(hands, job)),
         **forgotten(hands, streams_of(job_type, config, "writes")),
     )
+
+
+def secret_variables(hands: Hands) -> tuple[str, ...]:
+    """The variables of the environment that any authorization refers to."""
+    authorizations = hands.record.resources.resources("Authorization")
+    references = [one for found in authorizations for one in found.spec.get("credentials", {}).values()]
+    return tuple(sorted({one["env"] for one in references if "env" in one}))
 
 
 def _lane(hands: Hands, job: JobRow) -> dict[str, Any]:

@@ -41,7 +41,8 @@ class Order:
     A run of another `lane` than the live one gives way to those of that; one that would add more than `max_messages`
     waits for approval before its first unit (None: whatever it adds). `forgotten` says for keyed hashes of identifiers
     from before when messages are dropped (ms), `identities` are the rules by which those are told (`rules_spec`), and
-    `forgotten_members` whom the destination of an audience is to remove, whatever the mode.
+    `forgotten_members` whom the destination of an audience is to remove, whatever the mode. `secret_variables` are the
+    variables of the environment in which secrets stand, anybody's: no provider's code finds them there.
     """
 
     job: str
@@ -78,6 +79,7 @@ class Order:
     forgotten_members: tuple[str, ...] = ()
     lane: str = "live"
     max_messages: int | None = None
+    secret_variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

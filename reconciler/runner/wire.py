@@ -118,6 +118,7 @@ def _order(value: dict[str, Any]) -> Order:
     value["writes"] = None if value["writes"] is None else tuple(value["writes"])
     value["profiles"] = tuple(value["profiles"])
     value["approved"], value["own_files"] = tuple(value["approved"]), tuple(value["own_files"])
+    value["secret_variables"] = tuple(value["secret_variables"])
     value["identities"], value["forgotten_members"] = tuple(value["identities"]), tuple(value["forgotten_members"])
     return Order(**value)
 

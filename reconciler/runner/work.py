@@ -71,6 +71,8 @@ class Work:
         job_type = _job_type(self._catalogue, order)
         config = _config(job_type, order)
         credentials = self._credentials() if order.credentials else {}
+        for name in order.secret_variables:
+            os.environ.pop(name, None)
         assert self._redactor is not None, "what to redact is known with the credentials"
         paths = Paths(order.root, str(_folder(order)), order.allow_paths, self._state_dir)
         context = RunContext(self._channel, config, credentials, self._redactor, paths, Clock())

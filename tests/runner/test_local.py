@@ -254,6 +254,18 @@ def test_a_run_finds_the_files_of_its_spec(bench: Bench) -> None:
     ]
 
 
+def test_no_provider_finds_a_secret_of_any_authorization_in_its_environment(
+    monkeypatch: pytest.MonkeyPatch, own_bench: Bench
+) -> None:
+    bench, named = own_bench, ("SUBJECT_MINE", "SUBJECT_OTHERS")
+    for name in (*named, "SUBJECT_HARMLESS"):
+        monkeypatch.setenv(name, "correct-horse-battery")
+    credentials = {"token": {"env": "SUBJECT_MINE"}}
+    heard = bench.run("probe", authorization="main", credentials=credentials, secret_variables=named)
+    assert only(SecretSeen, heard), "its own secret was found before"
+    assert only(Produced, heard)[0].unit.cursor["variables"] == ["SUBJECT_HARMLESS"]
+
+
 def test_the_process_of_a_run_is_on_its_own_with_its_libraries_loaded(bench: Bench) -> None:
     facts = only(Produced, bench.run("probe"))[0].unit.cursor
     assert facts["session"]

@@ -84,7 +84,7 @@ def _named_fields(schema: dict[str, Any]) -> None:
 
 
 #: Whoever leaves is told of by `mirror` alone: with another mode, `events: exit` would never send anything.
-_EXITS_NEED_MIRROR: Final = {
+_EXITS_NEED_MIRROR: Final[dict[str, Any]] = {
     "if": {"properties": {"mode": {"enum": ["add-only", "update-only"]}}, "required": ["mode"]},
     "then": {"properties": {"events": {"enum": ["both", "enter"]}}},
 }

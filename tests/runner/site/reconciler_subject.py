@@ -243,6 +243,7 @@ def probe(context: Context) -> Iterator[Unit]:
         "python_threads": sorted(one.name for one in threading.enumerate()),
         "sigint": str(signal.getsignal(signal.SIGINT)),
         "sigchld": str(signal.getsignal(signal.SIGCHLD)),
+        "variables": sorted(name for name in os.environ if name.startswith("SUBJECT_")),
         "environment": sorted(name for name in os.environ if "THREADS" in name or name.startswith("JE_")),
         "heavy": [name for name in ("duckdb", "httpx", "pyarrow", "pydantic") if name in sys.modules],
     }
