@@ -1,6 +1,6 @@
 """A build of profiles: what is new in the streams, folded into what earlier builds have made.
 
-    messages --fold--> signatures --join--> profiles
+    messages --fold--> signatures --join--> profiles <--look up-- messages whose values they show
                                     |
         what was known of their identifiers, and of which met which
 
@@ -43,6 +43,9 @@ FOLD_SHARE: Final = 0.25
 #: Newly void values that the facts name.
 NAMED_VOIDS: Final = 20
 
+#: Signatures of which the profiles are looked up at a time.
+BATCH_ROWS: Final = 1 << 19
+
 #: Numbers of identifiers and profiles: the build's, and below it one of so many.
 NUMBERS: Final = 1 << 32
 
@@ -81,6 +84,7 @@ class _Build:
         self._streams = [Messages(data_dir, work.rules, slot, self._merges) for slot in range(len(work.rules.streams))]
         self._limits = _limits(work)
         self._order = Order()
+        self._is_anew = False
 
     def made(self) -> ProfileSet:
         if not self._streams:  # no stream speaks of people any more
@@ -88,7 +92,8 @@ class _Build:
         read = self._read_new(self._segments(anew=False))
         self._identify()
         voided = self._find_void()
-        if self._drop():
+        self._is_anew = bool(self._drop())
+        if self._is_anew:
             self._read_new(self._segments(anew=True))
             self._read_dropped()
             self._identify_again()
@@ -146,13 +151,13 @@ class _Build:
         return messages, untimed
 
     def _signatures(self, stream: Messages, first: int, stop: int, only: str = "") -> str:
-        """A query of a range's signatures: `i<n>`, what its messages fold into, the first commit `k`, and counts. What
-        is alike is grouped before it is normalised, so that each text is normalised once; two signatures may then have
-        the same identifiers, which does no harm. With `only`, a condition over the `i<n>`, it cannot be so; the
-        query is then empty where there is nothing to read."""
+        """A query of a range's signatures: `i<n>`, what its messages fold into, the first commit `k` (as the order has
+        it), and counts. What is alike is grouped before it is normalised, so that each text is normalised once; two
+        signatures may then have the same identifiers, which does no harm. With `only`, a condition over the `i<n>`, it
+        cannot be so; the query is then empty where there is nothing to read."""
         folds = [f"{self._merge(one.index).fold(f'x{one.index}')} AS a{one.index}" for one in stream.contributions]
-        commit = self._order.receipt_and_place(f"min({self._order.commit(stream.slot)})")
-        made = ", ".join([f"{commit} AS k", "count(*) AS m", "count(*) FILTER (u) AS u", *folds])
+        commit = f"min({self._order.commit(stream.slot)}) AS k"
+        made = ", ".join([commit, "count(*) AS m", "count(*) FILTER (u) AS u", *folds])
         segments = self._work.streams.get(stream.rules.name, ()) if first < stop else ()
         read = partial(stream.sql, only=only) if only else stream.texts_sql
         source = read(self._connection, segments, first, stop) or ("" if only else stream.nothing())
@@ -179,8 +184,7 @@ class _Build:
         self._progress("identifiers", 0, 1)
         self._do(f"""
             CREATE OR REPLACE TABLE found AS
-            SELECT (row_number() OVER ())::BIGINT - 1 AS n, key, value, k
-            FROM (SELECT key, value, min(k) AS k FROM ({_union(self._values())}) GROUP BY key, value)""")
+            SELECT (row_number() OVER ())::BIGINT - 1 AS n, key, value, k FROM ({_union(self._values())})""")
         for stream in self._streams:
             self._link(stream)
         self._do(f"CREATE OR REPLACE TABLE pair AS {self._pairs()}")
@@ -196,12 +200,15 @@ class _Build:
             WHERE numbered.key = node.key AND numbered.value = node.value""")
 
     def _values(self) -> Iterator[str]:
-        for stream in self._streams:
-            for index, key in enumerate(stream.keys):
-                yield (
-                    f"SELECT {key}::SMALLINT AS key, i{index} AS value, k FROM signature_{stream.slot} "
-                    f"WHERE i{index} IS NOT NULL"
-                )
+        """The identifiers, one key at a time."""
+        for key in range(len(self._work.rules.keys)):
+            parts = [
+                f"SELECT i{index} AS value, k FROM signature_{stream.slot} WHERE i{index} IS NOT NULL"
+                for stream in self._streams
+                for index, one in enumerate(stream.keys)
+                if one == key
+            ]
+            yield f"SELECT {key}::SMALLINT AS key, value, min(k) AS k FROM ({_union(parts)}) GROUP BY value"
 
     def _link(self, stream: Messages) -> None:
         nodes = [f"n{index}.n AS n{index}" for index in range(len(stream.keys))]
@@ -229,36 +236,35 @@ class _Build:
     def _recall(self) -> None:
         """`node`, with the number of each identifier (`no`), whether it was `known`, the profile that it belonged to
         (`pk`; 0 where it is void, NULL where it is new), and its first commit `k`, over all builds."""
+        now = self._order.receipt_and_place("k")
         if not self._tables.has(IDENTIFIER):
             self._do(f"""
                 CREATE OR REPLACE TABLE node AS
-                SELECT n, key, value, k, n + {self._first_number} AS no, false AS known, NULL::BIGINT AS pk, false AS moved
+                SELECT n, key, value, {now} AS k, n + {self._first_number} AS no, false AS known, NULL::BIGINT AS pk,
+                    false AS moved
                 FROM found""")
             return
         self._do(f"""
             CREATE OR REPLACE TABLE node AS
-            WITH old AS (
+            WITH new AS (SELECT * REPLACE ({now} AS k) FROM found), old AS (
                 SELECT found.n, i.no, i.pk, i.r::HUGEINT << 64 | i.p AS k, i.build
                 FROM found JOIN ({self._tables.rows(IDENTIFIER)}) AS i ON i.value = found.value AND i.key = found.key
                 QUALIFY row_number() OVER (PARTITION BY found.n ORDER BY i.build DESC) = 1
             )
-            SELECT found.n, found.key, found.value, least(found.k, old.k) AS k,
-                coalesce(old.no, found.n + {self._first_number}) AS no, old.no IS NOT NULL AS known,
-                coalesce(move.target, old.pk) AS pk, coalesce(found.k < old.k, false) AS moved
-            FROM found LEFT JOIN old USING (n) LEFT JOIN ({self._tables.rows(MOVE)}) AS move ON move.pk = old.pk""")
+            SELECT new.n, new.key, new.value, least(new.k, old.k) AS k,
+                coalesce(old.no, new.n + {self._first_number}) AS no, old.no IS NOT NULL AS known,
+                coalesce(move.target, old.pk) AS pk, coalesce(new.k < old.k, false) AS moved
+            FROM new LEFT JOIN old USING (n) LEFT JOIN ({self._tables.rows(MOVE)}) AS move ON move.pk = old.pk""")
 
     # --- what belongs to nobody ---
 
     def _find_void(self) -> list[dict[str, Any]]:
         """`fresh`: pairs that no build has seen; `void`: values that turn out to be. Returns some of the latter."""
-        self._do("CREATE TABLE open AS SELECT no, key FROM node WHERE pk IS NULL OR pk <> 0")
+        self._register("crowded", n=self._crowded())
         self._do("""
-            CREATE TABLE met AS
-            SELECT x.no AS a, pair.ak, y.no AS b, pair.bk
-            FROM pair JOIN node AS x ON x.n = pair.a JOIN node AS y ON y.n = pair.b
-            WHERE pair.ak <> pair.bk AND NOT (coalesce(x.pk = 0, false) AND coalesce(y.pk = 0, false))""")
-        self._do(f"CREATE TABLE seen AS {self._seen()}")
-        self._do("CREATE TABLE fresh AS SELECT * FROM met ANTI JOIN seen USING (a, b)")
+            CREATE TABLE open AS SELECT no, key FROM node
+            WHERE pk <> 0 OR (pk IS NULL AND (known OR n IN (SELECT n FROM crowded)))""")
+        self._meet()
         limits = ", ".join(str(one) for one in self._limits) or "0"
         self._do(f"""
             CREATE TABLE void AS
@@ -266,12 +272,37 @@ class _Build:
                 SELECT no, other, count(*) AS times FROM (
                     SELECT a AS no, bk AS other FROM fresh UNION ALL SELECT b, ak FROM fresh UNION ALL
                     SELECT a, bk FROM seen UNION ALL SELECT b, ak FROM seen
-                ) GROUP BY no, other
+                ) SEMI JOIN open USING (no) GROUP BY no, other
             ) JOIN open USING (no) WHERE times > ([{limits}]::BIGINT[])[key + 1] GROUP BY no""")
         return self._named_voids()
 
+    def _crowded(self) -> Any:
+        """The nodes that have met so many now that they may be void; of those that are new, all that are."""
+        met = self._connection.execute("SELECT a, b FROM pair WHERE ak <> bk").fetchnumpy()
+        times = np.bincount(met["a"]), np.bincount(met["b"])
+        counts = np.zeros(max(map(len, times)), dtype=np.int64)
+        for one in times:
+            counts[: len(one)] += one
+        return np.flatnonzero(counts > min(self._limits, default=0))
+
+    def _meet(self) -> None:
+        """`seen`: pairs of earlier builds in which an identifier stands that has met some other now; `fresh`."""
+        if not self._tables.has(IDENTIFIER):
+            first = self._first_number
+            self._do(
+                f"CREATE TABLE fresh AS SELECT a + {first} AS a, ak, b + {first} AS b, bk FROM pair WHERE ak <> bk"
+            )
+            self._do("CREATE TABLE seen AS SELECT * FROM fresh WHERE false")
+            return
+        self._do("""
+            CREATE TABLE met AS
+            SELECT x.no AS a, pair.ak, y.no AS b, pair.bk
+            FROM pair JOIN node AS x ON x.n = pair.a JOIN node AS y ON y.n = pair.b
+            WHERE pair.ak <> pair.bk AND NOT (coalesce(x.pk = 0, false) AND coalesce(y.pk = 0, false))""")
+        self._do(f"CREATE TABLE seen AS {self._seen()}")
+        self._do("CREATE TABLE fresh AS SELECT * FROM met ANTI JOIN seen USING (a, b)")
+
     def _seen(self) -> str:
-        """Pairs of earlier builds in which an identifier stands that has met some other now."""
         if not self._tables.has(PAIR):
             return "SELECT * FROM met WHERE false"
         self._do("""
@@ -329,9 +360,25 @@ class _Build:
         labels, old = _labels(left[alive], right[alive], before)
         owner, target, made = _owners(labels, old, void, self._first_number)
         self._register("owner", n=np.flatnonzero(~void), pk=owner[~void])
+        for stream in self._streams:
+            self._own(stream, np.append(owner, 0))
         gone = target != old
         self._register("moved", pk=old[gone], target=target[gone])
         return {"made": made, "merged": int(gone.sum()), "dropped": self._number("SELECT count(*) FROM dropped")}
+
+    def _own(self, stream: Messages, owner: Any) -> None:
+        """`owned_<slot>`: the profile of each signature that has one. A signature's identifiers that are not void all
+        belong to the same; `owner` is that of each node, 0 for those that are void and for the last, which is none."""
+        self._do(f"CREATE TABLE owned_{stream.slot} (signature BIGINT, pk BIGINT)")
+        nodes = ", ".join(f"coalesce(n{index}, -1) AS n{index}" for index in range(len(stream.keys)))
+        links = self._connection.cursor().sql(f"SELECT signature, {nodes} FROM link_{stream.slot}")
+        for batch in links.to_arrow_reader(BATCH_ROWS):
+            signature, *found = (one.to_numpy() for one in batch.columns)
+            pk = np.max([owner[one] for one in found], axis=0)
+            self._connection.register("given", pa.table({"signature": signature[pk > 0], "pk": pk[pk > 0]}))
+            self._do(f"INSERT INTO owned_{stream.slot} SELECT * FROM given")
+            self._connection.unregister("given")
+        self._do(f"DROP TABLE link_{stream.slot}")
 
     def _scattered(self, sql: str, kind: Any) -> Any:
         """An array over all nodes, of what is `given` for some of them."""
@@ -350,6 +397,7 @@ class _Build:
     def _write(self) -> tuple[ProfileFile, ...]:
         part = DELTA if self._tables.files else 0
         files = [one for one in self._tables.files if one.kind != MOVE]
+        self._gather()
         new = [
             *self._writer.write(IDENTIFIER, part, self._identifiers()),
             *self._writer.write(PAIR, part, "SELECT * FROM fresh ORDER BY a"),
@@ -367,30 +415,76 @@ class _Build:
             FROM node LEFT JOIN owner USING (n) LEFT JOIN void USING (no) LEFT JOIN dropped ON dropped.pk = node.pk
             WHERE NOT node.known OR void.no IS NOT NULL OR dropped.pk IS NOT NULL OR node.moved"""
 
-    def _states(self) -> str:
-        """What the signatures of each profile fold into."""
-        used = sorted({one.index for stream in self._streams for one in stream.contributions})
-        folds = [f"{self._merge(index).gather(f'a{index}')} AS a{index}" for index in used]
-        made = ["pk", "arg_min(leader, k) AS leader", "min(k) AS k", "sum(m)::BIGINT AS m", *folds]
+    def _gather(self) -> None:
+        """`leader`: the identifier of each profile that was committed first. `gathered`: what its signatures fold into.
+        `said`: the messages whose values are shown, by place."""
+        self._do(f"""
+            CREATE TABLE leader AS SELECT pk, arg_min(n, {self._precedence()}) AS n, min(k) AS k
+            FROM found JOIN owner USING (n) GROUP BY pk""")
+        folds = [f"{self._merge(index).gather(f'a{index}')} AS a{index}" for index in self._used()]
+        made = ["pk", "sum(m)::BIGINT AS m", *folds]
         signatures = " UNION ALL BY NAME ".join(self._owned(stream) for stream in self._streams)
-        kept = [f"{self._merge(index).keep(f's.a{index}', self._order)} AS a{index}" for index in used]
-        id_ = id_sql(self._work.rules.keys, "node.key", "node.value")
-        return f"""
-            SELECT s.pk, {id_} AS id, (s.k >> 64)::BIGINT AS r, (s.k & 18446744073709551615::HUGEINT)::BIGINT AS p, m
-                {"".join(f", {one}" for one in kept)}
-            FROM (SELECT {", ".join(made)} FROM ({signatures}) GROUP BY pk) AS s JOIN node ON node.n = s.leader"""
+        self._do(f"CREATE TABLE gathered AS SELECT {', '.join(made)} FROM ({signatures}) GROUP BY pk")
+        picked = self._picked()
+        if picked:
+            self._do(f"CREATE TABLE place AS {self._places(picked)}")
+            self._do(f"CREATE TABLE said AS {self._said(picked)}")
+
+    def _precedence(self) -> str:
+        """The order of identifiers: by first commit, then key, then value. Only what one message carried has one commit."""
+        if self._order.is_narrow and all(len(set(one.keys)) == len(one.keys) for one in self._streams):
+            return "k::HUGEINT << 16 | key"
+        return "{'k': k, 'key': key, 'value': value}"
 
     def _owned(self, stream: Messages) -> str:
-        """The stream's signatures with the profile of each, and the node that leads it: of the identifiers that are not
-        void the least by key and value."""
-        order = sorted(range(len(stream.keys)), key=lambda index: stream.keys[index])
-        owners = ", ".join(f"o{index}.pk" for index in order)
-        joins = " ".join(f"LEFT JOIN owner AS o{index} ON o{index}.n = l.n{index}" for index in order)
-        states = "".join(f", s.a{one.index}" for one in stream.contributions)
+        states = "".join(f", a{one.index}" for one in stream.contributions)
+        slot = stream.slot
+        return f"SELECT pk, m{states} FROM signature_{slot} AS s JOIN owned_{slot} AS o ON o.signature = s.rowid"
+
+    def _used(self) -> list[int]:
+        """The attributes that the streams give something."""
+        return sorted({one.index for stream in self._streams for one in stream.contributions})
+
+    def _picked(self) -> list[int]:
+        return [index for index in self._used() if self._merge(index).is_picked]
+
+    def _place(self, order: str) -> str:
+        return self._order.parts(order)[2]
+
+    def _places(self, picked: Sequence[int]) -> str:
+        """The places of the messages whose values are shown. That of the first attribute is most often that of all."""
+        first, *others = picked
+        own = {first: "", **{index: f" AND a{index} IS DISTINCT FROM a{first}" for index in others}}
+        return _union(
+            f"SELECT {self._place(f'a{index}')} AS p FROM gathered WHERE a{index} IS NOT NULL{differs}"
+            for index, differs in own.items()
+        )
+
+    def _said(self, picked: Sequence[int]) -> str:
+        kinds = {name: merge for name, merge in self._merges.items() if merge.is_picked}
+        parts = [
+            f"SELECT 0::BIGINT AS p{''.join(f', {self._merge(one).nothing} AS x{one}' for one in picked)} WHERE false"
+        ]
+        for slot, stream in enumerate(self._streams):
+            picking = Messages(self._data_dir, self._work.rules, slot, kinds)
+            first, stop = self._range(stream)
+            first = 0 if self._is_anew else first
+            segments = self._work.streams.get(stream.rules.name, ()) if picking.contributions and first < stop else ()
+            source = picking.texts_sql(self._connection, segments, first, stop)
+            values = "".join(f", x{one.index}" for one in picking.contributions)
+            parts += [f"SELECT p{values} FROM ({source}) SEMI JOIN place USING (p)"] if source else []
+        return " UNION ALL BY NAME ".join(parts)
+
+    def _states(self) -> str:
+        """The state of each profile."""
+        order, picked = self._order, self._picked()
+        kept = [f"{self._merge(one).keep(f's.a{one}', order, f'v{one}.x{one}')} AS a{one}" for one in self._used()]
+        receipt, place = order.commit_parts("leader.k")
+        id_ = id_sql(self._work.rules.keys, "node.key", "node.value")
+        values = [f"LEFT JOIN said AS v{one} ON v{one}.p = {self._place(f's.a{one}')}" for one in picked]
         return f"""
-            SELECT coalesce({owners}) AS pk, {_leader(stream.keys, order)} AS leader, s.k, s.m{states}
-            FROM signature_{stream.slot} AS s JOIN link_{stream.slot} AS l ON l.signature = s.rowid {joins}
-            WHERE coalesce({owners}) IS NOT NULL"""
+            SELECT s.pk, {id_} AS id, {receipt} AS r, {place} AS p, m{"".join(f", {one}" for one in kept)}
+            FROM gathered AS s JOIN leader USING (pk) JOIN node ON node.n = leader.n {" ".join(values)}"""
 
     def _moves(self) -> str:
         """All moves since the base: the old ones led on to where their targets are now, the new ones, and the profiles
@@ -466,18 +560,6 @@ def _union(parts: Any) -> str:
     return " UNION ALL ".join(parts)
 
 
-def _leader(keys: Sequence[int], order: Sequence[int]) -> str:
-    """The node of the first identifier that has an owner, by key and then value. `order` is that of the keys."""
-    cases = []
-    for key in sorted(set(keys)):
-        alike = [index for index in order if keys[index] == key]
-        least = ", ".join(f"CASE WHEN o{index}.pk IS NOT NULL THEN s.i{index} END" for index in alike)
-        for index in alike:
-            is_least = f" AND s.i{index} = least({least})" if len(alike) > 1 else ""
-            cases.append(f"WHEN o{index}.pk IS NOT NULL{is_least} THEN l.n{index}")
-    return f"CASE {' '.join(cases)} END"
-
-
 def _labels(left: Any, right: Any, before: Any) -> tuple[Any, Any]:
     """The label of each node, and of each old profile that the nodes belong to (last), and those profiles, sorted."""
     old = np.unique(before[before > 0])
@@ -494,7 +576,8 @@ def _owners(labels: Any, old: Any, void: Any, first_number: int) -> tuple[Any, A
     owner = np.zeros(len(labels), dtype=np.int64)
     homes = labels[count:]
     owner[homes[::-1]] = old[::-1]  # the least comes last, and stays
-    fresh = np.unique(labels[:count][~void])
-    fresh = fresh[owner[fresh] == 0]
+    is_label = np.zeros(len(labels), dtype=bool)
+    is_label[labels[:count][~void]] = True
+    fresh = np.flatnonzero(is_label & (owner == 0))
     owner[fresh] = first_number + np.arange(len(fresh), dtype=np.int64)
     return owner[labels[:count]], owner[homes], len(fresh)

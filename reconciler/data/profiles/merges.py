@@ -2,7 +2,8 @@
 
 Each merge has a state that any number of messages fold into and any number of states fold into again, in any order and
 any grouping with the same outcome: that is why a build may take what is new alone. `latest` and `first` keep the value
-with its order (time, receipt, position and stream), so that no two messages tie; inside a build the order is one number.
+with its order (time, receipt, position and stream), so that no two messages tie. Inside a build they are the order alone,
+one number: which message it is. Its value is looked up at the end, once a profile and not once a message.
 
 Limits: what a sum adds has at most 28 digits (a larger value counts as none), so ten thousand million of them fit into
 the 38 of the sum; a set keeps its 1,000 least texts by code point, which is the same 1,000 however it was built.
@@ -27,7 +28,7 @@ MAX_SET: Final = 1_000
 @dataclass(frozen=True, slots=True)
 class Form:
     """SQL by merge. `fold` is over the values `{x}` of messages with their order `o`; `gather` over what a build has
-    folded, `refold` over states that earlier builds have kept, `show` over one of these."""
+    folded, `refold` over states that are kept, `show` over one of these."""
 
     fold: str
     gather: str
@@ -43,8 +44,8 @@ def _alike(fold: str, refold: str, show: str = "{x}") -> Form:
 def _ordered(pick: str) -> Form:
     """The value of the message that is last or first: `pick` is max or min."""
     return Form(
-        fold=f"{{{{'v': arg_{pick}({{x}}, o), 'o': {pick}(o) FILTER ({{x}} IS NOT NULL)}}}}",
-        gather=f"{{{{'v': arg_{pick}(({{x}}).v, ({{x}}).o), 'o': {pick}(({{x}}).o)}}}}",
+        fold=f"{pick}(o) FILTER ({{x}} IS NOT NULL)",
+        gather=f"{pick}({{x}})",
         refold=f"{pick}({{x}})",
         show="({x}).v",
     )
@@ -75,6 +76,11 @@ class Merge:
     kind: str
     type: str
 
+    @property
+    def is_picked(self) -> bool:
+        """Whether it shows the value of one message, whose order is what a build folds."""
+        return self.kind in ("latest", "first")
+
     def input(self, sql: str) -> str:
         """What a message gives, as the state takes it."""
         match self.kind:
@@ -86,6 +92,11 @@ class Merge:
                 return f"TRY_CAST({sql} AS VARCHAR)"
             case _:
                 return f"TRY_CAST({sql} AS {type_of(self.type).sql})"
+
+    @property
+    def nothing(self) -> str:
+        """No value, of the type that it shows."""
+        return f"NULL::{type_of(self.type).sql}"
 
     @property
     def state(self) -> str:
@@ -106,13 +117,12 @@ class Merge:
         """The same of a group of these."""
         return _FORMS[self.kind].gather.format(x=folded)
 
-    def keep(self, folded: str, order: Order) -> str:
-        """The state of what was folded under an order."""
-        if self.kind not in ("latest", "first"):
+    def keep(self, folded: str, order: Order, value: str) -> str:
+        """The state of what was folded under an order; `value` is that of the message which `is_picked`."""
+        if not self.is_picked:
             return folded
-        time, receipt, place = order.parts(f"({folded}).o")
-        state = f"{{'t': {time}, 'r': {receipt}, 'p': {place}, 'v': ({folded}).v}}"
-        return f"CASE WHEN ({folded}).o IS NOT NULL THEN {state} END"
+        time, receipt, place = order.parts(folded)
+        return f"CASE WHEN {folded} IS NOT NULL THEN {{'t': {time}, 'r': {receipt}, 'p': {place}, 'v': {value}}} END"
 
     def refold(self, states: str) -> str:
         """The state of a group of states."""

@@ -39,6 +39,11 @@ class Order:
     stream_bits: int = 0
 
     @property
+    def is_narrow(self) -> bool:
+        """Whether a commit is a number of 64 bits."""
+        return self.receipt_bits > 0 and self.receipt_bits + self._place_bits < 63
+
+    @property
     def _place_bits(self) -> int:
         return self.position_bits + self.stream_bits
 
@@ -53,7 +58,7 @@ class Order:
         """The order of the same by its commit alone."""
         if not self.receipt_bits:
             return "r::HUGEINT << 64 | p"
-        wide = "" if self.receipt_bits + self._place_bits < 63 else "::HUGEINT"
+        wide = "" if self.is_narrow else "::HUGEINT"
         place = f"((p >> {_SLOT_BITS}) << {self.stream_bits}) | {slot}"
         return f"((r - {self.first_ms}){wide} << {self._place_bits}) | {place}"
 
@@ -62,6 +67,12 @@ class Order:
         if not self.receipt_bits:
             return commit
         return f"{self._receipt(commit)}::HUGEINT << 64 | {self._place(commit)}"
+
+    def commit_parts(self, commit: str) -> tuple[str, str]:
+        """`r` and `p` of a commit."""
+        if not self.receipt_bits:
+            return f"(({commit}) >> 64)::BIGINT", f"(({commit}) & {(1 << 64) - 1}::HUGEINT)::BIGINT"
+        return self._receipt(commit), self._place(commit)
 
     def parts(self, order: str) -> tuple[str, str, str]:
         """`t`, `r` and `p` of an order."""

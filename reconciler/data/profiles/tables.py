@@ -45,6 +45,9 @@ COLUMNS: Final = {
     MOVE: {"pk": "BIGINT", "target": "BIGINT"},
 }
 
+#: How files are written: numbers and texts as differences, which takes half the bytes, and half the time to read.
+_WRITTEN: Final = "COMPRESSION snappy, PARQUET_VERSION V2"
+
 #: Between key and value in what an id is a digest of; no key contains it.
 _SEPARATOR: Final = "\x1f"
 
@@ -165,7 +168,7 @@ class Writer:
         path = self._data_dir / file
         with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
             target = sql_string(str(temporary.resolve()))
-            copied = f"COPY ({select}) TO {target} (FORMAT parquet, COMPRESSION snappy)"
+            copied = f"COPY ({select}) TO {target} (FORMAT parquet, {_WRITTEN})"
             rows = int(self._connection.execute(copied).fetchall()[0][0])
             size = temporary.stat().st_size
         made = ProfileFile(file=file, kind=kind, part=part, build=self._build, rows=rows, size=size)
