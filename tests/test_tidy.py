@@ -85,6 +85,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
 
 #: What a library is called where it is installed from; and what is needed without being imported by name.
 DISTRIBUTIONS: Final = {
+    "markdown_it": "markdown-it-py",
     "jsonschema_rs": "jsonschema-rs",
     "cel_expr_python": "cel-expr-python",
     "yaml": "pyyaml",

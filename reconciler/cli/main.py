@@ -98,7 +98,12 @@ _MODES = [
     click.Option(["--dry-run"], is_flag=True, help="The same as `reconcile plan`, with its options."),
 ]
 _PLAN = [
-    click.Option(["-o", "--output", "output"], type=click.Choice(["text", "json"]), help="With --dry-run: format."),
+    click.Option(
+        ["-o", "--output", "output"], type=click.Choice(["text", "json", "markdown"]), help="With --dry-run: format."
+    ),
+    click.Option(["--base"], metavar="REF", help="With --dry-run: what a merge into REF would do."),
+    click.Option(["--head"], metavar="REF", help="With --base: merge this commit, not the work tree."),
+    click.Option(["--data"], is_flag=True, help="With --dry-run: also what every export of an audience would send."),
     click.Option(["--detailed-exitcode"], is_flag=True, help="With --dry-run: 0 no changes, 2 changes, 1 error."),
     click.Option(
         ["--out"],
@@ -109,9 +114,7 @@ _PLAN = [
 ]
 
 
-def _reconcile(
-    *, watch: bool, listen: str | None, dry_run: bool, output: str | None, detailed_exitcode: bool, out: Path | None
-) -> int | None:
+def _reconcile(*, watch: bool, listen: str | None, dry_run: bool, **planning: Any) -> int | None:
     """Make the declared jobs true.
 
     Without a command: one pass. It loads the specs, plans, applies the plan, runs what is due, waits for those runs,
@@ -132,12 +135,12 @@ def _reconcile(
     if dry_run:
         from reconciler.cli.plan import show_plan
 
-        return show_plan(call, output or "text", detailed_exitcode, out)
+        return show_plan(call, **planning)
     if listen and not watch:
         raise UsageError("--listen goes with --watch")
-    for flag, value in (("-o", output), ("--detailed-exitcode", detailed_exitcode), ("--out", out)):
-        if value:
-            raise UsageError(f"{flag} goes with --dry-run, or after a command")
+    for option in _PLAN:
+        if planning[str(option.name)]:
+            raise UsageError(f"{option.opts[0]} goes with --dry-run, or after a command")
     from reconciler.cli.run import keep_going, one_pass
 
     return keep_going(call, listen or "") if watch else one_pass(call)

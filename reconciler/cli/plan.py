@@ -14,8 +14,10 @@ from reconciler.cli.options import Call, command
 from reconciler.cli.problems import warn_problems
 from reconciler.cli.terminal import Terminal, cells, cut, escape
 from reconciler.core.backfill import amount
+from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
+    from reconciler.cli.merge import Merge
     from reconciler.controller import Preview
     from reconciler.core.change import Change
     from reconciler.core.planned import Action, Plan, PlannedBackfill, PlannedExport, Rebuild
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 CHANGES: Final = 2
 ERRORS: Final = 1
 STREAM: Final = Path("-")
+NOTHING: Final = "No changes. The record is what the specs declare."
+NOTHING_MERGED: Final = "No changes. The merge would do nothing."
 #: Runs and waiting things that are listed without `-v`.
 LISTED: Final = 20
 
@@ -36,11 +40,13 @@ _ALWAYS: Final = ("create", "update", "delete")
     "plan",
     click.Option(
         ["-o", "--output", "output"],
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="Format.",
+        type=click.Choice(["text", "json", "markdown"]),
+        help="Format; markdown is for a comment of a pull request.  [default: text]",
     ),
+    click.Option(
+        ["--base"], metavar="REF", help="What a merge into REF would do: offline, from commits, without a record."
+    ),
+    click.Option(["--head"], metavar="REF", help="With --base: merge this commit, not the work tree."),
     click.Option(["--data"], is_flag=True, help="Also say what every export of an audience would send."),
     click.Option(["--detailed-exitcode"], is_flag=True, help="0 no changes, 2 changes, 1 error."),
     click.Option(
@@ -50,37 +56,81 @@ _ALWAYS: Final = ("create", "update", "delete")
         help="Save the plan to FILE (- prints it), for `reconcile apply`.",
     ),
 )
-def plan(call: Call, output: str, data: bool, detailed_exitcode: bool, out: Path | None) -> int:
+def plan(call: Call, **options: Any) -> int:
     """Say what a pass would do, and change nothing.
 
-    Works while a daemon runs. Runs that are due do not count as changes. The exit code is 1 where a spec is invalid.
+    Works while a daemon runs. Runs that are due do not count as changes. With --base: what a merge would do. The exit
+    code is 1 where a spec is invalid.
     """
-    return show_plan(call, output, detailed_exitcode, out, data=data)
+    return show_plan(call, **options)
 
 
-def show_plan(call: Call, output: str, detailed: bool, out: Path | None, *, data: bool = False) -> int:
+def show_plan(
+    call: Call,
+    *,
+    output: str | None = None,
+    base: str | None = None,
+    head: str | None = None,
+    data: bool = False,
+    detailed_exitcode: bool = False,
+    out: Path | None = None,
+) -> int:
     """Prints a plan; the exit code."""
-    from reconciler.controller import preview
-
-    found = preview(call.settings(), backfills=True, data=data, basis=output == "json" or out is not None)
+    merge = None if base is None else _merge(call, base, head or "", data)
+    if head is not None and base is None:
+        raise UsageError("--head goes with --base")
+    found = merge.preview if merge is not None else _preview(call, data, kept=output == "json" or out is not None)
     if out is not None:
         from reconciler.cli.plan_file import write_plan
 
         write_plan(call.terminal, out, found.document)
-    if out == STREAM:
-        pass  # it is there already, and must be alone
-    elif output == "json":
-        call.terminal.json(found.document)
-    else:
-        print_plan(call, found)
+    if out != STREAM:
+        _print(call, output or "text", found, merge)
     warn_problems(call, found.problems)
     if found.problems:
         return ERRORS
-    return CHANGES if detailed and not found.plan.is_empty else 0
+    return CHANGES if detailed_exitcode and not found.plan.is_empty else 0
 
 
-def print_plan(call: Call, found: Preview) -> None:
-    """The plan for a person: what changes, what runs, what waits, and the sum."""
+def _preview(call: Call, data: bool, *, kept: bool) -> Preview:
+    from reconciler.controller import preview
+
+    return preview(call.settings(), backfills=True, data=data, basis=kept)
+
+
+def _merge(call: Call, base: str, head: str, data: bool) -> Merge:
+    from reconciler.cli.merge import preview_merge
+
+    if data:
+        raise UsageError("--data asks the record, which --base does without; give one of them")
+    return preview_merge(call, base, head)
+
+
+def _print(call: Call, output: str, found: Preview, merge: Merge | None) -> None:
+    match output:
+        case "json":
+            call.terminal.json(found.document)
+        case "markdown":
+            from reconciler.cli.markdown import markdown
+
+            call.terminal.print(markdown(call, found, merge).rstrip("\n"))
+        case _:
+            if merge is not None:
+                _print_compared(call, merge)
+            print_plan(call, found, nothing=NOTHING_MERGED if merge is not None else NOTHING)
+
+
+def _print_compared(call: Call, merge: Merge) -> None:
+    from reconciler.cli.merge import compared_lines
+
+    for sentence in compared_lines(merge):
+        for line in textwrap.wrap(escape(sentence), call.terminal.width, break_on_hyphens=False):
+            call.terminal.print(line)
+    call.terminal.print()
+
+
+def print_plan(call: Call, found: Preview, nothing: str = NOTHING) -> None:
+    """The plan for a person: what changes, what runs, what waits, and the sum; or that there is `nothing` to do."""
     terminal, made = call.terminal, found.plan
     for action in made.actions:
         _print_action(terminal, action)
@@ -93,17 +143,13 @@ def print_plan(call: Call, found: Preview) -> None:
     _print_list(call, "Runs that are due", [(run.name, run.reason) for run in made.runs])
     _print_backfills(terminal, made.backfills)
     _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in made.waiting])
-    terminal.print(terminal.paint(summary_line(made, problems=len(found.problems)), "bold"))
+    terminal.print(terminal.paint(summary_line(made, problems=len(found.problems), nothing=nothing), "bold"))
 
 
-def summary_line(made: Plan, *, problems: int) -> str:
+def summary_line(made: Plan, *, problems: int, nothing: str = NOTHING) -> str:
     """`Plan: 2 to create, 1 to update, 0 to delete.`, or that nothing changes."""
     if made.is_empty:
-        return (
-            "No changes, but some specs are invalid."
-            if problems
-            else "No changes. The record is what the specs declare."
-        )
+        return "No changes, but some specs are invalid." if problems else nothing
     counts = [f"{count} to {verb}" for verb, count in made.summary.items() if count or verb in _ALWAYS]
     return f"Plan: {', '.join(counts)}."
 

@@ -50,12 +50,12 @@ def read_specs(root: Path, only: Collection[str] | None = None) -> Specs:
     problems += [problem for one in parsed for problem in one.problems]
     problems += check_across(documents, problems, known, lambda _: contents)
     if only is None:
-        problems += _by_policy(root, documents, contents, known)
+        problems += by_policy(root, documents, contents, known)
     files = {*contents, *(problem.path for problem in problems)}
     return Specs(tuple(sorted(files)), contents, tuple(documents), tuple(sorted(set(problems))))
 
 
-def _by_policy(
+def by_policy(
     root: Path, documents: Sequence[Document], contents: Mapping[str, bytes], known: Catalogue
 ) -> list[Problem]:
     """What the policy beside the root says of these documents; nothing where it is wrong itself."""

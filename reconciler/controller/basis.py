@@ -16,8 +16,8 @@ from reconciler.record.jobs import JobRow
 from reconciler.record.store import Record
 
 
-def basis_of(record: Record, settings: Settings, made: Plan, also: Iterable[Key] = ()) -> Basis:
-    """That of a plan, with what else is to be told of: `also` by kind and name."""
+def basis_of(record: Record, settings: Settings, made: Plan, policy: str, also: Iterable[Key] = ()) -> Basis:
+    """That of a plan under the policy of that digest, with what else is to be told of: `also` by kind and name."""
     keys = sorted({*_touched(made), *also})
     events = record.events.last_id()
     return Basis(
@@ -27,6 +27,7 @@ def basis_of(record: Record, settings: Settings, made: Plan, also: Iterable[Key]
         events=events,
         specs=record.desired.digest(),
         settings=canonical_digest(shaping(settings)),
+        policy=policy,
         declared=tuple(one for key in keys if (one := _declared(record, *key)) is not None),
         observed=tuple(known for key in keys if (known := _observed(record, *key)) is not None),
     )

@@ -69,7 +69,7 @@ def _preview(settings: Settings, backfills: bool, data: bool, basis: bool) -> Pr
         if basis:
             from reconciler.controller.basis import basis_of  # only where the plan is to be kept
 
-            more["basis"] = basis_of(record, settings, plan).to_json(str(settings.root))
+            more["basis"] = basis_of(record, settings, plan, policing.digest).to_json(str(settings.root))
         return Preview(root=str(settings.root), plan=plan, problems=plan.errors, revision=revision, more=more)
     finally:
         tree.close()

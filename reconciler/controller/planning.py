@@ -75,6 +75,11 @@ class Planner:
         errors = tuple(sorted({*problems, *made.errors}))
         return Plan(actions=made.actions, waiting=(*made.waiting, *self._held()), errors=errors, rebuild=rebuild)
 
+    @property
+    def policy(self) -> str:
+        """The digest of the policy that the plan is held to."""
+        return self._policing.digest
+
     def _is_known(self, kind: str, name: str) -> bool:
         return self._record.resources.resource(kind, name) is not None
 

@@ -47,6 +47,11 @@ class Policing:
         return self._seen.digest != self._last
 
     @property
+    def digest(self) -> str:
+        """Of the policy as it was last read; empty where there is none."""
+        return self._seen.digest
+
+    @property
     def _last(self) -> str:
         return self._judged_by if self._judged_by is not None else str(self._record.setting(SETTING, ""))
 

@@ -50,7 +50,7 @@ class Observed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
     """`record` is its id, empty where nothing was recorded yet, and `events` the number of its last event. `specs` is a
-    digest of everything declared, `settings` of what shapes a plan besides."""
+    digest of everything declared, `settings` and `policy` of what shapes a plan besides."""
 
     program: str
     providers: str
@@ -58,6 +58,7 @@ class Basis:
     events: int
     specs: str
     settings: str
+    policy: str = ""
     declared: tuple[Declared, ...] = ()
     observed: tuple[Observed, ...] = ()
 
@@ -69,6 +70,7 @@ class Basis:
             "record": {"id": self.record, "events": self.events} if self.record else None,
             "specs": self.specs,
             "settings": self.settings,
+            "policy": self.policy,
             "declared": [_declared_json(one, root) for one in self.declared],
             "observed": [_observed_json(one, root) for one in self.observed],
         }
@@ -120,6 +122,8 @@ def moved(saved: Mapping[str, Any], fresh: Mapping[str, Any], happened: Sequence
     found += list(_happened(before, after, happened))
     if before["settings"] != after["settings"]:
         found.append("the settings that shape a plan have changed")
+    if before["policy"] != after["policy"]:
+        found.append("the policy has changed")
     return found or list(_consequences(saved, fresh))
 
 

@@ -278,6 +278,7 @@ def _update(declared: Document, known: Known, resets: Mapping[tuple[str, str], f
         changes=(*_spec_changes(declared, known, fields), *edited),
         resets_cursor=resetting,
         message=_lands_twice(declared, known) if resetting else "",
+        is_export=_is_export(declared),
     )
 
 
@@ -367,10 +368,14 @@ def _metadata_changes(declared: Document, known: Known) -> tuple[Change, ...]:
     return changes(before, after, "metadata")
 
 
+def _is_export(declared: Document) -> bool:
+    return str(declared.spec.get("jobType", "")).startswith("export")
+
+
 def _lands_twice(declared: Document, known: Known) -> str:
     rows = f"the {known.rows:,} rows of earlier runs" if known.rows else "the rows of earlier runs, if any,"
     stream = (declared.spec.get("config") or {}).get("stream")
-    verb = "sent" if str(declared.spec.get("jobType", "")).startswith("export") else "landed"
+    verb = "sent" if _is_export(declared) else "landed"
     where = f" on stream {stream}" if stream and verb == "landed" else ""
     return f"the cursor is dropped: {rows} may be {verb} a second time{where}"
 

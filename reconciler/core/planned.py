@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.canonical_json import canonical_digest
 from reconciler.core.document import Kind, digest_of
+from reconciler.core.risk import risk_of
 from reconciler.errors import Problem
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ SUMMARY: Final = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """One step, with its reason. `path` is where the spec is (was, for a deletion). `message` says what follows that
-    the reader may not expect, such as what lands twice."""
+    the reader may not expect, such as what lands twice. `is_export` is of an update: the job sends."""
 
     verb: Verb
     kind: Kind
@@ -60,6 +61,7 @@ class Action:
     resets_cursor: bool = False
     renamed_from: str = ""
     message: str = ""
+    is_export: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,9 @@ def _action_json(action: Action, root: str) -> dict[str, Any]:
         body["renamedFrom"] = action.renamed_from
     if action.message:
         body["message"] = action.message
+    risk = risk_of(action)
+    if risk is not None:
+        body["risk"] = str(risk)
     return body
 
 

@@ -30,6 +30,7 @@ _BASIS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "record": (dict, type(None)),
     "specs": str,
     "settings": str,
+    "policy": str,
     "declared": list,
     "observed": list,
 }

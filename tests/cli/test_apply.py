@@ -246,6 +246,14 @@ def test_a_comment_is_no_change(applied: World) -> None:
     assert applied.run("apply", "plan.json").code == 0
 
 
+def test_a_policy_that_has_changed_since_is_named(applied: World) -> None:
+    applied.write("more.yaml", job_text("third"))
+    save(applied)
+    policy = "apiVersion: reconciler/v1\nkind: Policy\nrules: []\n"
+    (applied.folder / "policy.yaml").write_text(policy)
+    refused(applied.run("apply", "plan.json"), "the policy has changed")
+
+
 def test_a_job_that_has_moved_on_since_is_named(applied: World) -> None:
     applied.write("orders.yaml", STREAM + job_text("import-orders", extra="  timeout: 1h\n") + job_text("nightly"))
     save(applied)

@@ -83,3 +83,33 @@ def test_atlantis_1122_a_plan_that_a_later_commit_has_overtaken_is_not_applied(r
     code, out, err = run("apply", "plan.json")
     assert (code, err) == (0, "")
     assert [line.split()[1:3] for line in out.splitlines()[:-1]] == [["staging", "Updated"]]
+
+
+def test_crossplane_1805_a_pull_request_shows_what_it_would_do_before_it_is_merged(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reporter reviews changes of desired state, and nothing shows their impact on what runs until they are merged. Here
+    the reviewer's CI has a fresh clone of the branch, and neither the record nor any of its secrets."""
+    commit("As it is", staging="1h", production="1h")
+    assert run()[0] == 0
+    git("switch", "-qc", "faster")
+    (Path("jobs.d") / "staging" / "job.yaml").unlink()
+    commit("Run production more often, and staging no more", production="30m")
+    clone = tmp_path / "clone"
+    git("clone", "-q", "-b", "faster", f"file://{tmp_path}", str(clone))
+    monkeypatch.chdir(clone)
+    before = sorted(clone.rglob("*"))
+    code, out, err = run("plan", "--base", "origin/main", "--detailed-exitcode")
+    assert (code, err) == (2, "")
+    assert out.splitlines()[-6:] == [
+        "  ~ update Job production  spec.schedule changed",
+        '      spec.schedule.every: "1h" → "30m"',
+        "  - delete Job staging  no file declares it",
+        "  - delete Stream staging  no file declares it",
+        "",
+        "Plan: 0 to create, 1 to update, 2 to delete.",
+    ]
+    code, out, err = run("plan", "--base", "origin/main", "-o", "markdown")
+    assert (code, err) == (0, "")
+    assert out.index("**delete** Job `staging`") < out.index("**update** Job `production`")
+    assert sorted(clone.rglob("*")) == before

@@ -1,0 +1,126 @@
+"""`reconcile plan --base REF`: the pull request's view. What a merge of this work tree, or of `--head REF`, into REF would
+do: offline, in a fresh clone, without a record, and without writing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from reconciler.cli.options import Call
+from reconciler.errors import Problem, UsageError
+
+if TYPE_CHECKING:
+    from reconciler.controller.looking import Preview
+    from reconciler.controller.merging import Declaration
+    from reconciler.core.provider import Catalogue
+    from reconciler.repo.git import Repository
+    from reconciler.repo.revisions import Compared
+
+
+#: Digits of a commit's hash for people, and files that are named.
+SHORT: Final = 12
+NAMED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """What a merge would do, and what was compared. `unsure` are the problems of the base: what they are about counts as not
+    there."""
+
+    preview: Preview
+    compared: Compared
+    unsure: tuple[Problem, ...]
+
+
+def preview_merge(call: Call, base: str, head: str) -> Merge:
+    """Raises UsageError where there is no repository, or it lacks what is to be compared."""
+    from reconciler import __version__
+    from reconciler.clock import Clock
+    from reconciler.controller.basis import shaping
+    from reconciler.controller.looking import Preview, installed
+    from reconciler.controller.merging import plan_merge
+    from reconciler.core.canonical_json import canonical_digest
+    from reconciler.providers import fingerprint
+    from reconciler.repo.git import Repository
+    from reconciler.repo.revisions import compare
+
+    settings = call.settings()
+    repository = Repository.open(call.root)
+    if repository is None:
+        raise UsageError(f"{call.root} is in no git work tree; --base compares the specs of two commits")
+    compared = compare(repository, base, head)
+    before = _committed(repository, compared.merge_base, installed())
+    after = _committed(repository, compared.head_commit, installed(), judged=call.root) if head else _on_disk(call)
+    made = plan_merge(before, after, installed(), Clock().now())
+    revision = f"{head}@{compared.hash_name}:{compared.head_commit}" if head else repository.revision()
+    more: dict[str, Any] = {
+        "base": {
+            "ref": base,
+            "commit": compared.base_commit,
+            "mergeBase": compared.merge_base,
+            "specs": before.digest,
+        },
+        "head": {"ref": head or None, "commit": compared.head_commit, "specs": after.digest},
+        "basis": {
+            "program": __version__,
+            "providers": fingerprint(),
+            "settings": canonical_digest(shaping(settings)),
+        },
+    }
+    found = Preview(root=str(call.root), plan=made, problems=made.errors, revision=revision, more=more)
+    return Merge(found, compared, tuple(sorted(before.problems)))
+
+
+def _committed(repository: Repository, commit: str, catalogue: Catalogue, *, judged: Path | None = None) -> Declaration:
+    """What a commit declares; judged by the policy beside that root where one is given."""
+    from reconciler.cli.specs import by_policy
+    from reconciler.controller.merging import Declaration
+    from reconciler.repo.parse import check_across, parse_many
+    from reconciler.repo.revisions import committed
+
+    found = committed(repository, commit)
+    parsed = parse_many(sorted(found.contents.items()), catalogue)
+    documents = [document for one in parsed for document in one.documents]
+    problems = [*found.problems, *(problem for one in parsed for problem in one.problems)]
+    problems += check_across(documents, problems, catalogue, lambda _: found.contents)
+    if judged is not None:
+        problems += by_policy(judged, documents, found.contents, catalogue) + _of_policy(judged)
+    return Declaration(tuple(documents), tuple(problems))
+
+
+def _on_disk(call: Call) -> Declaration:
+    from reconciler.cli.specs import read_specs
+    from reconciler.controller.merging import Declaration
+
+    found = read_specs(call.root)
+    return Declaration(found.documents, (*found.problems, *_of_policy(call.root)))
+
+
+def _of_policy(root: Path) -> list[Problem]:
+    """What is wrong with the policy itself."""
+    from reconciler.repo.policy_file import read_policy
+
+    return list(read_policy(root, None).problems)
+
+
+# --- in words -------------------------------------------------------------------------------------------------------
+
+
+def compared_lines(merge: Merge, shown: Callable[[str], str] = str) -> list[str]:
+    """Which commits were compared, as whole sentences. `shown` dresses what others have named."""
+    found = merge.compared
+    at, parted = shown(found.head_commit[:SHORT]), shown(found.merge_base[:SHORT])
+    head = f"{shown(found.head)} ({at})" if found.head else f"the work tree, at {at}"
+    lines = [f"What a merge into {shown(found.base)} would do: {parted}, where both parted, against {head}."]
+    if found.behind:
+        commits = "1 commit" if found.behind == 1 else f"{found.behind:,} commits"
+        base = f"{shown(found.base)} ({shown(found.base_commit[:SHORT])})"
+        lines.append(f"{base} is {commits} further on; what those changed is not shown.")
+    if merge.unsure:
+        files = sorted({problem.path for problem in merge.unsure})
+        more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+        named = ", ".join(map(shown, files[:NAMED]))
+        lines.append(f"What is invalid at {parted} counts as not there: {named}{more}.")
+    return lines

@@ -1,0 +1,97 @@
+"""What a merge would do, without a record: what one set of specs declares is taken as made true, and planned is what the
+other one declares. What only a record knows (rows, statuses, what is due) is not in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from reconciler.clock import Now
+from reconciler.controller.observe import reason_to_hold
+from reconciler.controller.planning import cursor_resets
+from reconciler.core.canonical_json import canonical_digest
+from reconciler.core.document import Document, Kind
+from reconciler.core.plan import Difference, Known, Pair, differing, plan
+from reconciler.core.planned import Plan
+from reconciler.core.provider import Catalogue
+from reconciler.errors import Problem
+
+Key = tuple[Kind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a tree declares, and what is wrong with it; a document that a rule across files finds invalid is among both."""
+
+    documents: Sequence[Document]
+    problems: Sequence[Problem]
+
+    @property
+    def digest(self) -> str:
+        """Over everything declared, wherever it stands in its file."""
+        said = [
+            [one.kind, one.name, one.path, one.renamed_from, one.digest, one.metadata_digest] for one in self.documents
+        ]
+        return canonical_digest(sorted(said))
+
+    def invalid(self) -> set[tuple[str, str]]:
+        """The kinds and names that have problems of their own."""
+        return {(one.kind, one.name) for one in self.problems if one.name}
+
+    def by_key(self) -> dict[Key, Document]:
+        """The first document of each name."""
+        found: dict[Key, Document] = {}
+        for one in sorted(self.documents, key=lambda document: (document.path, document.ordinal)):
+            found.setdefault((one.kind, one.name), one)
+        return found
+
+
+def plan_merge(before: Declaration, after: Declaration, catalogue: Catalogue, now: Now) -> Plan:
+    """What becomes of what `before` declares once `after` is what is declared. What is invalid in `before` counts as not
+    there, and what is invalid in `after` stays as it was, as in a pass."""
+    known = {key: one for key, one in before.by_key().items() if key not in before.invalid()}
+    declared, invalid = after.by_key(), after.invalid()
+    keys = sorted(known.keys() | declared.keys())
+    pairs = [
+        Pair(
+            declared=declared.get(key),
+            known=_known(known[key]) if key in known else None,
+            invalid=key in invalid,
+        )
+        for key in keys
+    ]
+    gone = [pair.key for pair in pairs if pair.declared is None and pair.key[0] != "Job"]
+    difference = Difference(
+        pairs=differing(pairs, now),
+        hold_deletions=reason_to_hold(after.problems, lambda kind, name: any(key == (kind, name) for key in known)),
+        resets=cursor_resets(catalogue),
+        references={key: _referrers(known.values(), *key) for key in gone},
+    )
+    return replace(plan(difference, now), errors=tuple(sorted(after.problems)))
+
+
+def _known(document: Document) -> Known:
+    return Known(
+        kind=document.kind,
+        name=document.name,
+        path=document.path,
+        digest=document.digest,
+        work_digest=document.work_digest,
+        metadata_digest=document.metadata_digest,
+        spec=document.spec,
+        deletion_policy=document.spec.get("deletionPolicy", "delete"),
+        title=document.title,
+        description=document.description,
+        labels=document.labels,
+    )
+
+
+def _referrers(documents: Iterable[Document], kind: Kind, name: str) -> list[str]:
+    """The jobs whose spec refers to an Authorization, Stream or Audience of that name."""
+    return sorted(one.name for one in documents if one.kind == "Job" and _refers(one, kind) == name)
+
+
+def _refers(job: Document, kind: Kind) -> object:
+    if kind == "Authorization":
+        return job.spec.get("authorization")
+    return job.spec.get("config", {}).get("stream" if kind == "Stream" else "audience")
