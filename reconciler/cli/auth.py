@@ -15,7 +15,7 @@ import click
 
 from reconciler.cli.lookup import suggestion
 from reconciler.cli.options import Call, allow_exec_option, command
-from reconciler.cli.specs import Specs, read_specs
+from reconciler.cli.specs import Specs, declared_specs
 from reconciler.cli.terminal import escape
 from reconciler.errors import ReconcileError, SpecInvalid, UsageError
 
@@ -39,7 +39,7 @@ def check(call: Call, name: str) -> int:
     from reconciler.providers import catalogue
 
     call.need_root()
-    specs = read_specs(call.root)
+    specs = declared_specs(call)
     document = _authorization(call, specs, name)
     provider = catalogue()[document.spec["provider"]]
     found, works = try_authorization(call, specs, document, provider)
@@ -69,7 +69,7 @@ def try_authorization(call: Call, specs: Specs, document: Document, provider: Pr
     if provider.check is None:
         return f"the provider {provider.name} has no check; nothing was tried", True
     references: Mapping[str, Any] = document.spec.get("credentials", {})
-    folder = (call.root / document.path).parent
+    folder = call.settings(record=False).folder_of(document.path)
     try:
         secrets: Mapping[str, Secret] = resolve(references, base_dir=folder, allow_exec=call.allows_exec())
     except ReconcileError as error:

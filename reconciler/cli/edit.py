@@ -1,5 +1,6 @@
 """`reconcile pause`, `resume` and `rerun`: they edit the spec in place, comments and layout kept, and change nothing
-else. Git stays the truth: the next pass makes the edit true, and a commit makes it last.
+else. Git stays the truth: the next pass makes the edit true, and a commit makes it last. Where the desired state is a
+commit, nothing is edited: the change to commit is printed, as a patch that `git apply` takes.
 
 All names are looked up before anything is written; a spec that is invalid is not edited.
 """
@@ -15,7 +16,7 @@ import click
 
 from reconciler.cli.lookup import suggestion
 from reconciler.cli.options import Call, command
-from reconciler.cli.specs import Specs, read_specs
+from reconciler.cli.specs import Specs, declared_specs
 from reconciler.cli.terminal import escape
 from reconciler.clock import Clock, iso
 from reconciler.errors import SpecInvalid, UsageError
@@ -84,15 +85,36 @@ def _rerun(document: Document) -> Edit:
 def _edit_all(call: Call, names: Sequence[str], edits: Callable[[Document, JobRow | None], list[Edit]]) -> None:
     """Looks every name up, then edits. Raises UsageError for an unknown name, SpecInvalid for an invalid spec."""
     call.need_root()
-    specs = read_specs(call.root)
+    specs = declared_specs(call, contents=True)
     with Record.reading(call.state) as record:
         chosen = [(_document(call, specs, record, name), record.jobs.job(name)) for name in dict.fromkeys(names)]
-    for document, job in chosen:
-        found = edits(document, job)
-        if found:
-            _edit(call, specs, document, found)
+    found = [(document, edits(document, job)) for document, job in chosen]
+    if call.source:
+        _print_patches(call, specs, found)
+        return
+    for document, some in found:
+        if some:
+            _edit(call, specs, document, some)
         else:
             call.terminal.print(_nothing(document))
+
+
+def _print_patches(call: Call, specs: Specs, found: Iterable[tuple[Document, Sequence[Edit]]]) -> None:
+    """The change to commit on standard output; beside it, what it means."""
+    before = dict(specs.contents)
+    branch = escape(call.source.removeprefix("git:"))
+    for document, edits in found:
+        if edits:
+            specs.contents[document.path] = _edited(specs, document, edits)
+        meaning = f"{escape(document.name)}: {_meaning(edits)} once this is committed to {branch}"
+        call.terminal.warn(meaning if edits else _nothing(document))
+    for path in sorted(before):
+        if specs.contents[path] != before[path]:
+            _print_patch(call, specs.prefix + path, before[path], specs.contents[path])
+
+
+def _meaning(edits: Iterable[Edit]) -> str:
+    return " and ".join(edit.meaning for edit in edits)
 
 
 def _nothing(document: Document) -> str:
@@ -117,20 +139,44 @@ def _document(call: Call, specs: Specs, record: Record, name: str) -> Document:
     return found
 
 
-def _edit(call: Call, specs: Specs, document: Document, edits: Iterable[Edit]) -> None:
-    from reconciler.repo.edit import set_field, write_edit
+def _edited(specs: Specs, document: Document, edits: Iterable[Edit]) -> bytes:
+    """The content of the document's file with these edits."""
+    from reconciler.repo.edit import set_field
+
+    content = specs.contents[document.path]
+    for edit in edits:
+        content = set_field(content, document.ordinal, edit.field, edit.value)
+    return content
+
+
+def _print_patch(call: Call, path: str, before: bytes, after: bytes) -> None:
+    """A unified diff of one file, by its path in the repository. A terminal is shown it safely; a file gets it as it is."""
+    old, new = (content.decode("utf-8").split("\n") for content in (before, after))
+    for line in _patch(old, new, f"a/{path}", f"b/{path}"):
+        call.terminal.print(escape(line) if call.terminal.interactive else line)
+
+
+def _patch(old: list[str], new: list[str], old_name: str, new_name: str) -> Iterator[str]:
+    """A unified diff of lines that end in a line feed alone, whatever else stands in them; a NUL, which no spec holds, marks
+    a last line without one."""
+    was, becomes = ([*lines[:-1], f"{lines[-1]}\0"] if lines[-1] else lines[:-1] for lines in (old, new))
+    for line in difflib.unified_diff(was, becomes, old_name, new_name, lineterm=""):
+        yield line.removesuffix("\0")
+        if line.endswith("\0"):
+            yield "\\ No newline at end of file"
+
+
+def _edit(call: Call, specs: Specs, document: Document, edits: Sequence[Edit]) -> None:
+    from reconciler.repo.edit import write_edit
     from reconciler.repo.walk import content_digest
 
-    before = specs.contents[document.path]
-    after = before
-    for edit in edits:
-        after = set_field(after, document.ordinal, edit.field, edit.value)
+    before, after = specs.contents[document.path], _edited(specs, document, edits)
     write_edit(call.root / document.path, content_digest(before), after)
     specs.contents[document.path] = after
     place = call.relative(document.path)
     for line, text in _new_lines(before, after):
         call.terminal.print(escape(f"{place}:{line}: {text}"))
-    call.terminal.print(f"{escape(document.name)}: {' and '.join(edit.meaning for edit in edits)} {_next(call)}")
+    call.terminal.print(f"{escape(document.name)}: {_meaning(edits)} {_next(call)}")
 
 
 def _new_lines(before: bytes, after: bytes) -> Iterator[tuple[int, str]]:

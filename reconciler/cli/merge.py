@@ -78,6 +78,7 @@ def _committed(repository: Repository, commit: str, catalogue: Catalogue, *, jud
     from reconciler.cli.specs import by_policy
     from reconciler.controller.merging import Declaration
     from reconciler.repo.parse import check_across, parse_many
+    from reconciler.repo.policy_file import read_policy
     from reconciler.repo.revisions import committed
 
     found = committed(repository, commit)
@@ -86,7 +87,8 @@ def _committed(repository: Repository, commit: str, catalogue: Catalogue, *, jud
     problems = [*found.problems, *(problem for one in parsed for problem in one.problems)]
     problems += check_across(documents, problems, catalogue, lambda _: found.contents)
     if judged is not None:
-        problems += by_policy(judged, documents, found.contents, catalogue) + _of_policy(judged)
+        policy = read_policy(judged, None)
+        problems += [*by_policy(policy, documents, lambda _: found.contents, catalogue), *policy.problems]
     return Declaration(tuple(documents), tuple(problems))
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ROOT_VARIABLE: Final = "RECONCILE_ROOT"
 DEFAULT_ROOT: Final = "jobs.d"
 STATE_NAME: Final = ".reconciler"
+STATUS_NAME: Final = "status"
 DEFAULT_SLOTS: Final = 8
 DEFAULT_BACKFILL_SLOTS: Final = 1
 DEFAULT_MEMORY_MB: Final = 1024
@@ -46,6 +47,8 @@ class Call:
     allow_paths: tuple[Path, ...] = ()
     allow_exec: bool = False
     operator_path: Path | None = None
+    source_said: str = ""
+    data_root_said: Path | None = None
 
     @property
     def operator_file(self) -> Path:
@@ -67,30 +70,54 @@ class Call:
     def allows_exec(self) -> bool:
         return self.allow_exec or self.operator().allow_exec
 
-    def settings(self) -> Settings:
-        """For the controller. Raises UsageError where the root is no folder, and SpecInvalid as `operator` does."""
+    @property
+    def source(self) -> str:
+        """`git:REF` where the specs are read from a commit; empty where they are the files below the root."""
+        return self.source_said or self.operator().source
+
+    @property
+    def data_root(self) -> Path | None:
+        """Where relative paths in the specs of a commit start from."""
+        said = self.operator().data_root
+        return self.data_root_said or (_folder(self.operator_file.parent / said, "dataRoot") if said else None)
+
+    def settings(self, *, record: bool = True) -> Settings:
+        """For the controller. Raises UsageError where the root is no folder (as far as a `record` is needed, see
+        `need_root`), and SpecInvalid as `operator` does."""
         from reconciler.controller.settings import Settings
 
-        self.need_root()
-        said = self.operator()
+        if record:
+            self.need_root()
+        said, source = self.operator(), self.source
         folder = self.operator_file.parent
+        status_dir = self.status_dir or (folder / said.status_dir if said.status_dir else None)
         return Settings(
             root=self.root,
             state=self.state,
-            status_dir=self.status_dir or (folder / said.status_dir if said.status_dir else None),
+            status_dir=status_dir or (self.state / STATUS_NAME if source else None),
             slots=self.slots or said.slots or DEFAULT_SLOTS,
             backfill_slots=self.backfill_slots or said.backfill_slots or DEFAULT_BACKFILL_SLOTS,
             memory_mb=self.memory_mb or said.memory_mb or DEFAULT_MEMORY_MB,
-            allow_paths=(*self.allow_paths, *(_folder(folder / path) for path in said.allow_paths)),
+            allow_paths=(*self.allow_paths, *(_folder(folder / path, "allowPaths") for path in said.allow_paths)),
             allow_exec=self.allow_exec or said.allow_exec,
             listen=said.listen,
             folder=folder,
             push_secret=said.push_secret,
+            source=source,
+            data_root=self.data_root if source else None,
         )
 
     def need_root(self) -> None:
-        """Raises UsageError, with what to do next, where the root is no folder."""
+        """Raises UsageError, with what to do next, where the root is no folder. That of a commit need not be on disk, but
+        then the record needs a place of its own."""
         if self.root.is_dir():
+            return
+        if self.source:
+            if self.state == self.root / STATE_NAME:
+                raise UsageError(
+                    f"the root folder '{self.root}' is not on disk (seen from {Path.cwd()}); "
+                    "name a folder for the record with --state DIR"
+                )
             return
         what = "is not a folder" if self.root.exists() else "does not exist"
         raise UsageError(
@@ -103,9 +130,9 @@ class Call:
         return from_here(self.root / path)
 
 
-def _folder(path: Path) -> Path:
+def _folder(path: Path, field: str) -> Path:
     if not path.is_dir():
-        raise UsageError(f"allowPaths of the settings file names '{path}', which is not a folder")
+        raise UsageError(f"{field} of the settings file names '{path}', which is not a folder")
     return path
 
 
@@ -139,6 +166,17 @@ def common_options() -> list[click.Option]:
             metavar="DIR",
             type=click.Path(path_type=Path),
             help=f"Folder of the record and the data.  [default: ROOT/{STATE_NAME}]",
+        ),
+        _common(
+            "--source",
+            metavar="git:REF",
+            help="Read the specs from a commit, not from files: of a branch, a tag, a remote branch, or a whole hash.",
+        ),
+        _common(
+            "--data-root",
+            metavar="DIR",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            help="With --source: where relative paths in specs start from.",
         ),
         _common(
             "--settings",
@@ -231,6 +269,8 @@ def call_of(noted: dict[str, Any]) -> Call:
         allow_paths=tuple(noted.get("allow_path", ())),
         allow_exec=noted.get("allow_exec", False),
         operator_path=noted.get("settings"),
+        source_said=noted.get("source", ""),
+        data_root_said=noted.get("data_root"),
     )
 
 

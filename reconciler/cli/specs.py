@@ -1,20 +1,23 @@
-"""The specs of a folder as they stand on disk now, without a record: for `validate` and for the commands that edit.
+"""The specs of a folder as they stand on disk now, or of the commit that is the desired state, without a record: for
+`validate` and for the commands that edit.
 
 The same hands as a pass uses (walk, parse, check) in the same order, so that what is accepted here is accepted there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.document import Document
-from reconciler.errors import Problem
+from reconciler.errors import Problem, UsageError
 
 if TYPE_CHECKING:
+    from reconciler.cli.options import Call
     from reconciler.core.provider import Catalogue
+    from reconciler.repo.policy_file import PolicySeen
     from reconciler.repo.walk import Listing
 
 #: How often a folder is looked at again because a file in it was just being written.
@@ -24,12 +27,14 @@ TRIES: Final = 5
 @dataclass(frozen=True, slots=True)
 class Specs:
     """What a folder declares. `contents` are the files that could be read, by path relative to it, with forward slashes;
-    `files` all that were looked at."""
+    `files` all that were looked at. Of a commit there is its `revision`, and the root's path in the repository."""
 
     files: tuple[str, ...]
     contents: dict[str, bytes]
     documents: tuple[Document, ...]
     problems: tuple[Problem, ...]
+    revision: str = ""
+    prefix: str = ""
 
     def job(self, name: str) -> Document | None:
         return next((one for one in self.documents if one.kind == "Job" and one.name == name), None)
@@ -38,10 +43,45 @@ class Specs:
         return tuple(one for one in self.problems if (one.kind, one.name) == (kind, name))
 
 
+def declared_specs(call: Call, *, contents: bool = False) -> Specs:
+    """What is desired: the specs of the commit that `--source` names, else those below the root. Of a commit, `contents`
+    are read only where they are asked for. Raises UsageError where there is no such commit."""
+    return _commit_specs(call, contents=contents) if call.source else read_specs(call.root)
+
+
+def _commit_specs(call: Call, *, contents: bool) -> Specs:
+    from reconciler.controller.looking import open_source
+    from reconciler.core.policy import FILE_NAME
+    from reconciler.providers import catalogue
+    from reconciler.repo.commit import CommitTree
+    from reconciler.repo.parse import check_across
+
+    known = catalogue()
+    settings = call.settings(record=False)
+    source = open_source(settings)
+    head = source.head()
+    if head.repository is None or not head.commit:
+        raise UsageError(head.why)
+    tree = CommitTree(source, None, mark="", identity="", version="", catalogue=lambda: known)
+    look = tree.look(0)
+    documents = [document for seen in look.changed for document in seen.parsed.documents]
+    problems = [*look.problems, *(problem for seen in look.changed for problem in seen.parsed.problems)]
+    problems += check_across(documents, problems, known, tree.contents, needs_data_root=settings.needs_data_root)
+    policy = tree.policy(False)
+    problems += [*policy.problems, *by_policy(policy, documents, tree.contents, known)]
+    files = tuple(sorted({seen.path for seen in look.changed}))
+    read = tree.contents(files) if contents else {}
+    revision = tree.revision()
+    tree.close()
+    files = (*files, *(("../" + FILE_NAME,) if policy.digest else ()))
+    return Specs(files, read, tuple(documents), tuple(sorted(set(problems))), revision, head.repository.prefix)
+
+
 def read_specs(root: Path, only: Collection[str] | None = None) -> Specs:
     """All specs below `root`, or only the files named, checked one by one and across."""
     from reconciler.providers import catalogue
     from reconciler.repo.parse import check_across, parse_many
+    from reconciler.repo.policy_file import read_policy
 
     known = catalogue()
     contents, problems = _contents(root, only)
@@ -50,18 +90,19 @@ def read_specs(root: Path, only: Collection[str] | None = None) -> Specs:
     problems += [problem for one in parsed for problem in one.problems]
     problems += check_across(documents, problems, known, lambda _: contents)
     if only is None:
-        problems += by_policy(root, documents, contents, known)
+        problems += by_policy(read_policy(root, None), documents, lambda _: contents, known)
     files = {*contents, *(problem.path for problem in problems)}
     return Specs(tuple(sorted(files)), contents, tuple(documents), tuple(sorted(set(problems))))
 
 
 def by_policy(
-    root: Path, documents: Sequence[Document], contents: Mapping[str, bytes], known: Catalogue
+    seen: PolicySeen,
+    documents: Sequence[Document],
+    contents: Callable[[Collection[str]], Mapping[str, bytes]],
+    known: Catalogue,
 ) -> list[Problem]:
     """What the policy beside the root says of these documents; nothing where it is wrong itself."""
-    from reconciler.repo.policy_file import read_policy
-
-    policy = read_policy(root, None).policy
+    policy = seen.policy
     if not policy.on("spec"):
         return []
     from reconciler.core.policy_judge import Judge, problem_of
@@ -69,7 +110,7 @@ def by_policy(
 
     judge = Judge(policy)
     found = [problem_of(one, document) for document in documents for one in judge.spec(document, known)]
-    return locate(found, contents)
+    return locate(found, contents({problem.path for problem in found})) if found else []
 
 
 def _contents(root: Path, only: Collection[str] | None) -> tuple[dict[str, bytes], list[Problem]]:

@@ -10,7 +10,7 @@ import click
 
 from reconciler.cli.lookup import reading, suggestion
 from reconciler.cli.options import Call, command, output_option
-from reconciler.cli.specs import read_specs
+from reconciler.cli.specs import declared_specs
 from reconciler.cli.terminal import escape
 from reconciler.cli.times import day_time, iso_or_none
 from reconciler.clock import Clock
@@ -122,7 +122,7 @@ def drop(call: Call, name: str, yes: bool) -> None:
     with reading(call) as record:
         counts = {row.name: (row.messages, row.size) for row in record.streams.rows()}
         archived = record.resources.resource("Stream", name)
-    declared = next((one for one in read_specs(call.root).documents if (one.kind, one.name) == ("Stream", name)), None)
+    declared = next((one for one in declared_specs(call).documents if (one.kind, one.name) == ("Stream", name)), None)
     if declared is not None:
         raise Blocked(f"the stream '{name}' is declared in {call.relative(declared.path)}; remove its spec first")
     messages, size = counts.get(name, (0, 0))

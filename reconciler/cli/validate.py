@@ -16,7 +16,7 @@ import click
 
 from reconciler.cli.options import Call, command, from_here, output_option
 from reconciler.cli.problems import problem_json, problem_line
-from reconciler.cli.specs import read_specs
+from reconciler.cli.specs import declared_specs, read_specs
 from reconciler.cli.terminal import escape
 from reconciler.errors import Problem, SpecInvalid, UsageError
 
@@ -117,6 +117,8 @@ def _summary(found: Found) -> str:
 
 def check_paths(call: Call, paths: Iterable[Path]) -> Found:
     """Checks what was asked for. Raises UsageError for a path that is no spec and no folder."""
+    if _reads_commit(call):
+        return _with_operator_file(call, _check_commit(call, tuple(paths)))
     wanted = [_existing(path) for path in paths]
     if not wanted:
         call.need_root()
@@ -158,6 +160,26 @@ def _with_operator_file(call: Call, found: Found) -> Found:
     else:
         problems = ()
     return Found(found.files | {shown}, tuple(sorted((*found.problems, *problems))))
+
+
+def _reads_commit(call: Call) -> bool:
+    """Whether the specs are those of a commit. A file of the operator's that is wrong says nothing; its own problems are
+    told with the others."""
+    try:
+        return bool(call.source)
+    except SpecInvalid:
+        return False
+
+
+def _check_commit(call: Call, paths: tuple[Path, ...]) -> Found:
+    """The specs of the commit that `--source` names; nothing on disk is looked at."""
+    specs = declared_specs(call)
+    files = frozenset(call.relative(path) for path in specs.files)
+    found = Found(files, tuple(sorted(replace(one, path=call.relative(one.path)) for one in specs.problems)))
+    for path in paths:
+        if not _only(found, [path]).files:
+            raise UsageError(f"there is no spec at '{path}' in {specs.revision}, below the root {call.root}")
+    return _only(found, paths) if paths else found
 
 
 def _existing(path: Path) -> Path:

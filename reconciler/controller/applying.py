@@ -28,7 +28,7 @@ def agreed(hands: Hands, planner: Planner, saved: SavedPlan, now: Now) -> Plan:
         raise Blocked(f"{saved.shown} was applied already, {when}; {_anew(saved)}")
     made = whole_plan(record, hands.settings, planner, now, data="exports" in saved.body)
     basis = basis_of(record, hands.settings, made, planner.policy, touched_keys(saved.body["basis"]))
-    revision = "" if hands.repository is None else hands.repository.revision()
+    revision = hands.origin.revision()
     fresh = to_json(made, saved.root, revision, basis=basis.to_json(saved.root))
     found = moved(saved.body, fresh, _happened(record, saved.event))
     if found:

@@ -69,9 +69,9 @@ class _Prospects:
         if job_type.estimate is None:
             return None
         settings = self.settings
-        folder = (settings.root / document.path).parent
+        folder = settings.folder_of(document.path)
         allowed = [str(path) for path in settings.allow_paths]
-        paths = Paths(str(settings.root), str(folder), allowed, str(settings.state))
+        paths = Paths(str(settings.files_root or ""), str(folder or ""), allowed, str(settings.state))
         config = job_type.config(document.spec.get("config", {}))
         cursor = self.foreseen.cursor(document.name)
         return job_type.estimate(prospect_of(document.name, config, cursor, paths, settings.state / "data", self.now))

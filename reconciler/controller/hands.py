@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,9 +12,34 @@ if TYPE_CHECKING:
     from reconciler.core.messages import FromRun, Order
     from reconciler.core.provider import Catalogue
     from reconciler.record.store import Record
-    from reconciler.repo.git import Repository
-    from reconciler.repo.tree import Tree
+    from reconciler.repo.history import Origin
+    from reconciler.repo.look import Gone, Look, Verdict
+    from reconciler.repo.parse import Parsed
+    from reconciler.repo.policy_file import PolicySeen
+    from reconciler.repo.source import Watching
     from reconciler.repo.write import Writer
+
+
+class Specs(Protocol):
+    """What the specs are read from: the files of a folder (`repo.tree.Tree`), or a commit (`repo.commit.CommitTree`)."""
+
+    settle_ms: int
+
+    def look(self, now_ms: int) -> Look: ...
+
+    def settle(self, look: Look, keep: Iterable[str] = ()) -> None: ...
+
+    def parsed(self, look: Look, paths: Iterable[str] | None = None) -> dict[str, Parsed]: ...
+
+    def contents(self, paths: Iterable[str]) -> dict[str, bytes]: ...
+
+    def absent(self, look: Look, gone: Iterable[Gone]) -> dict[Gone, Verdict]: ...
+
+    def policy(self, expected: bool) -> PolicySeen: ...
+
+    def watch(self, wake: Callable[[], None]) -> Watching: ...
+
+    def close(self) -> None: ...
 
 
 class Runner(Protocol):
@@ -50,8 +75,8 @@ class Hands:
 
     settings: Settings
     record: Record
-    tree: Tree
-    repository: Repository | None
+    tree: Specs
+    origin: Origin
     writer: Writer
     runner: Runner
     end_leftover: Callable[[int, int], bool]

@@ -167,14 +167,13 @@ class Listening:
     def _rules(self) -> dict[str, Any]:
         record, settings = self._hands.record, self._hands.settings
         senders = {
-            one.name: {"path": one.path, "credentials": one.spec["credentials"]}
+            one.name: {"folder": _absolute(settings.folder_of(one.path)), "credentials": one.spec["credentials"]}
             for one in record.resources.resources("Authorization")
             if one.spec["provider"] == PROVIDER
         }
         hook = settings.push_secret
         return {
             "push": None if hook is None else {"folder": str(settings.folder.resolve()), "secret": dict(hook)},
-            "root": str(settings.root.resolve()),
             "allow_exec": settings.allow_exec,
             "streams": [one.name for one in record.resources.resources("Stream")],
             "senders": senders,
@@ -336,6 +335,10 @@ def _end(process: _Process) -> None:
             process.child.wait()
     finally:
         os.close(process.handle)
+
+
+def _absolute(folder: Path | None) -> str:
+    return "" if folder is None else str(folder.resolve())
 
 
 def _is_readable(handle: int, timeout_s: float) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler import __version__
 from reconciler.clock import Clock, Now
 from reconciler.controller.bulk import collection_paused
-from reconciler.controller.observe import Observer
+from reconciler.controller.observe import MARK, Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
 from reconciler.controller.settings import Settings
@@ -19,11 +19,16 @@ from reconciler.core.planned import Plan, to_json
 from reconciler.errors import Problem, UsageError
 from reconciler.providers import fingerprint
 from reconciler.record.store import Record
-from reconciler.repo.git import Repository
+from reconciler.repo.history import WorkTreeOrigin
 from reconciler.repo.tree import Tree
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from reconciler.controller.hands import Specs
     from reconciler.core.provider import Catalogue
+    from reconciler.repo.history import Origin
+    from reconciler.repo.source import Source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +58,16 @@ def preview(settings: Settings, *, backfills: bool = False, data: bool = False, 
 
 def _preview(settings: Settings, backfills: bool, data: bool, basis: bool) -> Preview:
     record = Record.reading(settings.state)
-    tree = open_tree(settings, record, writable=False)
+    tree, origin = open_tree(settings, record, writable=False)
     try:
         clock = Clock(record.alive_ms)
         now = clock.now()
-        repository = Repository.open(settings.root)
         policing = Policing(record, tree, installed)
-        Observer(record, tree, installed, policing, overlay=True).observe_until_settled(clock)
-        planner = Planner(
-            record, repository, settings.state / "cache", installed, notice=lambda _: None, policing=policing
-        )
+        observer = Observer(record, tree, installed, policing, needs_data_root=settings.needs_data_root, overlay=True)
+        observer.observe_until_settled(clock)
+        planner = Planner(record, origin, installed, notice=lambda _: None, policing=policing)
         plan = whole_plan(record, settings, planner, now, backfills=backfills, data=data)
-        revision = "" if repository is None else repository.revision()
+        revision = origin.revision()
         more: dict[str, Any] = {}
         if basis:
             from reconciler.controller.basis import basis_of  # only where the plan is to be kept
@@ -95,21 +98,48 @@ def whole_plan(
 
 
 def check_root(settings: Settings) -> None:
-    """Raises UsageError where the root is no folder."""
-    if not settings.root.is_dir():
+    """Raises UsageError where the root is no folder; that of a commit need not be on disk."""
+    if not settings.source and not settings.root.is_dir():
         raise UsageError(f"{settings.root} is not a folder; name the folder of your specs with --root")
 
 
-def open_tree(settings: Settings, record: Record, *, writable: bool) -> Tree:
+def open_tree(settings: Settings, record: Record, *, writable: bool) -> tuple[Specs, Origin]:
+    """What the specs are read from, and where that comes from. Raises UsageError where there is no such commit, and none
+    was ever settled."""
     cache = settings.state / "cache"
-    return Tree(
-        settings.root,
-        cache if writable or cache.is_dir() else None,
-        identity=record.id,
-        version=f"{__version__} {fingerprint()}",  # what was parsed under another one is parsed again
-        catalogue=installed,
-        writable=writable,
-    )
+    kept = cache if writable or cache.is_dir() else None
+    version = f"{__version__} {fingerprint()}"  # what was parsed under another one is parsed again
+    mark = str(record.setting(MARK, ""))
+    if settings.source:
+        return _open_commit(settings, record, mark, kept, version, writable=writable)
+    tree = Tree(
+        settings.root, kept, identity=record.id, version=version, catalogue=installed, writable=writable,
+        told=not mark,
+    )  # fmt: skip
+    return tree, WorkTreeOrigin(settings.root, cache)
+
+
+def _open_commit(
+    settings: Settings, record: Record, mark: str, cache: Path | None, version: str, *, writable: bool
+) -> tuple[Specs, Origin]:
+    from reconciler.repo.commit import CommitTree, settled_source  # a folder's specs need none of it
+
+    source = open_source(settings)
+    if settled_source(mark) != source.name and not (head := source.head()).commit:
+        source.close()
+        raise UsageError(head.why)
+    tree = CommitTree(
+        source, cache, mark=mark, identity=record.id, version=version, catalogue=installed, writable=writable,
+        reading="no data root" if settings.needs_data_root else "",
+    )  # fmt: skip
+    return tree, tree
+
+
+def open_source(settings: Settings) -> Source:
+    """Where the commits come from. Raises UsageError where `source` names none."""
+    from reconciler.repo.source import LocalSource
+
+    return LocalSource(settings.root, settings.source)
 
 
 @cache

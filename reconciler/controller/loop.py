@@ -32,7 +32,6 @@ from reconciler.core.audit import Deed
 from reconciler.core.planned import Plan
 from reconciler.core.profile import ProfileSet
 from reconciler.errors import Problem, Retriable
-from reconciler.repo.watch import Watch
 
 if TYPE_CHECKING:
     from reconciler.core.saved_plan import SavedPlan
@@ -52,11 +51,14 @@ class Controller:
         self._hands = hands
         self._record = hands.record
         self._policing = Policing(hands.record, hands.tree, hands.catalogue)
-        self._observer = Observer(hands.record, hands.tree, hands.catalogue, self._policing)
-        cache = hands.settings.state / "cache"
-        self._planner = Planner(
-            hands.record, hands.repository, cache, hands.catalogue, hands.listener.notice, self._policing
+        self._observer = Observer(
+            hands.record,
+            hands.tree,
+            hands.catalogue,
+            self._policing,
+            needs_data_root=hands.settings.needs_data_root,
         )
+        self._planner = Planner(hands.record, hands.origin, hands.catalogue, hands.listener.notice, self._policing)
         self._reporter = Reporter(hands)
         self._housekeeper = Housekeeper(hands)
         self._builder = Builder(hands)
@@ -197,7 +199,7 @@ class Controller:
             conductor.recover(self._hands.clock.now())
             self._housekeeper.sweep(self._hands.clock.now())
             self._listening.open(self._hands.clock.now())
-            watch = Watch(self._hands.settings.root, wakeups.wake)
+            watch = self._hands.tree.watch(wakeups.wake)
             self._hands.listener.ready()
             try:
                 while not wakeups.stopping:

@@ -16,12 +16,16 @@ from reconciler.errors import Problem
 from reconciler.record.desired import Desired
 from reconciler.record.store import Record
 from reconciler.repo.look import Absence, Gone, Look, Verdict
-from reconciler.repo.tree import Tree
 
 if TYPE_CHECKING:
+    from reconciler.controller.hands import Specs
     from reconciler.controller.policing import Policing
     from reconciler.core.provider import Catalogue
     from reconciler.repo.parse import Parsed
+
+#: The setting of the record that says which commit the desired half of it is (`Look.mark`): written with it, so that the
+#: two are never apart.
+MARK: Final = "commit"
 
 #: Up to so many changed files are compared with what they said before, to spare the look at all the others.
 FEW: Final = 100
@@ -45,10 +49,11 @@ class Observer:
     def __init__(
         self,
         record: Record,
-        tree: Tree,
+        tree: Specs,
         catalogue: Callable[[], Catalogue],
         policing: Policing,
         *,
+        needs_data_root: bool = False,
         overlay: bool = False,
     ) -> None:
         self._record = record
@@ -56,19 +61,21 @@ class Observer:
         self._desired: Desired = record.desired
         self._tree = tree
         self._catalogue = catalogue
+        self._needs_data_root = needs_data_root
         self._overlay = overlay
 
     def observe(self, now: Now) -> Observation:
         """One look, made the desired state as far as it can be believed."""
         look = self._tree.look(now.alive_ms)
-        contents = self._contents(look)
+        contents = {} if look.unseen else self._contents(look)
         problems = list(look.problems)
         again_ms = look.again_ms
         other_policy = self._policing.look()
         if contents or other_policy or problems != self._desired.problems_of("reading"):
             if self._take(look, contents):
                 again_ms = again_ms or self._tree.settle_ms
-        elif look.touched or look.whole:
+        elif look.touched or look.whole or look.mark != self._record.setting(MARK, ""):
+            self._note(look)
             self._tree.settle(look)
         return Observation(changed=bool(contents) or other_policy, torn=look.torn, again_ms=again_ms)
 
@@ -107,9 +114,16 @@ class Observer:
             if contents and not alike:
                 self._check_across()
             self._policing.check(contents, tells=not self._overlay)
+            self._note(look)
         self._tree.settle(look, keep=kept)
         waits = any(verdict.absence is Absence.WAIT for held in kept.values() for _, verdict in held)
         return waits and not look.problems  # a second look mends no file that cannot be read
+
+    def _note(self, look: Look) -> None:
+        """Keeps which commit the desired state is now. A preview keeps nothing."""
+        if not self._overlay and look.mark != self._record.setting(MARK, ""):
+            with self._record.transaction():
+                self._record.set_setting(MARK, look.mark)
 
     def _kept(self, look: Look, contents: Mapping[str, Parsed | None]) -> dict[str, list[tuple[Document, Verdict]]]:
         """The documents of each file that nothing declares any more, but whose absence is not certain, and why not."""
@@ -149,7 +163,9 @@ class Observer:
 
         documents = list(self._desired.documents())
         known = self._desired.problems_of("file")
-        problems = check_across(documents, known, self._catalogue(), self._tree.contents)
+        problems = check_across(
+            documents, known, self._catalogue(), self._tree.contents, needs_data_root=self._needs_data_root
+        )
         self._desired.replace_problems(problems, "across")
         self._desired.mark_invalid()
 
@@ -165,7 +181,8 @@ def _references(document: Document) -> tuple[object, ...]:
     spec = document.spec
     texts = {name: value for name, value in spec.get("config", {}).items() if isinstance(value, str)}
     named = ("provider", "jobType", "authorization", "dependsOn", "columns", "attributes", "where")
-    fields = [*(spec.get(name) for name in named), spec.get("identity"), spec.get("config", {}).get("fields")]
+    others = (spec.get("identity"), spec.get("credentials"), spec.get("config", {}).get("fields"))
+    fields = [*(spec.get(name) for name in named), *others]
     return document.kind, document.name, document.renamed_from, fields, texts
 
 

@@ -10,7 +10,6 @@ from reconciler.controller.looking import check_root, installed, open_tree
 from reconciler.controller.loop import Controller
 from reconciler.controller.settings import Listener, Settings, Silent
 from reconciler.record.store import Record
-from reconciler.repo.git import Repository
 from reconciler.repo.write import Writer
 from reconciler.runner.local import LocalRunner
 from reconciler.runner.processes import end_leftover
@@ -30,11 +29,12 @@ def open_controller(settings: Settings, listener: Listener | None = None) -> Con
 
 
 def _hands(settings: Settings, record: Record, listener: Listener) -> Hands:
+    tree, origin = open_tree(settings, record, writable=True)
     return Hands(
         settings=settings,
         record=record,
-        tree=open_tree(settings, record, writable=True),
-        repository=Repository.open(settings.root),
+        tree=tree,
+        origin=origin,
         writer=Writer(settings.root, settings.status_dir),
         runner=LocalRunner(settings.state),
         end_leftover=end_leftover,

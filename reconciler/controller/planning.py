@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.clock import Now
@@ -12,14 +11,14 @@ from reconciler.controller.observe import reason_to_hold
 from reconciler.core.document import Kind
 from reconciler.core.planned import Plan, PlannedRun, Waiting
 from reconciler.record.store import Record
-from reconciler.repo.git import GitUnusable, Repository
+from reconciler.repo.git import GitUnusable
 
 if TYPE_CHECKING:
     from reconciler.controller.policing import Policing
     from reconciler.core.plan import Pair
     from reconciler.core.provider import Catalogue
     from reconciler.record.resources import By
-    from reconciler.repo.history import History
+    from reconciler.repo.history import Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +33,22 @@ class Authors:
 
 
 class Planner:
-    """Plans what differs. With nothing different it builds nothing. `cache` is a folder; `notice` is told what keeps
-    authors from being known."""
+    """Plans what differs. With nothing different it builds nothing. `notice` is told what keeps authors from being
+    known."""
 
     def __init__(
         self,
         record: Record,
-        repository: Repository | None,
-        cache: Path,
+        origin: Origin,
         catalogue: Callable[[], Catalogue],
         notice: Callable[[str], None],
         policing: Policing,
     ) -> None:
         self._policing = policing
         self._record = record
-        self._repository = repository
-        self._cache = cache
+        self._origin = origin
         self._catalogue = catalogue
         self._notice = notice
-        self._history: History | None = None
 
     def plan(self, now: Now) -> Plan:
         """The plan for what differs now, with what waits and what is wrong. Runs are not in it."""
@@ -96,17 +92,12 @@ class Planner:
     def authors(self, made: Plan) -> Authors:
         """Who caused each action: the author of the commit that last changed its file, else the OS user."""
         from reconciler.record.resources import By  # only where something changed
-        from reconciler.repo.history import History, os_user
+        from reconciler.repo.history import os_user
 
         otherwise = By(author=os_user())
-        repository = self._repository
-        if repository is None:
-            return Authors(by_path={}, otherwise=otherwise)
-        if self._history is None:
-            self._history = History(repository, self._cache)
         try:
-            commits = self._history.authors({action.path for action in made.actions})
-            revision = repository.revision()
+            commits = self._origin.authors({action.path for action in made.actions})
+            revision = self._origin.revision()
         except GitUnusable as error:
             self._notice(str(error))
             return Authors(by_path={}, otherwise=otherwise)

@@ -17,9 +17,9 @@ from reconciler.core.policy import FILE_NAME
 from reconciler.errors import Problem
 from reconciler.record.store import Record
 from reconciler.repo.policy_file import PolicySeen
-from reconciler.repo.tree import Tree
 
 if TYPE_CHECKING:
+    from reconciler.controller.hands import Specs
     from reconciler.controller.planning import Authors
     from reconciler.core.policy_judge import Judge
     from reconciler.core.provider import Catalogue
@@ -31,7 +31,7 @@ SETTING: Final = "policy"
 class Policing:
     """Holds one record to the policy that stands beside one tree."""
 
-    def __init__(self, record: Record, tree: Tree, catalogue: Callable[[], Catalogue]) -> None:
+    def __init__(self, record: Record, tree: Specs, catalogue: Callable[[], Catalogue]) -> None:
         self._record = record
         self._tree = tree
         self._catalogue = catalogue

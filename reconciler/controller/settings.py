@@ -28,7 +28,9 @@ class Settings:
     beside them, `memory_mb` what a build of profiles, or a run that reads them, may hold in memory.
     While more than `max_backlog` messages wait to be built into profiles, backfills pause.
     `listen` is the HOST:PORT at which a daemon takes messages in. `push_secret` refers to the secret of its push hook;
-    paths in such references start from `folder`, that of the operator's file."""
+    paths in such references start from `folder`, that of the operator's file.
+    `source` is `git:REF` where the specs are read from a commit, empty where they are the files below `root`; relative
+    paths in the specs of a commit start from `data_root`."""
 
     root: Path
     state: Path
@@ -42,6 +44,22 @@ class Settings:
     listen: str = ""
     folder: Path = Path()
     push_secret: Mapping[str, Any] | None = None
+    source: str = ""
+    data_root: Path | None = None
+
+    @property
+    def needs_data_root(self) -> bool:
+        """Whether a relative path in a spec leads nowhere."""
+        return bool(self.source) and self.data_root is None
+
+    @property
+    def files_root(self) -> Path | None:
+        """The folder that a spec's `path` may lead into, besides `allow_paths`; None where there is none."""
+        return self.data_root if self.source else self.root
+
+    def folder_of(self, spec_path: str) -> Path | None:
+        """Where the relative paths in a spec start from: its own folder, or for a commit the data root."""
+        return self.data_root if self.source else (self.root / spec_path).parent
 
     def slots_of(self, lane: str) -> int:
         return self.slots if lane == LIVE else self.backfill_slots

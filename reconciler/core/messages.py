@@ -31,8 +31,10 @@ class SegmentRef:
 class Order:
     """Everything a run may know. JSON-able by `dataclasses.asdict`.
 
-    `path` is the spec file's, relative to the root. `config` and `credentials` (references, never values) are of the
-    normalised spec. `streams` lists, for each stream that the job reads, its segments in order of position.
+    `path` is the spec file's, relative to the root. `root` is the folder that its paths may lead into besides
+    `allow_paths`, `folder` where relative ones start from (None: the spec's own folder); empty where there is none.
+    `config` and `credentials` (references, never values) are of the normalised spec. `streams` lists, for each stream that
+    the job reads, its segments in order of position.
     `columns` are the types that the Stream's spec declares. `secret_key` is hex; secrets are reported by HMAC-SHA256
     under it. `writes` names the streams that its units may add to; None leaves that to the record. `audience` is that
     of an audience export: `{"name": …, "where": …}`; `profiles` are the rules of all profiles (`rules_spec`), where the
@@ -80,6 +82,7 @@ class Order:
     lane: str = "live"
     max_messages: int | None = None
     secret_variables: tuple[str, ...] = ()
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

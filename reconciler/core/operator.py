@@ -27,6 +27,8 @@ class Operator:
     allow_paths: tuple[str, ...] = ()
     allow_exec: bool = False
     push_secret: Mapping[str, Any] | None = None
+    source: str = ""
+    data_root: str = ""
 
 
 def operator_of(values: Mapping[str, Any]) -> Operator:
@@ -40,4 +42,6 @@ def operator_of(values: Mapping[str, Any]) -> Operator:
         allow_paths=tuple(values.get("allowPaths", ())),
         allow_exec=values.get("allowExec", False),
         push_secret=((values.get("hooks") or {}).get("push") or {}).get("secret"),
+        source=values.get("source", ""),
+        data_root=values.get("dataRoot", ""),
     )

@@ -55,6 +55,10 @@ class OperatorFile(Model):
     allow_exec: bool = Field(
         False, description="Whether {exec: […]} secret references may run their command, as --allow-exec."
     )
+    source: Line = Field("", description="`git:REF`: the specs are read from that commit, as --source.")
+    data_root: FilePath = Field(
+        "", description="Where relative paths in the specs of a commit start from, as --data-root."
+    )
 
     hooks: HooksSection | None = Field(None, description="What --listen answers besides messages.")
 

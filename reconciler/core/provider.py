@@ -370,7 +370,8 @@ class JobType:
     `x-stream: reads|writes` (its value names a declared Stream) and `x-resetsCursor: true` (a changed value drops the
     cursor, and the plan says so). `config` makes the typed model out of a checked mapping. `authorization` says
     whether a Job needs one: `required`, `optional` or `none`. A property annotated with `x-audience: reads` names a
-    declared Audience; its job type reads profiles, as does one with `reads_profiles`. `estimate` says what a run of an
+    declared Audience; its job type reads profiles, as does one with `reads_profiles`. One annotated with `x-path: true` is
+    a path or glob on disk (`Context.path`, `Context.expand`). `estimate` says what a run of an
     import would add, changes nothing and needs no secret; None where that cannot be known beforehand.
     """
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from reconciler.errors import ReconcileError
 from reconciler.repo.names import is_spec_path
@@ -49,7 +49,8 @@ _STRANGERS: Final = frozenset({
     "GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_TRACE", "GIT_LITERAL_PATHSPECS",
     "GIT_GLOB_PATHSPECS", "GIT_CEILING_DIRECTORIES",
 })  # fmt: skip
-_OBJECT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+#: A whole hash.
+OBJECT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SYMBOLIC_DEPTH: Final = 5
 
 
@@ -96,6 +97,26 @@ class Repository:
                 return cls(top, git_dir, _common_dir(git_dir), "" if prefix == "." else f"{prefix}/")
         return None
 
+    @classmethod
+    def around(cls, root: Path) -> Repository | None:
+        """The repository, bare ones too, that a folder lies in by its path, whether or not it is on disk: where a commit
+        is read, what the work tree holds at that path says nothing. Starts no process."""
+        path = Path(os.path.abspath(root))
+        for top in (path, *path.parents):
+            prefix = path.relative_to(top).as_posix()
+            found = cls.at(top, "" if prefix == "." else f"{prefix}/")
+            if found is not None:
+                return found
+        return cls.open(root)
+
+    @classmethod
+    def at(cls, top: Path, prefix: str) -> Repository | None:
+        """The repository whose work tree begins at `top`, or that is bare and lies there."""
+        git_dir = _git_dir(top / ".git")
+        if git_dir is None and (top / "HEAD").is_file() and (top / "objects").is_dir() and (top / "refs").is_dir():
+            git_dir = top
+        return None if git_dir is None else cls(top, git_dir, _common_dir(git_dir), prefix)
+
     # --- read from git's own files ----------------------------------------------------------------------------------
 
     def moment(self) -> Moment:
@@ -116,12 +137,22 @@ class Repository:
     def head(self) -> str | None:
         """The commit that HEAD names; None for a branch without commits."""
         text = _line(self.git_dir / "HEAD")
+        if text == "ref: refs/heads/.invalid":  # refs are kept in a form of their own, which only git reads
+            return self._resolve("HEAD")
+        return self._followed(text)
+
+    def ref(self, name: str) -> str | None:
+        """The object that a ref of this whole name (`refs/heads/main`) leads to; None where there is no such ref."""
+        if (self.common_dir / "reftable").is_dir():
+            return self._resolve(name)
+        return self._followed(f"ref: {name}")
+
+    def _followed(self, text: str) -> str | None:
+        """The object that the text of a ref's file leads to."""
         for _ in range(_SYMBOLIC_DEPTH):
             if not text.startswith("ref:"):
-                return text if _OBJECT.fullmatch(text) else None
+                return text if OBJECT.fullmatch(text) else None
             ref = text[4:].strip()
-            if ref == "refs/heads/.invalid":  # refs are kept in a form of their own, which only git reads
-                return self._resolve_head()
             if ".." in ref or not ref.startswith("refs/"):
                 return None
             text = _line(self.git_dir / ref) or _line(self.common_dir / ref) or self._packed(ref)
@@ -155,9 +186,10 @@ class Repository:
         end = packed.find(wanted)
         return packed[packed.rfind(b"\n", 0, end) + 1 : end].decode("ascii", "replace") if end >= 0 else ""
 
-    def _resolve_head(self) -> str | None:
+    def _resolve(self, name: str) -> str | None:
         try:
-            return self.run("rev-parse", "--verify", "--quiet", "HEAD").decode("ascii").strip() or None
+            answer = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", name)
+            return answer.decode("ascii").strip() or None
         except GitUnusable:
             return None
 
@@ -245,15 +277,15 @@ class Repository:
         """A fixed program, no shell; where arguments are paths, they stand after `--`."""
         return [*_COMMAND, "-C", os.fspath(self.top), *arguments]
 
-    def stream(self, *arguments: str) -> Generator[bytes, None, None]:
-        """git's answer piece by piece; a caller that stops early ends git."""
+    def stream(self, *arguments: str, stdin: IO[bytes] | None = None) -> Generator[bytes, None, None]:
+        """git's answer piece by piece; a caller that stops early ends git. `stdin` is a file that git reads."""
         import subprocess
         import threading
 
         try:
             process = subprocess.Popen(
-                self._command(arguments), env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                self._command(arguments), env=environment(), stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         except FileNotFoundError as error:
             raise GitUnusable("The program 'git' was not found.", missing=True) from error

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from reconciler.repo.git import Repository
+from reconciler.repo.git import MAX_ARGUMENTS, Repository
 
 CACHE_NAME: Final = "authors.json"
 
@@ -86,21 +86,9 @@ class History:
         return self._log(head, wanted)
 
     def _log(self, revisions: str, wanted: set[str]) -> dict[str, Commit]:
-        """The newest commit of each path, reading history only until every path has one."""
-        scope = ("--", self._repository.prefix) if self._repository.prefix else ()
-        pieces = self._repository.stream(
-            "log", "-z", "--no-renames", "--no-ext-diff", "--no-color", "--no-relative", "--encoding=UTF-8",
-            "--name-only", _FORMAT, revisions, *scope,
-        )  # fmt: skip
-        found: dict[str, Commit] = {}
-        with closing(pieces):
-            for commit, name in _changes(pieces, self._repository.shallow()):
-                path = self._repository.below(name)
-                if path in wanted and path not in found:
-                    found[path] = commit
-                    if len(found) == len(wanted):
-                        break
-        return found
+        return _newest(
+            self._repository, revisions, wanted, [self._repository.prefix] if self._repository.prefix else []
+        )
 
     def _load(self) -> tuple[str, dict[str, Commit]]:
         """What an earlier process read; a cache that is missing, damaged or of another root is none."""
@@ -128,6 +116,61 @@ class History:
             beside.replace(self._cache)
         except OSError:
             beside.unlink(missing_ok=True)  # the cache is disposable: without it the history is read again
+
+
+class Origin(Protocol):
+    """Where the desired state comes from: what a plan, a status and an event say of it."""
+
+    def revision(self) -> str:
+        """`main@sha1:…`; empty where no commit stands behind it."""
+        ...
+
+    def authors(self, paths: Iterable[str]) -> Mapping[str, Commit]:
+        """The last commit of each path. Raises GitUnusable."""
+        ...
+
+
+class WorkTreeOrigin:
+    """That of a folder: HEAD of the git work tree it lies in, if any."""
+
+    def __init__(self, root: Path, cache_dir: Path | None) -> None:
+        self._repository = Repository.open(root)
+        self._history = None if self._repository is None else History(self._repository, cache_dir)
+
+    def revision(self) -> str:
+        return "" if self._repository is None else self._repository.revision()
+
+    def authors(self, paths: Iterable[str]) -> Mapping[str, Commit]:
+        return {} if self._history is None else self._history.authors(paths)
+
+
+def newest_commits(repository: Repository, head: str, paths: Iterable[str]) -> dict[str, Commit]:
+    """The last commit of each path in the history of a commit: of one that is gone, the commit that took it out. Few paths
+    are asked for alone; many, by reading the root's history until each has one. Raises GitUnusable."""
+    wanted = set(paths)
+    scope = (
+        [repository.prefix + path for path in sorted(wanted)] if len(wanted) <= MAX_ARGUMENTS else [repository.prefix]
+    )
+    return _newest(repository, head, wanted, [one for one in scope if one])
+
+
+def _newest(repository: Repository, revisions: str, wanted: set[str], scope: Sequence[str]) -> dict[str, Commit]:
+    """The newest commit of each path, reading history only until every path has one."""
+    if not wanted:
+        return {}
+    pieces = repository.stream(
+        "log", "-z", "--no-renames", "--no-ext-diff", "--no-color", "--no-relative", "--encoding=UTF-8", "--name-only",
+        _FORMAT, revisions, *(("--", *scope) if scope else ()),
+    )  # fmt: skip
+    found: dict[str, Commit] = {}
+    with closing(pieces):
+        for commit, name in _changes(pieces, repository.shallow()):
+            path = repository.below(name)
+            if path in wanted and path not in found:
+                found[path] = commit
+                if len(found) == len(wanted):
+                    break
+    return found
 
 
 def os_user() -> str:

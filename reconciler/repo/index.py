@@ -88,6 +88,7 @@ class Index:
         self.rows: dict[str, Row] = {}
         self.told = False
         self.head = ""
+        self._fresh = 0
         self._database = self._open()
 
     def close(self) -> None:
@@ -165,6 +166,7 @@ class Index:
 
     def keep_parsed(self, texts: Mapping[str, str]) -> None:
         rows = [(digest, self._version, text) for digest, text in texts.items()]
+        self._fresh += len(rows)
         self._change(lambda database: _insert(database, "parsed", 3, rows))
 
     # --- rows -------------------------------------------------------------------------------------------------------
@@ -184,6 +186,34 @@ class Index:
         if rows or gone or not self.told or head != self.head:
             self._change(work)
         self.told, self.head = True, head
+
+    def tell_commit(self, blobs: Callable[[], Collection[str]]) -> None:
+        """The controller has committed what a commit's files say: the rows of files hold no more. Once as many contents
+        have been parsed as there are `blobs` of the commit, those of no blob among them are dropped."""
+
+        def work(database: sqlite3.Connection) -> None:
+            database.execute("DELETE FROM file")
+            _insert(database, "meta", 2, [("identity", self._identity), ("head", "")])
+
+        if not self.told:
+            self._change(work)
+            self.rows, self.told = {}, True
+        if self._fresh:
+            self._change(lambda database: self._prune_blobs(database, blobs))
+            self._fresh = 0
+
+    def _prune_blobs(self, database: sqlite3.Connection, blobs: Callable[[], Collection[str]]) -> None:
+        """`parsed` counts the contents kept since the last pruning, `blobs` those that there were to keep then."""
+        meta = dict(database.execute("SELECT name, value FROM meta WHERE name IN ('parsed', 'blobs')"))
+        parsed, before = int(meta.get("parsed", 0)) + self._fresh, int(meta.get("blobs", 0))
+        if parsed > before + SPARE_PARSED:
+            wanted = blobs()
+            database.execute("CREATE TEMP TABLE wanted (digest TEXT PRIMARY KEY) WITHOUT ROWID")
+            _insert(database, "wanted", 1, [(one,) for one in wanted])
+            database.execute("DELETE FROM parsed WHERE digest NOT IN (SELECT digest FROM wanted)")
+            database.execute("DROP TABLE wanted")
+            parsed, before = 0, len(wanted)
+        _insert(database, "meta", 2, [("parsed", str(parsed)), ("blobs", str(before))])
 
     @staticmethod
     def _prune(database: sqlite3.Connection) -> None:

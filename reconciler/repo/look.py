@@ -58,7 +58,8 @@ class Look:
     those of reading; those of parsing are in `changed`, and `invalid` names the unchanged files that have some. `torn`
     says why the tree may be in the making: act on no absence. `again_ms`: something was left open, look again after so
     long. `settled`: the listing equals that of an earlier look, so long ago that nobody is at work. `files` and
-    `touched` are for `Tree.settle`.
+    `touched` are for `Tree.settle`. `mark` says which commit the desired state is once the look is taken, for the record
+    to keep beside it; empty where it is a folder's. `unseen`: nothing could be looked at, so all stays as it was.
     """
 
     whole: bool
@@ -73,6 +74,8 @@ class Look:
     settled: bool
     files: Mapping[str, Row]
     touched: tuple[str, ...]
+    mark: str = ""
+    unseen: bool = False
 
     @property
     def count(self) -> int:

@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Final
 
@@ -47,6 +47,13 @@ class Parsed:
             ensure_ascii=True,
             separators=(",", ":"),
         )
+
+    def at(self, path: str) -> Parsed:
+        """The same content at another path: contents are parsed once, wherever they lie."""
+        if {one.path for one in self.documents} | {one.path for one in self.problems} <= {path}:
+            return self
+        documents = tuple(replace(document, path=path) for document in self.documents)
+        return Parsed(documents, tuple(replace(problem, path=path) for problem in self.problems))
 
     @classmethod
     def from_json(cls, text: str) -> Parsed:
@@ -220,13 +227,20 @@ def check_across(
     problems: Iterable[Problem],
     catalogue: Catalogue,
     contents: Callable[[Collection[str]], Mapping[str, bytes]],
+    *,
+    needs_data_root: bool = False,
 ) -> list[Problem]:
     """The problems between documents, each at its field. `problems` are those of the files themselves: what they break
-    can still be referred to. `contents` is asked for the files that have problems."""
+    can still be referred to. `contents` is asked for the files that have problems. With `needs_data_root`, a relative path
+    leads nowhere."""
     from reconciler.core.check import check
 
     broken = {(problem.kind, problem.name) for problem in problems if problem.name and problem.kind in KINDS}
     found = check(documents, catalogue, broken=broken)
+    if needs_data_root:
+        from reconciler.core.check_paths import relative_paths
+
+        found = sorted([*found, *relative_paths(documents, catalogue)])
     return locate(found, contents({problem.path for problem in found})) if found else []
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # imported late: a look that finds nothing new parses nothing
     from reconciler.core.provider import Catalogue
     from reconciler.repo.parse import Parsed
     from reconciler.repo.policy_file import PolicySeen
+    from reconciler.repo.source import Watching
 
 #: Two looks are two only when this much time lies between them, in milliseconds.
 SETTLE_MS: Final = 400
@@ -62,19 +63,20 @@ class Tree:
 
     `cache_dir` keeps the index and parsed contents (None: in memory). `identity` names the record that differences are
     against, `version` the format and catalogue that parsing depends on. `catalogue` is asked for only when something
-    must be parsed. A tree that is not `writable` reads the index of a running daemon and changes nothing on disk.
-    `settle_ms` must lie between two looks that count as two.
+    must be parsed. `told` is false where the record was told of something else since. A tree that is not `writable` reads
+    the index of a running daemon and changes nothing on disk. `settle_ms` must lie between two looks that count as two.
     """
 
     def __init__(
         self, root: Path, cache_dir: Path | None, *, identity: str, version: str, catalogue: Callable[[], Catalogue],
-        writable: bool = True, settle_ms: int = SETTLE_MS,
+        writable: bool = True, settle_ms: int = SETTLE_MS, told: bool = True,
     ) -> None:  # fmt: skip
         self.settle_ms = settle_ms
         self._root = os.path.abspath(root)
         self._cache_dir = cache_dir
         self._catalogue = catalogue
         self._index = Index(cache_dir, identity=identity, version=version, writable=writable)
+        self._index.told &= told
         self._rows: dict[str, Row] = self._index.rows
         self._told: dict[str, str] = {path: row.digest for path, row in self._rows.items()} if self._index.told else {}
         self._parsed: dict[str, Parsed] = {}  # by content digest, of what is not settled
@@ -87,6 +89,12 @@ class Tree:
 
     def close(self) -> None:
         self._index.close()
+
+    def watch(self, wake: Callable[[], None]) -> Watching:
+        """Calls `wake`, from any thread, whenever a look may find something new."""
+        from reconciler.repo.watch import Watch  # only a daemon watches
+
+        return Watch(Path(self._root), wake)
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
@@ -221,7 +229,7 @@ class Tree:
         self._parsed |= parsed
 
     def _seen(self, path: str, row: Row) -> FileSeen:
-        return FileSeen(path, row.digest, _at(self._parsed[row.digest], path))
+        return FileSeen(path, row.digest, self._parsed[row.digest].at(path))
 
     # --- what counts ------------------------------------------------------------------------------------------------
 
@@ -297,7 +305,7 @@ class Tree:
         for path in others:
             self._reread(path, look.files[path])
         known |= {
-            path: _at(self._parsed[look.files[path].digest], path)
+            path: self._parsed[look.files[path].digest].at(path)
             for path in others
             if look.files[path].digest in self._parsed
         }
@@ -346,19 +354,7 @@ class Tree:
         self._blobs |= {unknown[path]: self._parsed[digest] for path, digest in digests.items()}
         self._parsed = before
         self._blobs = {blob: self._blobs[blob] for blob in set(blobs.values()) & self._blobs.keys()}
-        return {path: _at(self._blobs[blob], path) for path, blob in blobs.items() if blob in self._blobs}
-
-
-def _at(parsed: Parsed, path: str) -> Parsed:
-    """The same content at another path: contents are parsed once, wherever they lie."""
-    paths = {document.path for document in parsed.documents} | {problem.path for problem in parsed.problems}
-    if paths <= {path}:
-        return parsed
-    return replace(
-        parsed,
-        documents=tuple(replace(document, path=path) for document in parsed.documents),
-        problems=tuple(replace(problem, path=path) for problem in parsed.problems),
-    )
+        return {path: self._blobs[blob].at(path) for path, blob in blobs.items() if blob in self._blobs}
 
 
 def _names(parsed: Parsed) -> set[tuple[str, str]]:

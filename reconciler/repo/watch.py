@@ -37,18 +37,19 @@ _GIT_NAMES: Final = frozenset(
 )
 
 
-class Watch:
-    """Watches from its making until `close()`. `wake` is called from threads of the watch, and must not block."""
+#: The files beside `refs/` that change when a ref does, and the folder of refs in git's table form.
+_REF_NAMES: Final = frozenset({"HEAD", "packed-refs", "reftable"})
 
-    def __init__(self, root: Path, wake: Callable[[], None]) -> None:
+
+class _Watch:
+    """Watches from `_start` until `close()`. `wake` is called from threads of the watch, and must not block."""
+
+    def __init__(self) -> None:
         self._stop = threading.Event()
-        repository = Repository.open(root)
-        self._eyes = [
-            _Eye(root, wake, self._stop, _tells_of_specs(root), recursive=True),
-            _Eye(root.absolute().parent, wake, self._stop, _tells_of_policy, recursive=False),
-        ]
-        if repository is not None:
-            self._eyes.append(_Eye(repository.git_dir, wake, self._stop, _tells_of_git, recursive=False))
+        self._eyes: list[_Eye] = []
+
+    def _start(self, *eyes: _Eye) -> None:
+        self._eyes = list(eyes)
         for eye in self._eyes:
             eye.start()
 
@@ -67,6 +68,39 @@ class Watch:
         self._stop.set()
         for eye in self._eyes:
             eye.join(CLOSE_S)
+
+
+class Watch(_Watch):
+    """Of the specs below a root, and of git's marks where it lies in a work tree."""
+
+    def __init__(self, root: Path, wake: Callable[[], None]) -> None:
+        super().__init__()
+        repository = Repository.open(root)
+        eyes = [
+            _Eye(root, wake, self._stop, _tells_of_specs(root), recursive=True),
+            _Eye(root.absolute().parent, wake, self._stop, _tells_of_policy, recursive=False),
+        ]
+        if repository is not None:
+            eyes.append(_Eye(repository.git_dir, wake, self._stop, _tells_of_git, recursive=False))
+        self._start(*eyes)
+
+
+class RefWatch(_Watch):
+    """Of the refs of a repository, whose work tree begins at `top` or that is bare and lies there. The work tree is not
+    looked at. A linked work tree keeps its HEAD in a folder of its own."""
+
+    def __init__(self, top: Path, wake: Callable[[], None]) -> None:
+        super().__init__()
+        repository = Repository.at(top, "")
+        git_dir, common_dir = (repository.git_dir, repository.common_dir) if repository else (top / ".git",) * 2
+        folders = {os.path.realpath(one): one for one in (git_dir, common_dir)}
+        eyes = [_Eye(one, wake, self._stop, _tells_of_refs, recursive=False) for one in folders.values()]
+        eyes += [
+            _Eye(common_dir / name, wake, self._stop, _is_no_lock, recursive=True)
+            for name in ("refs", "reftable")
+            if name == "refs" or (common_dir / name).is_dir()
+        ]
+        self._start(*eyes)
 
 
 class _Eye(threading.Thread):
@@ -141,3 +175,11 @@ def _tells_of_policy(_change: object, path: str) -> bool:
 
 def _tells_of_git(_change: object, path: str) -> bool:
     return os.path.basename(path) in _GIT_NAMES
+
+
+def _tells_of_refs(_change: object, path: str) -> bool:
+    return os.path.basename(path) in _REF_NAMES
+
+
+def _is_no_lock(_change: object, path: str) -> bool:
+    return not path.endswith(".lock")

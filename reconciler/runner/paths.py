@@ -21,11 +21,12 @@ _MAGIC: Final = re.compile(r"[*?\[]")
 
 
 class Paths:
-    """The paths of one spec: relative to `folder`, which holds it."""
+    """The paths of one spec: relative to `folder`. A spec of a commit has neither `root` nor `folder` where no data root
+    is named; then only absolute paths lead anywhere, and only into what is allowed."""
 
     def __init__(self, root: str, folder: str, allowed: Sequence[str], state: str) -> None:
-        self._folder = os.path.abspath(folder)
-        self._allowed = (root, *allowed)
+        self._folder = os.path.abspath(folder) if folder else ""
+        self._allowed = (root, *allowed) if root else tuple(allowed)
         self._state = state
 
     def path(self, text: str) -> Path:
@@ -49,10 +50,14 @@ class Paths:
     def _absolute(self, text: str) -> str:
         if not text or "\0" in text:
             raise Fatal(f"{text!r} is not a path.")
+        if not self._folder and not os.path.isabs(text):
+            raise Fatal(
+                f"The path {text!r} is relative, and the spec comes from a commit. Name a folder with --data-root."
+            )
         return os.path.normpath(os.path.join(self._folder, text))
 
     def _relative(self, path: str) -> str:
-        text = os.path.relpath(path, self._folder)
+        text = os.path.relpath(path, self._folder) if self._folder else path
         try:
             text.encode("utf-8")
         except UnicodeEncodeError:

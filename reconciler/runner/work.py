@@ -74,7 +74,7 @@ class Work:
         for name in order.secret_variables:
             os.environ.pop(name, None)
         assert self._redactor is not None, "what to redact is known with the credentials"
-        paths = Paths(order.root, str(_folder(order)), order.allow_paths, self._state_dir)
+        paths = Paths(order.root, _folder(order), order.allow_paths, self._state_dir)
         context = RunContext(self._channel, config, credentials, self._redactor, paths, Clock())
         if order.max_messages is not None and order.unit == 1 and job_type.estimate is not None:
             judge(job_type.estimate(context), order.max_messages, context.approved)
@@ -203,8 +203,8 @@ class Work:
             self._log_traceback(error)
 
     def _credentials(self) -> Mapping[str, Secret]:
-        order = self._order
-        resolved = resolve(order.credentials, base_dir=_folder(order), allow_exec=order.allow_exec)
+        order, folder = self._order, _folder(self._order)
+        resolved = resolve(order.credentials, base_dir=Path(folder) if folder else None, allow_exec=order.allow_exec)
         self._redact_with(Redactor(resolved))
         for name, secret in sorted(resolved.items()):
             digest = keyed_digest(secret, order.secret_key)
@@ -243,8 +243,8 @@ class Work:
             self._channel.capture.line("".join(traceback.format_exception(error)))
 
 
-def _folder(order: Order) -> Path:
-    return (Path(order.root) / order.path).parent
+def _folder(order: Order) -> str:
+    return str((Path(order.root) / order.path).parent) if order.folder is None else order.folder
 
 
 def _job_type(catalogue: Catalogue, order: Order) -> JobType:

@@ -28,10 +28,12 @@ MAX_SECRET_BYTES: Final = 64 * 1024
 EXEC_TIMEOUT_S: Final = 30.0
 
 
-def resolve(references: Mapping[str, Mapping[str, Any]], *, base_dir: Path, allow_exec: bool) -> Mapping[str, Secret]:
+def resolve(
+    references: Mapping[str, Mapping[str, Any]], *, base_dir: Path | None, allow_exec: bool
+) -> Mapping[str, Secret]:
     """The secrets of an authorization, by field. `base_dir` is the spec's folder: relative files are looked for, and
-    commands run, there. Line ends at the end of a value are dropped. Raises Fatal, naming the field, where a value is
-    missing, empty, larger than `MAX_SECRET_BYTES` or not UTF-8, or where a command may not be run."""
+    commands run, there; None where a spec has none. Line ends at the end of a value are dropped. Raises Fatal, naming the
+    field, where a value is missing, empty, larger than `MAX_SECRET_BYTES` or not UTF-8, or where a command may not be run."""
     return {
         name: _resolve(f"credentials.{name}", references[name], base_dir, allow_exec) for name in sorted(references)
     }
@@ -43,7 +45,7 @@ def keyed_digest(secret: Secret, key_hex: str) -> str:
     return hmac.new(bytes.fromhex(key_hex), secret.reveal().encode(), hashlib.sha256).hexdigest()
 
 
-def _resolve(where: str, reference: Mapping[str, Any], base_dir: Path, allow_exec: bool) -> Secret:
+def _resolve(where: str, reference: Mapping[str, Any], base_dir: Path | None, allow_exec: bool) -> Secret:
     match dict(reference):
         case {"env": str(name), **rest} if not rest:
             raw = _from_env(where, name)
@@ -75,9 +77,13 @@ def _from_env(where: str, name: str) -> bytes:
     return value
 
 
-def _from_file(where: str, path: str, base_dir: Path) -> bytes:
+def _from_file(where: str, path: str, base_dir: Path | None) -> bytes:
     """A regular file's content. A pipe or a device is refused: it might never end, or never begin."""
-    full = base_dir / path
+    if base_dir is None and not os.path.isabs(path):
+        raise Fatal(
+            f"{where}: the file {path} is relative, and the spec comes from a commit; name a folder with --data-root"
+        )
+    full = base_dir / path if base_dir else Path(path)
     try:
         descriptor = os.open(full, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -92,7 +98,7 @@ def _from_file(where: str, path: str, base_dir: Path) -> bytes:
         os.close(descriptor)
 
 
-def _from_exec(where: str, command: Sequence[str], base_dir: Path, allow_exec: bool) -> bytes:
+def _from_exec(where: str, command: Sequence[str], base_dir: Path | None, allow_exec: bool) -> bytes:
     """What a command prints. No shell is involved; what it says on standard error is thrown away, because commands
     that fail like to print what they were given."""
     if not allow_exec:
@@ -103,7 +109,7 @@ def _from_exec(where: str, command: Sequence[str], base_dir: Path, allow_exec: b
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=base_dir,
+            cwd=base_dir or "/",
             start_new_session=True,
         )
     except (OSError, ValueError) as error:

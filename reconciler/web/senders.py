@@ -138,8 +138,10 @@ class Senders:
 
 def _token(told: Mapping[str, Any], authorization: Mapping[str, Any]) -> bytes:
     """The digest of a declared token. Raises Fatal."""
-    folder = (Path(told["root"]) / authorization["path"]).parent
-    secrets = resolve(authorization["credentials"], base_dir=folder, allow_exec=told["allow_exec"])
+    folder = authorization["folder"]
+    secrets = resolve(
+        authorization["credentials"], base_dir=Path(folder) if folder else None, allow_exec=told["allow_exec"]
+    )
     token = secrets["token"].reveal()
     if len(token) < MIN_TOKEN:
         raise Fatal(f"credentials.token: a token needs {MIN_TOKEN} characters, so that it cannot be guessed")

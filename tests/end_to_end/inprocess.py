@@ -17,7 +17,7 @@ from reconciler.controller.loop import Controller
 from reconciler.controller.settings import Report, Settings, Silent
 from reconciler.providers import catalogue
 from reconciler.record.store import Record
-from reconciler.repo.git import Repository
+from reconciler.repo.history import WorkTreeOrigin
 from reconciler.repo.tree import Tree
 from reconciler.repo.write import Writer
 from reconciler.runner.local import LocalRunner
@@ -207,7 +207,7 @@ class World:
             settings=Settings(root=self.root, state=self.state, **self.settings),
             record=record,
             tree=Tree(self.root, self.state / "cache", identity=record.id, version="1", catalogue=catalogue),
-            repository=Repository.open(self.root),
+            origin=WorkTreeOrigin(self.root, self.state / "cache"),
             writer=Writer(self.root),
             runner=self.runner,
             end_leftover=end_leftover,

@@ -47,9 +47,9 @@ class Served:
     def declare(self, *streams: str, token: dict[str, Any] | None = None, **more: Any) -> None:
         """What a controller would write down."""
         (self.state / "token").write_text(TOKEN)
-        senders = {"shop": {"path": "shop.yaml", "credentials": {"token": token or {"file": "token"}}}}
+        senders = {"shop": {"folder": str(self.state), "credentials": {"token": token or {"file": "token"}}}}
         told = {
-            "root": str(self.state), "allow_exec": False, "streams": list(streams or ("orders", "customers")),
+            "allow_exec": False, "streams": list(streams or ("orders", "customers")),
             "senders": senders, "floor": 0, **more,
         }  # fmt: skip
         temporary = self.folder / "rules.json.tmp"

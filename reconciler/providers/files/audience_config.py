@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from reconciler.providers.files.config import NEW_NEEDS_RUN, Delimiter
+from reconciler.providers.files.config import IS_PATH, NEW_NEEDS_RUN, Delimiter
 from reconciler.providers.mirror.config import MirrorConfig
 from reconciler.providers.schemas import schema_of
 
@@ -17,6 +17,7 @@ class ExportAudience(MirrorConfig):
         pattern=r"^[^*?\[\]]+$",
         description="The file (no glob), relative to the spec's folder; `{run}` stands for the run's number",
         examples=["out/big-spenders.csv", "out/changes-{run}.ndjson.gz"],
+        json_schema_extra=IS_PATH,
     )
     format: Literal["csv", "ndjson", "parquet"] = Field(description="How the file is written")
     only: Literal["all", "new"] = Field(

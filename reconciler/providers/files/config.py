@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 _NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _RESETS: Final[dict[str, Any]] = {"x-resetsCursor": True}
+IS_PATH: Final[dict[str, Any]] = {"x-path": True}
 
 Encoding = Literal[
     "utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "iso-8859-2", "iso-8859-15",
@@ -32,6 +33,7 @@ class _Import(Config):
         min_length=1,
         description="A file or a glob, relative to the spec's folder.",
         examples=["data/orders-*.csv.gz"],
+        json_schema_extra=IS_PATH,
     )
     stream: str = Field(
         pattern=_NAME, max_length=63, description="The stream that the messages land on.",
@@ -99,6 +101,7 @@ class _Export(Config):
         pattern=r"^[^*?\[\]]+$",
         description="The file (no glob), relative to the spec's folder; `{run}` stands for the run's number.",
         examples=["out/orders.parquet", "out/orders-{run}.csv.gz"],
+        json_schema_extra=IS_PATH,
     )
     only: Literal["all", "new"] = Field(
         default="all", description="The whole stream, or what is new since the last run (then `path` holds `{run}`)."

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from reconciler.providers.files.config import Config, Delimiter, Encoding, Quote, schema
+from reconciler.providers.files.config import IS_PATH, Config, Delimiter, Encoding, Quote, schema
 
 _NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _RESETS: Final[dict[str, Any]] = {"x-resetsCursor": True}
@@ -33,6 +33,7 @@ class EnrichJoin(Config):
         min_length=1,
         description="The reference: a file or a glob, relative to the spec's folder.",
         examples=["data/planes.csv", "data/regions-*.parquet"],
+        json_schema_extra=IS_PATH,
     )
     format: Literal["csv", "ndjson", "parquet"] = Field(default="csv", description="How the reference is written.")
     stream: str = Field(
