@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD" and play.status not in (204, 304):
             self.wfile.write(play.body)
 
-    do_GET = do_POST = do_HEAD = do_OPTIONS = do_PUT = do_DELETE = _serve  # noqa: N815
+    do_GET = do_POST = do_HEAD = do_OPTIONS = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
 
     def log_message(self, format: str, *args: Any) -> None:
         """Silence: what was asked is in `requests`."""

