@@ -334,7 +334,7 @@ def test_without_a_merge_request_or_a_token_there_is_no_note(
     gitlab: tuple[dict[str, str], Comments], checkout: Checkout
 ) -> None:
     variables, notes = gitlab
-    code, said = run_gitlab_job(gitlab_job(), checkout.folder, {**variables, "CI_MERGE_REQUEST_IID": ""}, after=1)
+    code, said = run_gitlab_job(gitlab_job(), checkout.folder, {**variables, "CI_MERGE_REQUEST_IID": ""}, after=3)
     assert (code, said.splitlines()[-1]) == (0, "1 file checked; no problems.")
     assert not (checkout.folder / "reconcile-plan.md").exists()
     code, said = run_gitlab_job(

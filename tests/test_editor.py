@@ -142,6 +142,12 @@ def test_what_ships_is_marked_nowhere(editor: LanguageServer) -> None:
     assert {name: editor.reported(name) for name in names} == {name: [] for name in names}
 
 
+def test_what_the_product_writes_beside_a_spec_is_no_spec(editor: LanguageServer) -> None:
+    status = "apiVersion: reconciler/v1\nkind: JobStatus\nmetadata: {name: import-orders}\nstatus: {status: Sleeping}\n"
+    assert editor.problems("jobs.d/import-orders.status.yaml", status) == []
+    assert editor.problems("jobs.d/import-orders.yaml", status) != []
+
+
 def test_a_file_s_own_line_names_its_schema_too(editor: LanguageServer) -> None:
     text = "# yaml-language-server: $schema=../schemas/job.json\n" + JOB.replace("schedule:", "shedule:")
     (problem,) = editor.problems("elsewhere/own.yaml", text)

@@ -15,7 +15,9 @@ from reconciler.cli.auth import try_authorization
 from reconciler.cli.options import call_of
 from reconciler.cli.providers import type_words
 from reconciler.cli.specs import read_specs
+from reconciler.core.document import KINDS, Kind
 from reconciler.core.provider import Provider
+from reconciler.core.schema import render
 from reconciler.providers import catalogue
 from tests.cli.conftest import STREAM, World
 
@@ -101,6 +103,11 @@ def test_the_schema_of_all_kinds_accepts_each_and_nothing_else(world: World) -> 
     )
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**JOB, "kind": "Jobb"}, schema)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, None])
+def test_a_schema_is_printed_as_it_stands_in_a_file(world: World, kind: Kind | None) -> None:
+    assert world.run("schema", *([kind] if kind else [])).out == render(kind, catalogue())
 
 
 def test_an_unknown_kind_is_a_usage_error(world: World) -> None:
