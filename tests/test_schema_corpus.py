@@ -77,7 +77,7 @@ def shipped() -> Iterator[tuple[str, str]]:
                 yield str(path.relative_to(REPOSITORY)), path.read_text(encoding="utf-8")
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     for number, block in enumerate(re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)):
-        if "kind:" in block:
+        if "apiVersion: reconciler/v1" in block:
             yield f"README.md, block {number}", block
 
 
