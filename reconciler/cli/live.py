@@ -61,7 +61,7 @@ class Live:
         self._is_drawing = False
 
     def ready(self) -> None:
-        self.notice(f"Watching {self._call.root}; Ctrl-C or SIGTERM ends it at the next units.")
+        self.notice(f"Watching {self._call.watched}; Ctrl-C or SIGTERM ends it at the next units.")
 
     def problems(self, problems: Sequence[Problem]) -> None:
         for problem in problems:

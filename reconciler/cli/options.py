@@ -76,6 +76,11 @@ class Call:
         return self.source_said or self.operator().source
 
     @property
+    def watched(self) -> str:
+        """What a daemon follows, in words."""
+        return f"{self.source}, {self.root}" if self.source else str(self.root)
+
+    @property
     def data_root(self) -> Path | None:
         """Where relative paths in the specs of a commit start from."""
         said = self.operator().data_root

@@ -62,7 +62,7 @@ class Lines:
         self._terminal = call.terminal
 
     def ready(self) -> None:
-        self._terminal.warn(f"Watching {escape(str(self._call.root))}; Ctrl-C or SIGTERM ends it at the next units.")
+        self._terminal.warn(f"Watching {escape(self._call.watched)}; Ctrl-C or SIGTERM ends it at the next units.")
 
     def problems(self, problems: Sequence[Problem]) -> None:
         warn_problems(self._call, problems)

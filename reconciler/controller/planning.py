@@ -94,17 +94,17 @@ class Planner:
         from reconciler.record.resources import By  # only where something changed
         from reconciler.repo.history import os_user
 
-        otherwise = By(author=os_user())
+        revision = self._origin.revision()
+        otherwise = By(author=os_user(), revision=revision)
         try:
             commits = self._origin.authors({action.path for action in made.actions})
-            revision = self._origin.revision()
         except GitUnusable as error:
             self._notice(str(error))
             return Authors(by_path={}, otherwise=otherwise)
         found = {
             path: By(author=commit.author, commit=commit.hash, revision=revision) for path, commit in commits.items()
         }
-        return Authors(by_path=found, otherwise=By(author=otherwise.author, revision=revision))
+        return Authors(by_path=found, otherwise=otherwise)
 
     def _held(self) -> tuple[Waiting, ...]:
         return tuple(Waiting(document.kind, document.name, reason) for document, reason in self._record.desired.held())

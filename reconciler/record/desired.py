@@ -108,11 +108,12 @@ class Desired:
             self._insert_problems(problems, origin)
 
     def mark_invalid(self) -> None:
-        """Exactly the documents of which a problem across files or a policy speaks by name are invalid."""
+        """Exactly the documents of which a problem across files or a policy speaks by name are invalid. In an overlay, a
+        document that is new has a null there."""
         broken = "SELECT kind, name FROM problem WHERE origin IN ('across', 'policy') AND name <> ''"
         with transaction(self._sql):
             self._sql.execute(f"UPDATE document SET invalid = 0 WHERE invalid = 1 AND (kind, name) NOT IN ({broken})")
-            self._sql.execute(f"UPDATE document SET invalid = 1 WHERE invalid = 0 AND (kind, name) IN ({broken})")
+            self._sql.execute(f"UPDATE document SET invalid = 1 WHERE invalid IS NOT 1 AND (kind, name) IN ({broken})")
 
     def paths(self) -> set[str]:
         """Every file that declared something, or that had a problem of its own."""

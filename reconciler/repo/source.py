@@ -79,7 +79,10 @@ class LocalSource:
         self._known: dict[str, str] = {}
 
     def head(self) -> Head:
-        repository = Repository.at(self._top, self._prefix)
+        try:
+            repository = Repository.at(self._top, self._prefix)
+        except OSError as error:
+            return Head(why=f"{self._top} cannot be read: {error.strerror}")
         if repository is None:
             return Head(why=f"there is no git repository at {self._top}")
         try:

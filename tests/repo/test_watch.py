@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.repo.watch import QUIET_MS, Watch
+from reconciler.repo.watch import QUIET_MS, RefWatch, Watch
 from reconciler.repo.write import Writer
 from tests.repo.worktree import WorkTree
 
@@ -150,3 +150,52 @@ def test_closing_ends_promptly_and_silently(root: Path, sleeper: Sleeper) -> Non
     (root / "b.yaml").write_text("b: 1\n")
     assert not sleeper.woken_since(seen, SILENCE_S)
     assert not watch.healthy
+
+
+def test_a_ref_that_moves_comes_or_goes_wakes_and_the_work_tree_does_not(tmp_path: Path, sleeper: Sleeper) -> None:
+    tree = WorkTree(tmp_path / "work")
+    tree.commit()
+    tree.git("branch", "side")
+    watch = RefWatch(tree.top, sleeper.wake)
+    try:
+        assert sleeper.woken_since(1), "once its folders are watched each wakes"
+        steps = [
+            lambda: tree.commit(),
+            lambda: tree.git("branch", "feature/x"),
+            lambda: tree.git("update-ref", "refs/remotes/origin/main", "HEAD"),
+            lambda: tree.git("branch", "-q", "-D", "feature/x"),
+            lambda: tree.git("pack-refs", "--all"),
+            lambda: tree.git("checkout", "-q", "side"),
+        ]
+        for number, step in enumerate(steps):
+            before = sleeper.count
+            step()
+            assert sleeper.woken_since(before), f"step {number}"
+        while sleeper.woken_since(sleeper.count, SILENCE_S):
+            pass
+        before = sleeper.count
+        tree.write({"a.yaml": "a"})
+        tree.git("add", "-A")
+        assert not sleeper.woken_since(before, SILENCE_S)
+    finally:
+        watch.close()
+
+
+def test_a_clone_that_is_put_in_the_place_of_another_wakes_and_is_watched(tmp_path: Path, sleeper: Sleeper) -> None:
+    tree, other = WorkTree(tmp_path / "work"), WorkTree(tmp_path / "other")
+    tree.commit()
+    other.commit()
+    watch = RefWatch(tree.top, sleeper.wake)
+    try:
+        assert sleeper.woken_since(1)
+        before = sleeper.count
+        tree.top.rename(tmp_path / "aside")
+        other.top.rename(tree.top)
+        assert sleeper.woken_since(before)
+        while not watch.healthy or sleeper.woken_since(sleeper.count, SILENCE_S):
+            pass
+        before = sleeper.count
+        tree.commit()
+        assert sleeper.woken_since(before)
+    finally:
+        watch.close()

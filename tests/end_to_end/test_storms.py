@@ -1,0 +1,107 @@
+"""A daemon while its clone is torn about: no effect that no commit, or in a work tree no settled tree, implies.
+
+`RECONCILE_STORMS=1000 RECONCILE_STORM_SPECS=3000 pytest -s tests/end_to_end/test_storms.py` is the long form; the seed is
+printed, and taken from `RECONCILE_SEED` where given.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.daemon import Daemon
+from tests.end_to_end.storms import State, Storms
+from tests.end_to_end.world import is_sound, rows_of
+
+STORMS = int(os.environ.get("RECONCILE_STORMS", "12"))
+SPECS = int(os.environ.get("RECONCILE_STORM_SPECS", "120"))
+SEED = int(os.environ.get("RECONCILE_SEED", str(random.SystemRandom().randrange(1_000_000))))
+PATIENCE_S = 120
+
+
+def until(holds: Callable[[], bool], what: str) -> None:
+    deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
+    while not holds():
+        assert time.monotonic() < deadline, what
+        pause.wait(0.05)
+
+
+def recorded(state: Path) -> State:
+    rows = rows_of(
+        state,
+        "SELECT resource.name, job.status = 'Paused' FROM resource JOIN job USING (id) WHERE resource.life = 'live'",
+    )
+    return {name: bool(paused) for name, paused in rows}
+
+
+def deeds(state: Path) -> list[tuple[str, str, str]]:
+    """All that was done to jobs: verb, name, and the commit that it was read from."""
+    rows = rows_of(state, "SELECT action, name, revision FROM audit WHERE kind = 'Job' ORDER BY seq")
+    return [(verb, name, revision.rpartition(":")[2]) for verb, name, revision in rows]
+
+
+@pytest.mark.timeout(7_200)
+def test_of_a_commit_no_effect_is_seen_that_the_commit_it_names_does_not_imply(tmp_path: Path) -> None:
+    print(f"RECONCILE_SEED={SEED}")
+    storms = Storms(tmp_path, SEED, SPECS)
+    state = tmp_path / "state"
+    with Daemon(
+        storms.root, "--source", "git:main", "--data-root", str(tmp_path), "--state", str(state)
+    ) as daemon:  # fmt: skip
+        daemon.wait_for(f"job-{SPECS - 1:04d}", "Created", patience_s=PATIENCE_S)
+        for _ in range(STORMS):
+            storms.storm()
+        storms.end()
+        daemon.wait_for("the-end", "Created", patience_s=PATIENCE_S)
+        until(
+            lambda: recorded(state) == storms.state(storms.tips[-1]), f"seed {SEED}: the last commit is not made true"
+        )
+        assert daemon.terminate() == 0
+    assert is_sound(state)
+    at = 0
+    for verb, name, commit in deeds(state):
+        assert commit in storms.tips[at:], f"seed {SEED}: {verb} {name} of {commit}, which main was not since {at}"
+        at = storms.tips.index(commit, at)
+        implied = storms.state(commit)
+        assert implied, f"seed {SEED}: {verb} {name} of {commit}, which declares nothing"
+        match verb:
+            case "delete":
+                assert name not in implied, f"seed {SEED}: {name} was deleted, and {commit} has it"
+            case "pause" | "resume":
+                assert implied[name] == (verb == "pause"), f"seed {SEED}: {verb} {name}, against {commit}"
+            case _:
+                assert name in implied, f"seed {SEED}: {verb} {name}, which {commit} lacks"
+    status = storms.root.rglob("*.status.yaml")
+    assert list(status) == [], "nothing is written into the work tree"
+
+
+@pytest.mark.timeout(7_200)
+def test_of_a_work_tree_no_effect_is_seen_that_no_commit_and_no_file_implies(tmp_path: Path) -> None:
+    print(f"RECONCILE_SEED={SEED}")
+    storms = Storms(tmp_path, SEED, SPECS)
+    state, status = tmp_path / "state", tmp_path / "status"
+    with Daemon(storms.root, "--state", str(state), "--status-dir", str(status)) as daemon:
+        daemon.wait_for(f"job-{SPECS - 1:04d}", "Created", patience_s=PATIENCE_S)
+        for _ in range(STORMS):
+            storms.storm()
+        storms.end()
+        daemon.wait_for("the-end", "Created", patience_s=PATIENCE_S)
+        until(lambda: recorded(state) == storms.on_disk(), f"seed {SEED}: the tree is not made true")
+        assert daemon.terminate() == 0
+    assert is_sound(state)
+    said = storms.written | {one for commit in storms.heads for one in storms.state(commit).items()}
+    lacking = [storms.state(commit).keys() for commit in storms.heads]
+    for verb, name, _ in deeds(state):
+        match verb:
+            case "delete":
+                assert any(name not in names for names in lacking), f"seed {SEED}: no commit ever lacked {name}"
+            case "pause" | "resume":
+                assert (name, verb == "pause") in said, f"seed {SEED}: nothing ever said to {verb} {name}"
+            case _:
+                assert {(name, True), (name, False)} & said, f"seed {SEED}: nothing ever declared {name}"
