@@ -96,6 +96,8 @@ class Unit:
     window of errors). `closes` are the keys of the intents whose outcome this is. `rejects` are files, relative to
     the data folder, that hold what was omitted. `message` is one line for the log. `keeps` are all files of the job's own
     (`jobs/<job>/…` in the data folder) that its cursor names from now on, the others are swept; None leaves that as it is.
+    `intends` is what an export sends next, committed in the same transaction: one commit then ends some batches and
+    begins others.
     """
 
     cursor: Json
@@ -109,6 +111,7 @@ class Unit:
     message: str = ""
     moved: bool = True
     keeps: tuple[str, ...] | None = None
+    intends: tuple[Intent, ...] = ()
 
 
 # --- what the data hands give a run ---------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -476,6 +477,31 @@ def _timestamp(now_ms: int) -> str:
     return f"{sql_string(iso(now_ms).removesuffix('Z'))}::TIMESTAMP"
 
 
+class Texts(Sequence[Any]):
+    """Texts of a column, made into Python's own when one of them is asked for. A slice of it is as lazy."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+        self._texts: list[Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice) and index.step in (None, 1):
+            start, stop, _ = index.indices(len(self))
+            return Texts(self._column.slice(start, max(stop - start, 0)))
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._all())
+
+    def _all(self) -> list[Any]:
+        if self._texts is None:
+            self._texts = self._column.to_numpy().tolist()  # `to_pylist` takes twice as long
+        return self._texts
+
+
 class PlanReader:
     """Reads a plan's rows by number, one row group at a time: what is asked for comes in order, or nearly."""
 
@@ -485,23 +511,21 @@ class PlanReader:
         sizes = [self._file.metadata.row_group(one).num_rows for one in range(self._file.metadata.num_row_groups)]
         self._starts = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
         self._group = -1
-        self._columns: tuple[list[Any], ...] = ([], [], [])
+        self._table = pa.table({})
 
     def rows(self, first: int, stop: int) -> Rows:
-        found: tuple[list[Any], ...] = ([], [], [])
+        found = []
         while first < stop:
-            group = next(one for one in range(len(self._starts) - 1) if first < self._starts[one + 1])
+            group = bisect_right(self._starts, first) - 1
             self._load(group)
-            begin, end = first - self._starts[group], min(stop, self._starts[group + 1]) - self._starts[group]
-            for mine, column in zip(found, self._columns, strict=True):
-                mine += column[begin:end]
-            first = self._starts[group] + end
-        return Rows(*found)
+            count = min(stop, self._starts[group + 1]) - first
+            found.append(self._table.slice(first - self._starts[group], count))
+            first += count
+        return Rows(*map(Texts, pa.concat_tables(found).columns)) if found else Rows([], [], [])
 
     def _load(self, group: int) -> None:
         if group != self._group:
-            table = self._file.read_row_group(group, columns=["id", "payload", "previous"])
-            self._columns = tuple(one.to_pylist() for one in table.columns)
+            self._table = self._file.read_row_group(group, columns=["id", "payload", "previous"])
             self._group = group
 
 

@@ -99,8 +99,8 @@ class Runs:
         return row is not None
 
     def commit_unit(self, run: RunRow, number: int, unit: Unit, now_ms: int, *, untimed: int = 0) -> None:
-        """The unit's data, cursor, counts, metrics, rejects and closed intents; `untimed` of its messages have no time of
-        their own, where that matters. Inside the caller's transaction."""
+        """The unit's data, cursor, counts, metrics, rejects, closed intents and new ones; `untimed` of its messages have no
+        time of their own, where that matters. Inside the caller's transaction."""
         self._sql.execute(
             "INSERT INTO unit (run, number, attempt, committed_ms, rows, added, removed, omitted) VALUES (?,?,?,?,?,?,?,?)",
             (run.id, number, run.attempt, now_ms, unit.rows, unit.added, unit.removed, unit.omitted),
@@ -111,6 +111,8 @@ class Runs:
             [(file, run.job, run.id, number) for file in unit.rejects],
         )
         self._sql.executemany("DELETE FROM intent WHERE key = ? AND job = ?", [(key, run.job) for key in unit.closes])
+        if unit.intends:
+            self.commit_intents(run, unit.intends)
         if unit.keeps is not None:
             self._keep(run.job, unit.keeps)
         counts = (unit.rows, unit.added, unit.removed, unit.omitted)

@@ -112,10 +112,7 @@ class RunContext:
     def intend(self, intents: Sequence[Intent]) -> None:
         if not intents:
             return
-        if not all(isinstance(one, Intent) for one in intents):
-            raise Fatal("The provider intends something that is not an Intent.")
-        kept = [[one.key, one.digest, one.detail] for one in intents]
-        refuse_secrets(self._redactor, "An intent of the provider", kept)
+        refuse_secrets(self._redactor, "An intent of the provider", said_by(intents))
         self._channel.ask(Intended(self.run, self.attempt, tuple(intents)), "The intent of the provider")
 
     def now_ms(self) -> int:
@@ -134,3 +131,10 @@ class RunContext:
         self.omitted += unit.omitted
         closed = set(unit.closes)
         self.open_intents = tuple(one for one in self.open_intents if one.key not in closed)
+
+
+def said_by(intents: Sequence[Intent]) -> Json:
+    """What intents put into the record. Raises Fatal where one is none."""
+    if not isinstance(intents, Sequence) or not all(isinstance(one, Intent) for one in intents):
+        raise Fatal("The provider intends something that is not an Intent.")
+    return [[one.key, one.digest, one.detail] for one in intents]

@@ -69,6 +69,8 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     match value:
+        case Unit(intends=()):  # as nearly all of them are: what is not there is not sent
+            return {name: said for name, said in _fields(value).items() if name != "intends"}
         case Unit() | Staged() | Intent() | SegmentRef():
             return _fields(value)
         case Mapping():
@@ -299,6 +301,10 @@ def _object(kind: Callable[..., Any], fields: Mapping[str, Checker]) -> Checker:
     return lambda value, where: kind(**_read(fields, value, where))
 
 
+def _unit(value: Any, where: str) -> Unit:
+    return Unit(**_read(_UNIT, {"intends": [], **value} if isinstance(value, dict) else value, where))
+
+
 def _intent(value: Any, where: str) -> Intent:
     intent = Intent(**_read(_INTENT, value, where))
     if intent.last < intent.first - 1:
@@ -340,9 +346,10 @@ _UNIT: Final[Mapping[str, Checker]] = {
     "message": _text(MAX_TEXT),
     "moved": _bool,
     "keeps": _optional(_items(_file)),
+    "intends": _items(_intent, distinct="key"),
 }
 _MESSAGES: Final[Mapping[str, tuple[Callable[..., FromRun], Mapping[str, Checker]]]] = {
-    "Produced": (Produced, {"run": _ID, "attempt": _ID, "unit": _object(Unit, _UNIT)}),
+    "Produced": (Produced, {"run": _ID, "attempt": _ID, "unit": _unit}),
     "Intended": (Intended, {"run": _ID, "attempt": _ID, "intents": _items(_intent, distinct="key")}),
     "Wanted": (Wanted, {"run": _ID, "attempt": _ID}),
     "Output": (Output, {"run": _ID, "text": _text(MAX_LINE)}),

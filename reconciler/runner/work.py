@@ -20,7 +20,7 @@ from reconciler.core.redact import Redactor
 from reconciler.data.segments import segment_file
 from reconciler.errors import Fatal, NeedsApproval, RateLimited, Retriable, RunError
 from reconciler.runner.channel import Channel
-from reconciler.runner.context import RunContext
+from reconciler.runner.context import RunContext, said_by
 from reconciler.runner.discretion import refuse_secrets
 from reconciler.runner.forgetting import landing_of, without_dropped
 from reconciler.runner.paths import Paths
@@ -190,7 +190,8 @@ class Work:
             unit = replace(unit, message=self._safe(unit.message))
         what = f"Unit {context.unit} of the provider"
         if self._redactor:
-            refuse_secrets(self._redactor, what, [unit.cursor, unit.closes, unit.rejects])
+            kept = [unit.cursor, unit.closes, unit.rejects, said_by(unit.intends)]
+            refuse_secrets(self._redactor, what, kept)
         landed = without_dropped(unit, context.take_dropped())
         self._channel.ask(Produced(self._order.run, self._order.attempt, landed), what)
         context.advance(unit)

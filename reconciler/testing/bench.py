@@ -68,6 +68,7 @@ class Ledger:
             self.land(staged)
         for key in unit.closes:
             del self.open[key]
+        self.intend(unit.intends)
         self._sweep(unit, run)
         self.units.append(unit)
         self.run_of.append(run)

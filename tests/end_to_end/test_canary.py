@@ -234,7 +234,7 @@ def declare(world: World) -> None:
             wear = sorted(CLOTHING)[(4 * number + len(secret)) % len(CLOTHING)]
             config = f"error: {error}, wear: {wear}"
             world.job(f"spill-{secret}-{number}", f"careless-{secret}", "canary spill", config)
-    for where in ("cursor", "key", "detail"):
+    for where in ("cursor", "key", "detail", "next"):
         world.job(f"keep-{where}", "careless-bearer", "canary keep", f"where: {where}")
 
 

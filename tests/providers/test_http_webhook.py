@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from reconciler.core.provider import Staged
 from reconciler.data.store import hollow
 from reconciler.errors import Fatal, RateLimited, Retriable
+from reconciler.providers.groups import FIRST_AHEAD
 from reconciler.providers.http.batches import MAX_BATCH_BYTES
-from reconciler.providers.http.webhook import MAX_AHEAD
 from tests.providers.http_bench import STREAM, Bench, bench
 from tests.servers import Play, Request, Server, serving
 
@@ -73,8 +73,7 @@ def test_messages_are_sent_in_order_and_in_batches(tmp_path: Path) -> None:
         [3, 4, 5],
         [6, 7],
     ]
-    assert [unit.cursor for unit in job.ledger.units] == [{"next": 3}, {"next": 6}, {"next": 8}]
-    assert [unit.rows for unit in job.ledger.units] == [3, 3, 2]
+    assert [(unit.cursor, unit.rows) for unit in job.ledger.units] == [({"next": 8}, 8)]
     assert server.connections == 1
 
 
@@ -101,7 +100,7 @@ def test_several_batches_are_intended_in_one_commit(tmp_path: Path) -> None:
     ):
         made = job.run(dies_at=2)
         assert (made.how, len(server.requests)) == ("cut", 0)
-        assert len(job.ledger.open) == MAX_AHEAD
+        assert len(job.ledger.open) == FIRST_AHEAD
         job.again()
     assert [message["id"] for message in arrived(server)] == list(range(20))
 
@@ -478,14 +477,14 @@ def test_a_redirect_that_keeps_the_method_is_followed(tmp_path: Path) -> None:
 def test_a_run_asked_to_stop_leaves_what_it_intended_for_the_next(tmp_path: Path) -> None:
     with (
         serving() as server,
-        bench(tmp_path, "export-webhook", url=server.url, batchSize=2, messages=orders(0, 8)) as job,
+        bench(tmp_path, "export-webhook", url=server.url, batchSize=1, messages=orders(0, 12)) as job,
     ):
         assert job.run(stop_after=1).how == "stopped"
-        assert len(server.requests) == 2
-        assert len(job.ledger.open) == 2
+        assert len(server.requests) == FIRST_AHEAD + 1
+        assert len(job.ledger.open) == 3
         job.run()
-    assert [message["id"] for message in arrived(server)] == list(range(8))
-    assert len(server.requests) == 4
+    assert [message["id"] for message in arrived(server)] == list(range(12))
+    assert len(server.requests) == 12
 
 
 def moody(seed: list[int]) -> Callable[[Request], Play]:

@@ -104,6 +104,21 @@ def test_an_intent_stays_open_until_the_unit_that_holds_its_outcome(record: Reco
     assert record.runs.open_intents(one.job) == (second,)
 
 
+def test_a_unit_ends_some_intents_and_opens_others_or_does_neither(record: Record) -> None:
+    one = run(record, job(record))
+    first, second = (Intent(key=k, first=i, last=i, digest="d") for i, k in enumerate("ab"))
+    record.runs.commit_intents(one, [first])
+    with record.transaction():
+        record.runs.commit_unit(one, 1, Unit(cursor=1, rows=1, closes=("a",), intends=(second,)), 3_000)
+    assert record.runs.open_intents(one.job) == (second,)
+    with pytest.raises(sqlite3.IntegrityError), record.transaction():
+        record.runs.commit_unit(one, 2, Unit(cursor=2, rows=1, intends=(first, second)), 4_000)
+    assert record.runs.open_intents(one.job) == (second,)
+    found = record.jobs.by_id(one.job)
+    assert found is not None
+    assert found.cursor == 1
+
+
 def test_a_dropped_cursor_takes_open_intents_with_it(record: Record) -> None:
     one = run(record, job(record))
     record.runs.commit_intents(one, [Intent(key="a", first=0, last=1, digest="d")])

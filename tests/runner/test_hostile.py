@@ -235,6 +235,7 @@ def test_a_run_that_lingers_after_its_end_is_ended(bench: Bench, monkeypatch: py
         ("large", "Unit 1 of the provider is 17825975 bytes as JSON; at most 16777216 are allowed."),
         ("circle", "Unit 1 of the provider cannot be kept as JSON: Circular reference detected"),
         ("intent", "The provider intends something that is not an Intent."),
+        ("next", "The provider intends something that is not an Intent."),
     ],
 )
 def test_what_is_no_unit_is_fatal(bench: Bench, what: str, message: str) -> None:

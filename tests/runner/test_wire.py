@@ -26,14 +26,15 @@ leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, 
 values = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=20)
 counts = st.integers(0, MAX_COUNT)
 keys = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
+intents = st.builds(
+    Intent, key=keys, first=st.integers(0, 10), last=st.integers(9, MAX_COUNT), digest=st.just("0" * 64), detail=values
+)
 units = st.builds(
     Unit,
     cursor=values, rows=counts, added=counts, removed=counts, omitted=counts, moved=st.booleans(),
     closes=st.lists(keys, unique=True, max_size=3).map(tuple), message=texts.filter(lambda text: len(text) <= MAX_TEXT),
+    intends=st.lists(intents, unique_by=lambda one: one.key, max_size=2).map(tuple),
 )  # fmt: skip
-intents = st.builds(
-    Intent, key=keys, first=st.integers(0, 10), last=st.integers(9, MAX_COUNT), digest=st.just("0" * 64), detail=values
-)
 messages = (
     units.map(lambda unit: Produced(1, 2, unit))
     | st.lists(intents, unique_by=lambda one: one.key, max_size=3).map(lambda many: Intended(1, 2, tuple(many)))

@@ -21,7 +21,7 @@ import httpcore
 import httpx
 
 from reconciler.errors import Fatal, Retriable
-from reconciler.providers.http.wire import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Deadline, Transport
+from reconciler.providers.http.wire import Deadline, Transport
 
 MAX_REDIRECTS: Final = 5
 #: Of an answer that is read whole, as it came and after decompression.
@@ -97,12 +97,7 @@ class Client:
     def __init__(self, *, allow_private: bool, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._deadline = Deadline()
-        self._http = httpx.Client(
-            transport=Transport(self._deadline, allow_private=allow_private),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-        )
+        self._transport = Transport(self._deadline, allow_private=allow_private)
 
     def __enter__(self) -> Client:
         return self
@@ -110,7 +105,7 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self._transport.close()
 
     def request(
         self,
@@ -138,23 +133,36 @@ class Client:
         raise Fatal(f"{label(url)}: more than {MAX_REDIRECTS} redirects")
 
     def _once(self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, whole: bool) -> Answer:
-        request = httpx.Request(
-            method,
-            url,
-            headers={"Accept": "application/json", "User-Agent": USER_AGENT, "Accept-Encoding": "gzip", **headers},
-            content=content,
-        )
+        own = {"Accept": "application/json", "User-Agent": USER_AGENT, "Accept-Encoding": "gzip"}
+        sent = [(name.encode("ascii"), value.encode("ascii")) for name, value in {**own, **headers}.items()]
         try:
-            response = self._http.send(request, stream=True)
+            response = self._transport.send(method, url, sent, content)
             try:
-                body = _body(response, whole)
+                received = _headers(response)
+                body = _body(response, received, label(url), whole)
             finally:
                 response.close()
-        except (httpcore.TimeoutException, httpx.TimeoutException) as error:
+        except httpcore.TimeoutException as error:
             raise Retriable(f"{method} {label(url)}: no answer in time") from error
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpx.TransportError) as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise Retriable(f"{method} {label(url)}: {str(error) or type(error).__name__}") from error
-        return Answer(response.status_code, dict(response.headers), body, url)
+        return Answer(response.status, received, body, url)
+
+
+def _headers(response: httpcore.Response) -> dict[str, str]:
+    """By lower-case name; what came several times, joined by commas."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in response.headers:
+        name, value = _decoded(raw_name).lower(), _decoded(raw_value)
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _decoded(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
 
 
 def _redirect(method: str, url: str, answer: Answer) -> str | None:
@@ -171,9 +179,8 @@ def _redirect(method: str, url: str, answer: Answer) -> str | None:
     return target
 
 
-def _body(response: httpx.Response, whole: bool) -> bytes:
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    where = label(str(response.request.url))
+def _body(response: httpcore.Response, headers: Mapping[str, str], where: str, whole: bool) -> bytes:
+    encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("gzip", "x-gzip", "identity", ""):
         raise Fatal(f"{where}: the answer is encoded as {encoding[:20]!r}, which was not asked for")
     limit = MAX_ANSWER_BYTES if whole else MAX_REPLY_BYTES
@@ -187,10 +194,10 @@ def _body(response: httpx.Response, whole: bool) -> bytes:
     return body[:limit]
 
 
-def _pieces(response: httpx.Response, limit: int) -> Iterator[bytes]:
+def _pieces(response: httpcore.Response, limit: int) -> Iterator[bytes]:
     """The body as it comes, to a little over the limit."""
     seen = 0
-    for piece in response.iter_raw():
+    for piece in response.iter_stream():
         yield piece
         seen += len(piece)
         if seen > limit:

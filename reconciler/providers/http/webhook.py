@@ -1,8 +1,8 @@
 """`export-webhook`: a stream's new messages, posted in order and in batches.
 
-A batch's intent is committed before a byte of it leaves (`context.intend`), its outcome afterwards, as a unit. What
-an earlier attempt left open is sent first, the same bytes under the same key; so a message may arrive twice, but then
-under one key. Batches are sent one at a time, in order of position.
+A batch's intent is committed before a byte of it leaves, its outcome afterwards, as a unit: both for a group of batches
+at a time (`providers.groups`). What an earlier attempt left open is sent first, the same bytes under the same key; so a
+message may arrive twice, but then under one key. Batches are sent one at a time, in order of position.
 
 A batch refused for its content (400, 413, 422) is halved, down to the one message that is to blame, which is omitted
 with the answer as its reason: k bad messages of n take about k log2 n requests. A refused message is committed as
@@ -13,20 +13,19 @@ the whole, not of the messages, and must not use up the stream.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from reconciler.core.provider import Context, Intent, Json, Reject, StreamReader, Unit
 from reconciler.errors import Fatal
+from reconciler.providers.groups import Pace
 from reconciler.providers.http.answers import excerpt, failure
-from reconciler.providers.http.batches import MAX_BATCH_BYTES, Batch, again, halves, left_of, new_batches, unfinished
+from reconciler.providers.http.batches import Batch, again, halves, left_of, new_batches, unfinished
 from reconciler.providers.http.client import Answer, Client
 from reconciler.providers.http.config import ExportWebhook
 from reconciler.providers.http.post import Post
 
-#: So many batches are intended in one commit, unless they reach four times `MAX_BATCH_BYTES` before.
-MAX_AHEAD: Final = 8
 #: So many messages refused in a row, with nothing accepted between, fail a run whose `maxRejects` is not set.
 MAX_REFUSED_IN_A_ROW: Final = 25
 #: Answers that refuse what a batch holds, not the request as such.
@@ -37,12 +36,7 @@ def run(context: Context) -> Iterator[Unit]:
     """Sends what is open, then what is new. The cursor is `{"next": POSITION}`."""
     config: ExportWebhook = context.config
     with Client(allow_private=config.allow_private_addresses, timeout_s=config.timeout_seconds) as client:
-        sender = _Sender(context, config, client)
-        yield from sender.deliver(sender.open_batches())
-        for group in sender.new_groups():
-            context.intend([batch.intent for batch in group])
-            yield from sender.deliver(group)
-        yield from sender.conclude()
+        yield from _Sender(context, config, client).units()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +59,23 @@ class _Sender:
         self._closing = [*self._unfinished.given_up, *self._unfinished.split]
         self._empty: dict[int, int] = {}  # from a position, up to one before which no message is left
         self._refused: list[_Refused] = []
+        self._accepted: list[Batch] = []  # in order; whatever was refused before them is committed already
+        self._pace = Pace()
+
+    def units(self) -> Iterator[Unit]:
+        """Everything. What was accepted is committed before an error ends the run."""
+        try:
+            yield from self._deliver(self._open_batches())
+            yield from self._deliver_new()
+        except Exception:
+            yield from self._kept()
+            raise
+        if self._accepted or self._refused or self._closing:
+            yield self._unit()
 
     # --- what there is to send
 
-    def open_batches(self) -> Iterator[Batch]:
+    def _open_batches(self) -> Iterator[Batch]:
         """The batches that earlier attempts left open."""
         for key in self._unfinished.given_up:
             self._context.log(f"batch {key} is given up: it is not of stream {self._config.stream}")
@@ -87,7 +94,7 @@ class _Sender:
         self._empty[parts[-1].intent.last + 1 if parts else intent.detail["begin"]] = intent.last + 1
         return parts
 
-    def new_groups(self) -> Iterator[list[Batch]]:
+    def _new_groups(self) -> Iterator[list[Batch]]:
         """What is new on the stream, in groups that are intended together."""
         context, config = self._context, self._config
         group: list[Batch] = []
@@ -95,36 +102,63 @@ class _Sender:
         first = self._after(one.intent for one in self._refused)
         if first >= reader.end:
             return
+        size = 0
         for batch in new_batches(context.run, context.job, reader, first, config.batch_size):
             group.append(batch)
-            if len(group) == MAX_AHEAD or sum(len(one.body) for one in group) >= 4 * MAX_BATCH_BYTES:
+            size += len(batch.body)
+            if self._pace.is_full(len(group), size):
                 yield group
-                group = []
+                group, size = [], 0
         if group:
             yield group
 
     # --- sending it
 
-    def deliver(self, batches: Iterable[Batch]) -> Iterator[Unit]:
+    def _deliver_new(self) -> Iterator[Unit]:
+        """One group after the other."""
+        yield from self._kept()
+        for group in self._new_groups():
+            yield from self._begin(tuple(batch.intent for batch in group))
+            self._pace.begin()
+            yield from self._deliver(group)
+            self._pace.end()
+            if self._context.stopping():
+                yield from self._kept()
+
+    def _begin(self, intents: tuple[Intent, ...]) -> Iterator[Unit]:
+        """Commits what is sent next, together with what was accepted before, if anything was."""
+        if self._accepted:
+            yield self._unit(intents)
+        else:
+            self._context.intend(intents)
+
+    def _deliver(self, batches: Iterable[Batch]) -> Iterator[Unit]:
         """Sends batches in order, splitting what is refused. A run that is to stop does so at one of these units: what
         was intended stays open and is sent first next time."""
         parts: deque[Batch] = deque()
         coming = iter(batches)
         while (batch := parts.popleft() if parts else next(coming, None)) is not None:
+            if self._pace.is_over or self._context.stopping():
+                yield from self._kept()
             answer = self._post(batch)
             if 200 <= answer.status < 300:
-                yield self._accepted(batch)
-            elif answer.status not in REFUSES_CONTENT:
+                self._accepted.append(batch)
+                self._pace.wait()
+                if self._refused or self._closing:
+                    yield self._unit()
+                continue
+            yield from self._kept()
+            if answer.status not in REFUSES_CONTENT:
                 raise failure("POST", answer, self._context.now_ms(), self._redactor)
-            elif len(batch.texts) > 1:
+            if len(batch.texts) > 1:
                 parts.extendleft(reversed(self._halved(batch)))
             else:
                 self._refuse(batch, answer)
 
-    def conclude(self) -> Iterator[Unit]:
-        """Commits what is left when everything was sent: messages refused at the end, batches that were given up."""
-        if self._refused or self._closing:
-            yield self._unit(None, 0)
+    def _kept(self) -> Iterator[Unit]:
+        """Commits what was accepted, if anything was."""
+        if self._accepted:
+            yield self._unit()
 
     def _post(self, batch: Batch) -> Answer:
         return self._poster.send("POST", self._config.url, batch.body, batch.intent.key)
@@ -154,14 +188,13 @@ class _Sender:
 
     # --- what came of it
 
-    def _accepted(self, batch: Batch) -> Unit:
-        return self._unit(batch.intent, len(batch.texts))
-
-    def _unit(self, accepted: Intent | None, rows: int) -> Unit:
-        """The outcome of everything since the last unit: refused messages, split and abandoned batches, and the batch
-        that was accepted."""
+    def _unit(self, intends: tuple[Intent, ...] = ()) -> Unit:
+        """The outcome of everything since the last unit: refused messages, split and abandoned batches, and the batches
+        that were accepted."""
         refused, self._refused = self._refused, []
-        done = [one.intent for one in refused] + ([accepted] if accepted else [])
+        accepted, self._accepted = self._accepted, []
+        self._pace.commit()
+        done = [*(one.intent for one in refused), *(batch.intent for batch in accepted)]
         self._next = self._after(done)
         closes, self._closing = [*self._closing, *(intent.key for intent in done)], []
         self._omitted += len(refused)
@@ -170,12 +203,13 @@ class _Sender:
             rejects = (self._context.data.stage_rejects(self._config.stream, [one.reject for one in refused]),)
         return Unit(
             cursor=self._cursor(),
-            rows=rows,
+            rows=sum(len(batch.texts) for batch in accepted),
             omitted=len(refused),
             closes=tuple(closes),
             rejects=rejects,
             message=_message(accepted, refused),
             moved=bool(done),
+            intends=intends,
         )
 
     def _after(self, intents: Iterable[Intent]) -> int:
@@ -204,10 +238,12 @@ def _position(cursor: Json) -> int:
     return int(cursor["next"])
 
 
-def _message(accepted: Intent | None, refused: list[_Refused]) -> str:
+def _message(accepted: Sequence[Batch], refused: Sequence[_Refused]) -> str:
     said = [f"message {one.reject.line} was refused ({one.reject.reason})" for one in refused[:3]]
     if len(refused) > 3:
         said.append(f"{len(refused) - 3} more were refused")
     if accepted:
-        said.insert(0, f"messages {accepted.first} to {accepted.last} were accepted as {accepted.key}")
+        first, last = accepted[0].intent, accepted[-1].intent
+        keys = f"as {first.key}" if first is last else f"in {len(accepted)} batches, {first.key} to {last.key}"
+        said.insert(0, f"messages {first.first} to {last.last} were accepted {keys}")
     return "; ".join(said)

@@ -1,5 +1,6 @@
-"""The connections of the http provider: an httpx transport over httpcore whose network backend resolves and judges
-every address itself, and whose streams obey one deadline for the whole request.
+"""The connections of the http provider: httpcore's, over a network backend that resolves and judges every address itself,
+and with streams that obey one deadline for the whole request. A request goes to httpcore as it is: what httpx's own client
+does around one takes as long again as httpcore itself.
 
 A read timeout alone does not bound a request: a peer that sends one byte every few seconds keeps it open for ever.
 """
@@ -9,7 +10,8 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import httpcore
@@ -193,26 +195,37 @@ def _has_input(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-class Transport(httpx.BaseTransport):
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> tuple[httpcore.URL, bytes]:
+    """A URL in httpcore's terms, and what the header `Host` says of it."""
+    one = httpx.URL(url)
+    return httpcore.URL(scheme=one.raw_scheme, host=one.raw_host, port=one.port, target=one.raw_path), one.netloc
+
+
+_TIMEOUTS: Final = {
+    "timeout": {"connect": CONNECT_TIMEOUT_S, "read": READ_TIMEOUT_S, "write": READ_TIMEOUT_S, "pool": READ_TIMEOUT_S}
+}
+
+
+class Transport:
     """The guarded transport. Errors of the network are httpcore's own, and Fatal where an address is refused."""
 
     def __init__(self, deadline: Deadline, *, allow_private: bool) -> None:
         self._backend = _Backend(deadline, allow_private)
         self._pools: dict[str, httpcore.ConnectionPool] = {}
 
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        assert isinstance(request.stream, httpx.SyncByteStream)
-        url = request.url
-        answer = self._pool(url.scheme).handle_request(
-            httpcore.Request(
-                method=request.method,
-                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
+    def send(
+        self, method: str, url: str, headers: Sequence[tuple[bytes, bytes]], content: bytes | None
+    ) -> httpcore.Response:
+        """The answer as far as its headers; its stream is to be read, and closed."""
+        target, host = _parsed(url)
+        all_headers = [(b"Host", host), *headers]
+        if content or method in ("POST", "PUT", "PATCH"):
+            all_headers.append((b"Content-Length", b"%d" % len(content or b"")))
+        pool = self._pool(target.scheme.decode("ascii"))
+        return pool.handle_request(
+            httpcore.Request(method, target, headers=all_headers, content=content, extensions=_TIMEOUTS)
         )
-        return httpx.Response(status_code=answer.status, headers=answer.headers, stream=_Body(answer.stream))
 
     def _pool(self, scheme: str) -> httpcore.ConnectionPool:
         """One pool a scheme: reading the certificate authorities takes time that plain HTTP does not need."""
@@ -228,15 +241,3 @@ class Transport(httpx.BaseTransport):
     def close(self) -> None:
         for pool in self._pools.values():
             pool.close()
-
-
-class _Body(httpx.SyncByteStream):
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __iter__(self) -> Any:
-        return iter(self._stream)
-
-    def close(self) -> None:
-        if hasattr(self._stream, "close"):
-            self._stream.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +19,7 @@ class Batch:
 
     intent: Intent
     action: Action
-    numbers: tuple[int, ...]
+    numbers: Sequence[int]
     rows: Rows
     refused: Mapping[int, str]
     body: bytes

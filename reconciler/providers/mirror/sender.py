@@ -1,4 +1,6 @@
-"""Sends a plan in batches: intended before a byte leaves, committed when its outcome is known, in the order of the plan.
+"""Sends a plan in batches, in its order: intended before a byte leaves, committed when their outcome is known, both for a
+group of them at a time (`providers.groups`); where an action must not be repeated, or only before anything later was sent,
+the outcome of each is committed before the next leaves.
 
 What an earlier attempt left open is resolved first: sent again, the same bytes under the same key, or, where an action
 must not be repeated, omitted until a person has looked. A batch that is refused for its content is searched from the left
@@ -19,11 +21,9 @@ from reconciler.core.members import Action, Exceptional, Rows
 from reconciler.core.mirror import Plan, Progress, Replay, Search, Unfinished, unfinished
 from reconciler.core.provider import Context, Intent, Json, Reject, Unit
 from reconciler.errors import Fatal
+from reconciler.providers.groups import Pace
 from reconciler.providers.mirror.destination import Accepted, Batch, Destination, Unsent
 
-#: So many batches are intended in one commit, unless they reach four times the destination's largest before. Of an action
-#: that must not be repeated one: what is open may have arrived.
-MAX_AHEAD: Final = 8
 #: So many members refused in a row, with nothing accepted between, fail a run whose `maxRejects` is not set.
 MAX_REFUSED_IN_A_ROW: Final = 25
 #: An answer that names more rows of one batch than this is searched as if it named none: their reasons stand in an intent.
@@ -52,48 +52,69 @@ class Sender:
         self._unfinished: Unfinished = unfinished(context.open_intents, self._plan.file)
         self._closing: list[str] = [*self._unfinished.given_up, *self._unfinished.split]
         self._bad: list[_Bad] = []
-        self._keys: list[str] = []
+        self._accepted: list[tuple[Batch, int]] = []  # all of one action, and how many members of each were taken
+        self._pace = Pace()
 
     def resolve(self) -> Iterator[Unit]:
         """Brings every batch that earlier attempts left open to its outcome, and what lies between them."""
+        yield from self._kept_after(self._resolved())
+
+    def send(self) -> Iterator[Unit]:
+        """Sends everything that has no outcome yet."""
+        yield from self._kept_after(self._send_until(self._plan.rows))
+
+    def conclude(self) -> Iterator[Unit]:
+        """Commits what is left when nothing more is sent: members refused at the end, batches that were given up."""
+        if self._bad or self._closing:
+            yield self._unit()
+
+    def _resolved(self) -> Iterator[Unit]:
         for key in self._unfinished.given_up:
             self._context.log(f"batch {key} is given up: what it was to send is gone")
         for intent in self._unfinished.again:
             yield from self._send_until(intent.first)
             batch = self._again(intent)
             if self._destination.replays[batch.action] is Replay.UNSAFE:
+                yield from self._kept()
                 yield self._doubted(batch)
             else:
                 yield from self._settle(batch)
-
-    def send(self) -> Iterator[Unit]:
-        """Sends everything that has no outcome yet."""
-        yield from self._send_until(self._plan.rows)
-
-    def conclude(self) -> Iterator[Unit]:
-        """Commits what is left when nothing more is sent: members refused at the end, batches that were given up."""
-        if self._bad or self._closing:
-            yield self._unit(None, 0)
 
     # --- batches
 
     def _send_until(self, stop: int) -> Iterator[Unit]:
         while self._at < stop:
             group = list(self._group(stop))
-            self._context.intend([batch.intent for batch in group])
+            yield from self._begin(group)
+            self._pace.begin()
             for batch in group:
                 yield from self._settle(batch)
+            self._pace.end()
+            if self._context.stopping():
+                yield from self._kept()
+
+    def _begin(self, group: Sequence[Batch]) -> Iterator[Unit]:
+        """Commits what is sent next, together with what was accepted before, if anything was. What must not be repeated is
+        intended when nothing can stop the run before it is sent: while it is open it may have arrived."""
+        intents = tuple(batch.intent for batch in group)
+        if self._destination.replays[group[0].action] is Replay.UNSAFE:
+            yield from self._kept()
+        if self._accepted:
+            yield self._unit(intents)
+        else:
+            self._context.intend(intents)
 
     def _group(self, stop: int) -> Iterator[Batch]:
-        """The next batches, to be intended together."""
-        at, size = self._at, 0
+        """The next batches, to be intended together; one of an action that must not be repeated."""
+        at, count, size = self._at, 0, 0
         action, end = self._plan.action_at(at)
-        ahead = 1 if self._destination.replays[action] is Replay.UNSAFE else MAX_AHEAD
-        for _ in range(ahead):
-            batch = self._next(action, at, min(end, stop))
+        end = min(end, stop)
+        is_unsafe = self._destination.replays[action] is Replay.UNSAFE
+        while at < end and not self._pace.is_full(count, size):
+            batch = self._next(action, at, end)
             yield batch
-            at, size = batch.stop, size + len(batch.body)
-            if at == min(end, stop) or size >= 4 * self._destination.max_bytes:
+            at, count, size = batch.stop, count + 1, size + len(batch.body)
+            if is_unsafe:
                 return
 
     def _next(self, action: Action, first: int, stop: int) -> Batch:
@@ -165,6 +186,8 @@ class Sender:
 
     def _settle(self, batch: Batch) -> Iterator[Unit]:
         """Brings every row of a batch to its outcome."""
+        if self._pace.is_over or self._context.stopping():
+            yield from self._kept()
         refused = yield from self._tried(batch)
         if refused is not None and len(refused.numbers) > 1:
             yield from self._searched(refused)
@@ -188,13 +211,14 @@ class Sender:
         current: Batch | None = batch
         while current is not None:
             reply = self._destination.send(current)
+            if isinstance(reply, Accepted):
+                yield from self._accept(current, _within(reply.but, current))
+                return None
+            yield from self._kept()
             if isinstance(reply, Unsent):
                 yield from self._withdrawn(current)
                 raise reply.error
             self._closing.append(current.intent.key)
-            if isinstance(reply, Accepted):
-                yield from self._accepted(current, _within(reply.but, current))
-                return None
             named = _within(reply.named, current)
             if not named and len(current.numbers) > 1:
                 return current
@@ -216,14 +240,40 @@ class Sender:
         self._check_limits(in_a_row=len(named) == len(batch.numbers))
         return self._rest(batch, named)
 
-    def _accepted(self, batch: Batch, named: Mapping[int, str]) -> Iterator[Unit]:
+    def _accept(self, batch: Batch, named: Mapping[int, str]) -> Iterator[Unit]:
+        """Of a batch that is simply there the outcome may wait for others to be committed with it."""
+        waits = not (named or self._bad or self._closing) and self._may_wait(batch)
+        if not waits or (self._accepted and self._accepted[0][0].action != batch.action):
+            yield from self._kept()
         self._at = batch.stop
         self._bad += _bad(batch, named)
         count = len(batch.numbers) - len(named)
         if not count:
             self._check_limits(in_a_row=True)
-        yield self._unit(batch, count)
-        self._check_limits(in_a_row=False)
+        self._accepted.append((batch, count))
+        self._pace.wait()
+        if not waits:
+            yield self._unit()
+            self._check_limits(in_a_row=False)
+
+    def _may_wait(self, batch: Batch) -> bool:
+        """Whether later batches may be sent before the outcome of this one is committed: not where sending it again would
+        do something then."""
+        return self._destination.replays[batch.action] in (Replay.IDEMPOTENT, Replay.KEYED)
+
+    def _kept(self) -> Iterator[Unit]:
+        """Commits what was accepted, if anything was."""
+        if self._accepted:
+            yield self._unit()
+
+    def _kept_after(self, units: Iterator[Unit]) -> Iterator[Unit]:
+        """These units, and then what was accepted, whatever ended them."""
+        try:
+            yield from units
+        except Exception:
+            yield from self._kept()
+            raise
+        yield from self._kept()
 
     def _check_limits(self, *, in_a_row: bool) -> None:
         """Refused members are held until something shows that they alone are to blame. Raises Fatal over the limit."""
@@ -246,7 +296,7 @@ class Sender:
         self._bad += [_Bad(Exceptional(number, "maybe", why), member, fields) for number, member, fields in rows]
         self._closing.append(batch.intent.key)
         self._at = batch.stop
-        return self._unit(None, 0)
+        return self._unit()
 
     def _withdrawn(self, batch: Batch) -> Iterator[Unit]:
         """Closes the intent of a batch that certainly did not arrive, where an open one would be taken for one that
@@ -255,12 +305,16 @@ class Sender:
             closes, self._closing = (*self._closing, batch.intent.key), []
             yield Unit(cursor=self.progress.cursor(), closes=closes, moved=False, message="nothing of a batch was sent")
 
-    def _unit(self, accepted: Batch | None, count: int) -> Unit:
+    def _unit(self, intends: tuple[Intent, ...] = ()) -> Unit:
         """The outcome of everything since the last unit."""
+        accepted, self._accepted = self._accepted, []
+        self._pace.commit()
         bad = [one for one in self._bad if one.said.row < self._at]
         self._bad = [one for one in self._bad if one.said.row >= self._at]
-        closes, self._closing = self._closing, []
-        tally = self._plan.tally.plus(accepted.action, count) if accepted else self._plan.tally
+        closes, self._closing = [*self._closing, *(batch.intent.key for batch, _ in accepted)], []
+        count = sum(taken for _, taken in accepted)
+        action = accepted[0][0].action if accepted else None
+        tally = self._plan.tally.plus(action, count) if action else self._plan.tally
         maybe = sum(one.said.kind == "maybe" for one in bad)
         tally = replace(tally, maybe=tally.maybe + maybe, refused=tally.refused + len(bad) - maybe)
         files = self._plan.exceptions
@@ -273,22 +327,27 @@ class Sender:
         return Unit(
             cursor=self.progress.cursor(),
             rows=count,
-            added=count if accepted and accepted.action == "add" else 0,
-            removed=count if accepted and accepted.action == "remove" else 0,
+            added=count if action == "add" else 0,
+            removed=count if action == "remove" else 0,
             omitted=len(bad),
             closes=tuple(closes),
             rejects=rejects,
-            message=_message(accepted, count, bad),
+            message=_message([batch for batch, _ in accepted], count, bad),
             keeps=self.progress.files if bad else None,
+            intends=intends,
         )
 
 
 _DONE: Final[Mapping[Action, str]] = {"add": "added", "update": "changed", "remove": "removed"}
 
 
-def _message(accepted: Batch | None, count: int, bad: Sequence[_Bad]) -> str:
-    whose = "1 member was" if count == 1 else f"{count} members were"
-    said = [f"{whose} {_DONE[accepted.action]} as {accepted.intent.key}"] if accepted else []
+def _message(accepted: Sequence[Batch], count: int, bad: Sequence[_Bad]) -> str:
+    said = []
+    if accepted:
+        whose = "1 member was" if count == 1 else f"{count} members were"
+        first, last = accepted[0].intent, accepted[-1].intent
+        keys = f"as {first.key}" if first is last else f"in {len(accepted)} batches, {first.key} to {last.key}"
+        said.append(f"{whose} {_DONE[accepted[0].action]} {keys}")
     said += [f"member {one.member} is omitted ({one.said.reason})" for one in bad[:3]]
     if len(bad) > 3:
         said.append(f"{len(bad) - 3} more are omitted")
@@ -312,8 +371,8 @@ def _bad(batch: Batch, named: Mapping[int, str]) -> list[_Bad]:
     ]
 
 
-def _numbers(span: tuple[int, int], refused: Mapping[int, str]) -> tuple[int, ...]:
-    return tuple(row for row in range(*span) if row not in refused) if refused else tuple(range(*span))
+def _numbers(span: tuple[int, int], refused: Mapping[int, str]) -> Sequence[int]:
+    return [row for row in range(*span) if row not in refused] if refused else range(*span)
 
 
 def _taken(rows: Rows, indices: Sequence[int]) -> Rows:

@@ -49,6 +49,8 @@ def keep(context: Context) -> Iterator[Unit]:
             context.intend(
                 [Intent(key="k", first=0, last=0, digest="0" * 64, detail={"token": CLOTHING["hex"](secret)})]
             )
+        case "next":
+            yield Unit(cursor=1, intends=(Intent(key=f"k-{secret}", first=0, last=0, digest="0" * 64),))
     yield Unit(cursor=1)
 
 

@@ -182,6 +182,8 @@ def odd(context: Context) -> Any:
             return iter([Unit(cursor=circle)])
         case "intent":
             context.intend(["not one"])  # type: ignore[list-item]
+        case "next":
+            return iter([Unit(cursor=1, intends=("not one",))])  # type: ignore[arg-type]
     return None
 
 
