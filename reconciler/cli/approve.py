@@ -1,33 +1,81 @@
-"""`reconcile approve`: a person lets a job do what its guard holds back; exactly the difference whose digest it names."""
+"""`reconcile approve`: a person lets a job do what its guard holds back, or deletions happen that the budget holds back;
+exactly the difference, or the set, whose digest it names."""
 
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 import click
 
 from reconciler.cli.lookup import find_job, reading
 from reconciler.cli.options import Call, command
+from reconciler.cli.pruning import blocked_lines
 from reconciler.cli.terminal import escape
 from reconciler.clock import iso
 from reconciler.errors import Blocked, UsageError
 from reconciler.record.approvals import Approval
+from reconciler.record.holder import controller_at_work
+
+#: `--prune` without a digest.
+WHATEVER: Final = "?"
 
 
 @command(
     "approve",
-    click.Argument(["name"]),
+    click.Argument(["name"], required=False),
     click.Argument(["digest"], required=False),
+    click.Option(
+        ["--prune"],
+        metavar="[DIGEST]",
+        is_flag=False,
+        flag_value=WHATEVER,
+        help="Approve deletions that are over the budget, not a job's difference.",
+    ),
     click.Option(["--yes"], is_flag=True, help="Approve whatever is held, without asking."),
 )
-def approve(call: Call, name: str, digest: str | None, yes: bool) -> None:
-    """Approve what the guard of a job holds back.
+def approve(call: Call, name: str | None, digest: str | None, prune: str | None, yes: bool) -> None:
+    """Approve what the guard of a job, or the deletion budget, holds back.
 
-    With DIGEST: exactly that difference; a difference that has changed since is not approved (exit code 5). Without:
-    shows what is held, and asks where there is somebody to ask.
+    With DIGEST: exactly that difference, or set of deletions; one that has changed since is not approved (exit code 5).
+    Without: shows what is held, and asks where there is somebody to ask.
     """
-    if digest and yes:
+    if (name is None) == (prune is None):
+        raise UsageError("expected the name of a job, or --prune")
+    exact = digest if prune is None else prune.removeprefix(WHATEVER)
+    if exact and yes:
         raise UsageError("--yes approves whatever is held, DIGEST exactly one difference; give one of them")
+    if name is None:
+        _approve_prune(call, exact or "", yes)
+    else:
+        _approve_job(call, name, digest, yes)
+
+
+def _approve_prune(call: Call, digest: str, yes: bool) -> None:
+    """Looks at what is declared now, so that what is approved is what the next look finds. Raises Blocked where that is
+    another set, or nothing."""
+    from reconciler.controller import preview
+    from reconciler.controller.deeds import perform
+
+    found = preview(call.settings()).plan.prune
+    if found is None:
+        raise Blocked("no deletion waits for an approval; nothing was approved")
+    if digest and digest != found.digest:
+        raise Blocked(
+            f"the set of deletions has changed since, and nothing was approved: now {found.reason}; "
+            f"`{found.command}{call.again}` approves exactly these"
+        )
+    if not digest:
+        for line in blocked_lines(call, found):
+            call.terminal.print(line)
+        if not yes and not (_can_ask(call) and click.confirm("Approve exactly these?", default=False)):
+            raise Blocked(f"nothing was approved; `{found.command}{call.again}` approves exactly these")
+    call.terminal.print(escape(perform(call.state, "approve-prune", digest=found.digest).message))
+    if controller_at_work(call.state) is None:
+        call.terminal.print("The next `reconcile` deletes them.")
+
+
+def _approve_job(call: Call, name: str, digest: str | None, yes: bool) -> None:
     with reading(call) as record:
         held = record.approvals.held(find_job(call, record, name).id)
     if digest is None:

@@ -12,15 +12,18 @@ import click
 from reconciler.cli.lookup import reading
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.problems import mention_problems
+from reconciler.cli.terminal import escape
 from reconciler.cli.times import day_time, iso_or_none
 from reconciler.clock import Clock, Now
 from reconciler.core.gate import next_start_ms
+from reconciler.core.prune import approval_of, undeleted_words
 from reconciler.core.rules import rules_of
 from reconciler.core.state import Status
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.record.jobs import JobRow
+    from reconciler.record.prunes import HeldSet
 
 _STATUSES: Final = {status.lower(): status for status in Status}
 _LABEL: Final = re.compile(r"(?P<not>!?)(?P<key>[^=!,\s]+)(?:(?P<op>==|=|!=)(?P<value>[^=!,\s]*))?")
@@ -75,18 +78,22 @@ def list_jobs(call: Call, output: str, status: tuple[str, ...], labels: str) -> 
     """List the jobs and their statuses."""
     wanted, terms = statuses(status), selector(labels)
     with reading(call) as record:
-        jobs = record.jobs.jobs()
+        jobs = sorted((*record.jobs.jobs(), *record.jobs.undeleted()), key=lambda job: job.name)
         problems = record.desired.problems()
+        held = record.prunes.held()
     now = Clock().now()
     chosen = [job for job in jobs if job.state.status in wanted and all(term.matches(job.labels) for term in terms)]
-    _OUTPUTS[output](call, [job_json(call, job, now) for job in chosen])
+    _OUTPUTS[output](call, [job_json(call, job, held, now) for job in chosen])
     if output in ("table", "wide"):
         _say_nothing_found(call, len(jobs), len(chosen))
+        _mention_held(call, jobs, held)
     mention_problems(call, problems)
 
 
-def job_json(call: Call, job: JobRow, now: Now) -> Row:
+def job_json(call: Call, job: JobRow, held: HeldSet | None, now: Now) -> Row:
     """One job of the list; fields are added, never changed."""
+    undeleted = job.life == "undeleted"
+    blocked = held is not None and job.name in held.jobs
     return {
         "name": job.name,
         "title": job.title,
@@ -101,11 +108,12 @@ def job_json(call: Call, job: JobRow, now: Now) -> Row:
         "updatedAt": iso_or_none(job.updated_ms),
         "updatedBy": job.updated_by,
         "generation": job.generation,
-        "nextRunAt": iso_or_none(next_start_ms(job.state, rules_of(job.spec), now)),
+        "nextRunAt": None if undeleted else iso_or_none(next_start_ms(job.state, rules_of(job.spec), now)),
         "lastOutcome": None if job.state.last_outcome is None else str(job.state.last_outcome),
         "rows": job.totals.rows,
         "labels": dict(job.labels),
         "path": call.relative(job.path),
+        "held": "Undeleted" if undeleted else "PruneBlocked" if blocked else None,
     }
 
 
@@ -122,6 +130,7 @@ def _print_wide(call: Call, rows: list[Row]) -> None:
         "Job type": "jobType",
     }
     after = {"Reason": "reason", "Generation": "generation", "Path": "path"}
+    after |= {"Held": "held"} if any(row["held"] for row in rows) else {}
     _print(call, rows, before, after)
 
 
@@ -164,6 +173,16 @@ _OUTPUTS: Final[Mapping[str, Callable[[Call, list[Row]], None]]] = {
     "yaml": _print_yaml,
     "name": _print_names,
 }
+
+
+def _mention_held(call: Call, jobs: Iterable[JobRow], held: HeldSet | None) -> None:
+    """What no file declares and is there nevertheless."""
+    if held is not None and held.jobs:
+        call.terminal.warn(f"PruneBlocked: {escape(held.reason)}; nothing is deleted.")
+        call.terminal.warn(f"    {approval_of(held.digest)}{call.again}")
+    for job in jobs:
+        if job.life == "undeleted":
+            call.terminal.warn(escape(f"{job.name}: {undeleted_words(call.relative(job.path))}"))
 
 
 def _say_nothing_found(call: Call, all_jobs: int, chosen: int) -> None:

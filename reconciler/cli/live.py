@@ -17,11 +17,13 @@ from rich.text import Text
 from reconciler.cli.events import COUNTS, pass_line
 from reconciler.cli.options import Call
 from reconciler.cli.problems import problem_line, seen_from_here
+from reconciler.cli.pruning import blocked_lines
 from reconciler.cli.terminal import escape
 from reconciler.cli.times import clock_length
 from reconciler.clock import Clock
 
 if TYPE_CHECKING:
+    from reconciler.core.prune import Pruning
     from reconciler.errors import Problem
     from reconciler.record.events import Event
 
@@ -68,6 +70,10 @@ class Live:
             self._say(problem_line(seen_from_here(self._call, problem)))
         if not problems:
             self.notice("All specs are valid again.")
+
+    def blocked(self, prune: Pruning) -> None:
+        for line in blocked_lines(self._call, prune):
+            self._say(line)
 
     def event(self, event: Event) -> None:
         if event.event == "Started" and event.run is not None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Call
+from reconciler.clock import iso
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ def find_job(call: Call, record: Record, name: str) -> JobRow:
         return found
     if record.desired.document("Job", name) is not None:
         raise UsageError(f"the job '{name}' is declared but not there yet: `reconcile why {name}` says why")
+    gone = record.deletions.deletion(name)
+    if gone is not None:
+        back = f"`reconcile undelete {name}` brings it back until {iso(gone.until_ms)}"
+        raise UsageError(f"the job '{name}' was deleted at {iso(gone.at_ms)}; {back}")
     names = [job.name for job in record.jobs.jobs()]
     if not names:
         raise UsageError(f"there is no job '{name}': nothing of {call.root} is recorded yet; run `reconcile` first")

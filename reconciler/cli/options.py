@@ -8,6 +8,7 @@ the operator's file may say (`reconciler.yaml` beside the root), and what neithe
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,10 +32,20 @@ DEFAULT_SLOTS: Final = 8
 DEFAULT_BACKFILL_SLOTS: Final = 1
 DEFAULT_MEMORY_MB: Final = 1024
 
+#: The options by which another command finds the same folders and settings, as they are noted.
+_OPTIONS: Final = {
+    "root": "--root",
+    "state": "--state",
+    "settings": "--settings",
+    "source": "--source",
+    "data_root": "--data-root",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """How the command was called. What was not said is None or empty; `operator` is asked then, and then the defaults."""
+    """How the command was called. What was not said is None or empty; `operator` is asked then, and then the defaults.
+    `again` are the options by which another command finds the same folders and settings, each after a space."""
 
     root: Path
     state: Path
@@ -49,6 +60,7 @@ class Call:
     operator_path: Path | None = None
     source_said: str = ""
     data_root_said: Path | None = None
+    again: str = ""
 
     @property
     def operator_file(self) -> Path:
@@ -110,6 +122,7 @@ class Call:
             push_secret=said.push_secret,
             source=source,
             data_root=self.data_root if source else None,
+            budget=said.budget,
         )
 
     def need_root(self) -> None:
@@ -276,6 +289,7 @@ def call_of(noted: dict[str, Any]) -> Call:
         operator_path=noted.get("settings"),
         source_said=noted.get("source", ""),
         data_root_said=noted.get("data_root"),
+        again="".join(f" {_OPTIONS[name]} {shlex.quote(str(noted[name]))}" for name in _OPTIONS if noted.get(name)),
     )
 
 

@@ -12,6 +12,7 @@ import click
 
 from reconciler.cli.options import Call, command
 from reconciler.cli.problems import warn_problems
+from reconciler.cli.pruning import blocked_lines
 from reconciler.cli.terminal import Terminal, cells, cut, escape
 from reconciler.core.backfill import amount
 from reconciler.errors import UsageError
@@ -142,16 +143,29 @@ def print_plan(call: Call, found: Preview, nothing: str = NOTHING) -> None:
         _print_list(call, "Exports of audiences", [(one.name, export_words(one)) for one in made.exports])
     _print_list(call, "Runs that are due", [(run.name, run.reason) for run in made.runs])
     _print_backfills(terminal, made.backfills)
-    _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in made.waiting])
+    blocked = set() if made.blocked is None else {(one.kind, one.name) for one in made.blocked.doomed}
+    waiting = [one for one in made.waiting if (one.kind, one.name) not in blocked]
+    _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in waiting])
+    if made.blocked is not None:
+        for line in blocked_lines(call, made.blocked):
+            terminal.print(line)
+        terminal.print()
     terminal.print(terminal.paint(summary_line(made, problems=len(found.problems), nothing=nothing), "bold"))
 
 
 def summary_line(made: Plan, *, problems: int, nothing: str = NOTHING) -> str:
     """`Plan: 2 to create, 1 to update, 0 to delete.`, or that nothing changes."""
+    waits = "" if made.blocked is None else f" {_deletions(len(made.blocked.doomed))} blocked."
+    if made.is_empty and waits:
+        return f"No other changes;{waits}"
     if made.is_empty:
         return "No changes, but some specs are invalid." if problems else nothing
     counts = [f"{count} to {verb}" for verb, count in made.summary.items() if count or verb in _ALWAYS]
-    return f"Plan: {', '.join(counts)}."
+    return f"Plan: {', '.join(counts)}.{waits}"
+
+
+def _deletions(number: int) -> str:
+    return f"{number:,} deletion is" if number == 1 else f"{number:,} deletions are"
 
 
 def _print_action(terminal: Terminal, action: Action) -> None:

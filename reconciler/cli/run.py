@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from reconciler.cli.events import pass_line
 from reconciler.cli.options import Call
 from reconciler.cli.problems import warn_problems
+from reconciler.cli.pruning import blocked_lines
 from reconciler.cli.terminal import escape
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from reconciler.controller import Listener, Report
+    from reconciler.core.prune import Pruning
     from reconciler.errors import Problem
     from reconciler.record.events import Event
 
@@ -69,6 +71,10 @@ class Lines:
         if not problems:
             self._terminal.warn("All specs are valid again.")
 
+    def blocked(self, prune: Pruning) -> None:
+        for line in blocked_lines(self._call, prune):
+            self._terminal.warn(line)
+
     def event(self, event: Event) -> None:
         self._terminal.print(pass_line(self._terminal, event))
 
@@ -94,6 +100,9 @@ def print_report(call: Call, report: Report) -> None:
     for job, message in report.failures:
         call.terminal.warn(f"{escape(job)}: {call.terminal.paint('error', 'red')}: {escape(message)}")
     warn_problems(call, report.problems)
+    if report.plan.blocked is not None:
+        for line in blocked_lines(call, report.plan.blocked):
+            call.terminal.warn(line)
 
 
 def summary_line(call: Call, report: Report) -> str:

@@ -40,7 +40,7 @@ def show(call: Call, name: str, output: str) -> None:
     with reading(call) as record:
         job = find_job(call, record, name)
         mine = [one for one in record.desired.problems() if (one.kind, one.name) == ("Job", job.name)]
-        status: dict[str, Any] = job_status(job_facts(record.runs, job, mine), now)["status"]
+        status: dict[str, Any] = job_status(job_facts(record.runs, job, mine, record.prunes.held()), now)["status"]
         events = record.events.tail("Job", name, limit=EVENTS)
         runs = record.runs.history(job.id)
         problems = record.desired.problems()

@@ -18,11 +18,12 @@ from reconciler.core.gate import facts_of
 from reconciler.core.rules import JobRules, rules_of
 from reconciler.core.state import EventName, Reason
 from reconciler.core.suggest import closest
-from reconciler.core.why import Answer, Because, Facts
+from reconciler.core.why import Answer, Because, Deletion, Facts
 from reconciler.core.why import why as decide
 
 if TYPE_CHECKING:
     from reconciler.controller import Preview
+    from reconciler.record.deletions import Deletion as DeletionRow
     from reconciler.record.jobs import JobRow
     from reconciler.record.store import Record
 
@@ -100,9 +101,11 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
     """What is known of a job: from the record, from the specs on disk, and whether a controller is at work."""
     from reconciler.record.holder import controller_at_work
 
-    job = record.jobs.job(name)
+    job, deletion = record.jobs.job(name), record.deletions.deletion(name)
     actions = [action for action in found.plan.actions if action.kind == "Job" and action.name == name]
     path = job.path if job is not None else next((action.path for action in actions), "")
+    if deletion is not None and not actions:
+        path = deletion.path
     problems = [
         one for one in found.problems if (one.kind, one.name) == ("Job", name) or (not one.name and one.path == path)
     ]
@@ -128,6 +131,21 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         paused_by="" if paused is None else paused.author,
         controller=controller_at_work(call.state),
         close=closest(name, names) or "",
+        kept=next((one.reason for one in found.plan.waiting if (one.kind, one.name) == ("Job", name)), "")
+        if job is not None and job.life == "live"
+        else "",
+        deletion=None if deletion is None else _deletion(call, deletion),
+    )
+
+
+def _deletion(call: Call, found: DeletionRow) -> Deletion:
+    """The commit is only told where its removal of the file is what is to be undone."""
+    gone = not (call.root / found.path).exists()
+    return Deletion(
+        at_ms=found.at_ms,
+        until_ms=found.until_ms if found.undeleted_ms is None else None,
+        commit=found.commit if gone else "",
+        keeps=found.keeps,
     )
 
 

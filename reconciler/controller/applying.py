@@ -18,15 +18,15 @@ from reconciler.errors import Blocked
 from reconciler.record.store import Record
 
 
-def agreed(hands: Hands, planner: Planner, saved: SavedPlan, now: Now) -> Plan:
-    """What a saved plan has done, as the planner makes it now from what is desired and recorded. Raises Blocked, naming what
-    has moved since it was made."""
+def agreed(hands: Hands, planner: Planner, saved: SavedPlan, now: Now, unsettled: str) -> Plan:
+    """What a saved plan has done, as the planner makes it now from what is desired and recorded; `unsettled` says why nothing
+    may be deleted yet. Raises Blocked, naming what has moved since it was made."""
     record = hands.record
     applied = record.plans.applied(saved.digest)
     if applied is not None:
         when = f"on {iso(applied.at_ms)} by {applied.by}"
         raise Blocked(f"{saved.shown} was applied already, {when}; {_anew(saved)}")
-    made = whole_plan(record, hands.settings, planner, now, data="exports" in saved.body)
+    made = whole_plan(record, hands.settings, planner, now, unsettled=unsettled, data="exports" in saved.body)
     basis = basis_of(record, hands.settings, made, planner.policy, touched_keys(saved.body["basis"]))
     revision = hands.origin.revision()
     fresh = to_json(made, saved.root, revision, basis=basis.to_json(saved.root))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.clock import Clock, Now
+from reconciler.clock import Clock, Now, iso
 from reconciler.controller.building import Builder
 from reconciler.controller.lives import Lives
 from reconciler.controller.looking import installed
@@ -47,6 +47,41 @@ def approve(desk: Desk, request: Request, now: Now) -> Answer:
     else:
         desk.lives.tell(job, EventName.APPROVED, f"difference {digest}", now, by)
     return Answer(message=f"The difference {digest} of '{name}' is approved.")
+
+
+def approve_prune(desk: Desk, request: Request, now: Now) -> Answer:
+    """The set of deletions `digest` may go, once: as soon as a look finds exactly that set."""
+    digest = request.text("digest")
+    held = desk.record.prunes.held()
+    if held is not None and held.digest == digest and held.is_approved:
+        return Answer(message=f"The deletions {digest} were approved by {held.approved_by} before.", then=desk.look)
+    desk.record.prunes.approve(digest, request.by, now.wall_ms)
+    return Answer(message=f"The deletions {digest} are approved.", then=desk.look)
+
+
+def undelete(desk: Desk, request: Request, now: Now) -> Answer:
+    """The deleted job `job` is back, and waits for its spec."""
+    name = request.text("job")
+    found = desk.record.deletions.deletion(name)
+    if found is None:
+        there = desk.record.jobs.job(name)
+        raise UsageError(f"the job '{name}' is not deleted" if there else f"there is no deleted job '{name}'")
+    if found.undeleted_ms is None and found.until_ms <= now.wall_ms:
+        raise UsageError(f"the job '{name}' was deleted at {iso(found.at_ms)}, and is gone for good")
+    if found.undeleted_ms is not None:
+        return Answer(message=f"'{name}' was undeleted by {found.undeleted_by} before.", then=desk.look)
+    desk.record.deletions.undelete(found.job, request.by, now.wall_ms)
+    event = Event(
+        kind="Job",
+        name=name,
+        path=found.path,
+        time_ms=now.wall_ms,
+        event=EventName.UNDELETED,
+        message=f"it waits for {found.path}",
+        author=request.by,
+    )
+    desk.record.events.add(event, logged=True)  # its log comes back with its spec
+    return Answer(message=f"'{name}' is back with its cursor and its history.", then=desk.look)
 
 
 def retry(desk: Desk, request: Request, now: Now) -> Answer:
@@ -152,6 +187,8 @@ def _means(request: ForgetRequest, key: str, value: str) -> bool:
 #: What can be asked for.
 DEEDS: Final[Mapping[str, Deed]] = {
     "approve": approve,
+    "approve-prune": approve_prune,
+    "undelete": undelete,
     "retry": retry,
     "forget": forget,
     "stream-drop": drop_stream,

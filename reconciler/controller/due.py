@@ -59,7 +59,7 @@ class _Foresight:
         self._edited.add(action.name)
         rules = rules_of(document.spec)
         job = self._record.jobs.job(action.renamed_from or action.name)
-        if action.verb is Verb.CREATE or job is None:
+        if job is None or (action.verb is Verb.CREATE and job.life != "undeleted"):
             self._new.add(action.name)
             self._lives[action.name] = (created(rules, self._now).state, rules)
         else:

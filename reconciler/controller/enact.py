@@ -5,18 +5,21 @@ What a verb means to a job's life is the state machine's; what it means to files
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from reconciler.clock import Now
 from reconciler.controller.lives import Lives
 from reconciler.controller.planning import Authors, cursor_resets
 from reconciler.core.audit import MAX_REASON, Deed
 from reconciler.core.consequence import spec_events
 from reconciler.core.document import Document
-from reconciler.core.happening import AuthorizationChanged
-from reconciler.core.lifecycle import is_legal
+from reconciler.core.happening import AuthorizationChanged, Stopped
+from reconciler.core.lifecycle import is_in_progress, is_legal
 from reconciler.core.planned import Action, Plan, Verb
 from reconciler.core.provider import Catalogue
 from reconciler.core.rules import rules_of
-from reconciler.core.state import EventName, JobState
+from reconciler.core.state import EventName, Outcome
+from reconciler.record.deletions import Left
 from reconciler.record.events import Event
 from reconciler.record.jobs import JobRow
 from reconciler.record.resources import By
@@ -31,13 +34,15 @@ class Enactor:
         self._lives = lives
         self._catalogue = catalogue
         self._resets = cursor_resets(catalogue)
-        self._orphans: frozenset[str] = frozenset()
+        self._left: Mapping[str, Left] = {}
+        self._approved = False
         self.beside_logs: list[Event] = []  # what no log file tells of
 
     def enact(self, plan: Plan, authors: Authors, now: Now, saved: str = "") -> None:
         """Everything in it, in its order. The audit log names the plan by `saved`, the digest of the saved plan that asks
         for it, else by that of its actions."""
-        self._orphans = self._record.jobs.orphans()
+        self._left = self._record.deletions.left()
+        self._approved = plan.prune is not None and plan.prune.is_approved
         asleep = {one.name for one in plan.waiting if one.kind == "Job"}
         edited: set[tuple[str, str]] = set()
         updates = {(one.kind, one.name): one for one in plan.actions if one.verb is Verb.UPDATE}
@@ -82,8 +87,13 @@ class Enactor:
 
     def _create(self, action: Action, by: By, now: Now) -> None:
         document = self._document(action)
-        is_orphan = action.kind == "Job" and action.name in self._orphans
-        orphan = self._record.jobs.orphan(action.name) if is_orphan else None
+        left = self._left.get(action.name) if action.kind == "Job" else None
+        if left == "undeleted":
+            self._bring_back(action, by, now)
+            return
+        if left is not None:
+            self._lose_history(action.name)
+        orphan = self._record.jobs.orphan(action.name) if left == "orphaned" else None
         resource_id = self._record.resources.create(document, by, now.wall_ms, type=self._type(document))
         if action.kind != "Job":
             self._tell(action, EventName.CREATED, action.reason, by, now)
@@ -95,6 +105,26 @@ class Enactor:
         self._lives.create(resource_id, document, rules, action.reason, now, by)
         if orphan is not None:
             self._record.jobs.restore(resource_id, orphan)
+
+    def _bring_back(self, action: Action, by: By, now: Now) -> None:
+        """What was undeleted has its spec again: it goes on with all that it had."""
+        known = self._record.resources.resource(action.kind, action.name)
+        assert known is not None, "what was undeleted is known"
+        self._record.deletions.revive(known.id)
+        self._tell(action, EventName.CREATED, action.reason, by, now)
+        self._edit(action, None, by, now, purged=False)
+
+    def _lose_history(self, name: str) -> None:
+        """A job of that name begins anew: what could be undone of the one before cannot any more, but for the cursor of an
+        orphan."""
+        known = self._record.resources.resource("Job", name)
+        assert known is not None, "what was deleted is known"
+        self._record.events.forget("Job", name, besides=EventName.DELETED)
+        if self._left[name] == "deleted":
+            self._record.resources.delete(known.id)
+        else:
+            self._record.runs.forget(known.id)
+            self._record.deletions.end(known.id)
 
     def _move(self, action: Action, by: By, now: Now) -> None:
         old = self._record.resources.resource(action.kind, action.renamed_from or action.name)
@@ -137,19 +167,28 @@ class Enactor:
         assert known is not None, "what is deleted is known"
         resources = self._record.resources
         resources.clear_away(known.kind, known.name, known.path)
+        if action.kind == "Job":
+            self._stop(self._job(known.id), by, now)
+            self._record.events.seal(known.kind, known.name)
+            keeps = known.spec.get("deletionPolicy") == "orphan"
+            self._record.deletions.add(
+                known.id, now.wall_ms, commit=by.commit, revision=by.revision, keeps=keeps, approved=self._approved
+            )
+            self._tell(action, EventName.DELETED, _with_message(action), by, now)
+            return
         self._record.events.forget(known.kind, known.name)
         self._tell(action, EventName.DELETED, _with_message(action), by, now)
         if action.kind == "Stream" and self._record.streams.counts(action.name)[0]:
             resources.set_life(known.id, "archived")
             return
-        if action.kind == "Job":
-            self._lives.stop_if_running(self._job(known.id))
-            if known.spec.get("deletionPolicy") == "orphan":
-                self._record.runs.forget(known.id)
-                self._record.jobs.save_state(known.id, JobState(since_ms=now.wall_ms), wake_at_ms=None)
-                resources.set_life(known.id, "orphaned")
-                return
         resources.delete(known.id)
+
+    def _stop(self, job: JobRow, by: By, now: Now) -> None:
+        """A run in progress is over for the record, none of its units is accepted any more; undeleted, the job owes it."""
+        self._lives.stop_if_running(job)
+        if job.state.run is not None and is_in_progress(job.state):
+            self._record.runs.finish(job.state.run, Outcome.STOPPED, "the job was deleted", now.wall_ms)
+            self._lives.advance(job, Stopped(), now, by=by)
 
     def _purge(self, action: Action, by: By, now: Now) -> None:
         """Runs, log and status go; the tombstone keeps cursor, totals and last outcome."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.clock import Now
+from reconciler.clock import Now, iso
 from reconciler.controller.forgetting import ledgers_of, searched_rules
 from reconciler.controller.looking import installed
 from reconciler.controller.people import asked, check_key
@@ -13,11 +13,11 @@ from reconciler.controller.rebuilds import observed_rules
 from reconciler.controller.settings import Settings
 from reconciler.core.forgotten import Sought
 from reconciler.core.profile import ProfileRules, ProfileSet
+from reconciler.core.prune import undeleted_words
 from reconciler.core.state import Reason, Status
 from reconciler.core.streams import users_of
 from reconciler.errors import UsageError
 from reconciler.record.forgotten import ForgetRequest, Receipt
-from reconciler.record.jobs import JobRow
 from reconciler.record.store import Record
 
 
@@ -82,9 +82,7 @@ def outcomes(record: Record) -> list[Outcome]:
 def outcome(record: Record, request: ForgetRequest) -> Outcome:
     receipts = tuple(record.forgotten.receipts(request.id))
     open_ = [one.name for one in receipts if one.what == "destination" and one.at_ms is None]
-    return Outcome(
-        request=request, receipts=receipts, waits={name: _why(name, record.jobs.job(name)) for name in open_}
-    )
+    return Outcome(request=request, receipts=receipts, waits={name: _why(record, name) for name in open_})
 
 
 #: Why a destination cannot remove anybody now, by its job's status.
@@ -95,7 +93,12 @@ _WAITS: Mapping[Status, str] = {
 }
 
 
-def _why(name: str, job: JobRow | None) -> str:
+def _why(record: Record, name: str) -> str:
+    job, deletion = record.jobs.job(name), record.deletions.deletion(name)
+    if deletion is not None and deletion.undeleted_ms is not None:
+        return f"the job is {undeleted_words(deletion.path)}"
+    if deletion is not None and not deletion.keeps:
+        return f"the job was deleted, and its ledger goes at {iso(deletion.until_ms)}; before that, `reconcile undelete {name}`"
     if job is None or job.life != "live":
         return "the job is not there any more"
     if job.state.reason is Reason.AWAITING_APPROVAL:

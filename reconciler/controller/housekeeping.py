@@ -17,6 +17,7 @@ from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
 from reconciler.core.metrics import HOUR_MS
 from reconciler.core.provider import Staged
+from reconciler.core.state import EventName
 from reconciler.data.segments import plan_compaction, sweep, sweep_temporary
 from reconciler.record.streams import SegmentRow
 
@@ -49,10 +50,29 @@ class Housekeeper:
         sweep_temporary(self._data, now.wall_ms - SCRATCH_KEPT_MS)
 
     def trim(self, now: Now) -> None:
-        """Removes sums of minutes and hours that have been kept long enough, once an hour."""
+        """Removes sums of minutes and hours, and deleted jobs, that have been kept long enough, once an hour."""
         if abs(now.wall_ms - self._trimmed_ms) >= HOUR_MS:
             self._trimmed_ms = now.wall_ms
             self._hands.record.metrics.trim(now.wall_ms)
+            self._bury_deleted(now)
+
+    def _bury_deleted(self, now: Now) -> None:
+        """Deletions that nobody has undone in time are for good: all goes but the cursor of an orphan."""
+        record = self._hands.record
+        expired = record.deletions.expired(now.wall_ms)
+        if not expired:
+            return
+        with record.transaction():
+            files = record.deletions.files(one.job for one in expired if not one.keeps)
+            for one in expired:
+                record.events.forget("Job", one.name, besides=EventName.DELETED)
+                if one.keeps:
+                    record.runs.forget(one.job)
+                    record.deletions.end(one.job)
+                else:
+                    record.resources.delete(one.job)
+        for file in files:
+            (self._data / file).unlink(missing_ok=True)
 
     def owns(self, run: int) -> bool:
         """Whether a run is a compaction: builds of profiles have the ids above."""

@@ -14,10 +14,12 @@ from reconciler.controller.bulk import collection_paused
 from reconciler.controller.observe import MARK, Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
+from reconciler.controller.pruning import Pruner
 from reconciler.controller.settings import Settings
 from reconciler.core.planned import Plan, to_json
 from reconciler.errors import Problem, UsageError
 from reconciler.providers import fingerprint
+from reconciler.record.holder import controller_at_work
 from reconciler.record.store import Record
 from reconciler.repo.history import WorkTreeOrigin
 from reconciler.repo.tree import Tree
@@ -64,9 +66,13 @@ def _preview(settings: Settings, backfills: bool, data: bool, basis: bool) -> Pr
         now = clock.now()
         policing = Policing(record, tree, installed)
         observer = Observer(record, tree, installed, policing, needs_data_root=settings.needs_data_root, overlay=True)
-        observer.observe_until_settled(clock)
-        planner = Planner(record, origin, installed, notice=lambda _: None, policing=policing)
-        plan = whole_plan(record, settings, planner, now, backfills=backfills, data=data)
+        observation = observer.observe_until_settled(clock)
+        began_ms = now.wall_ms if controller_at_work(settings.state) is None else None
+        pruner = Pruner(record, settings.budget, origin.revision, began_ms)
+        planner = Planner(record, origin, installed, lambda _: None, policing=policing, pruner=pruner)
+        plan = whole_plan(
+            record, settings, planner, now, unsettled=observation.unsettled, backfills=backfills, data=data
+        )
         revision = origin.revision()
         more: dict[str, Any] = {}
         if basis:
@@ -80,11 +86,18 @@ def _preview(settings: Settings, backfills: bool, data: bool, basis: bool) -> Pr
 
 
 def whole_plan(
-    record: Record, settings: Settings, planner: Planner, now: Now, *, backfills: bool = True, data: bool = False
+    record: Record,
+    settings: Settings,
+    planner: Planner,
+    now: Now,
+    *,
+    unsettled: str = "",
+    backfills: bool = True,
+    data: bool = False,
 ) -> Plan:
     """The plan of what is desired now, with the runs that are due; and, where it is asked for, what backfills and exports
-    of audiences would move."""
-    plan = planner.plan(now)
+    of audiences would move. `unsettled` says why nothing may be deleted yet."""
+    plan = planner.plan(now, unsettled)
     plan = replace(plan, runs=planner.due(plan, now))
     if backfills and plan.runs:
         from reconciler.controller.backfills import planned_backfills  # only where something runs

@@ -6,6 +6,7 @@ Level-triggered: events, signals and timers only wake the loop, and each turn lo
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from reconciler.controller.lives import Lives
 from reconciler.controller.observe import LOOKS, PATIENCE_MS, Observation, Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
+from reconciler.controller.pruning import Pruner
 from reconciler.controller.report import Reporter
 from reconciler.controller.requests import Answer, Desk, Inbox, Request, note, user_name
 from reconciler.controller.settings import Report
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 FULL_LOOK_MS: Final = 60_000
 #: Uptime is recorded at least this often.
 ALIVE_SAVED_MS: Final = 10_000
+#: Where no commit says that a spec is gone, the daemon believes it once the tree has stood still for so long: an editor,
+#: a copy or a mount that comes back needs no more. A pass has nobody to wait for; it has the deletion budget.
+GRACE_MS: Final = 5_000
 #: The longest the loop sleeps.
 LONGEST_SLEEP_MS: Final = 10_000
 
@@ -58,7 +63,15 @@ class Controller:
             self._policing,
             needs_data_root=hands.settings.needs_data_root,
         )
-        self._planner = Planner(hands.record, hands.origin, hands.catalogue, hands.listener.notice, self._policing)
+        self._pruner = Pruner(hands.record, hands.settings.budget, hands.origin.revision)
+        self._planner = Planner(
+            hands.record,
+            hands.origin,
+            hands.catalogue,
+            hands.listener.notice,
+            policing=self._policing,
+            pruner=self._pruner,
+        )
         self._reporter = Reporter(hands)
         self._housekeeper = Housekeeper(hands)
         self._builder = Builder(hands)
@@ -77,6 +90,7 @@ class Controller:
         """Load, plan, apply, run what is due, wait for those runs, write statuses."""
         with Wakeups() as wakeups, self._inbox:
             now = self._hands.clock.now()
+            self._pruner.began_ms = now.wall_ms
             lives = Lives(self._record, self._hands.chance)
             self._conductor(lives).recover(now)
             self._housekeeper.sweep(now)
@@ -89,10 +103,12 @@ class Controller:
         from reconciler.controller.applying import agreed
 
         with Wakeups() as wakeups, self._inbox:
-            if self._observer.observe_until_settled(self._hands.clock).changed:
+            observation = self._observer.observe_until_settled(self._hands.clock)
+            if observation.changed:
                 self._record.jobs.mark_problems_dirty()
             now = self._hands.clock.now()
-            plan = agreed(self._hands, self._planner, saved, now)
+            self._pruner.began_ms = now.wall_ms
+            plan = agreed(self._hands, self._planner, saved, now, observation.unsettled)
             lives = Lives(self._record, self._hands.chance)
             self._conductor(lives).recover(now)
             self._housekeeper.sweep(now)
@@ -134,7 +150,7 @@ class Controller:
             pause(observation.again_ms / 1000)
         actions = tuple(action for plan in done for action in plan.actions)
         rebuild = next((plan.rebuild for plan in done if plan.rebuild), None)
-        return Plan(actions=actions, waiting=done[-1].waiting, errors=done[-1].errors, rebuild=rebuild)
+        return replace(done[-1], actions=actions, rebuild=rebuild)
 
     def _run_to_the_end(self, conductor: Conductor, lives: Lives, wakeups: Wakeups) -> None:
         told = False
@@ -143,7 +159,7 @@ class Controller:
             if wakeups.stopping and not told:
                 told = True
                 conductor.stop_all()
-            self._serve(lives, now)
+            self._serve(lives, wakeups, now)
             conductor.consider(now)
             conductor.keep_house(now)
             self._reporter.flush(now)
@@ -193,6 +209,7 @@ class Controller:
 
     def watch(self) -> int:
         """Until SIGTERM or SIGINT: what is true of the tree is made true, and what is due runs. The exit code."""
+        self._observer.grace_ms = GRACE_MS
         with Wakeups() as wakeups, self._inbox:
             lives = Lives(self._record, self._hands.chance)
             conductor = self._conductor(lives)
@@ -222,12 +239,14 @@ class Controller:
             observation, plan = self._reconcile(lives)
             conductor.tell_stops()
             self._tell_problems(plan)
+            if (news := self._pruner.news(plan)) is not None:
+                self._hands.listener.blocked(news)
             self._listening.looked(now)
             closed_ms = self._policing.again_ms(now) or FULL_LOOK_MS
             self._next_look_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, closed_ms, FULL_LOOK_MS)
         conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
         now = self._hands.clock.now()
-        self._serve(lives, now)
+        self._serve(lives, wakeups, now)
         conductor.consider(now)
         self._listen(now, wakeups)
         conductor.keep_house(now)
@@ -269,9 +288,15 @@ class Controller:
 
     # --- both -------------------------------------------------------------------------------------------------------
 
-    def _serve(self, lives: Lives, now: Now) -> None:
+    def _serve(self, lives: Lives, wakeups: Wakeups, now: Now) -> None:
         """Does what persons have asked for."""
-        desk = Desk(record=self._record, lives=lives, catalogue=self._hands.catalogue, builder=self._builder)
+        desk = Desk(
+            record=self._record,
+            lives=lives,
+            catalogue=self._hands.catalogue,
+            builder=self._builder,
+            look=wakeups.wake,
+        )
         self._inbox.serve(desk, now)
 
     def _reconcile(self, lives: Lives) -> tuple[Observation, Plan]:
@@ -285,7 +310,8 @@ class Controller:
         if observation.torn and observation.torn != self._torn:
             self._hands.listener.notice(f"{observation.torn}; looking again")
         self._torn = observation.torn
-        plan = self._planner.plan(now)
+        self._pruner.look(is_open=bool(observation.unsettled))
+        plan = self._planner.plan(now, observation.unsettled)
         self._enact(plan, lives, now)
         if observation.changed:
             self._record.jobs.mark_problems_dirty()
@@ -296,10 +322,15 @@ class Controller:
         """Makes it true; `saved` is the digest of the saved plan that asks for it."""
         if plan.actions:
             enactor = Enactor(self._record, lives, self._hands.catalogue())
-            enactor.enact(plan, self._planner.authors(plan), now, saved)
+            authors = self._planner.authors(plan)
+            with self._record.transaction():
+                enactor.enact(plan, authors, now, saved)
+                self._pruner.note(plan, now)
             self._builder.grown()
             for event in enactor.beside_logs:
                 self._hands.listener.event(event)
+        else:
+            self._pruner.note(plan, now)
 
     def _save_alive(self, now: Now, *, always: bool = False) -> None:
         if always or now.alive_ms - self._alive_saved_ms >= ALIVE_SAVED_MS:

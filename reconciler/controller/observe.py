@@ -42,6 +42,14 @@ class Observation:
     torn: str | None
     again_ms: int | None
 
+    @property
+    def unsettled(self) -> str:
+        """Why nothing may be deleted yet, though it is known to be absent: more of it may be missing at the next look. Empty
+        where the tree stands still."""
+        if self.again_ms is None:
+            return ""
+        return self.torn or "the specs have just changed, and are looked at once more"
+
 
 class Observer:
     """Looks at the tree and keeps the desired half of the record equal to it."""
@@ -63,10 +71,11 @@ class Observer:
         self._catalogue = catalogue
         self._needs_data_root = needs_data_root
         self._overlay = overlay
+        self.grace_ms: int | None = None  # how long a tree must have stood still before what it lacks is absent
 
     def observe(self, now: Now) -> Observation:
         """One look, made the desired state as far as it can be believed."""
-        look = self._tree.look(now.alive_ms)
+        look = self._tree.look(now.alive_ms, self.grace_ms)
         contents = {} if look.unseen else self._contents(look)
         problems = list(look.problems)
         again_ms = look.again_ms

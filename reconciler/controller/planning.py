@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.clock import Now
 from reconciler.controller.observe import reason_to_hold
 from reconciler.core.document import Kind
 from reconciler.core.planned import Plan, PlannedRun, Waiting
+from reconciler.core.prune import undeleted_words
 from reconciler.record.store import Record
 from reconciler.repo.git import GitUnusable
 
 if TYPE_CHECKING:
     from reconciler.controller.policing import Policing
+    from reconciler.controller.pruning import Pruner
     from reconciler.core.plan import Pair
     from reconciler.core.provider import Catalogue
     from reconciler.record.resources import By
@@ -34,7 +36,7 @@ class Authors:
 
 class Planner:
     """Plans what differs. With nothing different it builds nothing. `notice` is told what keeps authors from being
-    known."""
+    known; `pruner` keeps the deletion budget."""
 
     def __init__(
         self,
@@ -42,34 +44,40 @@ class Planner:
         origin: Origin,
         catalogue: Callable[[], Catalogue],
         notice: Callable[[str], None],
+        *,
         policing: Policing,
+        pruner: Pruner,
     ) -> None:
         self._policing = policing
+        self._pruner = pruner
         self._record = record
         self._origin = origin
         self._catalogue = catalogue
         self._notice = notice
 
-    def plan(self, now: Now) -> Plan:
-        """The plan for what differs now, with what waits and what is wrong. Runs are not in it."""
+    def plan(self, now: Now, unsettled: str = "") -> Plan:
+        """The plan for what differs now, with what waits and what is wrong. Runs are not in it. `unsettled` says why nothing
+        may be deleted yet: the tree may be in the making."""
         pairs = self._record.differences.pairs(now.wall_ms)
         problems = tuple(self._record.desired.problems())
         if not pairs:
-            return Plan(waiting=self._held(), errors=problems)
+            return Plan(waiting=self._held(), errors=problems, hold=unsettled)
         from reconciler.core.plan import Difference, plan  # only where something differs
 
+        hold = reason_to_hold(problems, self._is_known) or unsettled or None
         difference = Difference(
             pairs=pairs,
-            hold_deletions=reason_to_hold(problems, self._is_known),
+            hold_deletions=hold,
             resets=cursor_resets(self._catalogue()),
             references=self._references(pairs),
+            purse=self._pruner.purse(now) if any(pair.declared is None for pair in pairs) else None,
         )
         made = self._policing.hold(plan(difference, now), now, self.authors)
         from reconciler.controller.rebuilds import planned_rebuild  # only where something changed
 
         rebuild = planned_rebuild(self._record, made.actions)
         errors = tuple(sorted({*problems, *made.errors}))
-        return Plan(actions=made.actions, waiting=(*made.waiting, *self._held()), errors=errors, rebuild=rebuild)
+        return replace(made, waiting=(*made.waiting, *self._held()), errors=errors, rebuild=rebuild, hold=hold or "")
 
     @property
     def policy(self) -> str:
@@ -77,7 +85,9 @@ class Planner:
         return self._policing.digest
 
     def _is_known(self, kind: str, name: str) -> bool:
-        return self._record.resources.resource(kind, name) is not None
+        """Whether anything is known of that name that an invalid document may leave as it is; what was deleted is not."""
+        found = self._record.resources.resource(kind, name)
+        return found is not None and (kind != "Job" or found.life != "orphaned")
 
     def due(self, made: Plan, now: Now) -> tuple[PlannedRun, ...]:
         """The runs that a pass would start."""
@@ -107,7 +117,12 @@ class Planner:
         return Authors(by_path=found, otherwise=otherwise)
 
     def _held(self) -> tuple[Waiting, ...]:
-        return tuple(Waiting(document.kind, document.name, reason) for document, reason in self._record.desired.held())
+        held = [Waiting(document.kind, document.name, reason) for document, reason in self._record.desired.held()]
+        undeleted = [one for one in self._record.deletions.undeleted() if not self._is_declared(one.name)]
+        return (*held, *(Waiting("Job", one.name, undeleted_words(one.path)) for one in undeleted))
+
+    def _is_declared(self, name: str) -> bool:
+        return self._record.desired.document("Job", name) is not None
 
     def _references(self, pairs: Sequence[Pair]) -> dict[tuple[Kind, str], list[str]]:
         gone = [pair.key for pair in pairs if pair.declared is None and pair.key[0] != "Job"]

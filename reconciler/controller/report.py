@@ -17,6 +17,7 @@ from reconciler.errors import Problem
 from reconciler.record.events import Event
 from reconciler.record.facts import job_facts
 from reconciler.record.jobs import JobRow
+from reconciler.record.prunes import HeldSet
 from reconciler.record.resources import ResourceRow
 
 #: So many jobs are held in memory while their statuses are written.
@@ -73,11 +74,12 @@ class Reporter:
         if not ids and not authorizations:
             return
         problems = _by_name_or_path(self._record.desired.problems())
+        held = self._record.prunes.held()
         for start in range(0, len(ids), AT_ONCE):
             with self._record.transaction():
                 for job in self._record.jobs.by_ids(ids[start : start + AT_ONCE]):
                     if last or not self._is_recent(job, now):
-                        self._write_job(job, self._problems_of("Job", job, problems), now)
+                        self._write_job(job, self._problems_of("Job", job, problems), held, now)
         with self._record.transaction():
             for one in authorizations:
                 self._write_authorization(one, self._problems_of("Authorization", one, problems), now)
@@ -98,8 +100,8 @@ class Reporter:
         running = job.state.status is Status.RUNNING
         return running and written_ms is not None and now.alive_ms - written_ms < RUNNING_STATUS_MS
 
-    def _write_job(self, job: JobRow, problems: Sequence[Problem], now: Now) -> None:
-        document = job_status(job_facts(self._record.runs, job, problems), now)
+    def _write_job(self, job: JobRow, problems: Sequence[Problem], held: HeldSet | None, now: Now) -> None:
+        document = job_status(job_facts(self._record.runs, job, problems, held), now)
         if job.state.status is Status.RUNNING:
             self._written_ms[job.id] = now.alive_ms
         else:
@@ -132,7 +134,8 @@ class Reporter:
         self, one: JobRow | ResourceRow, kind: Kind, document: dict[str, Any], now: Now, *, troubled: bool
     ) -> None:
         written = self._writer.write_status(one.path, one.name, document, kind, known=one.status_digest)
-        self._warn(written.warning)
+        if written.warning and not self._went_with_its_folder(one, kind):
+            self._warn(written.warning)
         condition = document["status"]["conditions"][0]
         at = condition["lastTransitionTime"]
         self._record.jobs.mark_reported(
@@ -142,6 +145,12 @@ class Reporter:
             troubled=troubled,
             status_digest=written.digest,
         )
+
+    def _went_with_its_folder(self, one: JobRow | ResourceRow, kind: Kind) -> bool:
+        """Whether there is no place for a status beside the spec, because neither is there: the thing is only held."""
+        settings = self._hands.settings
+        beside = settings.status_dir is None and not (settings.root / one.path).parent.exists()
+        return beside and self._record.desired.document(kind, one.name) is None
 
     def _warn(self, text: str) -> None:
         if text and text not in self._warned:

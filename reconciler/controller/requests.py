@@ -108,6 +108,8 @@ class Act:
 #: The acts of persons. What only looks is not among them; of a deed that is not, only its own name is noted.
 ACTS: Final[Mapping[str, Act | None]] = {
     "approve": Act(kind="Job", name="job", says=("digest",)),
+    "approve-prune": Act(says=("digest",)),
+    "undelete": Act(kind="Job", name="job"),
     "retry": Act(kind="Job", name="job", says=("what",)),
     "forget": Act(secret=("key", "value")),
     "stream-drop": Act(kind="Stream", name="name"),
@@ -118,12 +120,14 @@ ACTS: Final[Mapping[str, Act | None]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
-    """What a deed works with. `builder` is None where no loop runs that could follow a build."""
+    """What a deed works with. `builder` is None where no loop runs that could follow a build. `look` has the loop look at
+    once at what is declared."""
 
     record: Record
     lives: Lives
     catalogue: Callable[[], Catalogue]
     builder: Builder | None = None
+    look: Callable[[], None] = lambda: None
 
 
 #: Does what is asked, inside a transaction of the record. Raises ReconcileError to refuse it. Done twice, it is as if done once.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reconciler.core.backfill import LIVE
+from reconciler.core.prune import Budget
 
 if TYPE_CHECKING:
     from reconciler.core.planned import Plan
+    from reconciler.core.prune import Pruning
     from reconciler.errors import Problem
     from reconciler.record.events import Event
 
@@ -28,7 +30,8 @@ class Settings:
     beside them, `memory_mb` what a build of profiles, or a run that reads them, may hold in memory.
     While more than `max_backlog` messages wait to be built into profiles, backfills pause.
     `listen` is the HOST:PORT at which a daemon takes messages in. `push_secret` refers to the secret of its push hook;
-    paths in such references start from `folder`, that of the operator's file.
+    paths in such references start from `folder`, that of the operator's file. `budget` bounds what may be deleted without
+    an approval.
     `source` is `git:REF` where the specs are read from a commit, empty where they are the files below `root`; relative
     paths in the specs of a commit start from `data_root`."""
 
@@ -44,6 +47,7 @@ class Settings:
     listen: str = ""
     folder: Path = Path()
     push_secret: Mapping[str, Any] | None = None
+    budget: Budget = field(default_factory=Budget)
     source: str = ""
     data_root: Path | None = None
 
@@ -67,7 +71,8 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a pass did. `failures` are the jobs whose run ended in error, with the error."""
+    """What a pass did. `failures` are the jobs whose run ended in error, with the error. The plan says which deletions the
+    budget holds back."""
 
     plan: Plan
     problems: tuple[Problem, ...] = ()
@@ -78,9 +83,12 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """Design, section 6: 130 where it was interrupted, 1 where a spec is invalid or a job ended in error."""
+        """Design, section 6: 130 where it was interrupted, 5 where deletions are blocked, 1 where a spec is invalid or a job
+        ended in error."""
         if self.interrupted:
             return 130
+        if self.plan.blocked is not None:
+            return 5
         return 1 if self.problems or self.failures else 0
 
 
@@ -93,6 +101,10 @@ class Listener(Protocol):
 
     def problems(self, problems: Sequence[Problem]) -> None:
         """What is wrong with the specs, whenever that has changed under a daemon; nothing, where all is well again."""
+        ...
+
+    def blocked(self, prune: Pruning) -> None:
+        """A daemon holds these deletions back until a person approves them; told once."""
         ...
 
     def event(self, event: Event) -> None: ...
@@ -111,6 +123,9 @@ class Silent:
         pass
 
     def problems(self, problems: Sequence[Problem]) -> None:
+        pass
+
+    def blocked(self, prune: Pruning) -> None:
         pass
 
     def event(self, event: Event) -> None:

@@ -7,8 +7,10 @@ default here, so that whoever needs only the values pays for importing no model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
+
+from reconciler.core.prune import DEFAULT_MAX_DELETES, DEFAULT_MAX_PERCENT, Budget
 
 #: The file's name; it stands beside the root folder.
 FILE_NAME: Final = "reconciler.yaml"
@@ -29,6 +31,7 @@ class Operator:
     push_secret: Mapping[str, Any] | None = None
     source: str = ""
     data_root: str = ""
+    budget: Budget = field(default_factory=Budget)
 
 
 def operator_of(values: Mapping[str, Any]) -> Operator:
@@ -44,4 +47,11 @@ def operator_of(values: Mapping[str, Any]) -> Operator:
         push_secret=((values.get("hooks") or {}).get("push") or {}).get("secret"),
         source=values.get("source", ""),
         data_root=values.get("dataRoot", ""),
+        budget=_budget(values.get("prune") or {}),
+    )
+
+
+def _budget(said: Mapping[str, Any]) -> Budget:
+    return Budget(
+        max_deletes=said.get("maxDeletes", DEFAULT_MAX_DELETES), max_percent=said.get("maxPercent", DEFAULT_MAX_PERCENT)
     )

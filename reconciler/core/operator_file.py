@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from reconciler.core.prune import DEFAULT_MAX_DELETES, DEFAULT_MAX_PERCENT
 from reconciler.core.spec import API_VERSION, Model, Reference
 from reconciler.core.spec_types import FilePath, Line
 
@@ -32,6 +33,15 @@ class HooksSection(Model):
 
     push: PushHook | None = Field(
         None, description="`POST /hooks/push`: a forge says that a repository was pushed to; the daemon looks at once."
+    )
+
+
+class Prune(Model):
+    """How many jobs a pass may delete without an approval: max(1, min(maxDeletes, maxPercent of the jobs))."""
+
+    max_deletes: Annotated[int, Field(ge=0)] = Field(DEFAULT_MAX_DELETES, description="So many jobs at most.")
+    max_percent: Annotated[int, Field(ge=0, le=100)] = Field(
+        DEFAULT_MAX_PERCENT, description="So many of a hundred jobs at most."
     )
 
 
@@ -59,6 +69,7 @@ class OperatorFile(Model):
     data_root: FilePath = Field(
         "", description="Where relative paths in the specs of a commit start from, as --data-root."
     )
+    prune: Prune | None = Field(None, description="How many jobs a pass may delete without an approval.")
 
     hooks: HooksSection | None = Field(None, description="What --listen answers besides messages.")
 

@@ -18,11 +18,12 @@ from reconciler.clock import Now, iso
 from reconciler.core.change import Change, asks, changed_fields, changes, resets_cursor
 from reconciler.core.document import KINDS, Document, Kind
 from reconciler.core.planned import Action, Plan, Verb, Waiting
+from reconciler.core.prune import Doomed, Pruning, Purse, judge
 from reconciler.core.rules import PURGE_AFTER_MS as PURGE_AFTER_MS
 from reconciler.core.state import FINAL, Status
 from reconciler.core.words import DAY_MS, listed
 
-Life = Literal["live", "purged", "orphaned", "archived"]
+Life = Literal["live", "purged", "orphaned", "archived", "deleted", "undeleted"]
 
 
 #: What others need comes first, and goes last.
@@ -52,9 +53,10 @@ class Known:
     """What the record knows of a named thing.
 
     `spec` is normalised, as it was last made true. `status`, `since_ms` and `expired` are a job's. `life`: a `purged`
-    thing is a tombstone, an `orphaned` one a kept cursor, an `archived` one a stream that holds messages; the latter
-    two are not there until they are declared again. `title`, `description` and `labels` only show what an edit
-    changes; None where they were not looked up. `rows` are the rows landed or sent so far.
+    thing is a tombstone, an `orphaned` one a kept cursor, an `archived` one a stream that holds messages, a `deleted` one
+    a job that can be undeleted until `until_ms`, an `undeleted` one a job that waits for its spec; these are not there
+    until they are declared again. `title`, `description` and `labels` only show what an edit changes; None where they
+    were not looked up. `rows` are the rows landed or sent so far.
     """
 
     kind: Kind
@@ -74,6 +76,7 @@ class Known:
     description: str | None = None
     labels: Mapping[str, str] | None = None
     rows: int = 0
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +101,14 @@ class Difference:
     `hold_deletions` says why nothing may be deleted now, None where it may: a file cannot be parsed, or an invalid
     document has a name that nothing is known of, and so may be the renamed one. `resets` are, for a provider and job type,
     the config fields whose change drops the cursor. `references` are, for an authorization or stream that may be
-    deleted, the jobs whose spec in the record refers to it.
+    deleted, the jobs whose spec in the record refers to it. `purse` bounds what may be deleted; None bounds nothing.
     """
 
     pairs: Sequence[Pair] = ()
     hold_deletions: str | None = None
     resets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     references: Mapping[tuple[Kind, str], Iterable[str]] = field(default_factory=dict)
+    purse: Purse | None = None
 
 
 # --- planning -------------------------------------------------------------------------------------------------------
@@ -124,7 +128,7 @@ def plan(difference: Difference, now: Now) -> Plan:
             continue
         if pair.declared is None:
             gone.extend([known] if known is not None and known.life in ("live", "purged") else [])
-        elif known is None or known.life in ("orphaned", "archived"):
+        elif known is None or known.life not in ("live", "purged"):
             old = pair.declared.kind, pair.declared.renamed_from
             if old in there and old not in taken:
                 waiting.append(_not_yet(pair.declared))
@@ -135,10 +139,14 @@ def plan(difference: Difference, now: Now) -> Plan:
             actions.extend(made)
             waiting.extend(waits)
     deletions, kept = _delete(gone, difference)
+    prune = _over_budget(gone, deletions, actions, difference)
+    if prune is not None and not prune.is_approved:
+        deletions, kept = [], [*kept, *_blocked(prune)]
     order = {key: number for number, key in enumerate(renames)}
     return Plan(
         actions=tuple(sorted((*actions, *deletions), key=lambda action: _order(action, order))),
         waiting=tuple(sorted((*waiting, *kept), key=lambda one: (_KIND_RANK[one.kind], one.name, one.reason))),
+        prune=prune,
     )
 
 
@@ -180,7 +188,7 @@ def renamed(pairs: Iterable[Pair]) -> dict[tuple[Kind, str], Known]:
 
 def _is_free(known: Known | None) -> bool:
     """Whether a renamed thing may take this name: also that of a kept cursor, which then gives way."""
-    return known is None or known.life == "orphaned"
+    return known is None or known.life in ("orphaned", "deleted")
 
 
 def _chain(by_key: Mapping[tuple[Kind, str], Pair], key: tuple[Kind, str]) -> dict[tuple[Kind, str], Known]:
@@ -215,11 +223,25 @@ def _create(declared: Document, known: Known | None) -> Action:
     if known is None:
         old = declared.renamed_from
         reason = f"declared in {declared.path}" + (f"; nothing is known of {old}, its old name" if old else "")
-    elif known.life == "orphaned":
+    elif known.life in ("orphaned", "undeleted"):
         reason = "declared again; it goes on from the cursor that was kept"
+    elif known.life == "deleted":
+        reason = "declared again; it begins anew"
     else:
         reason = "declared again; the messages it held are still there"
-    return Action(verb=Verb.CREATE, kind=declared.kind, name=declared.name, path=declared.path, reason=reason)
+    return Action(
+        verb=Verb.CREATE,
+        kind=declared.kind,
+        name=declared.name,
+        path=declared.path,
+        reason=reason,
+        message="" if known is None or known.life != "deleted" else _could_go_on(known),
+    )
+
+
+def _could_go_on(known: Known) -> str:
+    until = f", until {iso(known.until_ms)[:16]}Z" if known.until_ms is not None else ""
+    return f"`reconcile undelete {known.name}` before that brings its cursor and history back{until}"
 
 
 def _not_yet(declared: Document) -> Waiting:
@@ -406,6 +428,25 @@ def _keeps(known: Known, difference: Difference, handled: set[str]) -> str:
         return f"no file declares it, but nothing is deleted now: {difference.hold_deletions}"
     users = sorted(set(difference.references.get((known.kind, known.name), ())) - handled)
     return f"no file declares it, but {listed(users)} still {_refer(users)} to it" if users else ""
+
+
+def _over_budget(
+    gone: Sequence[Known], deletions: Sequence[Action], others: Sequence[Action], difference: Difference
+) -> Pruning | None:
+    """The deletions, where they need an approval."""
+    if difference.purse is None or not deletions:
+        return None
+    digests = {(one.kind, one.name): one.digest for one in gone}
+    doomed = [
+        Doomed(kind=one.kind, name=one.name, path=one.path, digest=digests[one.kind, one.name]) for one in deletions
+    ]
+    created = sum(one.verb is Verb.CREATE and one.kind == "Job" for one in others)
+    return judge(difference.purse, doomed, created)
+
+
+def _blocked(prune: Pruning) -> list[Waiting]:
+    reason = f"its deletion is blocked: {prune.reason}; `{prune.command}` approves exactly these"
+    return [Waiting(one.kind, one.name, reason) for one in prune.doomed]
 
 
 def _refer(users: Sequence[str]) -> str:

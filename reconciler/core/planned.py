@@ -17,6 +17,7 @@ from reconciler.errors import Problem
 if TYPE_CHECKING:
     from reconciler.core.change import Change
     from reconciler.core.provider import Estimate
+    from reconciler.core.prune import Pruning
 
 FORMAT_VERSION: Final = 1
 
@@ -133,7 +134,9 @@ class PlannedExport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a pass would do. The planner gives actions and what waits; the controller adds runs and errors."""
+    """What a pass would do. The planner gives actions and what waits; the controller adds runs and errors. `prune` are
+    deletions that need an approval: they wait, or have one and are among the actions. `hold` says why nothing is deleted
+    at all."""
 
     actions: tuple[Action, ...] = ()
     runs: tuple[PlannedRun, ...] = ()
@@ -142,11 +145,18 @@ class Plan:
     rebuild: Rebuild | None = None
     exports: tuple[PlannedExport, ...] | None = None
     backfills: tuple[PlannedBackfill, ...] = ()
+    prune: Pruning | None = None
+    hold: str = ""
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing changes; runs do not count."""
+        """Whether nothing changes; runs do not count, nor does what waits."""
         return not self.actions
+
+    @property
+    def blocked(self) -> Pruning | None:
+        """The deletions that wait for an approval."""
+        return None if self.prune is None or self.prune.is_approved else self.prune
 
     @property
     def summary(self) -> dict[str, int]:
@@ -184,6 +194,8 @@ def to_json(made: Plan, root: str, revision: str, **more: Any) -> dict[str, Any]
         }
     if made.backfills:
         body["backfills"] = [_backfill_json(one) for one in made.backfills]
+    if made.blocked is not None:
+        body["prune"] = _prune_json(made.blocked, root)
     if made.exports is not None:
         body["exports"] = [_export_json(one) for one in made.exports]
     body |= more
@@ -215,6 +227,20 @@ def _action_json(action: Action, root: str) -> dict[str, Any]:
     if risk is not None:
         body["risk"] = str(risk)
     return body
+
+
+def _prune_json(prune: Pruning, root: str) -> dict[str, Any]:
+    return {
+        "reason": prune.reason,
+        "digest": prune.digest,
+        "command": prune.command,
+        "jobs": prune.jobs,
+        "allowed": prune.allowed,
+        "spent": prune.spent,
+        "maxDeletes": prune.budget.max_deletes,
+        "maxPercent": prune.budget.max_percent,
+        "deletions": [{"kind": one.kind, "name": one.name, "path": join(root, one.path)} for one in prune.doomed],
+    }
 
 
 def _backfill_json(one: PlannedBackfill) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class EventName(StrEnum):
     RESTARTED = "Restarted"
     MOVED = "Moved"
     DELETED = "Deleted"
+    UNDELETED = "Undeleted"
     PURGED = "Purged"
     INTERRUPTED = "Interrupted"
     APPROVED = "Approved"

@@ -35,6 +35,7 @@ class ReadyReason(StrEnum):
     ERRORS = "Errors"  # False: errors in a row, to be retried
     COMPLETED = "Completed"  # True
     SUCCEEDED = "Succeeded"  # True: the latest run that came to an end succeeded
+    UNDELETED = "Undeleted"  # False: it waits for its spec
     NEVER_RUN = "NeverSucceeded"  # Unknown: no run has succeeded yet, none has failed
     CHECKED = "Checked"  # True, of an authorization: a run has resolved its secrets
     UNUSED = "Unused"  # Unknown, of an authorization
@@ -86,7 +87,9 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobFacts(Facts):
-    """What a job's status says. `waiting` is what the gate last said in words. `runs` come latest first."""
+    """What a job's status says. `waiting` is what the gate last said in words. `runs` come latest first. `blocked` says why
+    the job is not deleted though no file declares it, since `blocked_ms`; `undeleted` what it waits for instead of
+    running."""
 
     state: JobState
     rules: JobRules
@@ -96,6 +99,9 @@ class JobFacts(Facts):
     waiting: str = ""
     totals: Counts = Counts()
     runs: Sequence[RunFacts] = ()
+    blocked: str = ""
+    blocked_ms: int | None = None
+    undeleted: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +138,7 @@ def job_status(facts: JobFacts, now: Now) -> dict[str, Any]:
             "type": facts.type,
             "authorization": facts.authorization or None,
             **_provenance(facts),
-            "nextRunAt": _time(next_start_ms(state, facts.rules, now)),
+            "nextRunAt": None if facts.undeleted else _time(next_start_ms(state, facts.rules, now)),
             "lastRun": _run(facts.runs[0]) if facts.runs else None,
             "errors": {
                 "consecutive": state.errors,
@@ -140,7 +146,7 @@ def job_status(facts: JobFacts, now: Now) -> dict[str, Any]:
                 "last": state.last_error,
             },
             "totals": _counts(facts.totals),
-            "conditions": [_condition(facts, job_ready(facts), said, now)],
+            "conditions": [_condition(facts, job_ready(facts), said, now), *_blocked(facts)],
             "history": [_run(run) for run in facts.runs[:HISTORY]],
         },
     )
@@ -178,8 +184,10 @@ def essence(document: Mapping[str, Any]) -> str:
 
 
 def job_ready(facts: JobFacts) -> Ready:
-    """The first of these that holds: an invalid spec, Failed, Paused, errors in a row, Completed, a success."""
+    """The first of these that holds: undeleted, an invalid spec, Failed, Paused, errors in a row, Completed, a success."""
     state = facts.state
+    if facts.undeleted:
+        return Ready("False", ReadyReason.UNDELETED)
     if facts.problems:
         return Ready("False", ReadyReason.INVALID)
     if state.status is Status.FAILED:
@@ -206,6 +214,8 @@ def auth_ready(facts: AuthFacts) -> Ready:
 
 def message(facts: JobFacts, now: Now) -> str:
     """What the job does now, and what comes next, in a line."""
+    if facts.undeleted:
+        return facts.undeleted
     said = _job_message(facts, now)
     return f"{_invalid(facts.problems)}; the last known good one stays: {said}" if facts.problems else said
 
@@ -324,6 +334,22 @@ def _condition(facts: Facts, ready: Ready, said: str, now: Now) -> dict[str, Any
         "observedGeneration": facts.observed_generation,
         "lastTransitionTime": iso(facts.condition_ms if same else now.wall_ms),
     }
+
+
+def _blocked(facts: JobFacts) -> list[dict[str, Any]]:
+    """The condition of a job whose deletion the budget holds back."""
+    if facts.blocked_ms is None:
+        return []
+    return [
+        {
+            "type": "PruneBlocked",
+            "status": "True",
+            "reason": "OverBudget",
+            "message": facts.blocked,
+            "observedGeneration": facts.observed_generation,
+            "lastTransitionTime": iso(facts.blocked_ms),
+        }
+    ]
 
 
 def _run(run: RunFacts) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Because(StrEnum):
     WAITING_FOR_SLOT = "WaitingForSlot"
     INTERRUPTED = "Interrupted"
     AWAITING_APPROVAL = "AwaitingApproval"
+    DELETED = "Deleted"
+    UNDELETED = "Undeleted"
     AWAITING_CONSENT = "AwaitingConsent"
 
 
@@ -52,6 +54,7 @@ class Facts:
     declares it, or did when it was last applied; empty where no file ever did. `problems` are those of its own spec,
     `pending` the reasons of the plan's actions for it. `ahead` counts the jobs before it in the queue for a slot.
     `controller` is the pid of the controller at work, None where none is. `close` is a name like the one asked for.
+    `kept` says why a job that no file declares is not deleted. `deletion` is of one that was.
     """
 
     name: str
@@ -67,6 +70,19 @@ class Facts:
     paused_by: str = ""
     controller: int | None = None
     close: str = ""
+    kept: str = ""
+    deletion: Deletion | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """A job that no file declared any more, and that was deleted at `at_ms`. Until `until_ms` it can be undeleted; None where
+    it was. `commit` is the one that took it out of its file, `keeps` says that its cursor stays for good."""
+
+    at_ms: int
+    until_ms: int | None
+    commit: str = ""
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +110,8 @@ def why(facts: Facts) -> Answer:
 def _absent(facts: Facts) -> Answer:
     if facts.problems:
         return _invalid(facts)
+    if facts.deletion is not None and not facts.pending:
+        return _deleted(facts, facts.deletion)
     if facts.life == "purged" and facts.state is not None:
         return replace(_purged(facts, facts.state), notes=_notes(facts))
     if facts.pending:
@@ -121,6 +139,36 @@ def _invalid(facts: Facts) -> Answer:
         because=f"its spec is invalid: {facts.problems[0]}",
         then=f"correct it; {_next_pass(facts)} creates it. `reconcile validate` shows every problem.",
     )
+
+
+def _deleted(facts: Facts, deletion: Deletion) -> Answer:
+    if deletion.until_ms is None:
+        return Answer(
+            code=Because.UNDELETED,
+            because=f"it was deleted {_ago(facts, deletion.at_ms)} and undeleted since, and no file declares it yet.",
+            then=f"restore {restore_words(facts.path, deletion.commit)}; it goes on from where it stood.",
+        )
+    stays = "; its cursor is kept (deletionPolicy: orphan)" if deletion.keeps else ""
+    by = f" by commit {deletion.commit[:12]}" if deletion.commit else ""
+    if deletion.until_ms <= facts.now.wall_ms:
+        return Answer(
+            code=Because.DELETED,
+            because=f"no file declares it any more, and it was deleted {_ago(facts, deletion.at_ms)}{by}{stays}.",
+            then="declare it again, and it goes on from its cursor."
+            if deletion.keeps
+            else "declare it again, and it begins anew.",
+        )
+    return Answer(
+        code=Because.DELETED,
+        because=f"no file declares it any more, and it was deleted {_ago(facts, deletion.at_ms)}{by}{stays}.",
+        then=f"`reconcile undelete {facts.name}` brings it back, until {_time(deletion.until_ms)}.",
+        at_ms=deletion.until_ms,
+    )
+
+
+def restore_words(path: str, commit: str) -> str:
+    """How a file is brought back that a commit took out."""
+    return f"{path} (`git checkout {commit[:12]}^ -- {path}`)" if commit else path
 
 
 def _purged(facts: Facts, state: JobState) -> Answer:
@@ -367,7 +415,7 @@ def _last_error(state: JobState) -> str:
 
 def _notes(facts: Facts) -> tuple[str, ...]:
     """What else matters to whoever asks."""
-    notes = []
+    notes = [facts.kept] if facts.kept else []
     if facts.problems:
         notes.append(f"its spec is invalid, so it goes on as it was last valid: {facts.problems[0]}")
     notes.extend(f"its spec has changed, and no pass has applied that yet: {reason}" for reason in facts.pending)

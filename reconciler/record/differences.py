@@ -20,23 +20,25 @@ _KNOWN: Final = (
     "r.work_digest AS r_work_digest, r.metadata_digest AS r_metadata_digest, r.generation AS r_generation, "
     "r.spec AS r_spec, r.title AS r_title, r.description AS r_description, r.labels AS r_labels, "
     "j.status AS j_status, j.since_ms AS j_since_ms, j.expired AS j_expired, "
-    "j.rows AS j_rows"
+    "j.rows AS j_rows, x.at_ms AS x_at_ms, x.keeps AS x_keeps, x.undeleted_ms AS x_undeleted_ms"
 )
+_WHAT_IS_KNOWN: Final = "LEFT JOIN job j ON j.id = r.id LEFT JOIN deletion x ON x.job = r.id"
 _DIFFERS: Final = (
     "r.id IS NULL OR r.life <> 'live' OR r.digest <> d.digest OR r.metadata_digest <> d.metadata_digest OR r.path <> d.path "
     "OR (d.kind, d.name) IN (SELECT kind, renamed_from FROM document WHERE renamed_from <> '')"
 )
 _DECLARED: Final = (
     f"SELECT d.*, {_KNOWN} FROM document d LEFT JOIN resource r ON r.kind = d.kind AND r.name = d.name "
-    "LEFT JOIN job j ON j.id = r.id WHERE {where} ORDER BY d.kind, d.name, d.path, d.ordinal"
+    f"{_WHAT_IS_KNOWN} WHERE {{where}} ORDER BY d.kind, d.name, d.path, d.ordinal"
 )
 _GONE: Final = (
     f"SELECT {_KNOWN}, EXISTS (SELECT 1 FROM problem p WHERE p.kind = r.kind AND p.name = r.name) AS invalid "
-    "FROM resource r LEFT JOIN job j ON j.id = r.id WHERE r.life <> 'archived' AND NOT EXISTS "
+    f"FROM resource r {_WHAT_IS_KNOWN} WHERE r.life IN ('live', 'purged') AND NOT EXISTS "
     "(SELECT 1 FROM document d WHERE d.kind = r.kind AND d.name = r.name) ORDER BY r.kind, r.name"
 )
 _DUE: Final = (
     f"SELECT d.*, {_KNOWN} FROM job j JOIN resource r ON r.id = j.id JOIN document d ON d.kind = r.kind AND d.name = r.name "
+    "LEFT JOIN deletion x ON x.job = r.id "
     "WHERE j.status IN ('Failed', 'Paused', 'Completed') AND j.since_ms <= ? AND r.life = 'live'"
 )
 
@@ -54,9 +56,8 @@ class Differences:
         for row in self._sql.execute(_DECLARED.format(where=where)):
             found.setdefault((row["kind"], row["name"]), _pair(row))
         for row in self._sql.execute(_GONE):
-            if row["r_life"] in ("live", "purged"):
-                known = _known(row)
-                found[(known.kind, known.name)] = _gone(known, row)
+            known = _known(row)
+            found[(known.kind, known.name)] = _gone(known, row)
         for row in self._sql.execute(_DUE, (now_ms - PURGE_AFTER_MS,)):
             found.setdefault((row["kind"], row["name"]), _pair(row))
         return tuple(found[key] for key in sorted(found))
@@ -87,7 +88,9 @@ def _pair(row: sqlite3.Row) -> Pair:
 
 def _known(row: sqlite3.Row) -> Known:
     from reconciler.core.plan import Known
+    from reconciler.core.prune import KEPT_MS
     from reconciler.core.state import Status
+    from reconciler.record.deletions import left_of
 
     spec = json.loads(row["r_spec"])
     return Known(
@@ -103,9 +106,10 @@ def _known(row: sqlite3.Row) -> Known:
         status=None if row["j_status"] is None else Status(row["j_status"]),
         since_ms=row["j_since_ms"],
         expired=bool(row["j_expired"]),
-        life=row["r_life"],
+        life=left_of(row["x_keeps"], row["x_undeleted_ms"]) if row["r_life"] == "orphaned" else row["r_life"],
         title=row["r_title"],
         description=row["r_description"],
         labels=json.loads(row["r_labels"]),
         rows=row["j_rows"] or 0,
+        until_ms=None if row["x_at_ms"] is None else row["x_at_ms"] + KEPT_MS,
     )

@@ -103,9 +103,13 @@ class Events:
         )
         return [(str(name), str(event)) for name, event in rows]
 
-    def forget(self, kind: str, name: str) -> None:
-        """All of one thing, the logged ones."""
-        self._sql.execute("DELETE FROM event WHERE kind = ? AND name = ?", (kind, name))
+    def forget(self, kind: str, name: str, *, besides: str = "") -> None:
+        """All of one thing, the logged ones too; those called `besides` stay."""
+        self._sql.execute("DELETE FROM event WHERE kind = ? AND name = ? AND event <> ?", (kind, name, besides))
+
+    def seal(self, kind: str, name: str) -> None:
+        """Of a thing whose log goes nothing is to be written there any more."""
+        self._sql.execute("UPDATE event SET logged = 1 WHERE kind = ? AND name = ? AND logged = 0", (kind, name))
 
     def trim(self, kind: str, name: str) -> None:
         """Keeps the newest events of one thing."""

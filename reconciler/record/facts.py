@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from reconciler.core.prune import approval_of, undeleted_words
 from reconciler.core.rules import rules_of
 from reconciler.core.status import Counts, JobFacts, RunFacts
 from reconciler.errors import Problem
 from reconciler.record.jobs import JobRow, Totals
+from reconciler.record.prunes import HeldSet
 from reconciler.record.runs import RunRow, Runs
 
 #: Runs that a status tells of.
 HISTORY: Final = 5
 
 
-def job_facts(runs: Runs, job: JobRow, problems: Sequence[Problem]) -> JobFacts:
-    """`problems` are those of the job's spec."""
+def job_facts(runs: Runs, job: JobRow, problems: Sequence[Problem], held: HeldSet | None) -> JobFacts:
+    """`problems` are those of the job's spec, `held` the deletions that the budget holds back."""
+    blocked_ms = None if held is None else held.jobs.get(job.name)
     return JobFacts(
         name=job.name,
         title=job.title,
@@ -39,6 +42,11 @@ def job_facts(runs: Runs, job: JobRow, problems: Sequence[Problem]) -> JobFacts:
         authorization=job.spec.get("authorization", ""),
         waiting=job.waiting,
         totals=_counts(job.totals),
+        blocked=""
+        if held is None or blocked_ms is None
+        else f"{held.reason}; `{approval_of(held.digest)}` approves these",
+        blocked_ms=blocked_ms,
+        undeleted="" if job.life == "live" or job.life == "purged" else undeleted_words(job.path),
         runs=[_run_facts(run) for run in runs.history(job.id, HISTORY)],
     )
 

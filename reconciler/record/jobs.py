@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final
@@ -44,6 +44,7 @@ _IN_LANE: Final = {
     LIVE: "resource JOIN job USING (id) WHERE spec ->> '$.lane' IS NULL",
     BACKFILL: "resource INDEXED BY resource_backfill CROSS JOIN job USING (id) WHERE spec ->> '$.lane' = 'backfill'",
 }
+_UNDELETED: Final = "life = 'orphaned' AND resource.id IN (SELECT job FROM deletion WHERE undeleted_ms IS NOT NULL)"
 _VALUES: Final = attrgetter(*_STATE)
 _SAVE: Final = f"UPDATE job SET {', '.join(f'{name} = ?' for name in _STATE)}, wake_at_ms = ?, waiting = ? WHERE id = ?"
 _INSERT: Final = f"INSERT INTO job (id, wake_at_ms, {', '.join(_STATE)}) VALUES (?, ?{', ?' * len(_STATE)})"
@@ -97,8 +98,13 @@ class Jobs:
         self._sql = connection
 
     def job(self, name: str) -> JobRow | None:
-        """The live or purged job of that name."""
-        return self._one("WHERE resource.name = ? AND life IN ('live', 'purged')", name)
+        """The live or purged job of that name, or the one that waits for its spec since it was undeleted (its life is given
+        as `undeleted`)."""
+        found = self._one("WHERE resource.name = ? AND life IN ('live', 'purged')", name)
+        if found is not None:
+            return found
+        waits = self._one(f"WHERE resource.name = ? AND {_UNDELETED}", name)
+        return None if waits is None else replace(waits, life="undeleted")
 
     def by_id(self, job_id: int) -> JobRow | None:
         return self._one("WHERE resource.id = ?", job_id)
@@ -111,6 +117,17 @@ class Jobs:
         return self._many(
             "WHERE life = 'live' AND resource.name IN (SELECT value FROM json_each(?)) ORDER BY resource.name", wanted
         )
+
+    def count(self) -> int:
+        """How many jobs there are, tombstones included."""
+        row = self._sql.execute(
+            "SELECT count(*) FROM resource WHERE kind = 'Job' AND life IN ('live', 'purged')"
+        ).fetchone()
+        return int(row[0])
+
+    def undeleted(self) -> list[JobRow]:
+        """Jobs that wait for their spec, by name; their life is given as `undeleted`."""
+        return [replace(job, life="undeleted") for job in self._many(f"WHERE {_UNDELETED} ORDER BY resource.name")]
 
     def awake(self, now_ms: int) -> list[JobRow]:
         """Live jobs whose time to be looked at has come."""
@@ -193,15 +210,13 @@ class Jobs:
             self._sql.execute("UPDATE job SET cursor = NULL WHERE id = ?", (job_id,))
             self._sql.execute("DELETE FROM intent WHERE job = ?", (job_id,))
 
-    def orphans(self) -> frozenset[str]:
-        """The names that deleted jobs left something behind under."""
-        rows = self._sql.execute("SELECT name FROM resource WHERE kind = 'Job' AND life = 'orphaned'")
-        return frozenset(str(row[0]) for row in rows)
-
     def orphan(self, name: str) -> tuple[str | None, Totals] | None:
-        """The cursor (as JSON text) and totals that a deleted job of that name left behind, for `restore`."""
+        """The cursor (as JSON text) and totals that a deleted job of that name left to one that is declared again, for
+        `restore`."""
         row = self._sql.execute(
-            f"{_SELECT} WHERE resource.kind = 'Job' AND resource.name = ? AND life = 'orphaned'", (name,)
+            f"{_SELECT} WHERE resource.kind = 'Job' AND resource.name = ? AND life = 'orphaned' AND resource.id NOT IN "
+            "(SELECT job FROM deletion WHERE keeps = 0 AND undeleted_ms IS NULL)",
+            (name,),
         ).fetchone()
         if row is None:
             return None
@@ -229,15 +244,15 @@ class Jobs:
         self._sql.execute("UPDATE resource SET observed = ? WHERE id = ?", (generation, job_id))
 
     def dirty(self) -> list[int]:
-        """The ids of the live jobs whose status file is out of date, by path and name."""
+        """The ids of the jobs that are live or wait for their spec, and whose status file is out of date, by path and name."""
         rows = self._sql.execute(
-            "SELECT resource.id FROM resource JOIN job USING (id) WHERE resource.dirty = 1 AND life = 'live' "
+            f"SELECT resource.id FROM resource JOIN job USING (id) WHERE resource.dirty = 1 AND (life = 'live' OR {_UNDELETED}) "
             "ORDER BY resource.path, resource.name"
         )
         return [int(row[0]) for row in rows]
 
     def by_ids(self, ids: Sequence[int]) -> list[JobRow]:
-        """Those jobs, by path and name."""
+        """Those jobs, by path and name; all of them are in the list or wait for their spec."""
         where = "WHERE resource.id IN (SELECT value FROM json_each(?)) ORDER BY resource.path, resource.name"
         return self._many(where, json.dumps(ids))
 

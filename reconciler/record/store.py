@@ -20,6 +20,7 @@ from reconciler.record.differences import Differences
 if TYPE_CHECKING:
     from reconciler.record.approvals import Approvals
     from reconciler.record.audit import Audit
+    from reconciler.record.deletions import Deletions
     from reconciler.record.events import Events
     from reconciler.record.forgotten import Forgotten
     from reconciler.record.intake import Intake
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from reconciler.record.metrics import Metrics
     from reconciler.record.plans import Plans
     from reconciler.record.profiles import Profiles
+    from reconciler.record.prunes import Prunes
     from reconciler.record.resources import Resources
     from reconciler.record.runs import Runs
     from reconciler.record.streams import Streams
@@ -111,6 +113,18 @@ class Record:
         from reconciler.record.audit import Audit
 
         return Audit(self._connection, self._state)
+
+    @cached_property
+    def deletions(self) -> Deletions:
+        from reconciler.record.deletions import Deletions
+
+        return Deletions(self._connection)
+
+    @cached_property
+    def prunes(self) -> Prunes:
+        from reconciler.record.prunes import Prunes
+
+        return Prunes(self._connection)
 
     @cached_property
     def forgotten(self) -> Forgotten:

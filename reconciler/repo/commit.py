@@ -93,7 +93,7 @@ class CommitTree:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def look(self, now_ms: int) -> Look:
+    def look(self, now_ms: int, grace_ms: int | None = None) -> Look:  # noqa: ARG002 (a commit needs no grace)
         """One look at the newest commit; what is wrong with it or its source is in the answer. `now_ms` is any clock
         that only goes forward."""
         head = self._source.head()

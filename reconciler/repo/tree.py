@@ -98,9 +98,10 @@ class Tree:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def look(self, now_ms: int) -> Look:
+    def look(self, now_ms: int, grace_ms: int | None = None) -> Look:
         """One look at the whole tree; what is wrong with the tree is in the answer. `now_ms` is any clock that only
-        goes forward (alive time will do)."""
+        goes forward (alive time will do). So long must a tree have stood still before what it lacks is absent, where no
+        commit says so: `grace_ms`, else `settle_ms`."""
         repository = Repository.open(Path(self._root))
         before = repository.moment() if repository else None
         kernel_ns = moment_ns()
@@ -108,11 +109,14 @@ class Tree:
         found = self._compare(listing, kernel_ns)
         after = repository.moment() if repository else None
         torn, again_ms = _torn(before, after, kernel_ns)
-        settled = self._seen_twice(listing, torn, now_ms)
+        patience_ms = self._patience_left(listing, torn, now_ms, self.settle_ms if grace_ms is None else grace_ms)
+        settled = patience_ms == 0
         held = self._hold(found, torn is not None, now_ms, kernel_ns)
         vanished = sorted(path for path in self._told.keys() - listing.files.keys() if listing.knows(path))
-        if held or (not settled and (vanished or self._loses_documents(found, held))):
+        if held:
             again_ms = min(again_ms or self.settle_ms, self.settle_ms)
+        elif not settled and (vanished or self._loses_documents(found, held)):
+            again_ms = min(again_ms or patience_ms, patience_ms)
         again_ms = self._patience(torn, again_ms, now_ms)
         unseen = (self._told.keys() & self._rows.keys()) - found.rows.keys()
         self._rows = {path: self._rows[path] for path in unseen} | found.rows
@@ -241,11 +245,11 @@ class Tree:
             return again_ms
         return max(again_ms, STANDING_MS)
 
-    def _seen_twice(self, listing: Listing, torn: str | None, now_ms: int) -> bool:
-        """Whether this listing equals the earlier ones, back to one that was long enough ago."""
+    def _patience_left(self, listing: Listing, torn: str | None, now_ms: int, grace_ms: int) -> int:
+        """How much longer this listing must equal the earlier ones until the tree is settled; 0 where it is."""
         if torn is not None or listing.files != self._listing:
             self._listing, self._equal_since_ms = listing.files, now_ms
-        return torn is None and now_ms - self._equal_since_ms >= self.settle_ms
+        return max(0 if torn is None else 1, self._equal_since_ms + grace_ms - now_ms)
 
     def _hold(self, found: _Found, torn: bool, now_ms: int, kernel_ns: int) -> set[str]:
         """The changed files whose content does not count yet."""

@@ -76,6 +76,7 @@ def test_json_is_an_array_with_the_documented_fields(three: World) -> None:
         "rows": 0,
         "labels": {"team": "growth"},
         "path": "jobs.d/orders.yaml",
+        "held": None,
     }
     assert rows[1]["reason"] is None
     assert rows[1]["authorization"] == "receiver"

@@ -46,6 +46,12 @@ class Shop:
         path.write_text(f"apiVersion: reconciler/v1\nkind: Job\nmetadata: {{name: {name}{metadata}}}\nspec:\n{lines}")
         return path
 
+    def stay(self) -> Path:
+        """A job that stays, with a stream of its own, so that the deletion of another one is not that of the last."""
+        path = self.job("stays", suspend="true", config='{path: "in/*.csv", stream: others}')
+        path.write_text(f"{path.read_text()}---\n{STREAM.replace('orders', 'others')}")
+        return path
+
     def go(self) -> dict[str, int]:
         """One pass; what its plan held, verb by verb."""
         report = self.world.live()

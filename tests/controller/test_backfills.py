@@ -194,6 +194,7 @@ def test_a_plan_counts_everything_where_the_cursor_is_dropped(shop: Shop) -> Non
 
 
 def test_a_job_under_a_new_name_is_counted_from_the_cursor_it_brings(shop: Shop) -> None:
+    shop.stay()
     path = shop.job(lane="backfill", deletionPolicy="orphan")
     shop.go()
     path.unlink()

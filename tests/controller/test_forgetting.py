@@ -17,11 +17,14 @@ import pytest
 
 from reconciler.clock import Clock, pause
 from reconciler.controller.deeds import forget as forget_deed
+from reconciler.controller.deeds import undelete
+from reconciler.controller.forgets import outcomes
 from reconciler.controller.forgetting import GONE
 from reconciler.controller.lives import Lives
 from reconciler.controller.loop import Controller
 from reconciler.controller.requests import Desk, Request
 from reconciler.core.forgotten import keyed_hash
+from reconciler.core.prune import KEPT_MS
 from reconciler.data.engine import workspace
 from reconciler.data.profiles.read import ProfileReader
 from reconciler.providers import catalogue
@@ -128,6 +131,12 @@ class Shop:
     def receipts(self, request: int = 1) -> dict[tuple[str, str], Receipt]:
         with Record.reading(self.state) as record:
             return {(one.what, one.name): one for one in record.forgotten.receipts(request)}
+
+    def waits(self) -> str:
+        """Why the destination cannot remove anybody now."""
+        with Record.reading(self.state) as record:
+            (outcome,) = outcomes(record)
+        return outcome.waits["crm"]
 
     def messages(self) -> list[tuple[int, str]]:
         from reconciler.data.stream import open_stream
@@ -244,8 +253,30 @@ def test_a_destination_whose_job_is_gone_can_never_say_that_it_has_removed_anybo
     assert shop.go()
     (shop.root / "jobs.yaml").write_text("---".join([STREAM, IMPORT, AUDIENCE]))
     assert shop.go()
+    assert shop.receipts()["destination", "crm"].at_ms is None
+    assert shop.waits().startswith("the job was deleted, and its ledger goes at ")
+    assert shop.waits().endswith("; before that, `reconcile undelete crm`")
+    shop.world.ahead_ms += KEPT_MS
     assert shop.go()
     assert shop.receipts()["destination", "crm"].note == GONE
+    assert shop.traces(*ANN) == []
+
+
+def test_a_destination_whose_job_is_undeleted_is_told_to_remove_whoever_was_forgotten_meanwhile(shop: Shop) -> None:
+    assert shop.go()
+    text = (shop.root / "jobs.yaml").read_text()
+    (shop.root / "jobs.yaml").write_text("---".join([STREAM, IMPORT, AUDIENCE]))
+    assert shop.go()
+    shop.ask()
+    assert shop.go()
+    with Record.writing(shop.state) as record:
+        desk = Desk(record=record, lives=Lives(record, lambda: 0.5), catalogue=catalogue)
+        with record.transaction():
+            undelete(desk, Request(do="undelete", arguments={"job": "crm"}, by="Ada"), Clock().now())
+    assert shop.waits() == "the job is undeleted; restore jobs.yaml"
+    (shop.root / "jobs.yaml").write_text(text)
+    assert shop.go()
+    assert shop.receipts()["destination", "crm"].note.startswith("removed by run ")
     assert shop.traces(*ANN) == []
 
 

@@ -88,6 +88,7 @@ def test_a_declared_rename_is_the_same_job(shop: Shop) -> None:
 
 
 def test_deletion_takes_cursor_runs_log_and_status_and_leaves_the_messages(shop: Shop) -> None:
+    shop.stay()
     path = shop.job()
     shop.go()
     path.unlink()
@@ -102,6 +103,7 @@ def test_deletion_takes_cursor_runs_log_and_status_and_leaves_the_messages(shop:
 
 
 def test_an_orphan_keeps_its_cursor_for_a_job_declared_again_under_its_name(shop: Shop) -> None:
+    shop.stay()
     path = shop.job(deletionPolicy="orphan")
     shop.go()
     path.unlink()
@@ -125,6 +127,7 @@ def test_what_is_protected_stays_when_its_file_goes(shop: Shop) -> None:
 
 
 def test_a_stream_that_holds_messages_is_archived_and_comes_back_with_them(shop: Shop) -> None:
+    shop.stay()
     job = shop.job()
     shop.go()
     job.unlink()

@@ -790,7 +790,8 @@ def test_rules_are_read_from_a_normalised_spec() -> None:
 
 
 def test_no_log_entry_is_of_an_event_that_the_controller_logs_itself() -> None:
-    own = {EventName.UPDATED, EventName.MOVED, EventName.DELETED, EventName.PURGED, EventName.SECRET_ROTATED}
+    own = {EventName.UPDATED, EventName.MOVED, EventName.DELETED, EventName.UNDELETED, EventName.PURGED}
+    own |= {EventName.SECRET_ROTATED}
     for status in Status:
         for event in EXAMPLES:
             state = live_in(status)

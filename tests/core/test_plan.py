@@ -32,6 +32,7 @@ from reconciler.core.happening import (
 from reconciler.core.lifecycle import advance, created, happenings
 from reconciler.core.plan import Difference, Known, Pair, differing, plan
 from reconciler.core.planned import Action, Plan, PlannedRun, Verb, Waiting, to_json
+from reconciler.core.prune import Budget, Pruning, Purse
 from reconciler.core.rules import rules_of
 from reconciler.core.state import JobState, Status
 from reconciler.core.words import DAY_MS, HOUR_MS
@@ -275,6 +276,49 @@ def test_an_orphan_keeps_its_cursor_for_a_job_declared_again() -> None:
     assert made(Pair(known=known(orphan, life="orphaned"))) == Plan()
 
 
+def test_a_deleted_job_that_is_declared_again_begins_anew_and_an_undeleted_one_goes_on() -> None:
+    (anew,) = made(Pair(declared=job(), known=known(job(), life="deleted", until_ms=T0))).actions
+    assert (anew.verb, anew.reason) == (Verb.CREATE, "declared again; it begins anew")
+    assert anew.message == (
+        "`reconcile undelete a` before that brings its cursor and history back, until 2026-09-21T14:13Z"
+    )
+    (goes_on,) = made(Pair(declared=job(), known=known(job(), life="undeleted"))).actions
+    assert (goes_on.verb, goes_on.reason) == (Verb.CREATE, "declared again; it goes on from the cursor that was kept")
+    renamed = job("b", renamed_from="a")
+    (moved,) = made(Pair(declared=renamed, known=known(job("b"), life="deleted")), Pair(known=known(job()))).actions
+    assert (moved.verb, moved.name) == (Verb.MOVE, "b"), "what was deleted gives way"
+
+
+def test_over_the_budget_a_plan_deletes_nothing_and_says_what_waits() -> None:
+    pairs = [Pair(known=known(job(name))) for name in "abc"]
+    purse = Purse(budget=Budget(), jobs=9, there=9)
+    result = made(Pair(declared=job("d")), *pairs, Pair(known=known(thing("Authorization", "aws"))), purse=purse)
+    assert brief(result) == [("create", "d", "declared in jobs.yaml")]
+    assert result.blocked is not None
+    assert [one.name for one in result.waiting] == ["aws", "a", "b", "c"]
+    assert {one.reason for one in result.waiting} == {
+        "its deletion is blocked: no file declares 3 of 9 jobs, and a pass may delete 1 (prune: maxDeletes 5, maxPercent 10); "
+        f"`reconcile approve --prune {result.blocked.digest}` approves exactly these"
+    }
+    body = to_json(result, "jobs.d", "")
+    assert body["formatVersion"] == 1
+    assert body["prune"] == {
+        "reason": "no file declares 3 of 9 jobs, and a pass may delete 1 (prune: maxDeletes 5, maxPercent 10)",
+        "digest": result.blocked.digest,
+        "command": f"reconcile approve --prune {result.blocked.digest}",
+        "jobs": 9,
+        "allowed": 1,
+        "spent": 0,
+        "maxDeletes": 5,
+        "maxPercent": 10,
+        "deletions": [
+            {"kind": "Authorization", "name": "aws", "path": "jobs.d/things.yaml"},
+            *({"kind": "Job", "name": name, "path": "jobs.d/jobs.yaml"} for name in "abc"),
+        ],
+    }
+    assert "prune" not in to_json(Plan(), "jobs.d", "")
+
+
 def test_a_protected_job_is_never_deleted_and_the_plan_says_why() -> None:
     result = made(Pair(known=known(job(deletionPolicy="protect"))))
     assert result.actions == ()
@@ -505,6 +549,9 @@ class World:
     invalid: set[int] = field(default_factory=set)
     now: Now = NOW
     tags: int = 0
+    budget: Budget = field(default_factory=Budget)
+    held: Pruning | None = None
+    approves: bool = False
 
     def pairs(self) -> list[Pair]:
         declared = {(one.kind, one.name): (tag, one) for tag, one in self.tree.items()}
@@ -535,9 +582,25 @@ class World:
         for (kind, name), one in self.known.items():
             if kind == "Job" and one.life == "live" and "authorization" in one.document.spec:
                 references.setdefault(("Authorization", one.document.spec["authorization"]), []).append(name)
-        return Difference(pairs=pairs, references=references, hold_deletions=hold)
+        return Difference(pairs=pairs, references=references, hold_deletions=hold, purse=self.purse())
+
+    def jobs(self) -> int:
+        return sum(kind == "Job" and one.life in ("live", "purged") for (kind, _), one in self.known.items())
+
+    def purse(self) -> Purse:
+        held = self.held
+        return Purse(
+            budget=self.budget,
+            jobs=self.jobs(),
+            there=self.jobs(),
+            held="" if held is None else held.digest,
+            held_jobs=0 if held is None else held.jobs,
+            is_approved=self.approves,
+        )
 
     def apply(self, made_plan: Plan) -> None:
+        if not made_plan.hold:
+            self.held = made_plan.blocked
         declared = {(one.kind, one.name): (tag, one) for tag, one in self.tree.items()}
         for action in made_plan.actions:
             self._do(action, *declared.get((action.kind, action.name), (0, None)))
@@ -547,7 +610,8 @@ class World:
         key = (action.kind, action.name)
         match action.verb:
             case Verb.DELETE:
-                life = {"Stream": "archived"}.get(action.kind, "orphaned" if action.message else "")
+                life = {"Stream": "archived", "Job": "deleted"}.get(action.kind, "")
+                life = "orphaned" if action.message else life
                 if life:
                     self.known[key].life = life
                 else:
@@ -556,7 +620,7 @@ class World:
                 self.known[key].life = "purged"
             case Verb.CREATE:
                 assert document is not None
-                assert key not in self.known or self.known[key].life in ("orphaned", "archived")
+                assert key not in self.known or self.known[key].life in ("orphaned", "archived", "deleted")
                 state = created(rules_of(document.spec), self.now).state if action.kind == "Job" else None
                 self.known[key] = Thing(tag, document, state)
             case Verb.MOVE:
@@ -612,8 +676,10 @@ EDITS = st.one_of(
 )
 LIFE = st.tuples(st.sampled_from(["succeed", "err", "nothing"]), st.integers(1, 8))
 ROUND = st.tuples(
-    st.lists(EDITS, max_size=5), st.lists(LIFE, max_size=3), st.sampled_from([0, HOUR_MS, 45 * DAY_MS, 90 * DAY_MS]), st.booleans()
+    st.lists(EDITS, max_size=5), st.lists(LIFE, max_size=3), st.sampled_from([0, HOUR_MS, 45 * DAY_MS, 90 * DAY_MS]), st.booleans(),
+    st.booleans(),
 )  # fmt: skip
+BUDGETS = st.builds(Budget, max_deletes=st.integers(0, 5), max_percent=st.sampled_from([0, 10, 50, 100]))
 
 
 def make_edit(world: World, what: str, which: Any, value: Any) -> None:
@@ -680,18 +746,21 @@ def expire(world: World) -> None:
 
 
 @settings(max_examples=250, deadline=None)
-@given(st.lists(ROUND, min_size=1, max_size=5))
-def test_applying_a_plan_and_planning_again_is_empty_and_the_difference_plans_as_the_whole(rounds: list[Any]) -> None:
-    world = World()
+@given(st.lists(ROUND, min_size=1, max_size=5), BUDGETS)
+def test_applying_a_plan_and_planning_again_is_empty_and_the_difference_plans_as_the_whole(
+    rounds: list[Any], budget: Budget
+) -> None:
+    world = World(budget=budget)
     for name in "abc":
         make_edit(world, "create", name, "x.yaml")
     world.apply(plan(world.difference(world.pairs()), world.now))
-    for edits, lives, later_ms, held in rounds:
+    for edits, lives, later_ms, held, approves in rounds:
         for what, which, value in edits:
             make_edit(world, what, which, value)
         before = {one.tag for one in world.known.values() if one.life in ("live", "purged")}
         world.now = Now(world.now.wall_ms + later_ms, world.now.alive_ms + later_ms)
         expire(world)
+        world.approves = approves and world.held is not None
         held = held or world.has_strangers()
         pairs, hold = world.pairs(), "a file cannot be parsed" if held else None
         whole = plan(world.difference(pairs, hold), world.now)
@@ -703,7 +772,14 @@ def test_applying_a_plan_and_planning_again_is_empty_and_the_difference_plans_as
         deleted = {world.known[one.kind, one.name].tag for one in whole.actions if one.verb is Verb.DELETE}
         assert not deleted & set(world.tree), "what is still declared is never deleted"
         assert not (held and deleted)
+        going = sum(one.verb is Verb.DELETE and one.kind == "Job" for one in whole.actions)
+        coming = sum(one.verb is Verb.CREATE and one.kind == "Job" for one in whole.actions)
+        approved = whole.prune is not None and whole.prune.is_approved
+        assert approved or going <= max(1, min(budget.max_deletes, world.jobs() * budget.max_percent // 100))
+        assert approved or not going or world.jobs() + coming > going, "the last job"
+        assert not (whole.blocked and deleted), "over the budget nothing at all is deleted"
         world.apply(whole)
+        world.approves = False
         after = plan(world.difference(world.pairs(), hold), world.now)
         assert brief(after) == []
         for what, which in lives:

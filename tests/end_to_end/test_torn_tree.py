@@ -52,6 +52,7 @@ def repository_of_two_branches(folder: Path) -> Path:
     root = folder / "jobs"
     root.mkdir(parents=True)
     git(folder, "init", "-q", "-b", "one")
+    (folder / "reconciler.yaml").write_text(f"prune: {{maxDeletes: {SPECS}, maxPercent: 100}}\n")
     (root / "stream.yaml").write_text(STREAM)
     for branch in ("one", "two"):
         if branch == "two":

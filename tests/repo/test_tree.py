@@ -569,6 +569,24 @@ def test_outside_git_a_document_is_absent_after_two_equal_looks(root: Path, open
     assert (look.vanished, look.again_ms) == (("a.yaml",), None)
 
 
+def test_a_daemon_gives_an_absence_outside_git_the_grace_it_asks_for_and_is_woken_when_it_is_over(
+    root: Path, open_tree: Open
+) -> None:
+    write(root, a=spec("a"), b=spec("b"))
+    tree = open_tree()
+    tree.settle(tree.look(0, 5_000))
+    (root / "a.yaml").unlink()
+    look = tree.look(1_000, 5_000)
+    assert (verdict(tree, look, "a.yaml", "a"), look.again_ms) == (Absence.WAIT, 5_000)
+    look = tree.look(2_000, 5_000)
+    assert (verdict(tree, look, "a.yaml", "a"), look.again_ms) == (Absence.WAIT, 4_000)
+    write(root, c=spec("c"))
+    look = tree.look(3_000, 5_000)
+    assert (verdict(tree, look, "a.yaml", "a"), look.again_ms) == (Absence.WAIT, 5_000), "the tree still moves"
+    look = tree.look(8_000, 5_000)
+    assert (verdict(tree, look, "a.yaml", "a"), look.again_ms) == (Absence.ABSENT, None)
+
+
 def test_looks_that_differ_are_not_equal(root: Path, open_tree: Open) -> None:
     write(root, a=spec("a"), b=spec("b"))
     tree = open_tree()

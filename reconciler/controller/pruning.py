@@ -1,0 +1,98 @@
+"""Who keeps the deletion budget (`core/prune.py` says what it is): what was spent of it, what it holds back, what a person
+has approved.
+
+The budget is of a pass. A daemon makes no passes, it looks; so there deletions that follow each other within a minute, and
+that no commit separates, are one deletion, however many looks they arrive in: ten commits have ten budgets, a tree that is
+torn down slice by slice has one. What such slices have spent counts until the rest is approved or its files are back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reconciler.clock import Now
+from reconciler.core.audit import BLOCKED, Deed
+from reconciler.core.planned import Verb
+from reconciler.core.prune import Budget, Pruning, Purse, spent
+
+if TYPE_CHECKING:
+    from reconciler.core.planned import Plan
+    from reconciler.record.store import Record
+
+
+@dataclass(slots=True)
+class Pruner:
+    """`revision` says which commit is looked at, empty where there is none. `began_ms` is when a pass began, which has a
+    budget of its own; None for a daemon."""
+
+    record: Record
+    budget: Budget
+    revision: Callable[[], str]
+    began_ms: int | None = None
+    _told: str = field(default="")
+    _jobs: int | None = None  # when the tree began to move that has not settled yet
+
+    def look(self, *, is_open: bool) -> None:
+        """What a look has found, before anything is made of it. `is_open`: the tree has not settled, so nothing is deleted
+        yet; what appears in it meanwhile makes no room for what is missing."""
+        if is_open and self._jobs is None:
+            self._jobs = self.record.jobs.count()
+
+    def purse(self, now: Now) -> Purse:
+        """What may be deleted now."""
+        held = self.record.prunes.held()
+        there = self.record.jobs.count()
+        jobs = there if self._jobs is None else self._jobs
+        return Purse(
+            budget=self.budget,
+            jobs=jobs,
+            there=there,
+            spent=self._spent(now),
+            held="" if held is None else held.digest,
+            held_jobs=jobs if held is None or held.known is None else held.known,
+            is_approved=held is not None and held.is_approved,
+        )
+
+    def note(self, made: Plan, now: Now) -> None:
+        """Records what is held back, for those who ask, and forgets an approval that is of another set or was used. Inside
+        the transaction that enacts the plan, where one does."""
+        if made.hold:
+            return
+        self._jobs = None
+        if made.blocked is not None:
+            self._hold(made.blocked, now)
+        elif made.prune is None or _is_done(made.prune, made):
+            self.record.prunes.clear()
+
+    def _hold(self, found: Pruning, now: Now) -> None:
+        held, revision = self.record.prunes.held(), self.revision()
+        with self.record.transaction():
+            self.record.prunes.hold(found, revision, now.wall_ms)
+            if held is None or held.digest != found.digest:
+                reason = f"{found.reason}; digest {found.digest}"
+                self.record.audit.append(
+                    [Deed(time_ms=now.wall_ms, action="delete", reason=reason, revision=revision, outcome=BLOCKED)]
+                )
+
+    def news(self, made: Plan) -> Pruning | None:
+        """What is held back, once."""
+        digest = "" if made.blocked is None else made.blocked.digest
+        told, self._told = self._told, digest
+        return made.blocked if digest != told else None
+
+    def _spent(self, now: Now) -> int:
+        deletions = self.record.deletions.unapproved()
+        if self.began_ms is not None:
+            return sum(at_ms >= self.began_ms for at_ms, _ in deletions)
+        revision = self.revision()
+        held = self.record.prunes.held()
+        stands = held.spent if held is not None and held.revision == revision else 0
+        return max(stands, spent(deletions, now.wall_ms, revision))
+
+
+def _is_done(prune: Pruning, made: Plan) -> bool:
+    """Whether the plan deletes what was approved; a policy may hold that back, and a saved plan may not speak of it."""
+    deleted = {(one.kind, one.name) for one in made.actions if one.verb is Verb.DELETE}
+    return deleted.issuperset((one.kind, one.name) for one in prune.doomed)
