@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Final
 
-from reconciler.clock import Now
+from reconciler.clock import Now, iso
 from reconciler.controller.hands import Hands
+from reconciler.core.audit import Deed
 from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
 from reconciler.core.metrics import HOUR_MS
 from reconciler.core.provider import Staged
 from reconciler.core.state import EventName
 from reconciler.data.segments import plan_compaction, sweep, sweep_temporary
+from reconciler.record.deletions import Deletion
 from reconciler.record.streams import SegmentRow
 
 #: A stream of so many segments is looked at for some to put together.
@@ -71,6 +73,8 @@ class Housekeeper:
                     record.deletions.end(one.job)
                 else:
                     record.resources.delete(one.job)
+            gone = [_gone(one, now) for one in expired if not one.keeps]
+            record.audit.append(record.audit.with_what_is_there(gone))
         for file in files:
             (self._data / file).unlink(missing_ok=True)
 
@@ -146,6 +150,12 @@ class Housekeeper:
             return False
         self._streams.replace(files, segments[0], old[0].first, now.wall_ms)
         return True
+
+
+def _gone(one: Deletion, now: Now) -> Deed:
+    """In the audit log: nobody has undone it in time."""
+    reason = f"deleted at {iso(one.at_ms)}, and not undeleted in time"
+    return Deed(time_ms=now.wall_ms, action="expire", kind="Job", name=one.name, path=one.path, reason=reason)
 
 
 def _staged(row: SegmentRow) -> Staged:

@@ -81,7 +81,7 @@ def test_a_deleted_job_and_one_that_was_renamed_keep_their_history(world: World)
     world.write("orders.yaml", STREAM + renamed)
     world.run()
     assert [one["action"] for one in entries(world, "one")] == ["create", "delete"]
-    assert entries(world, "one")[-1]["life"] is None
+    assert entries(world, "one")[-1]["life"] == "orphaned", "for seven days it can be undeleted"
     moves = entries(world, "second")
     assert [(one["action"], one["name"], one["renamedFrom"]) for one in moves][:2] == [
         ("create", "two", None),

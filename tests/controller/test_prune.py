@@ -333,6 +333,8 @@ def test_after_seven_days_a_deletion_is_for_good(shop: Shop) -> None:
     with pytest.raises(UsageError, match="there is no deleted job 'import-orders'"):
         ask(shop, undelete, job="import-orders")
     assert shop.events() == ["Deleted"]
+    (*_, last) = shop.read(lambda record: list(record.audit.of("import-orders")))
+    assert (last.action, last.life) == ("expire", "")
 
 
 def test_an_orphan_keeps_its_history_for_seven_days_and_its_cursor_for_good(shop: Shop) -> None:
