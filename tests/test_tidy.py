@@ -79,7 +79,10 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("starlette",): ("web",),
     ("uvicorn",): ("web",),
     ("prometheus_client",): ("web",),
-    ("httpx", "httpcore"): ("providers.http",),
+    ("httpx", "httpcore"): (
+        "providers.http",
+        "notify",
+    ),
     ("sqlite3",): ("record", "repo.index"),
 }
 

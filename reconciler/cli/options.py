@@ -123,6 +123,8 @@ class Call:
             source=source,
             data_root=self.data_root if source else None,
             budget=said.budget,
+            notify=said.notify,
+            commit_statuses=said.commit_statuses,
         )
 
     def need_root(self) -> None:

@@ -12,6 +12,7 @@ orders.py        what a run is told
 report.py        logs and statuses beside the specs
 housekeeping.py  compaction, and what no row names
 intake.py        what was sent over HTTP is put on its streams
+notifying.py     who looks elsewhere is told
 listening.py     the process that takes it in
 requests.py      what persons ask of the controller at work, and its answers
 deeds.py         what it does when asked

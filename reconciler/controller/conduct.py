@@ -17,6 +17,7 @@ from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.intake import Intake
 from reconciler.controller.lives import Committed, Lives
+from reconciler.controller.notifying import Notifier
 from reconciler.controller.orders import order_for
 from reconciler.core import gate as gates
 from reconciler.core import happening, lifecycle
@@ -80,6 +81,7 @@ class Conductor:
         builder: Builder,
         intake: Intake,
         forgetter: Forgetter,
+        notifier: Notifier,
         a_pass: Pass | None = None,
     ) -> None:
         self._hands = hands
@@ -87,6 +89,7 @@ class Conductor:
         self._builder = builder
         self._intake = intake
         self._forgetter = forgetter
+        self._notifier = notifier
         self._record = hands.record
         self._runner = hands.runner
         self._lives = lives
@@ -139,6 +142,8 @@ class Conductor:
         self._housekeeper.tidy(self._oldest_ms(now) - 1)
         if not self._stopping:
             self._forgetter.keep(now)
+            if not (self._pass and self.busy):
+                self._notifier.keep(now, pressing=self._pass is not None)
 
     def forget(self, now: Now) -> None:
         """Goes on with forgetting people, and nothing else."""
@@ -150,9 +155,9 @@ class Conductor:
         began = [*self._began_ms.values(), self._builder.began_ms, self._forgetter.began_ms]
         return min((one for one in began if one is not None), default=now.wall_ms + 1)
 
-    def _keeper_of(self, run: int) -> Housekeeper | Builder | Intake | Forgetter | None:
+    def _keeper_of(self, run: int) -> Housekeeper | Builder | Intake | Forgetter | Notifier | None:
         """Who looks after a run that is no job's; None for a job's."""
-        keepers = (self._housekeeper, self._builder, self._intake, self._forgetter)
+        keepers = (self._housekeeper, self._builder, self._intake, self._forgetter, self._notifier)
         return next((one for one in keepers if one.owns(run)), None)
 
     # --- what a dead controller left --------------------------------------------------------------------------------

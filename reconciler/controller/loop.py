@@ -22,6 +22,7 @@ from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.intake import Intake
 from reconciler.controller.listening import Listening
 from reconciler.controller.lives import Lives
+from reconciler.controller.notifying import Notifier
 from reconciler.controller.observe import LOOKS, PATIENCE_MS, Observation, Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
@@ -77,6 +78,7 @@ class Controller:
         self._builder = Builder(hands)
         self._intake = Intake(hands)
         self._forgetter = Forgetter(hands, self._builder, self._housekeeper)
+        self._notifier = Notifier(hands)
         self._listening = Listening(hands)
         self._inbox = Inbox(hands.settings.state, DEEDS)
         self._next_look_ms = 0
@@ -121,7 +123,7 @@ class Controller:
 
     def _conductor(self, lives: Lives, a_pass: Pass | None = None) -> Conductor:
         return Conductor(
-            self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter, a_pass
+            self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter, self._notifier, a_pass
         )  # fmt: skip
 
     def _finish_pass(self, plan: Plan, lives: Lives, wakeups: Wakeups, *, only: frozenset[str] | None = None) -> Report:
@@ -270,7 +272,8 @@ class Controller:
         wake_ms = self._record.jobs.next_wake_ms()
         times = [LONGEST_SLEEP_MS, self._next_look_ms - now.alive_ms]
         times += [] if wake_ms is None else [wake_ms - now.wall_ms]
-        times += [one for one in (self._intake.due_in_ms(now), self._listening.due_in_ms(now)) if one is not None]
+        due = (self._intake.due_in_ms(now), self._listening.due_in_ms(now), self._notifier.due_in_ms(now))
+        times += [one for one in due if one is not None]
         return max(1, min(times))
 
     def _wind_down(self, conductor: Conductor, wakeups: Wakeups) -> None:
@@ -315,6 +318,8 @@ class Controller:
         self._enact(plan, lives, now)
         if observation.changed:
             self._record.jobs.mark_problems_dirty()
+        if not observation.torn:
+            self._notifier.see(plan, self._hands.origin.revision(), now)
         self._reporter.flush(now)
         return observation, plan
 

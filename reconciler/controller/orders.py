@@ -60,9 +60,13 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
 
 
 def secret_variables(hands: Hands) -> tuple[str, ...]:
-    """The variables of the environment that any authorization refers to."""
+    """The variables of the environment that any authorization refers to, or the operator's settings."""
     authorizations = hands.record.resources.resources("Authorization")
     references = [one for found in authorizations for one in found.spec.get("credentials", {}).values()]
+    settings = hands.settings
+    told = [one.credentials for one in settings.notify] + [one.credentials for one in settings.commit_statuses]
+    references += [one for credentials in told for one in credentials.values()]
+    references += [settings.push_secret] if settings.push_secret else []
     return tuple(sorted({one["env"] for one in references if "env" in one}))
 
 

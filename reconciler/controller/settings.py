@@ -11,6 +11,7 @@ from reconciler.core.backfill import LIVE
 from reconciler.core.prune import Budget
 
 if TYPE_CHECKING:
+    from reconciler.core.notices import CommitStatusRule, NotifyRule
     from reconciler.core.planned import Plan
     from reconciler.core.prune import Pruning
     from reconciler.errors import Problem
@@ -64,6 +65,9 @@ class Settings:
     def folder_of(self, spec_path: str) -> Path | None:
         """Where the relative paths in a spec start from: its own folder, or for a commit the data root."""
         return self.data_root if self.source else (self.root / spec_path).parent
+
+    notify: tuple[NotifyRule, ...] = ()
+    commit_statuses: tuple[CommitStatusRule, ...] = ()
 
     def slots_of(self, lane: str) -> int:
         return self.slots if lane == LIVE else self.backfill_slots

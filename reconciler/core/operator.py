@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from reconciler.core.notices import CommitStatusRule, NotifyRule, commit_statuses_of, rules_of
 from reconciler.core.prune import DEFAULT_MAX_DELETES, DEFAULT_MAX_PERCENT, Budget
 
 #: The file's name; it stands beside the root folder.
@@ -32,6 +33,8 @@ class Operator:
     source: str = ""
     data_root: str = ""
     budget: Budget = field(default_factory=Budget)
+    notify: tuple[NotifyRule, ...] = ()
+    commit_statuses: tuple[CommitStatusRule, ...] = ()
 
 
 def operator_of(values: Mapping[str, Any]) -> Operator:
@@ -44,6 +47,8 @@ def operator_of(values: Mapping[str, Any]) -> Operator:
         status_dir=values.get("statusDir", ""),
         allow_paths=tuple(values.get("allowPaths", ())),
         allow_exec=values.get("allowExec", False),
+        notify=rules_of(values.get("notify", ())),
+        commit_statuses=commit_statuses_of(values.get("commitStatus", {})),
         push_secret=((values.get("hooks") or {}).get("push") or {}).get("secret"),
         source=values.get("source", ""),
         data_root=values.get("dataRoot", ""),

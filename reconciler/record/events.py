@@ -90,6 +90,13 @@ class Events:
         ).fetchone()
         return None if row is None else _event(row)
 
+    def named(self, event: str, *, after: int) -> list[Event]:
+        """Those of one name that happened after that event, oldest first."""
+        rows = self._sql.execute(
+            f"SELECT id, {_COLUMNS} FROM event WHERE id > ? AND event = ? ORDER BY id", (after, event)
+        )
+        return [_event(row) for row in rows]
+
     def last_id(self) -> int:
         """The number of the last event that ever happened, whether it is kept or not; 0 where none did."""
         row = self._sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'event'").fetchone()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reconciler.record.intake import Intake
     from reconciler.record.jobs import Jobs
     from reconciler.record.metrics import Metrics
+    from reconciler.record.notices import Notices
     from reconciler.record.plans import Plans
     from reconciler.record.profiles import Profiles
     from reconciler.record.prunes import Prunes
@@ -95,6 +96,12 @@ class Record:
         from reconciler.record.metrics import Metrics
 
         return Metrics(self._connection)
+
+    @cached_property
+    def notices(self) -> Notices:
+        from reconciler.record.notices import Notices
+
+        return Notices(self._connection)
 
     @cached_property
     def plans(self) -> Plans:

@@ -91,8 +91,18 @@ class Work:
                 return self._fold(live=which == "fold-live")
             case "forget":
                 return self._forget()
+            case "notify":
+                return self._notify()
             case other:
                 raise AssertionError(f"no upkeep is called {other!r}")
+
+    def _notify(self) -> tuple[How, bool]:
+        """Tells people of what the controller has noted."""
+        from reconciler.notify import deliver
+
+        config = self._order.config
+        deliver(config["channel"], config["settings"], self._credentials(), config["told"])
+        return "succeeded", False
 
     def _build(self) -> tuple[How, bool]:
         """Builds profiles; the controller swaps their files."""

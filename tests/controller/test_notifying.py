@@ -1,0 +1,139 @@
+"""Who looks elsewhere is told, once, of what goes wrong and that it is over; whatever is down meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from reconciler.core.notices import CommitStatusRule, NotifyRule
+from reconciler.record.store import Record
+from reconciler.runner.local import LocalRunner
+from tests.controller.conftest import Shop
+from tests.repo.worktree import WorkTree
+from tests.servers import Play, Server
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+def told(server: Server) -> list[tuple[str, str, str]]:
+    """Everything that arrived: event, kind and name, message."""
+    return [
+        (one["event"], f"{one['kind']} {one['name']}".strip(), one["message"])
+        for request in server.processed
+        for one in request.json["notices"]
+    ]
+
+
+def telling(shop: Shop, server: Server, **more: Any) -> None:
+    rule = NotifyRule(name="ops", channel="webhook", settings={"url": f"{server.url}/in"}, **more)
+    shop.world.settings["notify"] = (rule,)
+
+
+def fail(shop: Shop) -> None:
+    """A job that fails, and goes on failing for longer than it may."""
+    shop.job(config='{path: "in/nowhere.csv", stream: orders}')
+    shop.go()
+    shop.world.ahead_ms += 3_600_000
+    with Record.writing(shop.world.state) as record, record.transaction():
+        record.set_setting("alive_ms", 11 * 3_600_000)
+    shop.go()
+
+
+def test_an_invalid_spec_is_told_once_and_so_is_its_recovery(shop: Shop, server: Server) -> None:
+    telling(shop, server)
+    shop.job()
+    shop.go()
+    assert told(server) == []
+    shop.job(shedule="{every: 1h}", jobTyp="x")
+    shop.go()
+    assert told(server) == [
+        ("InvalidSpec", "Job import-orders", "spec.shedule: unknown field; did you mean 'schedule'? (and 1 more)")
+    ]
+    shop.go()
+    shop.go()
+    assert len(told(server)) == 1, "nobody is told twice"
+    shop.job()
+    shop.go()
+    assert [event for event, _, _ in told(server)] == ["InvalidSpec", "Recovered"]
+
+
+def test_a_job_that_has_failed_is_told_and_that_it_is_well_once_it_has_succeeded(shop: Shop, server: Server) -> None:
+    telling(shop, server)
+    fail(shop)
+    (event, name, message) = told(server)[0]
+    assert (event, name) == ("Failed", "Job import-orders")
+    assert "nowhere.csv" in message
+    shop.job()
+    shop.go()
+    assert [event for event, _, _ in told(server)] == ["Failed", "Recovered"]
+
+
+def test_a_failure_of_old_is_not_told_when_rules_are_new(shop: Shop, server: Server) -> None:
+    fail(shop)
+    telling(shop, server)
+    shop.go()
+    assert told(server) == []
+
+
+def test_what_could_not_be_told_is_told_later(shop: Shop) -> None:
+    plays = iter([Play(503), Play(drop=True), Play()])
+    with Server(lambda _: next(plays, Play())) as server:
+        telling(shop, server)
+        shop.job(shedule="x")
+        shop.go()
+        assert told(server) == []
+        shop.go()
+        assert len(server.requests) == 1, "it has a time of its own"
+        shop.world.ahead_ms += 3_600_000
+        shop.go()
+        shop.world.ahead_ms += 3_600_000
+        shop.go()
+        assert [event for event, _, _ in told(server)] == ["InvalidSpec"]
+        assert len({request.key for request in server.requests}) == 1
+
+
+def test_blocked_deletions_are_told_with_the_command_that_approves_them(shop: Shop, server: Server) -> None:
+    telling(shop, server)
+    paths = [shop.job(f"job-{number}", suspend="true") for number in range(8)]
+    shop.go()
+    for path in paths[:4]:
+        path.unlink()
+    shop.go()
+    (event, _, message) = told(server)[0]
+    assert event == "PruneBlocked"
+    assert "reconcile approve --prune " in message
+    for number in range(4):
+        shop.job(f"job-{number}", suspend="true")
+    shop.go()
+    assert [event for event, _, _ in told(server)] == ["PruneBlocked", "Recovered"]
+
+
+def test_forges_show_what_came_of_each_commit(tmp_path: Any, runner: LocalRunner) -> None:
+    tree = WorkTree(tmp_path / "repo")
+    shop = Shop(tree.root, runner)
+    with Server(lambda _: Play(201)) as server:
+        rule = CommitStatusRule(
+            forge="github",
+            settings={"repository": "acme/jobs", "apiUrl": server.url},
+            credentials={"token": {"file": str(tmp_path / "token")}},
+        )
+        (tmp_path / "token").write_text("t0ken")
+        shop.world.settings["commit_statuses"] = (rule,)
+        shop.job()
+        good = tree.commit()
+        shop.go()
+        shop.go()
+        shop.job(shedule="x")
+        bad = tree.commit()
+        shop.go()
+    assert [(request.path.rpartition("/")[2], request.json["state"]) for request in server.requests] == [
+        (good, "success"),
+        (bad, "failure"),
+    ]
+    assert "unknown field" in server.requests[1].json["description"]
