@@ -69,7 +69,7 @@ class Action:
         script.write_text(step["run"], encoding="utf-8")
         done = subprocess.run(
             [part.format(script) for part in SHELLS[step["shell"]]], cwd=self.checkout, capture_output=True, text=True,
-            check=False, env=self._environment(step, steps), timeout=120,
+            check=False, env=self._environment(step, steps), timeout=240,
         )  # fmt: skip
         lines = (self.temporary / f"{step['id']}.output").read_text(encoding="utf-8").splitlines()
         outputs = dict(line.split("=", 1) for line in lines)
@@ -130,6 +130,6 @@ def run_gitlab_job(
     own = {name: str(value) for name, value in job["variables"].items()}
     done = subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script], cwd=checkout, capture_output=True, text=True,
-        check=False, timeout=120, env={**OFFLINE, **IDENTITY, "PATH": PATH, "HOME": str(checkout.parent), "CI": "true", **own, **variables},
+        check=False, timeout=240, env={**OFFLINE, **IDENTITY, "PATH": PATH, "HOME": str(checkout.parent), "CI": "true", **own, **variables},
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 PACKAGE: Final = "yaml-language-server@1.25.0"
 FOLDER: Final = Path(sys.prefix) / "node"
-DEADLINE_S: Final = 60
+DEADLINE_S: Final = 120
 
 
 def program() -> str:
