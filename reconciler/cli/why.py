@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -13,12 +14,13 @@ from reconciler.cli.lookup import find_job, key_and_value, reading
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.problems import seen_from_here
 from reconciler.cli.terminal import escape
-from reconciler.clock import Clock, iso
+from reconciler.cli.times import iso_or_none
+from reconciler.clock import Clock
 from reconciler.core.gate import facts_of
 from reconciler.core.rules import JobRules, rules_of
 from reconciler.core.state import EventName, Reason
 from reconciler.core.suggest import closest
-from reconciler.core.why import Answer, Because, Deletion, Facts
+from reconciler.core.why import Answer, Because, Cause, Deletion, Facts, Held, Other
 from reconciler.core.why import why as decide
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 UNKNOWN_NAME: Final = 2
 #: Jobs in the queue for a slot that are counted at most.
 QUEUE: Final = 10_000
+#: So much of a file that cannot be parsed is searched for a name: no spec is longer.
+MOST_READ: Final = 1 << 20
 _LABEL: Final = 7
 
 
@@ -51,18 +55,7 @@ def why(call: Call, name: str, member: str | None, output: str) -> int:
         facts = facts_about(call, record, found, name)
     answer = decide(facts)
     if output == "json":
-        call.terminal.json(
-            {
-                "name": name,
-                "status": None if facts.state is None else str(facts.state.status),
-                "reason": None if facts.state is None or facts.state.reason is None else str(facts.state.reason),
-                "code": str(answer.code),
-                "because": answer.because,
-                "then": answer.then,
-                "at": None if answer.at_ms is None else iso(answer.at_ms),
-                "notes": list(answer.notes),
-            }
-        )
+        call.terminal.json(_json(facts, answer))
     else:
         _print(call, facts, answer)
     return UNKNOWN_NAME if answer.code is Because.UNKNOWN else 0
@@ -97,22 +90,44 @@ def _why_member(call: Call, name: str, member: str, output: str) -> int:
     return 0
 
 
+def _json(facts: Facts, answer: Answer) -> dict[str, Any]:
+    """`message` and `next` are sentences, `step` what a person does; `because`, `then` and `at` are their older names."""
+    at = iso_or_none(answer.at_ms)
+    return {
+        "name": facts.name,
+        "kind": "Job" if facts.other is None else facts.other.kind,
+        "status": None if facts.state is None else str(facts.state.status),
+        "reason": None if facts.state is None or facts.state.reason is None else str(facts.state.reason),
+        "code": str(answer.code),
+        "message": answer.because,
+        "since": iso_or_none(answer.since_ms),
+        "next": answer.then,
+        "nextAt": at,
+        "step": answer.step or None,
+        "controller": facts.controller,
+        "because": answer.because,
+        "then": answer.then,
+        "at": at,
+        "notes": list(answer.notes),
+    }
+
+
 def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
-    """What is known of a job: from the record, from the specs on disk, and whether a controller is at work."""
-    from reconciler.record.holder import controller_at_work
+    """What is known of a name: from the record, from the specs on disk, and whether a controller is at work."""
+    from reconciler.record.holder import controller_at_work, last_at_work_ms
 
     job, deletion = record.jobs.job(name), record.deletions.deletion(name)
-    actions = [action for action in found.plan.actions if action.kind == "Job" and action.name == name]
-    path = job.path if job is not None else next((action.path for action in actions), "")
+    other = None if job is not None else _other(record, name)
+    kind = "Job" if other is None else other.kind
+    actions = [action for action in found.plan.actions if (action.kind, action.name) == (kind, name)]
+    waiting = [one for one in found.plan.waiting if (one.kind, one.name) == (kind, name)]
+    path = _path(record, found, job, kind, name)
     if deletion is not None and not actions:
         path = deletion.path
     problems = [
-        one for one in found.problems if (one.kind, one.name) == ("Job", name) or (not one.name and one.path == path)
+        one for one in found.problems if (one.kind, one.name) == (kind, name) or (not one.name and one.path == path)
     ]
-    names = {one.name for one in record.jobs.jobs()} if job is None else set()
-    names |= {action.name for action in found.plan.actions if action.kind == "Job"}
     rules = JobRules() if job is None else rules_of(job.spec)
-    paused = None if job is None else record.events.latest("Job", name, EventName.PAUSED)
     return Facts(
         name=name,
         now=Clock(record.alive_ms).now(),
@@ -122,19 +137,21 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         rules=rules,
         problems=tuple(seen_from_here(call, one) for one in problems),
         pending=tuple(action.reason for action in actions),
+        held=tuple(Held(reason=one.reason, until_ms=one.until_ms) for one in waiting),
+        deletion=None if deletion is None else _deletion(call, deletion),
         dependencies=tuple(
             facts_of(one.name, one.state, rules_of(one.spec)) for one in record.jobs.jobs(rules.depends_on)
         )
         if rules.depends_on
         else (),
+        authorization="" if job is None else job.spec.get("authorization", ""),
         ahead=_ahead(record, job),
-        paused_by="" if paused is None else paused.author,
+        paused=_cause(record, job, EventName.PAUSED),
+        changed=_cause(record, job, EventName.UPDATED),
         controller=controller_at_work(call.state),
-        close=closest(name, names) or "",
-        kept=next((one.reason for one in found.plan.waiting if (one.kind, one.name) == ("Job", name)), "")
-        if job is not None and job.life == "live"
-        else "",
-        deletion=None if deletion is None else _deletion(call, deletion),
+        seen_ms=max((one for one in (last_at_work_ms(call.state), record.setting("wall_ms")) if one), default=None),
+        **({} if job is not None else _lost(call, record, found, name)),
+        other=other,
     )
 
 
@@ -149,6 +166,60 @@ def _deletion(call: Call, found: DeletionRow) -> Deletion:
     )
 
 
+def _path(record: Record, found: Preview, job: JobRow | None, kind: str, name: str) -> str:
+    """The file that declares it, or did."""
+    if job is not None:
+        return job.path
+    document = record.desired.document(kind, name)
+    planned = (action.path for action in found.plan.actions if (action.kind, action.name) == (kind, name))
+    return next(planned, "" if document is None else document.path)
+
+
+def _lost(call: Call, record: Record, found: Preview, name: str) -> dict[str, Any]:
+    """What may have become of a job that is not there."""
+    last = record.audit.last("Job", name)
+    cause = None if last is None else Cause(at_ms=last.time_ms, author=last.author, commit=last.commit)
+    facts: dict[str, Any] = {}
+    if last is not None and last.name != name:
+        facts["renamed"] = (last.name, cause)
+    elif last is not None and not last.life:
+        facts["removed"] = cause
+    nameless = [one for one in found.problems if not one.name]
+    facts["unreadable"] = tuple(seen_from_here(call, one) for one in nameless if _mentions(call, one.path, name))
+    names = {one.name for one in record.jobs.jobs()}
+    names |= {one.name for one in found.plan.actions if one.kind == "Job"}
+    names |= {one.name for one in found.plan.waiting if one.kind == "Job"}
+    return facts | {"close": closest(name, names) or ""}
+
+
+def _mentions(call: Call, path: str, name: str) -> bool:
+    """Whether a file that cannot be parsed holds the name as a word; one that cannot be read may."""
+    try:
+        with open(call.root / path, "rb") as file:
+            content = file.read(MOST_READ)
+    except OSError:
+        return True
+    return re.search(rb"(?<![\w-])" + re.escape(name.encode("utf-8", "replace")) + rb"(?![\w-])", content) is not None
+
+
+def _other(record: Record, name: str) -> Other | None:
+    """The thing of another kind that has the name, where no job was ever declared under it."""
+    if record.desired.document("Job", name) is not None:
+        return None
+    for kind in ("Authorization", "Audience", "Stream"):
+        found = record.resources.resource(kind, name)
+        if found is not None:
+            users = record.resources.referrers(kind, name)
+            return Other(kind=kind, life=found.life, since_ms=found.updated_ms, used_by=tuple(users))
+    return None
+
+
+def _cause(record: Record, job: JobRow | None, event: EventName) -> Cause | None:
+    """Who brought about the latest of these events of a job."""
+    found = None if job is None else record.events.latest("Job", job.name, event)
+    return None if found is None else Cause(at_ms=found.time_ms, author=found.author, commit=found.commit)
+
+
 def _ahead(record: Record, job: JobRow | None) -> int:
     """Jobs that get a slot before this one."""
     if job is None or job.state.reason is not Reason.WAITING_FOR_SLOT:
@@ -159,10 +230,16 @@ def _ahead(record: Record, job: JobRow | None) -> int:
 
 def _print(call: Call, facts: Facts, answer: Answer) -> None:
     terminal = call.terminal
-    status = "not there" if facts.state is None else str(facts.state.status)
+    status = _shown_status(facts)
     reason = f" ({facts.state.reason})" if facts.state is not None and facts.state.reason is not None else ""
     terminal.print(f"{terminal.paint(escape(facts.name), 'bold')}: {terminal.status(status + reason, status)}")
     _print_lines(call, (("Why:", answer.because), ("Next:", answer.then), *(("Note:", note) for note in answer.notes)))
+
+
+def _shown_status(facts: Facts) -> str:
+    if facts.state is not None:
+        return str(facts.state.status)
+    return "not there" if facts.other is None else facts.other.kind.lower()
 
 
 def _print_lines(call: Call, lines: Iterable[tuple[str, str]]) -> None:

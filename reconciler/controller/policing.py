@@ -103,7 +103,7 @@ class Policing:
         closed = self._seen.policy.closed(now.wall_ms)
         if closed is not None:
             window, end_ms = closed
-            return _all_wait(plan, f"nothing is applied until {iso(end_ms)} (window {window.name})")
+            return _all_wait(plan, f"nothing is applied until {iso(end_ms)} (window {window.name})", end_ms)
         if not self._seen.policy.on("plan"):
             return plan
         return self._judged(plan, authors(plan))
@@ -169,8 +169,8 @@ class Policing:
         return followers
 
 
-def _all_wait(plan: Plan, reason: str) -> Plan:
-    waiting = [Waiting(one.kind, one.name, f"{one.verb}: {reason}") for one in plan.actions]
+def _all_wait(plan: Plan, reason: str, until_ms: int | None = None) -> Plan:
+    waiting = [Waiting(one.kind, one.name, f"{one.verb}: {reason}", until_ms) for one in plan.actions]
     return replace(plan, actions=(), rebuild=None, waiting=(*plan.waiting, *waiting))
 
 

@@ -176,10 +176,18 @@ def _quiet(rules: JobRules, now: Now) -> Wait | None:
     return None if until_ms is None else Wait(Reason.QUIET_HOURS, until_ms, "quiet hours")
 
 
-def _dependencies(rules: JobRules, dependencies: Sequence[DependencyFacts]) -> Wait | None:
+def blocking(rules: JobRules, dependencies: Sequence[DependencyFacts]) -> tuple[str, ...]:
+    """The names of the dependencies that hold a job back."""
+    return tuple(one.name for one in _facts(rules, dependencies) if _blocks(one))
+
+
+def _facts(rules: JobRules, dependencies: Sequence[DependencyFacts]) -> list[DependencyFacts]:
     known = {one.name: one for one in dependencies}
-    facts = [known.get(name, DependencyFacts(name=name)) for name in rules.depends_on]
-    blocks = [words for words in map(_blocks, facts) if words]
+    return [known.get(name, DependencyFacts(name=name)) for name in rules.depends_on]
+
+
+def _dependencies(rules: JobRules, dependencies: Sequence[DependencyFacts]) -> Wait | None:
+    blocks = [words for words in map(_blocks, _facts(rules, dependencies)) if words]
     return Wait(Reason.WAITING_FOR_DEPENDENCY, None, f"waits for {'; '.join(blocks)}") if blocks else None
 
 

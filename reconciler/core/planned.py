@@ -67,11 +67,12 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is not done now, and why."""
+    """What is not done now, and why; `until_ms` is when that ends by itself, where a clock decides."""
 
     kind: Kind
     name: str
     reason: str
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

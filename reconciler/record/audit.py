@@ -156,6 +156,13 @@ class Audit:
                     wanted.append(earlier)
         return [found[seq] for seq in sorted(found) if found[seq].time_ms >= since_ms]
 
+    def last(self, kind: str, name: str) -> Entry | None:
+        """What was last done to a thing that had that name, be it a move to another one."""
+        where = (
+            "WHERE kind = ?1 AND outcome = ?3 AND (name = ?2 OR (was = ?2 AND name <> ?2)) ORDER BY seq DESC LIMIT 1"
+        )
+        return next(map(entry_of, self._select(where, kind, name, DONE)), None)
+
     def names(self) -> list[str]:
         """Every name in the log."""
         return [

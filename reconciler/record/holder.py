@@ -21,6 +21,14 @@ def controller_at_work(state: Path) -> int | None:
     return pid if _holds_open(pid, lock) else None
 
 
+def last_at_work_ms(state: Path) -> int | None:
+    """When a controller last took the lock of this state directory; None where none ever did."""
+    try:
+        return int((state / "lock").stat().st_mtime * 1000)
+    except OSError:
+        return None
+
+
 def _holds_open(pid: int, lock: Path) -> bool:
     folder = Path(f"/proc/{pid}/fd")
     try:

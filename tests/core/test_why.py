@@ -12,7 +12,7 @@ from reconciler.clock import Now, milliseconds
 from reconciler.core.gate import DependencyFacts
 from reconciler.core.rules import AfterDependencies, Continuous, Every, JobRules, Quiet
 from reconciler.core.state import JobState, Outcome, Owed, Reason, Status
-from reconciler.core.why import Answer, Because, Facts, why
+from reconciler.core.why import Answer, Because, Cause, Facts, Held, Other, why
 from reconciler.errors import Problem
 
 NOW = Now(wall_ms=milliseconds("2026-11-21T10:00:00.000Z"), alive_ms=0)
@@ -40,6 +40,7 @@ def test_a_name_that_nobody_declares_is_unknown_and_the_closest_one_is_named() -
         code=Because.UNKNOWN,
         because="no spec declares a job 'orders', and the record knows none.",
         then="did you mean 'order'?",
+        step="reconcile why order",
     )
     assert why(facts()).then == "`reconcile list` shows the jobs."
 
@@ -88,6 +89,70 @@ def test_an_orphan_waits_to_be_declared_again() -> None:
     assert answer.because == "its spec is gone; deletionPolicy orphan kept its cursor."
 
 
+def test_what_a_window_holds_back_says_until_when() -> None:
+    held = Held(reason="create: nothing is applied until then (window nightly)", until_ms=SOON)
+    answer = why(facts(path="jobs.d/orders.yaml", held=(held,)))
+    assert (answer.code, answer.at_ms) == (Because.HELD_BACK, SOON)
+    assert answer.because == (
+        "jobs.d/orders.yaml declares it, and that is held back: create: nothing is applied until then (window nightly)."
+    )
+    assert answer.then == "the controller at work (pid 42) creates it at 2026-11-21T10:42:00Z, in 42 min."
+
+
+def test_what_is_held_back_without_an_end_shows_where_to_look() -> None:
+    answer = why(facts(held=(Held(reason="policy owners: create: no team"),)))
+    assert answer.because == "a file declares it, and that is held back: policy owners: create: no team."
+    assert answer.then == "`reconcile plan` shows what is held back; it is created once that has ended."
+    live = why(
+        facts(JobState(tick_at_ms=SOON), held=(Held(reason="orders.yaml is gone from disk, but not from HEAD"),))
+    )
+    assert live.notes == ("orders.yaml is gone from disk, but not from HEAD.",)
+
+
+def test_a_renamed_job_says_what_it_is_called_now() -> None:
+    answer = why(facts(renamed=("orders-eu", Cause(at_ms=AGO, author="Ada", commit="19a412f0a40816757cac"))))
+    assert answer.code is Because.RENAMED
+    assert answer.because == (
+        "it is called 'orders-eu' since 2026-11-21T09:50:00Z (10 min ago) by Ada (commit 19a412f0a408)."
+    )
+    assert (answer.then, answer.step) == ("`reconcile why orders-eu` says more.", "reconcile why orders-eu")
+
+
+def test_a_deleted_job_says_by_whose_commit() -> None:
+    answer = why(facts(removed=Cause(at_ms=AGO, author="Ada", commit="19a412f0a40816757cac")))
+    assert answer.code is Because.GONE
+    assert answer.because == (
+        "it was deleted 2026-11-21T09:50:00Z (10 min ago) by Ada (commit 19a412f0a408): no file declared it any more."
+    )
+    assert answer.then == "declare a job of that name again, and it begins anew."
+
+
+def test_a_file_that_cannot_be_parsed_may_declare_it() -> None:
+    problem = Problem("orders.yaml", 3, 1, "", "expected a mapping")
+    answer = why(facts(unreadable=(problem,)))
+    assert answer.code is Because.UNREADABLE
+    assert answer.because == (
+        "no file that can be read declares it, and one that may cannot be: orders.yaml:3:1: error: expected a mapping"
+    )
+    assert answer.step == "reconcile validate"
+
+
+@pytest.mark.parametrize(
+    ("other", "because", "step"),
+    [
+        (Other(kind="Stream", used_by=("a", "b")), "it is a stream, which never runs by itself; used by a and b.", "reconcile streams"),
+        (Other(kind="Audience"), "it is an audience, which never runs by itself; no job uses it.", "reconcile audience orders"),
+        (Other(kind="Authorization", used_by=("a",)), "it is an authorization, which never runs by itself; used by a.",
+         "reconcile auth check orders"),
+        (Other(kind="Stream", life="archived"), "it is a stream whose spec is gone; its messages are kept.",
+         "reconcile stream drop orders"),
+    ],
+)  # fmt: skip
+def test_things_of_other_kinds_say_what_they_are(other: Other, because: str, step: str) -> None:
+    answer = why(facts(other=other))
+    assert (answer.code, answer.because, answer.step) == (Because.NOT_A_JOB, because, step)
+
+
 # --- jobs that are there --------------------------------------------------------------------------------------------
 
 
@@ -95,8 +160,20 @@ def test_a_running_job_says_so_with_its_run_and_attempt() -> None:
     state = JobState(status=Status.RUNNING, reason=None, run=7, attempt=2, since_ms=AGO)
     assert why(facts(state)).because == "it is running: run 7, attempt 2, since 2026-11-21T09:50:00Z (10 min ago)."
     assert why(facts(state)).then == "it runs to its end."
-    stopping = replace(state, stopping=Outcome.SUPERSEDED)
-    assert why(facts(stopping)).then == "it is stopping at its next unit (superseded)."
+    stopping = replace(state, stopping=Outcome.STOPPED)
+    assert why(facts(stopping)).then == "it is stopping at its next unit (stopped)."
+
+
+def test_a_run_of_an_older_spec_is_superseded_by_whose_commit() -> None:
+    state = JobState(status=Status.RUNNING, reason=None, run=7, since_ms=AGO, stopping=Outcome.SUPERSEDED)
+    answer = why(facts(state, changed=Cause(at_ms=AGO, author="Ada", commit="19a412f0a40816757cac")))
+    assert answer.code is Because.SUPERSEDED
+    assert answer.because == (
+        "run 7 is superseded: its spec has changed since it started, 2026-11-21T09:50:00Z (10 min ago) by Ada "
+        "(commit 19a412f0a408)."
+    )
+    assert answer.then == "it is stopped at its next unit, and a new run follows at once."
+    assert why(facts(state)).because == "run 7 is superseded: its spec has changed since it started."
 
 
 def test_a_run_whose_controller_is_gone_is_said_to_be_cut_off() -> None:
@@ -104,6 +181,9 @@ def test_a_run_whose_controller_is_gone_is_said_to_be_cut_off() -> None:
     answer = why(facts(state, controller=None))
     assert answer.code is Because.NO_CONTROLLER
     assert answer.because == "run 7 was cut off: the controller that ran it is gone."
+    assert why(facts(state, controller=None, seen_ms=AGO)).because == (
+        "run 7 was cut off: the controller that ran it is gone; last seen 2026-11-21T09:50:00Z (10 min ago)."
+    )
 
 
 def test_a_paused_job_says_by_whom_and_what_it_goes_back_to() -> None:
@@ -111,9 +191,12 @@ def test_a_paused_job_says_by_whom_and_what_it_goes_back_to() -> None:
         status=Status.PAUSED, reason=None, since_ms=AGO, held_status=Status.SLEEPING, held_reason=Reason.SCHEDULED,
         owed=Owed.RERUN,
     )  # fmt: skip
-    answer = why(facts(state, paused_by="Ada"))
+    answer = why(facts(state, paused=Cause(at_ms=AGO, author="Ada", commit="19a412f0a40816757cac")))
     assert answer.code is Because.SUSPENDED
-    assert answer.because == "it is paused (spec.suspend) since 2026-11-21T09:50:00Z (10 min ago) by Ada."
+    assert answer.because == (
+        "it is paused (spec.suspend) since 2026-11-21T09:50:00Z (10 min ago) by Ada (commit 19a412f0a408)."
+    )
+    assert answer.step == "reconcile resume orders"
     assert (
         answer.then
         == "`reconcile resume orders` takes it back to Sleeping (Scheduled); a run is owed, and starts then."
@@ -157,14 +240,18 @@ def test_a_scheduled_job_says_when_it_runs_next_and_who_will_start_it() -> None:
     assert answer.then == "the controller at work (pid 42) starts it at 2026-11-21T10:42:00Z, in 42 min."
     alone = why(facts(state, controller=None))
     assert alone.then == (
-        "the first `reconcile` after 2026-11-21T10:42:00Z (in 42 min) starts it; no controller is at work "
-        "(`reconcile --watch` keeps time)."
+        "the first `reconcile` after 2026-11-21T10:42:00Z (in 42 min) starts it; `reconcile --watch` keeps time."
     )
+    assert alone.notes == ("no reconcile is at work on this record.",)
 
 
 def test_a_job_that_is_due_while_no_controller_is_at_work_says_just_that() -> None:
-    answer = why(facts(JobState(since_ms=AGO, tick_at_ms=AGO), controller=None))
+    answer = why(facts(JobState(since_ms=AGO, tick_at_ms=AGO), controller=None, seen_ms=AGO))
     assert answer.code is Because.NO_CONTROLLER
+    assert answer.because == (
+        "it is due since 2026-11-21T09:50:00Z (10 min ago), and no reconcile is at work on this record; last seen "
+        "2026-11-21T09:50:00Z (10 min ago)."
+    )
     assert answer.then == "the next `reconcile` starts it."
 
 
@@ -201,6 +288,10 @@ def test_a_dependency_that_holds_the_job_back_is_named_with_its_reason() -> None
     assert answer.code is Because.WAITING_FOR_DEPENDENCY
     assert answer.because == ("it waits for customers, which has failed, since 2026-11-21T09:50:00Z (10 min ago).")
     assert answer.then == "it starts as soon as that has succeeded."
+    assert answer.step == "reconcile why customers"
+    assert why(replace(held, controller=None, seen_ms=AGO)).notes == (
+        "no reconcile is at work on this record; last seen 2026-11-21T09:50:00Z (10 min ago).",
+    )
 
 
 def test_a_job_after_its_dependencies_waits_for_their_next_success() -> None:
@@ -222,7 +313,7 @@ def test_an_owed_run_without_a_controller_waits_for_the_next_pass() -> None:
     answer = why(facts(sleeping(Reason.WAITING_FOR_SLOT, queued_ms=AGO), controller=None))
     assert answer.code is Because.NO_CONTROLLER
     assert answer.because == (
-        "a run is owed since 2026-11-21T09:50:00Z (10 min ago) (its schedule); no controller is at work."
+        "a run is owed since 2026-11-21T09:50:00Z (10 min ago) (its schedule), and no reconcile is at work on this record."
     )
     assert answer.then == "the next `reconcile` starts it."
 
@@ -285,3 +376,4 @@ def test_every_state_has_an_answer_of_whole_sentences(
     assert answer.because.rstrip().endswith((".", "known.")) or "The last error:" in answer.because
     assert answer.then.endswith((".", "?"))
     assert answer.code is not Because.UNKNOWN
+    assert answer.at_ms is not None or answer.step
