@@ -15,6 +15,7 @@ import pytest
 from reconciler.cli import door, plan_file
 from reconciler.cli.main import COMMANDS, reconcile
 from reconciler.controller import settings
+from reconciler.core import operator_repo
 from reconciler.core.state import EventName, Reason, Status
 from reconciler.data import blocks as reading
 from reconciler.data import lines, names
@@ -22,7 +23,7 @@ from reconciler.errors import Blocked, SpecInvalid, UsageError
 from reconciler.providers import ENTRY_POINTS
 from reconciler.providers.http import answers, batches, client, config
 from reconciler.record import events, runs
-from reconciler.repo import walk, write, yaml_text
+from reconciler.repo import transport, verify, walk, write, yaml_text
 from reconciler.repo.names import ROTATED_LOGS
 from reconciler.runner import capture, frames
 from reconciler.secrets import references
@@ -110,6 +111,10 @@ def test_the_limits_are_those_of_the_program() -> None:
         "an HTTP answer": f"{mib(client.MAX_ANSWER_BYTES)}, {client.MAX_REDIRECTS} redirects, {config.MAX_TIMEOUT_S} s",
         "a webhook's batch": f"{config.MAX_BATCH:,} messages or {mib(batches.MAX_BATCH_BYTES)}",
         "a saved plan": mib(plan_file.MAX_BYTES),
+        "a fetch of `--repo`": f"{transport.FETCH_TIMEOUT_S // 60} min, the first one an hour; given up below "
+        f"{transport.SLOWEST} bytes a second for a minute",
+        "a public key in `verify`": f"{kib(operator_repo.MAX_KEY)}, a file of them {mib(verify.MAX_KEY_BYTES)}; "
+        f"{operator_repo.MAX_KEYS} of either",
         "`Retry-After`": f"believed up to {answers.MAX_RETRY_AFTER_S / 3600:g} hours",
     }
     text = " ".join(TEXT.split())

@@ -60,6 +60,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         "core.spec",
         "core.spec_types",
         "core.operator_file",
+        "core.operator_repo",
         "core.policy_file",
         "core.explain",
         "repo.parse_careful",

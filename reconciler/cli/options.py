@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,10 +19,10 @@ import click
 
 from reconciler.cli.terminal import Terminal
 from reconciler.core.operator import FILE_NAME, Operator, operator_of
-from reconciler.errors import UsageError
+from reconciler.errors import ReconcileError, UsageError
 
 if TYPE_CHECKING:
-    from reconciler.controller.settings import Settings
+    from reconciler.controller.settings import Followed, Settings
 
 ROOT_VARIABLE: Final = "RECONCILE_ROOT"
 DEFAULT_ROOT: Final = "jobs.d"
@@ -38,6 +38,9 @@ _OPTIONS: Final = {
     "state": "--state",
     "settings": "--settings",
     "source": "--source",
+    "repo": "--repo",
+    "branch": "--branch",
+    "path": "--path",
     "data_root": "--data-root",
 }
 
@@ -61,11 +64,18 @@ class Call:
     source_said: str = ""
     data_root_said: Path | None = None
     again: str = ""
+    repo_said: str = ""
+    branch_said: str = ""
+    path_said: str = ""
+    interval_said: str = ""
+    beside: Path | None = None
+    here: bool = False
 
     @property
     def operator_file(self) -> Path:
-        """The operator's file: the one named, else the one beside the root, which need not be there."""
-        return self.operator_path or Path(os.path.abspath(self.root)).parent / FILE_NAME
+        """The operator's file: the one named, else the one beside the root, which need not be there. `beside` is where the
+        root was looked for on disk, where it is that of a clone."""
+        return self.operator_path or Path(os.path.abspath(self.beside or self.root)).parent / FILE_NAME
 
     def operator(self) -> Operator:
         """What the operator's file says. Raises SpecInvalid, and UsageError where a file was named that is not there."""
@@ -77,7 +87,9 @@ class Call:
         from reconciler.repo.operator_file import read_operator_file
 
         shown = os.path.relpath(path, self.root)
-        return operator_of(read_operator_file(path, shown, self.state / "cache"))
+        near = path.parent / STATE_NAME / "cache"
+        cache = self.state / "cache"
+        return operator_of(read_operator_file(path, shown, cache if cache.is_dir() else near))
 
     def allows_exec(self) -> bool:
         return self.allow_exec or self.operator().allow_exec
@@ -85,12 +97,26 @@ class Call:
     @property
     def source(self) -> str:
         """`git:REF` where the specs are read from a commit; empty where they are the files below the root."""
+        followed = self.followed
+        if followed is not None:
+            return f"git:{followed.branch or 'HEAD'}"
         return self.source_said or self.operator().source
 
     @property
-    def watched(self) -> str:
-        """What a daemon follows, in words."""
-        return f"{self.source}, {self.root}" if self.source else str(self.root)
+    def followed(self) -> Followed | None:
+        """The repository that is cloned, where one is. Raises UsageError."""
+        if self.here:
+            return None
+        from reconciler.cli.repo import followed_of  # only where one may be
+
+        said = self.operator().repo
+        options = {"--branch": self.branch_said, "--path": self.path_said, "--interval": self.interval_said}
+        if self.repo_said and self.source_said:
+            raise UsageError("--source and --repo exclude each other")
+        if self.source_said or not (self.repo_said or said):
+            _refuse_alone(options, "--repo")
+            return None
+        return followed_of(self.repo_said, options, said or {}, self.operator_file.parent)
 
     @property
     def data_root(self) -> Path | None:
@@ -107,6 +133,10 @@ class Call:
             self.need_root()
         said, source = self.operator(), self.source
         folder = self.operator_file.parent
+        if said.verify_keys and not source:
+            raise UsageError(
+                "verify: only commits are signed; name one with --source git:REF, or a repository with --repo"
+            )
         status_dir = self.status_dir or (folder / said.status_dir if said.status_dir else None)
         return Settings(
             root=self.root,
@@ -125,12 +155,14 @@ class Call:
             budget=said.budget,
             notify=said.notify,
             commit_statuses=said.commit_statuses,
+            followed=self.followed,
+            verify_keys=said.verify_keys,
         )
 
     def need_root(self) -> None:
         """Raises UsageError, with what to do next, where the root is no folder. That of a commit need not be on disk, but
         then the record needs a place of its own."""
-        if self.root.is_dir():
+        if self.root.is_dir() or self.beside is not None:
             return
         if self.source:
             if self.state == self.root / STATE_NAME:
@@ -145,9 +177,31 @@ class Call:
             f"create it, or name the folder of your specs with --root DIR or {ROOT_VARIABLE}"
         )
 
+    def on_disk(self) -> Call:
+        """The same for a command that is about the files here, whatever repository the operator's file follows; what an
+        option names still counts."""
+        return (
+            self if self.repo_said or self.beside is None else replace(self, root=self.beside, beside=None, here=True)
+        )
+
+    @property
+    def watched(self) -> str:
+        """What a daemon follows, in words."""
+        followed = self.followed
+        if followed is not None:
+            return f"{self.root} in {followed.branch or 'the default branch'} of {followed.address.url}"
+        return f"{self.source}, {self.root}" if self.source else str(self.root)
+
     def relative(self, path: str) -> str:
         """A path that is relative to the root, as seen from the current directory."""
         return from_here(self.root / path)
+
+
+def _refuse_alone(options: Mapping[str, str], needed: str) -> None:
+    """Raises UsageError where there is one of the options without what it goes with."""
+    for name, value in options.items():
+        if value:
+            raise UsageError(f"{name} goes with {needed}")
 
 
 def _folder(path: Path, field: str) -> Path:
@@ -185,18 +239,23 @@ def common_options() -> list[click.Option]:
             "--state",
             metavar="DIR",
             type=click.Path(path_type=Path),
-            help=f"Folder of the record and the data.  [default: ROOT/{STATE_NAME}]",
+            help=f"Folder of the record and the data.  [default: ROOT/{STATE_NAME}; with --repo: {STATE_NAME}]",
         ),
         _common(
             "--source",
             metavar="git:REF",
             help="Read the specs from a commit, not from files: of a branch, a tag, a remote branch, or a whole hash.",
         ),
+        _common("--repo", metavar="URL", help="Read the specs from a clone of this repository."),
+        _common("--branch", metavar="NAME", help="With --repo: the branch.  [default: the remote's default one]"),
+        _common(
+            "--path", metavar="DIR", help=f"With --repo: the folder of the specs in it.  [default: {DEFAULT_ROOT}]"
+        ),
         _common(
             "--data-root",
             metavar="DIR",
             type=click.Path(path_type=Path, exists=True, file_okay=False),
-            help="With --source: where relative paths in specs start from.",
+            help="With --source or --repo: where relative paths in specs start from.",
         ),
         _common(
             "--settings",
@@ -207,6 +266,12 @@ def common_options() -> list[click.Option]:
         _common("--no-color", is_flag=True, help="No colours; so does NO_COLOR."),
         _common("-v", "--verbose", is_flag=True, help="Leave nothing out of lists; show the traceback of a bug."),
     ]
+
+
+def interval_option(*, hidden: bool = False) -> click.Option:
+    """Shown where it means something; taken everywhere, so that the options of a daemon can be given to any command."""
+    text = "With --repo: how often the daemon fetches.  [default: 60s]"
+    return _common("--interval", metavar="TIME", hidden=hidden, help=text)
 
 
 def allow_exec_option() -> click.Option:
@@ -244,6 +309,7 @@ def pass_options() -> list[click.Option]:
             multiple=True,
             help="A folder outside the root that a spec's path may lead into; may be repeated.",
         ),
+        interval_option(),
         allow_exec_option(),
     ]
 
@@ -252,9 +318,10 @@ class Command(click.Command):
     """A command that takes the common options, and hands its function a `Call` first."""
 
     def __init__(self, name: str, function: Callable[..., int | None], params: list[click.Parameter]) -> None:
-        super().__init__(
-            name, callback=_with_call(function), params=[*params, *common_options()], help=function.__doc__
-        )
+        all_params = [*params, *common_options()]
+        if not any(param.name == "interval" for param in all_params):
+            all_params.append(interval_option(hidden=True))
+        super().__init__(name, callback=_with_call(function), params=all_params, help=function.__doc__)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return ["[OPTIONS]", *(piece for param in self.get_params(ctx) for piece in param.get_usage_pieces(ctx))]
@@ -267,7 +334,10 @@ def command(name: str, *params: click.Parameter) -> Callable[[Callable[..., int 
 
 def _with_call(function: Callable[..., int | None]) -> Callable[..., int]:
     def run(**values: Any) -> int:
-        return function(call_of(click.get_current_context().ensure_object(dict)), **values) or 0
+        call = call_of(click.get_current_context().ensure_object(dict))
+        if call.repo_said or call.branch_said or call.path_said or call.interval_said:
+            _ = call.followed  # what makes no sense is refused by every command
+        return function(call, **values) or 0
 
     return run
 
@@ -277,6 +347,18 @@ def call_of(noted: dict[str, Any]) -> Call:
     if "terminal" not in noted:
         noted["terminal"] = Terminal.of(sys.stdout, sys.stderr, no_color=noted.get("no_color", False))
     root = noted.get("root") or Path(os.environ.get(ROOT_VARIABLE) or DEFAULT_ROOT)
+    call = _call(noted, root)
+    try:
+        followed = call.followed
+    except ReconcileError:  # the command says so itself, if it needs to know
+        followed = None
+    if followed is None:
+        return call
+    state = noted.get("state") or call.operator_file.parent / STATE_NAME
+    return replace(call, root=Path(followed.prefix or "."), state=state, beside=root)
+
+
+def _call(noted: dict[str, Any], root: Path) -> Call:
     return Call(
         root=root,
         state=noted.get("state") or root / STATE_NAME,
@@ -292,6 +374,10 @@ def call_of(noted: dict[str, Any]) -> Call:
         source_said=noted.get("source", ""),
         data_root_said=noted.get("data_root"),
         again="".join(f" {_OPTIONS[name]} {shlex.quote(str(noted[name]))}" for name in _OPTIONS if noted.get(name)),
+        repo_said=noted.get("repo", ""),
+        branch_said=noted.get("branch", ""),
+        path_said=noted.get("path", ""),
+        interval_said=noted.get("interval", ""),
     )
 
 

@@ -104,7 +104,7 @@ def _merge(call: Call, base: str, head: str, data: bool) -> Merge:
 
     if data:
         raise UsageError("--data asks the record, which --base does without; give one of them")
-    return preview_merge(call, base, head)
+    return preview_merge(call.on_disk(), base, head)
 
 
 def _print(call: Call, output: str, found: Preview, merge: Merge | None) -> None:

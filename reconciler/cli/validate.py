@@ -117,6 +117,7 @@ def _summary(found: Found) -> str:
 
 def check_paths(call: Call, paths: Iterable[Path]) -> Found:
     """Checks what was asked for. Raises UsageError for a path that is no spec and no folder."""
+    call = call.on_disk()
     if _reads_commit(call):
         return _with_operator_file(call, _check_commit(call, tuple(paths)))
     wanted = [_existing(path) for path in paths]

@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -54,11 +55,17 @@ def why(call: Call, name: str, member: str | None, output: str) -> int:
     with Record.reading(call.state) as record:
         facts = facts_about(call, record, found, name)
     answer = decide(facts)
+    answer = replace(answer, notes=(*answer.notes, *_trouble(found)))
     if output == "json":
         call.terminal.json(_json(facts, answer))
     else:
         _print(call, facts, answer)
     return UNKNOWN_NAME if answer.code is Because.UNKNOWN else 0
+
+
+def _trouble(found: Preview) -> list[str]:
+    """What is wrong with where the specs come from: what was committed since is not what this answer is about."""
+    return [f"of the specs, {one.message}" for one in found.problems if one.path == "." and not one.name]
 
 
 def _why_member(call: Call, name: str, member: str, output: str) -> int:

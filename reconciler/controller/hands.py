@@ -39,6 +39,10 @@ class Specs(Protocol):
 
     def watch(self, wake: Callable[[], None]) -> Watching: ...
 
+    def ask(self) -> None:
+        """Word has come of a push: what the specs come from is to be asked at once."""
+        ...
+
     def close(self) -> None: ...
 
 

@@ -26,7 +26,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler import __version__
 from reconciler.clock import Clock, Now, pause
@@ -35,6 +35,9 @@ from reconciler.core.document import canonical
 from reconciler.data.journal import INTAKE, PUSHES
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.runner.processes import start_ticks
+
+if TYPE_CHECKING:
+    from reconciler.record.store import Record
 
 #: The provider whose authorizations are tokens of senders.
 PROVIDER: Final = "collect"
@@ -173,6 +176,7 @@ class Listening:
         }
         hook = settings.push_secret
         return {
+            "trouble": trouble(record),
             "push": None if hook is None else {"folder": str(settings.folder.resolve()), "secret": dict(hook)},
             "allow_exec": settings.allow_exec,
             "streams": [one.name for one in record.resources.resources("Stream")],
@@ -279,6 +283,12 @@ class Listening:
             self._wait_ms = 0
         log = self._folder / "intake.log"
         self._hands.listener.notice(f"the process that listens has died{code}; it is started again; see {log}")
+
+
+def trouble(record: Record) -> str:
+    """What is wrong with where the specs come from; empty where nothing is."""
+    reading = record.desired.problems_of("reading")
+    return next((problem.message for problem in reading if problem.path == "."), "")
 
 
 def _left(folder: Path) -> tuple[dict[str, Any], _Process] | None:

@@ -25,6 +25,7 @@ from reconciler.repo.history import WorkTreeOrigin
 from reconciler.repo.tree import Tree
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from reconciler.controller.hands import Specs
@@ -116,7 +117,9 @@ def check_root(settings: Settings) -> None:
         raise UsageError(f"{settings.root} is not a folder; name the folder of your specs with --root")
 
 
-def open_tree(settings: Settings, record: Record, *, writable: bool) -> tuple[Specs, Origin]:
+def open_tree(
+    settings: Settings, record: Record, *, writable: bool, notice: Callable[[str], None] = lambda _: None
+) -> tuple[Specs, Origin]:
     """What the specs are read from, and where that comes from. Raises UsageError where there is no such commit, and none
     was ever settled."""
     cache = settings.state / "cache"
@@ -124,7 +127,8 @@ def open_tree(settings: Settings, record: Record, *, writable: bool) -> tuple[Sp
     version = f"{__version__} {fingerprint()}"  # what was parsed under another one is parsed again
     mark = str(record.setting(MARK, ""))
     if settings.source:
-        return _open_commit(settings, record, mark, kept, version, writable=writable)
+        source = open_source(settings, notice, fetches=writable or controller_at_work(settings.state) is None)
+        return _open_commit(settings, source, record, mark, kept, version, writable=writable)
     tree = Tree(
         settings.root, kept, identity=record.id, version=version, catalogue=installed, writable=writable,
         told=not mark,
@@ -133,11 +137,10 @@ def open_tree(settings: Settings, record: Record, *, writable: bool) -> tuple[Sp
 
 
 def _open_commit(
-    settings: Settings, record: Record, mark: str, cache: Path | None, version: str, *, writable: bool
+    settings: Settings, source: Source, record: Record, mark: str, cache: Path | None, version: str, *, writable: bool
 ) -> tuple[Specs, Origin]:
     from reconciler.repo.commit import CommitTree, settled_source  # a folder's specs need none of it
 
-    source = open_source(settings)
     if settled_source(mark) != source.name and not (head := source.head()).commit:
         source.close()
         raise UsageError(head.why)
@@ -148,10 +151,17 @@ def _open_commit(
     return tree, tree
 
 
-def open_source(settings: Settings) -> Source:
-    """Where the commits come from. Raises UsageError where `source` names none."""
+def open_source(settings: Settings, notice: Callable[[str], None] = lambda _: None, *, fetches: bool = True) -> Source:
+    """Where the commits come from. A clone `fetches` unless a daemon does. Raises UsageError where `source` names none, or
+    nobody can be verified."""
     from reconciler.repo.source import LocalSource
 
+    if settings.followed is not None or settings.verify_keys:
+        from reconciler.controller.remotes import clone_source, verified  # where neither is, nobody pays for them
+
+        if settings.followed is not None:
+            return clone_source(settings, settings.followed, notice, fetches=fetches)
+        return verified(LocalSource(settings.root, settings.source), settings)
     return LocalSource(settings.root, settings.source)
 
 

@@ -265,7 +265,9 @@ class Controller:
         self._listening.keep(now)
         if self._listening.take_wakes():
             self._intake.wake()
-            wakeups.look_wanted |= self._listening.take_push()
+            if self._listening.take_push():
+                self._hands.tree.ask()
+                wakeups.look_wanted = True
 
     def _sleep_ms(self, now: Now) -> int:
         """Until the next job's time, the next look, or messages that have come are to be folded."""

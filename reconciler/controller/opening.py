@@ -29,7 +29,7 @@ def open_controller(settings: Settings, listener: Listener | None = None) -> Con
 
 
 def _hands(settings: Settings, record: Record, listener: Listener) -> Hands:
-    tree, origin = open_tree(settings, record, writable=True)
+    tree, origin = open_tree(settings, record, writable=True, notice=listener.notice)
     return Hands(
         settings=settings,
         record=record,

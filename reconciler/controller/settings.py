@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from reconciler.core.notices import CommitStatusRule, NotifyRule
     from reconciler.core.planned import Plan
     from reconciler.core.prune import Pruning
+    from reconciler.core.remote import Address
     from reconciler.errors import Problem
     from reconciler.record.events import Event
 
@@ -22,6 +23,19 @@ DEFAULT_BACKFILL_SLOTS: Final = 1
 DEFAULT_MAX_BACKLOG: Final = 1_000_000
 DEFAULT_MEMORY_MB: Final = 1024
 STATE_NAME: Final = ".reconciler"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """A repository elsewhere. An empty `branch` is its default one; `prefix` is the folder of the specs in it, empty or
+    ending in a slash. `credentials` are references, by field."""
+
+    address: Address
+    branch: str = ""
+    prefix: str = ""
+    interval_ms: int = 60_000
+    username: str = ""
+    credentials: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +48,9 @@ class Settings:
     paths in such references start from `folder`, that of the operator's file. `budget` bounds what may be deleted without
     an approval.
     `source` is `git:REF` where the specs are read from a commit, empty where they are the files below `root`; relative
-    paths in the specs of a commit start from `data_root`."""
+    paths in the specs of a commit start from `data_root`. `followed` is the repository elsewhere that the commits come
+    from, if not from the one that `root` lies in. Only commits that are signed with one of `verify_keys` are accepted,
+    where there are any."""
 
     root: Path
     state: Path
@@ -51,6 +67,8 @@ class Settings:
     budget: Budget = field(default_factory=Budget)
     source: str = ""
     data_root: Path | None = None
+    followed: Followed | None = None
+    verify_keys: tuple[str, ...] = ()
 
     @property
     def needs_data_root(self) -> bool:

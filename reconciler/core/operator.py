@@ -20,7 +20,8 @@ FILE_NAME: Final = "reconciler.yaml"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operator:
     """Paths are as the file has them: relative to its folder. `memory_mb` is in MiB. `push_secret` is the reference to the
-    secret of `POST /hooks/push`."""
+    secret of `POST /hooks/push`; `repo` the section of that name as it is written, `verify_keys` public keys or the paths of
+    their files."""
 
     slots: int | None = None
     backfill_slots: int | None = None
@@ -35,6 +36,8 @@ class Operator:
     budget: Budget = field(default_factory=Budget)
     notify: tuple[NotifyRule, ...] = ()
     commit_statuses: tuple[CommitStatusRule, ...] = ()
+    repo: Mapping[str, Any] | None = None
+    verify_keys: tuple[str, ...] = ()
 
 
 def operator_of(values: Mapping[str, Any]) -> Operator:
@@ -53,6 +56,8 @@ def operator_of(values: Mapping[str, Any]) -> Operator:
         source=values.get("source", ""),
         data_root=values.get("dataRoot", ""),
         budget=_budget(values.get("prune") or {}),
+        repo=values.get("repo"),
+        verify_keys=tuple((values.get("verify") or {}).get("keys", ())),
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from reconciler.core.issue import both_of, found
 from reconciler.core.notices import DEFAULT_BATCH_MS, What
+from reconciler.core.operator_repo import RepoSection, VerifySection
 from reconciler.core.prune import DEFAULT_MAX_DELETES, DEFAULT_MAX_PERCENT
 from reconciler.core.spec import API_VERSION, Model, Reference
 from reconciler.core.spec_types import (
@@ -220,6 +221,8 @@ class OperatorFile(Model):
         default=[], description="Who is told what goes wrong, and that it is over."
     )
     commit_status: CommitStatusFields | None = Field(None, description="Forges that show whether a commit was applied.")
+    repo: RepoSection | None = Field(None, description="The specs are read from a clone of this repository.")
+    verify: VerifySection | None = Field(None, description="Only signed commits are the desired state.")
     hooks: HooksSection | None = Field(None, description="What --listen answers besides messages.")
 
     @model_validator(mode="after")
@@ -228,6 +231,12 @@ class OperatorFile(Model):
         for index, name in enumerate(names):
             if name in names[:index]:
                 raise refusal(f"expected a name of its own, found {found(name)} again", f"notify.{index}.name")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> OperatorFile:
+        if self.source and self.repo is not None:
+            raise refusal("expected source or repo, found both", "source", on_key=True)
         return self
 
     def normal(self) -> dict[str, Any]:

@@ -91,6 +91,9 @@ class CommitTree:
     def watch(self, wake: Callable[[], None]) -> Watching:
         return self._source.watch(wake)
 
+    def ask(self) -> None:
+        self._source.ask()
+
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def look(self, now_ms: int, grace_ms: int | None = None) -> Look:  # noqa: ARG002 (a commit needs no grace)

@@ -78,6 +78,12 @@ def differences(repository: Repository, old: str, new: str) -> dict[str, Entry |
 def beside_root(repository: Repository, commit: str, name: str) -> bytes | None:
     """The content of a file beside the root; None where the commit holds none, or one that is larger than a spec may be.
     Raises GitUnusable."""
+    blob = blob_beside_root(repository, commit, name)
+    return None if blob is None else dict(read_blobs(repository, [blob]))[blob]
+
+
+def blob_beside_root(repository: Repository, commit: str, name: str) -> str | None:
+    """The blob of a file beside the root; None where the commit holds none. Raises GitUnusable."""
     if not repository.prefix:
         return None
     folder = repository.prefix.rstrip("/").rpartition("/")[0]
@@ -86,7 +92,7 @@ def beside_root(repository: Repository, commit: str, name: str) -> bytes | None:
     if not listed:
         return None
     mode, kind, blob = listed.partition(b"\t")[0].decode("ascii").split(" ")
-    return dict(read_blobs(repository, [blob]))[blob] if kind == "blob" and mode != LINK else None
+    return blob if kind == "blob" and mode != LINK else None
 
 
 def _scope(repository: Repository) -> list[str]:

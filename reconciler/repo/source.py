@@ -51,6 +51,10 @@ class Source(Protocol):
         """Calls `wake`, from any thread, whenever `head` may say something else."""
         ...
 
+    def ask(self) -> None:
+        """Word has come of a push: what is behind this is to be asked at once, without waiting for the answer."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -97,6 +101,9 @@ class LocalSource:
         from reconciler.repo.watch import RefWatch  # only a daemon watches
 
         return RefWatch(self._top, wake)
+
+    def ask(self) -> None:
+        """Is read at every look."""
 
     def close(self) -> None:
         """Holds nothing open."""

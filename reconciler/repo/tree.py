@@ -96,6 +96,9 @@ class Tree:
 
         return Watch(Path(self._root), wake)
 
+    def ask(self) -> None:
+        """A folder is read at every look."""
+
     # --- looking ----------------------------------------------------------------------------------------------------
 
     def look(self, now_ms: int, grace_ms: int | None = None) -> Look:

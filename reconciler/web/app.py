@@ -121,8 +121,9 @@ def application(desk: Callable[[], Desk], checker: bulk.Checker, lifespan: Lifes
         return JSONResponse({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        why = unready(desk())
-        return JSONResponse({"status": "not ready", "error": why} if why else {"status": "ok"}, 503 if why else 200)
+        why, trouble = unready(desk()), await desk().senders.trouble()
+        state = {"status": "not ready", "error": why} if why else {"status": "ok"}
+        return JSONResponse(state | ({"specs": trouble} if trouble else {}), 503 if why else 200)
 
     async def metrics(_: Request) -> Response:
         text = await asyncio.to_thread(desk().metrics.text)

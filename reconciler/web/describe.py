@@ -103,7 +103,15 @@ def _get(identifier: str, summary: str, answers: dict[str, Any]) -> dict[str, An
 #: What a forge signs its request with; the last one is the secret itself.
 _PROOFS: Final = {"signature": SIGNED[0][0], "gitSignature": SIGNED[2][0], "gitlabToken": TOKEN}
 
-_STATE: Final = {"type": "object", "properties": {"status": _text(), "error": _text()}, "required": ["status"]}
+_STATE: Final = {
+    "type": "object",
+    "properties": {
+        "status": _text(),
+        "error": _text(),
+        "specs": _text(description="What is wrong with where the specs come from; the last good ones stay."),
+    },
+    "required": ["status"],
+}
 _MESSAGE: Final = {"type": "object", "maxProperties": 2000}
 _ACCEPTED: Final = _answer("The messages are on the disk.", {"$ref": "#/components/schemas/Accepted"})
 _DRY: Final = _answer("What would have been accepted.", {"$ref": "#/components/schemas/DryRun"})

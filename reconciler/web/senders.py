@@ -35,10 +35,12 @@ MIN_TOKEN: Final = 16
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What is declared: streams by name, senders by the digest of their token, and the secret of the push hook, which is
-    empty where it cannot be had, and None where there is no such hook."""
+    empty where it cannot be had, and None where there is no such hook. `trouble` is what the controller has with where its
+    specs come from."""
 
     streams: frozenset[str] = frozenset()
     push: bytes | None = None
+    trouble: str = ""
     senders: Mapping[bytes, str] = field(default_factory=dict)
 
 
@@ -80,6 +82,11 @@ class Senders:
             shown = name if len(name) <= 63 else f"{name[:63]}…"
             raise Refused(404, f"There is no stream '{shown}'{did_you_mean(shown, self._rules.streams) or '.'}")
 
+    async def trouble(self) -> str:
+        """What is wrong with where the specs come from; empty where nothing is."""
+        await self._look()
+        return self._rules.trouble
+
     async def push_secret(self) -> bytes | None:
         """The secret of the push hook: not older than that of a sender who is unknown."""
         await self.read(UNKNOWN_MS)
@@ -115,7 +122,7 @@ class Senders:
                 self._complaints.pop(f"authorization {name}", None)
             except Fatal as error:
                 self._complain(f"authorization {name}", str(error))
-        return Rules(frozenset(told["streams"]), self._push(told), senders)
+        return Rules(frozenset(told["streams"]), self._push(told), told.get("trouble", ""), senders)
 
     def _push(self, told: Mapping[str, Any]) -> bytes | None:
         hook = told.get("push")

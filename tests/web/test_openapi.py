@@ -56,8 +56,9 @@ def as_it_is(_: Any, value: Any) -> Any:
     ],
 )
 def test_whatever_is_asked_is_answered_as_the_document_says(
-    operation: Callable[[str, str], Any], method: str, path: str, mode: GenerationMode
+    served: Served, operation: Callable[[str, str], Any], method: str, path: str, mode: GenerationMode
 ) -> None:
+    served.look()  # however long the tests before it took
     one = operation(method, path)
 
     @given(case=one.as_strategy(generation_mode=mode))
