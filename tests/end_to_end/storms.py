@@ -45,6 +45,7 @@ class Storms:
         self.folder = folder
         self.clone = folder / "clone"
         self.root = self.clone / "jobs"
+        self.settings = folder / "settings.yaml"  # a pass may delete what a commit says, however much
         self.tips: list[str] = []  # all that the branch main was, in order
         self.heads: set[str] = set()  # all that HEAD was
         self.written: set[tuple[str, bool]] = set()  # all that ever stood in a file
@@ -57,6 +58,7 @@ class Storms:
         self._begin()
 
     def _begin(self) -> None:
+        self.settings.write_text("prune: {maxDeletes: 100000, maxPercent: 100}\n")
         self.git("init", "-q", "-b", "main")
         self.git("config", "receive.denyCurrentBranch", "ignore")
         self.git("config", "gc.auto", "0")
@@ -208,6 +210,8 @@ class Storms:
 
     def away(self) -> None:
         """The root is moved away for a moment."""
+        if not self.root.exists():
+            return
         self.root.rename(self.folder / "away")
         self.git("status", "--short")
         (self.folder / "away").rename(self.root)
@@ -245,6 +249,7 @@ class Storms:
         self._commit("after the swap")
 
     def repack(self) -> None:
+        self.note_heads()
         self.git("gc", "-q", "--prune=now")
         self.git("reset", "-q", "--hard")
         self.git("commit", "-q", "--allow-empty", "-m", "unpacks the ref")

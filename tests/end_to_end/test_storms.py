@@ -51,9 +51,8 @@ def test_of_a_commit_no_effect_is_seen_that_the_commit_it_names_does_not_imply(t
     print(f"RECONCILE_SEED={SEED}")
     storms = Storms(tmp_path, SEED, SPECS)
     state = tmp_path / "state"
-    with Daemon(
-        storms.root, "--source", "git:main", "--data-root", str(tmp_path), "--state", str(state)
-    ) as daemon:  # fmt: skip
+    source = ("--source", "git:main", "--data-root", str(tmp_path), "--settings", str(storms.settings))
+    with Daemon(storms.root, *source, "--state", str(state)) as daemon:
         daemon.wait_for(f"job-{SPECS - 1:04d}", "Created", patience_s=PATIENCE_S)
         for _ in range(STORMS):
             storms.storm()
@@ -86,7 +85,8 @@ def test_of_a_work_tree_no_effect_is_seen_that_no_commit_and_no_file_implies(tmp
     print(f"RECONCILE_SEED={SEED}")
     storms = Storms(tmp_path, SEED, SPECS)
     state, status = tmp_path / "state", tmp_path / "status"
-    with Daemon(storms.root, "--state", str(state), "--status-dir", str(status)) as daemon:
+    flags = ("--status-dir", str(status), "--settings", str(storms.settings))
+    with Daemon(storms.root, *flags, "--state", str(state)) as daemon:
         daemon.wait_for(f"job-{SPECS - 1:04d}", "Created", patience_s=PATIENCE_S)
         for _ in range(STORMS):
             storms.storm()
