@@ -1,7 +1,6 @@
 """A client of the YAML language server, the one that editors use: JSON-RPC over its standard streams.
 
-The server is `yaml-language-server` of npm, as `.ci/run` installs it beside the interpreter. Nothing is skipped where it is
-missing: the tests that need it say how to get it.
+The server is `yaml-language-server` of npm, as `.ci/run` installs it beside the interpreter.
 """
 
 from __future__ import annotations
@@ -9,25 +8,15 @@ from __future__ import annotations
 import itertools
 import json
 import queue
-import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
-PACKAGE: Final = "yaml-language-server@1.25.0"
-FOLDER: Final = Path(sys.prefix) / "node"
+from tests.programs import program
+
 DEADLINE_S: Final = 120
-
-
-def program() -> str:
-    """The server's path: that of the interpreter's own folder, or the one on the path."""
-    own = FOLDER / "node_modules" / ".bin" / "yaml-language-server"
-    found = str(own) if own.exists() else shutil.which("yaml-language-server")
-    assert found, f"the language server is missing; with Node 20: npm install --prefix {FOLDER} {PACKAGE}"
-    return found
 
 
 class LanguageServer:
@@ -43,7 +32,10 @@ class LanguageServer:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [program(), "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self._folder
+            [program("yaml-language-server"), "--stdio"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=self._folder,
         )
         threading.Thread(target=self._read, daemon=True).start()
         self.ask(

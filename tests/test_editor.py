@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests.language_server import PACKAGE, LanguageServer
+from tests.language_server import LanguageServer
+from tests.programs import LANGUAGE_SERVER
 
 pytestmark = pytest.mark.xdist_group("editor")
 
@@ -154,5 +155,6 @@ def test_a_file_s_own_line_names_its_schema_too(editor: LanguageServer) -> None:
     assert problem["message"] == "Property shedule is not allowed."
 
 
-def test_the_readme_installs_the_server_that_the_tests_drive() -> None:
-    assert f"--prefix .venv/node {PACKAGE} " in (REPOSITORY / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("file", ["README.md", ".ci/run"])
+def test_the_server_that_the_tests_drive_is_the_one_that_is_installed(file: str) -> None:
+    assert f"--prefix .venv/node {LANGUAGE_SERVER}" in (REPOSITORY / file).read_text(encoding="utf-8")

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import getpass
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.programs import program
 from tests.repo.signing import ran
 from tests.repo.worktree import WorkTree
 from tests.servers import TLS_CERTIFICATE, TLS_KEY
@@ -192,10 +192,10 @@ class Ssh:
     """An sshd with a host key of its own, that lets in one key. `client_key` and `known_hosts` are what a client needs."""
 
     def __init__(self, folder: Path, *, accepts: str = "GIT_PROTOCOL") -> None:
-        program = shutil.which("sshd") or "/usr/sbin/sshd"
+        sshd, keygen = program("sshd"), program("ssh-keygen")
         folder.mkdir(mode=0o700)
         for name in ("host", "client"):
-            ran("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
+            ran(keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
         self.port = free_port()
         self.user = getpass.getuser()
         self.client_key = (folder / "client").read_text()
@@ -207,7 +207,7 @@ class Ssh:
             f"PermitRootLogin prohibit-password\nUsePAM no\n{f'AcceptEnv {accepts}' if accepts else ''}\n"
         )
         Path("/run/sshd").mkdir(exist_ok=True) if os.geteuid() == 0 else None
-        self._command = (program, "-D", "-e", "-f", str(folder / "config"))
+        self._command = (sshd, "-D", "-e", "-f", str(folder / "config"))
         self._log = folder / "log"
 
     @contextmanager

@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from tests.programs import program
 from tests.repo.worktree import WorkTree
 
 #: When a key that has expired was made and used.
@@ -24,12 +25,13 @@ class Signers:
     """Keys in a folder of the test's: `gpg_key` and `ssh_key` make them, `commit` signs with them."""
 
     def __init__(self, folder: Path) -> None:
+        self._programs = {name: program(name) for name in ("gpg", "ssh-keygen")}
         self.folder = folder
         self.home = folder / "home"
         self.home.mkdir(mode=0o700, parents=True)
 
     def gpg(self, *arguments: str, stdin: str = "") -> str:
-        return ran("gpg", "--batch", "--quiet", "--homedir", str(self.home), *arguments, stdin=stdin)
+        return ran(self._programs["gpg"], "--batch", "--quiet", "--homedir", str(self.home), *arguments, stdin=stdin)
 
     def gpg_key(self, name: str, *options: str, expires: str = "0") -> str:
         """The public key, armored."""
@@ -57,7 +59,18 @@ class Signers:
 
     def ssh_key(self, name: str) -> str:
         """The public key, as one line."""
-        ran("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"{name}@example.com", "-f", str(self.folder / name))
+        ran(
+            self._programs["ssh-keygen"],
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-C",
+            f"{name}@example.com",
+            "-f",
+            str(self.folder / name),
+        )
         return (self.folder / f"{name}.pub").read_text()
 
     def commit(self, tree: WorkTree, *, gpg: str = "", ssh: str = "", faked: str = "", author: str = "Ann") -> str:
