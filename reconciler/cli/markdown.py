@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from reconciler.cli.merge import Merge, compared_lines
-from reconciler.cli.options import DEFAULT_ROOT, Call
+from reconciler.cli.options import Call
 from reconciler.cli.plan import NOTHING, NOTHING_MERGED, backfill_words, export_words, summary_line
 from reconciler.cli.terminal import escape
 from reconciler.core.risk import Risk, most_dangerous_first, risk_of
@@ -26,6 +26,7 @@ from reconciler.core.risk import Risk, most_dangerous_first, risk_of
 if TYPE_CHECKING:
     from reconciler.controller import Preview
     from reconciler.core.planned import Action, Plan, Rebuild
+    from reconciler.core.prune import Pruning
     from reconciler.errors import Problem
 
 #: GitHub refuses a comment of more than 65,536 characters. Counted are UTF-16 code units, the most that anybody counts.
@@ -63,7 +64,12 @@ class Item:
 def markdown(call: Call, found: Preview, merge: Merge | None, limit: int = LIMIT) -> str:
     """The whole comment, at most `limit` characters."""
     head = "\n".join(_head(call, found, merge)) + "\n"
-    items = [*_problems(found.problems, found.root), *_actions(found.plan, found.root), *_others(found.plan)]
+    items = [
+        *_blocked(found.plan.blocked, found.root),
+        *_problems(found.problems, found.root),
+        *_actions(found.plan, found.root),
+        *_others(found.plan),
+    ]
     lines, details = _fit(items, limit - _size(head) - RESERVED)
     body = "".join(_section(name, part, details) for name, part in groupby(lines, key=lambda item: item.section))
     return head + body + _left_out(call, merge, items, lines, details)
@@ -79,10 +85,24 @@ def _head(call: Call, found: Preview, merge: Merge | None) -> Iterator[str]:
     yield f"### {summary_line(made, problems=len(found.problems), nothing=nothing)}"
     for sentence in [] if merge is None else compared_lines(merge, code):
         yield f"\n{sentence}"
+    if made.blocked is not None:
+        approve = code(f"{made.blocked.command}{call.again}")
+        when = "" if merge is None else " after the merge"
+        yield (
+            f"\n**PruneBlocked:** {code(made.blocked.reason)}. Nothing is deleted until a person approves exactly these"
+            f"{when}, with {approve}."
+        )
     risks = [risk for action in made.actions if (risk := risk_of(action)) is not None]
     counts = [f"{risks.count(risk)} {words}" for risk, words in _COUNTED.items() if risk in risks]
     if counts:
         yield f"\n**Look at these first:** {', '.join(counts)}."
+
+
+def _blocked(prune: Pruning | None, root: str) -> Iterator[Item]:
+    """The deletions that the budget holds back."""
+    for one in () if prune is None else prune.doomed:
+        line = f"- {one.kind} {code(one.name)} in {code(f'{root}/{one.path}')}\n"
+        yield Item(section="Over the deletion budget", noun="blocked deletion", line=line)
 
 
 def _problems(problems: Iterable[Problem], root: str) -> Iterator[Item]:
@@ -127,7 +147,10 @@ def _others(made: Plan) -> Iterator[Item]:
     for export in made.exports or ():
         line = f"- {code(export.name)}: {code(export_words(export))}\n"
         yield Item(section="Exports of audiences", noun="export", line=line)
+    blocked = set() if made.blocked is None else {(one.kind, one.name) for one in made.blocked.doomed}
     for one in made.waiting:
+        if (one.kind, one.name) in blocked:
+            continue
         line = f"- {one.kind} {code(one.name)}: {words(one.reason)}\n"
         yield Item(section="Waiting", noun="waiting thing", line=line)
     for run in made.runs:
@@ -196,9 +219,7 @@ def _again(call: Call, merge: Merge | None) -> str:
     if merge is not None:
         command += ["--base", merge.compared.base]
         command += ["--head", merge.compared.head] if merge.compared.head else []
-    if str(call.root) != DEFAULT_ROOT:
-        command += ["--root", str(call.root)]
-    return shlex.join(command)
+    return shlex.join(command) + call.again
 
 
 def _size(text: str) -> int:

@@ -35,7 +35,8 @@ class Merge:
 
 
 def preview_merge(call: Call, base: str, head: str) -> Merge:
-    """Raises UsageError where there is no repository, or it lacks what is to be compared."""
+    """What a merge of `head` would do: by default of the work tree, or of the commit that `--source` names. Raises UsageError
+    where there is no repository, or it lacks what is to be compared."""
     from reconciler import __version__
     from reconciler.clock import Clock
     from reconciler.controller.basis import shaping
@@ -47,13 +48,17 @@ def preview_merge(call: Call, base: str, head: str) -> Merge:
     from reconciler.repo.revisions import compare
 
     settings = call.settings()
-    repository = Repository.open(call.root)
+    repository = Repository.around(call.root) if settings.source else Repository.open(call.root)
+    if settings.source and not head:
+        from reconciler.repo.source import ref_of
+
+        head = ref_of(settings.source)
     if repository is None:
         raise UsageError(f"{call.root} is in no git work tree; --base compares the specs of two commits")
     compared = compare(repository, base, head)
     before = _committed(repository, compared.merge_base, installed())
     after = _committed(repository, compared.head_commit, installed(), judged=call.root) if head else _on_disk(call)
-    made = plan_merge(before, after, installed(), Clock().now())
+    made = plan_merge(before, after, installed(), settings.budget, Clock().now())
     revision = f"{head}@{compared.hash_name}:{compared.head_commit}" if head else repository.revision()
     more: dict[str, Any] = {
         "base": {

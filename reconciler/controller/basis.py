@@ -36,7 +36,8 @@ def basis_of(record: Record, settings: Settings, made: Plan, policy: str, also: 
 def shaping(settings: Settings) -> dict[str, object]:
     """The settings by which a plan can come out otherwise."""
     source = {"source": settings.source, "dataRoot": str(settings.data_root or "")} if settings.source else {}
-    return {"allowPaths": sorted(str(path) for path in settings.allow_paths), **source}
+    budget = {"maxDeletes": settings.budget.max_deletes, "maxPercent": settings.budget.max_percent}
+    return {"allowPaths": sorted(str(path) for path in settings.allow_paths), "prune": budget, **source}
 
 
 def _touched(made: Plan) -> set[Key]:

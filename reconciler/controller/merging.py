@@ -14,6 +14,7 @@ from reconciler.core.document import Document, Kind
 from reconciler.core.plan import Difference, Known, Pair, differing, plan
 from reconciler.core.planned import Plan
 from reconciler.core.provider import Catalogue
+from reconciler.core.prune import Budget, Purse
 from reconciler.errors import Problem
 
 Key = tuple[Kind, str]
@@ -46,9 +47,9 @@ class Declaration:
         return found
 
 
-def plan_merge(before: Declaration, after: Declaration, catalogue: Catalogue, now: Now) -> Plan:
-    """What becomes of what `before` declares once `after` is what is declared. What is invalid in `before` counts as not
-    there, and what is invalid in `after` stays as it was, as in a pass."""
+def plan_merge(before: Declaration, after: Declaration, catalogue: Catalogue, budget: Budget, now: Now) -> Plan:
+    """What becomes of what `before` declares once `after` is what is declared, within a deletion budget. What is invalid in
+    `before` counts as not there, and what is invalid in `after` stays as it was, as in a pass."""
     known = {key: one for key, one in before.by_key().items() if key not in before.invalid()}
     declared, invalid = after.by_key(), after.invalid()
     keys = sorted(known.keys() | declared.keys())
@@ -60,12 +61,14 @@ def plan_merge(before: Declaration, after: Declaration, catalogue: Catalogue, no
         )
         for key in keys
     ]
+    jobs = sum(kind == "Job" for kind, _ in known)
     gone = [pair.key for pair in pairs if pair.declared is None and pair.key[0] != "Job"]
     difference = Difference(
         pairs=differing(pairs, now),
         hold_deletions=reason_to_hold(after.problems, lambda kind, name: any(key == (kind, name) for key in known)),
         resets=cursor_resets(catalogue),
         references={key: _referrers(known.values(), *key) for key in gone},
+        purse=Purse(budget=budget, jobs=jobs, there=jobs),
     )
     return replace(plan(difference, now), errors=tuple(sorted(after.problems)))
 

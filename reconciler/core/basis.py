@@ -225,8 +225,10 @@ def _consequences(saved: Mapping[str, Any], fresh: Mapping[str, Any]) -> Iterato
             key = (action["kind"], action["name"])
             because = f": {waits[key]}" if key in waits else ""
             yield f"{action['verb']} {key[0]} {key[1]} would not be done so now{because}"
+    waited = _waits(saved)  # what time has let go since stays undone
     for action in fresh["actions"]:
-        if canonical_json(action) not in said and action["verb"] != "purge":
+        new = canonical_json(action) not in said and (action["kind"], action["name"]) not in waited
+        if new and action["verb"] != "purge":
             yield f"{action['verb']} {action['kind']} {action['name']} would be done too: {action['reason']}"
     due = {run["name"] for run in fresh["runs"]}
     for run in saved["runs"]:

@@ -156,10 +156,10 @@ def test_a_root_with_an_odd_name_stays_within_its_hidden_line(world: World) -> N
 
 def test_the_comment_of_a_merge_says_what_was_compared(world: World) -> None:
     git(world.folder, "init", "-qb", "main")
-    world.write("orders.yaml", STREAM + job_text("nightly"))
+    world.write("orders.yaml", STREAM + job_text("nightly") + job_text("stays"))
     one = commit(world.folder, "one")[:12]
     git(world.folder, "branch", "odd_@name_")
-    world.write("orders.yaml", STREAM)
+    world.write("orders.yaml", STREAM + job_text("stays"))
     result = world.run("plan", "--base", "odd_@name_", "-o", "markdown")
     assert result.out == (
         "<!-- reconcile plan: root=jobs.d -->\n"
@@ -168,6 +168,25 @@ def test_the_comment_of_a_merge_says_what_was_compared(world: World) -> None:
         "\n**Look at these first:** 1 would delete.\n"
         "\n#### Deletes\n\n- **delete** Job `nightly` in `jobs.d/orders.yaml`: no file declares it\n"
     )
+
+
+def test_deletions_over_the_budget_come_first_with_the_command_that_approves_them(world: World) -> None:
+    git(world.folder, "init", "-qb", "main")
+    world.write("orders.yaml", STREAM + job_text("nightly"))
+    one = commit(world.folder, "one")[:12]
+    world.write("orders.yaml", STREAM)
+    result = world.run("plan", "--base", "main", "-o", "markdown")
+    approve = re.findall(r"``?(reconcile approve --prune [0-9a-f]+)`", result.out)
+    assert len(approve) == 1
+    assert result.out == (
+        "<!-- reconcile plan: root=jobs.d -->\n"
+        "### No other changes; 1 deletion is blocked.\n"
+        f"\nWhat a merge into `main` would do: `{one}`, where both parted, against the work tree, at `{one}`.\n"
+        "\n**PruneBlocked:** `no file declares the only job, and that no job is left always needs an approval`. Nothing is "
+        f"deleted until a person approves exactly these after the merge, with `{approve[0]}`.\n"
+        "\n#### Over the deletion budget\n\n- Job `nightly` in `jobs.d/orders.yaml`\n"
+    )
+    assert world.run("plan", "--base", "main").out.splitlines()[-1] == "No other changes; 1 deletion is blocked."
 
 
 # --- its length -----------------------------------------------------------------------------------------------------------

@@ -120,6 +120,11 @@ def test_what_only_time_has_brought_about_moves_nothing() -> None:
     assert moved(body(), later) == []
 
 
+def test_what_waited_and_would_be_done_now_is_left_undone() -> None:
+    waiting = [{"kind": "Job", "name": "a", "reason": "nothing is applied until Monday (window nights)"}]
+    assert moved(body(actions=[], waiting=waiting), body()) == []
+
+
 def test_things_that_the_plan_did_not_touch_are_named_by_their_file() -> None:
     others = [{**UPDATE, "name": name} for name in ("b", "c", "d")]
     fresh = with_basis(specs="t2")

@@ -311,7 +311,15 @@ def test_no_secret_leaves_a_run(
     authorizations = [
         name for (name,) in rows_of(world.state, "SELECT name FROM resource WHERE kind = 'Authorization'")
     ]
-    commands = [["plan"], ["plan", "-o", "json"], ["validate"], ["list", "-o", "json"], ["list", "-o", "yaml"]]
+    commands = [
+        ["plan"],
+        ["plan", "-o", "json"],
+        ["plan", "-o", "markdown"],
+        ["plan", "--out", "-"],
+        ["validate"],
+        ["list", "-o", "json"],
+        ["list", "-o", "yaml"],
+    ]
     for job in jobs:
         commands += [["show", job], ["show", job, "-o", "json"], ["logs", job], ["logs", job, "-o", "json"]]
     commands += [["why", job] for job in jobs[::10]]

@@ -12,6 +12,8 @@ from reconciler.core.provider import Context, Intent, JobType, Method, Provider,
 from reconciler.errors import Fatal, RateLimited, Retriable
 from tests.end_to_end.clothing import CLOTHING
 
+#: How a line of a secret may be written wherever lines are.
+ESCAPED = ("raw", "json", "json-utf8", "percent", "percent-path", "form", "html", "repr", "lower", "upper")
 ERRORS = {"Fatal": Fatal, "Retriable": Retriable, "RateLimited": RateLimited, "KeyError": KeyError}
 
 
@@ -35,6 +37,19 @@ def spill(context: Context) -> Iterator[Unit]:
         traceback.print_exc()
         sys.stderr.flush()
         raise ERRORS[context.config["error"]](worn[context.config["wear"]]) from error
+
+
+def spill_many(context: Context) -> Iterator[Unit]:
+    """Says each line of its secrets in one clothing or another, and ends with all of them."""
+    secrets = [line for _, one in sorted(context.credentials.items()) for line in one.reveal().splitlines()]
+    worn = [CLOTHING[ESCAPED[number % len(ESCAPED)]](one) for number, one in enumerate(secrets)]
+    for text in worn:
+        print(text)
+        context.log(text)
+    rejects = [Reject(number, text, "a row") for number, text in enumerate(worn, 1)]
+    file = context.data.stage_rejects("many", rejects)
+    yield Unit(cursor=1, omitted=len(rejects), rejects=(file,), message=" ".join(worn[:9]))
+    raise Retriable(" ".join(secrets))
 
 
 def keep(context: Context) -> Iterator[Unit]:
@@ -87,6 +102,15 @@ PROVIDER = Provider(
     name="canary",
     title="Careless",
     check=check,
-    methods=(Method(name="token", title="A token", fields={"token": "the token"}),),
-    job_types=(_type("spill", spill), _type("keep", keep), _type("count", count), _type("wait", wait)),
+    methods=(
+        Method(name="token", title="A token", fields={"token": "the token"}),
+        Method(name="many", title="Many tokens", fields=dict.fromkeys(("a", "b", "c"), "tokens, one a line")),
+    ),
+    job_types=(
+        _type("spill", spill),
+        _type("spill-many", spill_many),
+        _type("keep", keep),
+        _type("count", count),
+        _type("wait", wait),
+    ),
 )
