@@ -17,6 +17,9 @@ from reconciler.core.messages import SegmentRef
 #: A value seen with more distinct values of another key than this belongs to nobody, unless an identity says otherwise.
 MAX_PER_KEY: Final = 100
 
+#: Profiles are kept in sheets of so many attributes, because a row of a thousand would fill the memory.
+SHEET: Final = 32
+
 #: How values of an attribute become one, the default first.
 MERGES: Final = ("latest", "first", "sum", "count", "min", "max", "set", "any")
 
@@ -82,8 +85,9 @@ def rules_spec(rules: ProfileRules) -> list[list[Any]]:
 
 
 def rules_digest(rules: ProfileRules) -> str:
-    """Names the set of profiles that these rules make."""
-    return digest_of(rules_spec(rules))
+    """Names the set of profiles that these rules make, and how it is cut."""
+    sheets = [["sheet", SHEET]] if len(rules.attributes) > SHEET else []
+    return digest_of([*rules_spec(rules), *sheets])
 
 
 def stream_rules(name: str, spec: Mapping[str, Any]) -> StreamRules:

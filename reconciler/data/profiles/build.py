@@ -4,11 +4,12 @@
                                     |
         what was known of their identifiers, and of which met which
 
-A signature is what some messages of one stream have in common: all their identifiers, in full. Everything that a
-profile shows folds from messages into signatures, from those into the states of profiles, and from the states of many
-builds into one, in any grouping with the same outcome; so a build reads what is new, asks of old identifiers only which
-profile they belong to, and writes what it touched. One thing cannot be folded away again: a value that turns out to be
-void has joined what is not one. The profiles that it had joined are then built anew from their raw messages, all of them.
+A signature is what some messages of one stream have in common: all their identifiers, in full (`signatures`). Everything
+that a profile shows folds from messages into signatures, from those into the states of profiles, and from the states of
+many builds into one, in any grouping with the same outcome; so a build reads what is new, asks of old identifiers only
+which profile they belong to, and writes what it touched. One thing cannot be folded away again: a value that turns out
+to be void has joined what is not one. The profiles that it had joined are then built anew from their raw messages, all
+of them.
 
 Which identifiers meet is decided in numpy, over arrays as long as the build's identifiers and the pairs of them that met
 (about 100 bytes each); everything else is DuckDB's, within `memory_mb`, and goes to disk beyond that.
@@ -29,9 +30,9 @@ from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, rules_digest
 from reconciler.data.engine import EngineError, workspace
 from reconciler.data.profiles.components import components
-from reconciler.data.profiles.messages import Layers, Messages
 from reconciler.data.profiles.order import Order, order_of
-from reconciler.data.profiles.tables import DELTA, IDENTIFIER, MOVE, PAIR, STATE, Tables, Writer, id_sql, merges
+from reconciler.data.profiles.signatures import Signatures
+from reconciler.data.profiles.tables import DELTA, IDENTIFIER, MOVE, PAIR, Tables, Writer, merges, state_kind
 from reconciler.errors import Fatal
 
 #: The deltas are folded into a new base once they are more than so many, or hold more rows than these and more than
@@ -42,9 +43,6 @@ FOLD_SHARE: Final = 0.25
 
 #: Newly void values that the facts name.
 NAMED_VOIDS: Final = 20
-
-#: Signatures of which the profiles are looked up at a time.
-BATCH_ROWS: Final = 1 << 19
 
 #: Numbers of identifiers and profiles: the build's, and below it one of so many.
 NUMBERS: Final = 1 << 32
@@ -69,6 +67,10 @@ def _silent(step: str, done: int, total: int) -> None:
     del step, done, total
 
 
+def _silently(done: int, total: int) -> None:
+    del done, total
+
+
 class _Build:
     """One build, over tables of a workspace."""
 
@@ -77,14 +79,19 @@ class _Build:
         self._data_dir = data_dir
         self._progress = progress
         self._connection = connection
-        self._merges = merges(work.rules)
-        self._tables = Tables(data_dir, work.base.files, list(self._merges.values()))
+        self._tables = Tables(data_dir, work.base.files, list(merges(work.rules).values()))
         self._writer = Writer(connection, data_dir, work.build)
         self._first_number = work.build * NUMBERS
-        self._streams = [Messages(data_dir, work.rules, slot, self._merges) for slot in range(len(work.rules.streams))]
+        self._signatures = self._of_sheet(0)
+        self._streams = self._signatures.streams
         self._limits = _limits(work)
         self._order = Order()
         self._is_anew = False
+        self._owner: Any = None
+
+    def _of_sheet(self, number: int) -> Signatures:
+        merges, sheet = self._tables.merges, self._tables.sheets[number]
+        return Signatures(self._connection, self._data_dir, self._work, merges, sheet)
 
     def made(self) -> ProfileSet:
         if not self._streams:  # no stream speaks of people any more
@@ -95,14 +102,14 @@ class _Build:
         self._is_anew = bool(self._drop())
         if self._is_anew:
             self._read_new(self._segments(anew=True))
-            self._read_dropped()
+            self._signatures.read_dropped(partial(self._progress, "what is built anew"))
             self._identify_again()
         facts = self._join() | {"voided": voided}
         files = self._write()
         return ProfileSet(
             build=self._work.build,
             rules=rules_digest(self._work.rules),
-            built={one.rules.name: self._range(one)[1] for one in self._streams},
+            built={one.rules.name: self._signatures.span(one)[1] for one in self._streams},
             files=files,
             facts=self._facts(facts, *read),
         )
@@ -119,16 +126,11 @@ class _Build:
 
     # --- messages into signatures ---
 
-    def _range(self, stream: Messages) -> tuple[int, int]:
-        """The positions that are new: from the first, before the second."""
-        built = self._work.base.built.get(stream.rules.name, 0)
-        return built, max(built, self._work.stops.get(stream.rules.name, built))
-
     def _segments(self, *, anew: bool) -> list[SegmentRef]:
         """The segments that are read: with messages that are new or, where profiles are built anew, all."""
         found = []
         for stream in self._streams:
-            first, stop = self._range(stream)
+            first, stop = self._signatures.span(stream)
             segments = self._work.streams.get(stream.rules.name, ())
             found += [one for one in segments if one.first < stop and (anew or one.first + one.rows > first)]
         return found
@@ -136,45 +138,7 @@ class _Build:
     def _read_new(self, segments: Sequence[SegmentRef]) -> tuple[int, int]:
         """Folds what is new, in the order of these segments; how many messages, and how many without a time."""
         self._order = order_of(self._data_dir, segments, len(self._streams))
-        total = sum(stop - first for first, stop in map(self._range, self._streams))
-        done = messages = untimed = 0
-        for stream in self._streams:
-            first, stop = self._range(stream)
-            self._progress("messages", done, total)
-            self._do(f"CREATE OR REPLACE TABLE signature_{stream.slot} AS {self._signatures(stream, first, stop)}")
-            read = self._ask(f"SELECT coalesce(sum(m), 0), coalesce(sum(u), 0) FROM signature_{stream.slot}")[0]
-            messages, untimed = messages + int(read[0]), untimed + int(read[1])
-            nobody = " AND ".join(f"i{index} IS NULL" for index in range(len(stream.keys)))
-            self._do(f"DELETE FROM signature_{stream.slot} WHERE {nobody}")
-            done += stop - first
-        self._progress("messages", done, total)
-        return messages, untimed
-
-    def _signatures(self, stream: Messages, first: int, stop: int, only: str = "") -> str:
-        """A query of a range's signatures: `i<n>`, what its messages fold into, the first commit `k` (as the order has
-        it), and counts. What is alike is grouped before it is normalised, so that each text is normalised once; two
-        signatures may then have the same identifiers, which does no harm. With `only`, a condition over the `i<n>`, it
-        cannot be so; the query is then empty where there is nothing to read."""
-        folds = [f"{self._merge(one.index).fold(f'x{one.index}')} AS a{one.index}" for one in stream.contributions]
-        commit = f"min({self._order.commit(stream.slot)}) AS k"
-        made = ", ".join([commit, "count(*) AS m", "count(*) FILTER (u) AS u", *folds])
-        segments = self._work.streams.get(stream.rules.name, ()) if first < stop else ()
-        read = partial(stream.sql, only=only) if only else stream.texts_sql
-        source = read(self._connection, segments, first, stop) or ("" if only else stream.nothing())
-        if not source:
-            return ""
-        by = ", ".join(f"{'i' if only else 's'}{index}" for index in range(len(stream.keys)))
-        grouped = (
-            f"SELECT {by}, {made} FROM (SELECT *, {self._order.of(stream.slot)} AS o FROM ({source})) GROUP BY {by}"
-        )
-        if only:
-            return grouped
-        layers = Layers(grouped)
-        named = [f"{value} AS i{index}" for index, value in enumerate(stream.identifiers(layers.once))]
-        return layers.select([*named, "k", "m", "u", *(f"a{one.index}" for one in stream.contributions)])
-
-    def _merge(self, index: int) -> Any:
-        return self._tables.merges[index]
+        return self._signatures.read(self._order, partial(self._progress, "messages"))
 
     # --- signatures into identifiers, and which of them met ---
 
@@ -185,8 +149,7 @@ class _Build:
         self._do(f"""
             CREATE OR REPLACE TABLE found AS
             SELECT (row_number() OVER ())::BIGINT - 1 AS n, key, value, k FROM ({_union(self._values())})""")
-        for stream in self._streams:
-            self._link(stream)
+        self._signatures.link()
         self._do(f"CREATE OR REPLACE TABLE pair AS {self._pairs()}")
         self._recall()
         self._progress("identifiers", 1, 1)
@@ -209,16 +172,6 @@ class _Build:
                 if one == key
             ]
             yield f"SELECT {key}::SMALLINT AS key, value, min(k) AS k FROM ({_union(parts)}) GROUP BY value"
-
-    def _link(self, stream: Messages) -> None:
-        nodes = [f"n{index}.n AS n{index}" for index in range(len(stream.keys))]
-        joins = [
-            f"LEFT JOIN (SELECT n, value FROM found WHERE key = {key}) AS n{index} ON n{index}.value = s.i{index}"
-            for index, key in enumerate(stream.keys)
-        ]
-        self._do(f"""
-            CREATE OR REPLACE TABLE link_{stream.slot} AS
-            SELECT s.rowid AS signature, {", ".join(nodes)} FROM signature_{stream.slot} AS s {" ".join(joins)}""")
 
     def _pairs(self) -> str:
         parts = []
@@ -325,30 +278,17 @@ class _Build:
     # --- what is built anew ---
 
     def _drop(self) -> int:
-        """`dropped`: the profiles that a newly void value had joined; how many."""
+        """`dropped`: the profiles that a newly void value had joined; how many. `anew`: their identifiers."""
         self._do("CREATE TABLE dropped AS SELECT DISTINCT pk FROM node JOIN void USING (no) WHERE pk IS NOT NULL")
+        if self._tables.has(IDENTIFIER):
+            identifiers = self._tables.identifiers()
+            self._do(f"CREATE TABLE anew AS SELECT key, value FROM ({identifiers}) SEMI JOIN dropped USING (pk)")
         return self._number("SELECT count(*) FROM dropped")
-
-    def _read_dropped(self) -> None:
-        """Folds the messages of earlier builds that carry an identifier of a dropped profile."""
-        self._do(f"""
-            CREATE TABLE anew AS
-            SELECT key, value FROM ({self._tables.identifiers()}) SEMI JOIN dropped USING (pk)""")
-        for done, stream in enumerate(self._streams):
-            self._progress("what is built anew", done, len(self._streams))
-            carried = [
-                f"i{index} IN (SELECT value FROM anew WHERE key = {key})" for index, key in enumerate(stream.keys)
-            ]
-            old = self._signatures(stream, 0, self._range(stream)[0], " OR ".join(carried))
-            if old:
-                self._do(f"INSERT INTO signature_{stream.slot} BY NAME {old}")
-        self._progress("what is built anew", len(self._streams), len(self._streams))
 
     # --- identifiers into profiles ---
 
     def _join(self) -> dict[str, int]:
         """`owner`: the profile of each node that is not void; `moved`: profiles that have become others."""
-        self._progress("profiles", 0, 2)
         void = self._scattered(
             "SELECT n, true AS given FROM node LEFT JOIN void USING (no) WHERE pk = 0 OR times IS NOT NULL", bool
         )
@@ -360,25 +300,11 @@ class _Build:
         labels, old = _labels(left[alive], right[alive], before)
         owner, target, made = _owners(labels, old, void, self._first_number)
         self._register("owner", n=np.flatnonzero(~void), pk=owner[~void])
-        for stream in self._streams:
-            self._own(stream, np.append(owner, 0))
+        self._owner = np.append(owner, 0)
+        self._signatures.own(self._owner)
         gone = target != old
         self._register("moved", pk=old[gone], target=target[gone])
         return {"made": made, "merged": int(gone.sum()), "dropped": self._number("SELECT count(*) FROM dropped")}
-
-    def _own(self, stream: Messages, owner: Any) -> None:
-        """`owned_<slot>`: the profile of each signature that has one. A signature's identifiers that are not void all
-        belong to the same; `owner` is that of each node, 0 for those that are void and for the last, which is none."""
-        self._do(f"CREATE TABLE owned_{stream.slot} (signature BIGINT, pk BIGINT)")
-        nodes = ", ".join(f"coalesce(n{index}, -1) AS n{index}" for index in range(len(stream.keys)))
-        links = self._connection.cursor().sql(f"SELECT signature, {nodes} FROM link_{stream.slot}")
-        for batch in links.to_arrow_reader(BATCH_ROWS):
-            signature, *found = (one.to_numpy() for one in batch.columns)
-            pk = np.max([owner[one] for one in found], axis=0)
-            self._connection.register("given", pa.table({"signature": signature[pk > 0], "pk": pk[pk > 0]}))
-            self._do(f"INSERT INTO owned_{stream.slot} SELECT * FROM given")
-            self._connection.unregister("given")
-        self._do(f"DROP TABLE link_{stream.slot}")
 
     def _scattered(self, sql: str, kind: Any) -> Any:
         """An array over all nodes, of what is `given` for some of them."""
@@ -397,14 +323,20 @@ class _Build:
     def _write(self) -> tuple[ProfileFile, ...]:
         part = DELTA if self._tables.files else 0
         files = [one for one in self._tables.files if one.kind != MOVE]
-        self._gather()
+        self._lead()
         new = [
             *self._writer.write(IDENTIFIER, part, self._identifiers()),
             *self._writer.write(PAIR, part, "SELECT * FROM fresh ORDER BY a"),
-            *self._writer.write(STATE, part, self._states()),
             *self._writer.write(MOVE, DELTA, self._moves()),
         ]
-        self._progress("profiles", 1, 2)
+        sheets = len(self._tables.sheets)
+        for number in range(sheets):
+            self._progress("profiles", number, sheets + 1)
+            signatures = self._signatures if number == 0 else self._read_again(number)
+            signatures.gather(anew=self._is_anew)
+            size = len(self._tables.sheets[number])
+            new += self._writer.write(state_kind(number), part, signatures.states(), size)
+        self._progress("profiles", sheets, sheets + 1)
         return self._folded(files, new)
 
     def _identifiers(self) -> str:
@@ -415,20 +347,11 @@ class _Build:
             FROM node LEFT JOIN owner USING (n) LEFT JOIN void USING (no) LEFT JOIN dropped ON dropped.pk = node.pk
             WHERE NOT node.known OR void.no IS NOT NULL OR dropped.pk IS NOT NULL OR node.moved"""
 
-    def _gather(self) -> None:
-        """`leader`: the identifier of each profile that was committed first. `gathered`: what its signatures fold into.
-        `said`: the messages whose values are shown, by place."""
+    def _lead(self) -> None:
+        """`leader`: the identifier of each profile that was committed first, of those that this build has met."""
         self._do(f"""
             CREATE TABLE leader AS SELECT pk, arg_min(n, {self._precedence()}) AS n, min(k) AS k
             FROM found JOIN owner USING (n) GROUP BY pk""")
-        folds = [f"{self._merge(index).gather(f'a{index}')} AS a{index}" for index in self._used()]
-        made = ["pk", "sum(m)::BIGINT AS m", *folds]
-        signatures = " UNION ALL BY NAME ".join(self._owned(stream) for stream in self._streams)
-        self._do(f"CREATE TABLE gathered AS SELECT {', '.join(made)} FROM ({signatures}) GROUP BY pk")
-        picked = self._picked()
-        if picked:
-            self._do(f"CREATE TABLE place AS {self._places(picked)}")
-            self._do(f"CREATE TABLE said AS {self._said(picked)}")
 
     def _precedence(self) -> str:
         """The order of identifiers: by first commit, then key, then value. Only what one message carried has one commit."""
@@ -436,55 +359,15 @@ class _Build:
             return "k::HUGEINT << 16 | key"
         return "{'k': k, 'key': key, 'value': value}"
 
-    def _owned(self, stream: Messages) -> str:
-        states = "".join(f", a{one.index}" for one in stream.contributions)
-        slot = stream.slot
-        return f"SELECT pk, m{states} FROM signature_{slot} AS s JOIN owned_{slot} AS o ON o.signature = s.rowid"
-
-    def _used(self) -> list[int]:
-        """The attributes that the streams give something."""
-        return sorted({one.index for stream in self._streams for one in stream.contributions})
-
-    def _picked(self) -> list[int]:
-        return [index for index in self._used() if self._merge(index).is_picked]
-
-    def _place(self, order: str) -> str:
-        return self._order.parts(order)[2]
-
-    def _places(self, picked: Sequence[int]) -> str:
-        """The places of the messages whose values are shown. That of the first attribute is most often that of all."""
-        first, *others = picked
-        own = {first: "", **{index: f" AND a{index} IS DISTINCT FROM a{first}" for index in others}}
-        return _union(
-            f"SELECT {self._place(f'a{index}')} AS p FROM gathered WHERE a{index} IS NOT NULL{differs}"
-            for index, differs in own.items()
-        )
-
-    def _said(self, picked: Sequence[int]) -> str:
-        kinds = {name: merge for name, merge in self._merges.items() if merge.is_picked}
-        parts = [
-            f"SELECT 0::BIGINT AS p{''.join(f', {self._merge(one).nothing} AS x{one}' for one in picked)} WHERE false"
-        ]
-        for slot, stream in enumerate(self._streams):
-            picking = Messages(self._data_dir, self._work.rules, slot, kinds)
-            first, stop = self._range(stream)
-            first = 0 if self._is_anew else first
-            segments = self._work.streams.get(stream.rules.name, ()) if picking.contributions and first < stop else ()
-            source = picking.texts_sql(self._connection, segments, first, stop)
-            values = "".join(f", x{one.index}" for one in picking.contributions)
-            parts += [f"SELECT p{values} FROM ({source}) SEMI JOIN place USING (p)"] if source else []
-        return " UNION ALL BY NAME ".join(parts)
-
-    def _states(self) -> str:
-        """The state of each profile."""
-        order, picked = self._order, self._picked()
-        kept = [f"{self._merge(one).keep(f's.a{one}', order, f'v{one}.x{one}')} AS a{one}" for one in self._used()]
-        receipt, place = order.commit_parts("leader.k")
-        id_ = id_sql(self._work.rules.keys, "node.key", "node.value")
-        values = [f"LEFT JOIN said AS v{one} ON v{one}.p = {self._place(f's.a{one}')}" for one in picked]
-        return f"""
-            SELECT s.pk, {id_} AS id, {receipt} AS r, {place} AS p, m{"".join(f", {one}" for one in kept)}
-            FROM gathered AS s JOIN leader USING (pk) JOIN node ON node.n = leader.n {" ".join(values)}"""
+    def _read_again(self, sheet: int) -> Signatures:
+        """The signatures of the same messages, with the states of another sheet."""
+        signatures = self._of_sheet(sheet)
+        signatures.read(self._order, _silently)
+        if self._is_anew:
+            signatures.read_dropped(_silently)
+        signatures.link()
+        signatures.own(self._owner)
+        return signatures
 
     def _moves(self) -> str:
         """All moves since the base: the old ones led on to where their targets are now, the new ones, and the profiles
@@ -497,14 +380,12 @@ class _Build:
 
     def _folded(self, old: Sequence[ProfileFile], new: Sequence[ProfileFile]) -> tuple[ProfileFile, ...]:
         """The files of the set: with deltas, or as a new base where those have grown too many."""
-        files = (*old, *new)
-        if not _wants_folding(files):
-            self._progress("profiles", 2, 2)
-            return files
-        tables = Tables(self._data_dir, files, self._tables.merges)
-        made = fold(tables, self._writer)
-        self._writer.discard(new)
-        self._progress("profiles", 2, 2)
+        made: tuple[ProfileFile, ...] = (*old, *new)
+        if _wants_folding(made):
+            made = fold(Tables(self._data_dir, made, self._tables.merges), self._writer)
+            self._writer.discard(new)
+        sheets = len(self._tables.sheets)
+        self._progress("profiles", sheets + 1, sheets + 1)
         return made
 
     # --- facts ---
@@ -533,12 +414,12 @@ def _nobody(work: BuildWork) -> ProfileSet:
 
 def fold(tables: Tables, writer: Writer) -> tuple[ProfileFile, ...]:
     """A base that says what these tables say."""
-    every = range(len(tables.merges))
     files = [
         *writer.write(IDENTIFIER, 0, tables.identifiers()),
         *writer.write(PAIR, 0, tables.pairs()),
-        *writer.write(STATE, 0, tables.states(every)),
     ]
+    for number in range(len(tables.sheets)):
+        files += writer.write(state_kind(number), 0, tables.sheet(number), len(tables.sheets[number]))
     return tuple(files)
 
 

@@ -127,13 +127,17 @@ class ProfileReader:
             f"SELECT key, value FROM ({self._tables.identifiers()}) WHERE pk = {pk} ORDER BY r, p, key, value"
         ).fetchall()
         identifiers = tuple((keys[key], value) for key, value in found)
-        shown = [merge.show(f"a{self._numbers[name]}") for name, merge in self._merges.items()]
-        states = self._tables.states(range(len(self._merges)))
-        row = connection.execute(f"SELECT {', '.join(['m', *shown])} FROM ({states}) WHERE pk = {pk}").fetchall()[0]
+        shown: list[Any] = []
+        messages = 0
+        for sheet in self._tables.sheets:  # a row of all sheets would be as wide as there are attributes
+            columns = ["m", *(self._tables.merges[index].show(f"a{index}") for index in sheet)]
+            states = f"SELECT {', '.join(columns)} FROM ({self._tables.states(sheet)}) WHERE pk = {pk}"
+            messages, *values = connection.execute(states).fetchall()[0]
+            shown += values
         ids = [identifier_id(key, value) for key, value in identifiers]
         return Profile(
-            id=ids[0], aliases=tuple(ids[1:]), identifiers=identifiers, messages=row[0],
-            attributes=dict(zip(self._merges, row[1:], strict=True)),
+            id=ids[0], aliases=tuple(ids[1:]), identifiers=identifiers, messages=messages,
+            attributes=dict(zip(self._merges, shown, strict=True)),
         )  # fmt: skip
 
 

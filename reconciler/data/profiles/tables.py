@@ -5,9 +5,11 @@
 | identifier | `no`, its number for ever; `key` (number), `value`; `r`, `p`: its first commit; `pk` of its profile, 0 if void |
 | pair       | two identifiers of different keys that one message carried: `a`, `ak`, `b`, `bk` (number, key), `ak` < `bk` |
 | state      | what some messages of `pk` fold into: `id`, `r`, `p` (of the first identifier), `m` (messages), `a<n>` |
+| state-<n>  | the same of a further sheet of attributes: `pk`, `a<n>` |
 | move       | `pk` has become `target`; 0 where its states count no more, because it was built anew |
 
-`r` is the time of receipt in milliseconds, `p` the position and the stream's number in one. A base has been folded: one
+A row of a thousand states would fill the memory, so the attributes are cut into sheets of `SHEET`, each with files of its
+own. `r` is the time of receipt in milliseconds, `p` the position and the stream's number in one. A base has been folded: one
 state a profile, one row an identifier, no moves. Each later build adds a delta: new rows of what it touched, of which
 the later build's count (identifiers) or all fold together (states); and one file of all moves since the base, which
 replaces the one before it. `pk` numbers a profile inside a set and is never used again; the id that everybody sees is a
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.language import attribute_types
-from reconciler.core.profile import ProfileFile, ProfileRules
+from reconciler.core.profile import SHEET, ProfileFile, ProfileRules
 from reconciler.data.durable import replaced
 from reconciler.data.names import sql_string
 from reconciler.data.profiles.merges import Merge
@@ -48,6 +50,10 @@ COLUMNS: Final = {
 #: How files are written: numbers and texts as differences, which takes half the bytes, and half the time to read.
 _WRITTEN: Final = "COMPRESSION snappy, PARQUET_VERSION V2"
 
+#: Rows of a row group, which is held in memory to be written: so many with up to eight attributes, less with more.
+_GROUP_ROWS: Final = 122_880
+_GROUP_ATTRIBUTES: Final = 8
+
 #: Between key and value in what an id is a digest of; no key contains it.
 _SEPARATOR: Final = "\x1f"
 
@@ -61,6 +67,11 @@ def id_sql(keys: Sequence[str], key: str, value: str) -> str:
     """The same as a BLOB in SQL; `key` is the number of a key."""
     names = "[" + ", ".join(sql_string(one) for one in keys) + "]"
     return f"unhex(substr(sha256(({names})[{key} + 1] || chr({ord(_SEPARATOR)}) || {value}), 1, 32))"
+
+
+def state_kind(sheet: int) -> str:
+    """The kind of the files of a sheet's states."""
+    return f"{STATE}-{sheet}" if sheet else STATE
 
 
 def merges(rules: ProfileRules) -> dict[str, Merge]:
@@ -98,11 +109,18 @@ class Tables:
         ]
         return " UNION ALL BY NAME ".join(parts) or self._empty(kind)
 
+    @property
+    def sheets(self) -> list[range]:
+        """The attributes of each sheet, by number; always one at least."""
+        count = len(self.merges)
+        return [range(first, min(first + SHEET, count)) for first in range(0, max(count, 1), SHEET)]
+
     def _empty(self, kind: str) -> str:
-        types = dict(COLUMNS[kind])
+        number = int(kind.removeprefix(STATE).removeprefix("-") or 0) if kind.startswith(STATE) else -1
+        types = {"pk": "BIGINT"} if number > 0 else dict(COLUMNS[STATE if number == 0 else kind])
+        if number >= 0:
+            types |= {f"a{index}": self.merges[index].state for index in self.sheets[number]}
         nothing = [f"NULL::{type_} AS {name}" for name, type_ in types.items()]
-        if kind == STATE:
-            nothing += [f"NULL::{merge.state} AS a{index}" for index, merge in enumerate(self.merges)]
         return f"SELECT {', '.join(nothing)}, 0::BIGINT AS build WHERE false"
 
     # --- what counts ---
@@ -126,30 +144,43 @@ class Tables:
 
     def states(self, attributes: Sequence[int]) -> str:
         """The states, one row a profile, with those of the named attributes."""
-        chosen = ", ".join(["pk", "id", "r", "p", "m", *(f"a{index}" for index in attributes)])
+        wanted = [[index for index in attributes if index in sheet] for sheet in self.sheets]
+        first, *others = (self._sheet(number, found) for number, found in enumerate(wanted) if found or not number)
+        joined = [f"LEFT JOIN ({one}) AS sheet_{number} USING (pk)" for number, one in enumerate(others)]
+        return f"SELECT * FROM ({first}) AS sheet {' '.join(joined)}" if others else first
+
+    def sheet(self, number: int) -> str:
+        """The states of one sheet, one row a profile."""
+        return self._sheet(number, self.sheets[number])
+
+    def _sheet(self, number: int, attributes: Sequence[int]) -> str:
+        who = ["pk"] if number else ["pk", "id", "r", "p", "m"]
+        chosen = ", ".join([*who, *(f"a{index}" for index in attributes)])
+        kind = state_kind(number)
         if self.is_folded:
-            return f"SELECT {chosen} FROM ({self.rows(STATE)})"
-        refolded = self.refold(attributes)
+            return f"SELECT {chosen} FROM ({self.rows(kind)})"
+        base, delta = (self._moved(kind, chosen, delta=one) for one in (False, True))
         return f"""
             WITH move AS MATERIALIZED ({self.rows(MOVE)}),
-            delta AS MATERIALIZED ({self._moved(chosen, delta=True)}),
+            delta AS MATERIALIZED ({delta}),
             touched AS MATERIALIZED (SELECT DISTINCT pk FROM delta UNION SELECT DISTINCT target FROM move)
-            SELECT {chosen} FROM ({self._moved(chosen, delta=False)}) AS base ANTI JOIN touched USING (pk)
+            SELECT {chosen} FROM ({base}) AS base ANTI JOIN touched USING (pk)
             UNION ALL BY NAME
-            SELECT {refolded} FROM (
-                SELECT * FROM delta UNION ALL BY NAME
-                SELECT * FROM ({self._moved(chosen, delta=False)}) AS base SEMI JOIN touched USING (pk)
+            SELECT {self._refolded(number, attributes)} FROM (
+                SELECT * FROM delta UNION ALL BY NAME SELECT * FROM ({base}) AS base SEMI JOIN touched USING (pk)
             ) GROUP BY pk"""
 
-    def _moved(self, chosen: str, *, delta: bool) -> str:
+    def _moved(self, kind: str, chosen: str, *, delta: bool) -> str:
         return f"""
             SELECT s.* REPLACE (coalesce(m.target, s.pk) AS pk)
-            FROM (SELECT {chosen} FROM ({self.rows(STATE, delta=delta)})) AS s LEFT JOIN move AS m ON m.pk = s.pk
+            FROM (SELECT {chosen} FROM ({self.rows(kind, delta=delta)})) AS s LEFT JOIN move AS m ON m.pk = s.pk
             WHERE coalesce(m.target, s.pk) <> 0"""
 
-    def refold(self, attributes: Sequence[int]) -> str:
+    def _refolded(self, number: int, attributes: Sequence[int]) -> str:
         """The columns that states of one `pk` fold into."""
         folded = [f"{self.merges[index].refold(f'a{index}')} AS a{index}" for index in attributes]
+        if number:
+            return ", ".join(["pk", *folded])
         least = "arg_min(id, {'r': r, 'p': p}) AS id, min({'r': r, 'p': p}).r AS r, min({'r': r, 'p': p}).p AS p"
         return ", ".join(["pk", least, "sum(m)::BIGINT AS m", *folded])
 
@@ -162,13 +193,15 @@ class Writer:
         self._data_dir = data_dir
         self._build = build
 
-    def write(self, kind: str, part: int, select: str) -> list[ProfileFile]:
-        """The rows of a query as a file, whole and on the disk; none where there are no rows."""
+    def write(self, kind: str, part: int, select: str, attributes: int = 0) -> list[ProfileFile]:
+        """The rows of a query, which have states of so many attributes, as a file, whole and on the disk; none where there
+        are no rows."""
         file = f"{PROFILES}/{self._build}-{kind}-{'delta' if part == DELTA else part}.parquet"
         path = self._data_dir / file
         with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
             target = sql_string(str(temporary.resolve()))
-            copied = f"COPY ({select}) TO {target} (FORMAT parquet, {_WRITTEN})"
+            group = _GROUP_ROWS * _GROUP_ATTRIBUTES // max(_GROUP_ATTRIBUTES, attributes)
+            copied = f"COPY ({select}) TO {target} (FORMAT parquet, {_WRITTEN}, ROW_GROUP_SIZE {group})"
             rows = int(self._connection.execute(copied).fetchall()[0][0])
             size = temporary.stat().st_size
         made = ProfileFile(file=file, kind=kind, part=part, build=self._build, rows=rows, size=size)

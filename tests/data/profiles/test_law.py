@@ -4,6 +4,7 @@ step by step equals what is built at once, and both equal the reference."""
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -12,6 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.core.profile import SHEET, ProfileRules
+from reconciler.data.engine import workspace
+from reconciler.data.profiles.read import ProfileReader
 from tests.data.profiles.world import World, rules_of
 
 RULES: Final = rules_of(
@@ -46,6 +50,23 @@ RULES: Final = rules_of(
         "attributes": {"name": {"from": "name"}, "first_name": {"from": "name", "merge": "first"}},
     },
 )  # fmt: skip
+
+#: The same people with more attributes than one sheet holds: all of `orders` in each, those of the others here and there.
+SHEETS: Final = 1
+WIDE: Final = replace(
+    RULES,
+    streams=tuple(
+        replace(
+            stream,
+            attributes=tuple(
+                replace(one, name=f"{one.name}_{number}")
+                for one in stream.attributes
+                for number in range(0, 1 + (SHEETS * SHEET) // 8, 3 if stream.name == "visits" else 1)
+            ),
+        )
+        for stream in RULES.streams
+    ),
+)
 
 EXPRESSIONS: Final = {
     "quantity * price": lambda row: (
@@ -112,10 +133,10 @@ def advance(world: World, random: Random) -> dict[str, int]:
     return stops
 
 
-def live(folder: Path, seed: int, *, units: int, rows: int, builds: int) -> World:
+def live(folder: Path, seed: int, *, units: int, rows: int, builds: int, rules: ProfileRules = RULES) -> World:
     """A random life: units land, segments are compacted, builds go a part of the way, some are cut off."""
     random = Random(seed)
-    world = World(folder, RULES, EXPRESSIONS)
+    world = World(folder, rules, EXPRESSIONS)
     for _ in range(builds):
         land(world, random, units, rows)
         for stream in sorted(world.segments):
@@ -150,3 +171,16 @@ def test_so_do_few_large_ones(tmp_path: Path, seed: int) -> None:
     world = live(tmp_path, seed, units=6, rows=20, builds=2)
     world.build()
     assert world.seen(world.profiles) == world.expected()
+
+
+def test_so_do_profiles_with_more_attributes_than_a_sheet_holds(tmp_path: Path) -> None:
+    assert len(WIDE.attributes) > SHEETS * SHEET
+    world = live(tmp_path, 3, units=3, rows=5, builds=2, rules=WIDE)
+    assert world.profiles.facts["void"], "some were built anew"
+    anew = world.built(type(world.profiles)(), world.profiles.built)
+    assert world.seen(world.profiles) == world.seen(anew) == world.expected(world.profiles.built)
+    id_, row = next(iter(sorted(world.seen(anew)["profiles"].items())))
+    with workspace(tmp_path, memory_mb=256) as connection:
+        found = ProfileReader(tmp_path, world.profiles, WIDE).find(connection, id_)
+    assert found is not None
+    assert found.attributes == {name: row[name] for name in WIDE.attributes}, "one is found with all of them"

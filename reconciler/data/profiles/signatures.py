@@ -1,0 +1,211 @@
+"""Messages into signatures, and signatures into the states of profiles: for one sheet of attributes.
+
+A signature is what some messages of one stream have in common: all their identifiers, in full. The first sheet finds the
+signatures of a build, from which it is known who is one; where there are so many attributes that one row of them would
+fill the memory, each further sheet reads the messages again for its own.
+
+What an attribute shows of a single message (`latest`, `first`) is folded as the order of that message, a number, and its
+value is looked up at the end, by place: values are what is wide, and all but one of a profile's are passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from reconciler.core.profile import BuildWork
+from reconciler.data.profiles.merges import Merge
+from reconciler.data.profiles.messages import Layers, Messages
+from reconciler.data.profiles.order import Order
+from reconciler.data.profiles.tables import id_sql
+
+#: Signatures of which the profiles are looked up at a time.
+BATCH_ROWS: Final = 1 << 19
+
+
+class Signatures:
+    """The signatures of a build with the states of a sheet's attributes (their numbers). Tables: `signature_<slot>`, then
+    `link_<slot>` and `owned_<slot>` for each of `streams`, then `gathered`. Only the first sheet has streams which give
+    it nothing."""
+
+    def __init__(
+        self, connection: Any, data_dir: Path, work: BuildWork, merges: Sequence[Merge], sheet: Sequence[int]
+    ) -> None:
+        self._connection = connection
+        self._data_dir = data_dir
+        self._work = work
+        self._merges = merges
+        self._order = Order()
+        self._is_first = not sheet or not sheet[0]
+        names = work.rules.attributes
+        self._kinds = {names[index]: merges[index] for index in sheet}
+        found = [Messages(data_dir, work.rules, slot, self._kinds) for slot in range(len(work.rules.streams))]
+        self.streams = [one for one in found if self._is_first or one.contributions]
+
+    def span(self, stream: Messages) -> tuple[int, int]:
+        """The positions that are new: from the first, before the second."""
+        built = self._work.base.built.get(stream.rules.name, 0)
+        return built, max(built, self._work.stops.get(stream.rules.name, built))
+
+    # --- messages into signatures ---
+
+    def read(self, order: Order, progress: Callable[[int, int], None]) -> tuple[int, int]:
+        """Folds what is new; how many messages, and how many without a time."""
+        self._order = order
+        total = sum(stop - first for first, stop in map(self.span, self.streams))
+        done = messages = untimed = 0
+        for stream in self.streams:
+            first, stop = self.span(stream)
+            progress(done, total)
+            self._do(f"CREATE OR REPLACE TABLE signature_{stream.slot} AS {self._selected(stream, first, stop)}")
+            counts = f"SELECT coalesce(sum(m), 0), coalesce(sum(u), 0) FROM signature_{stream.slot}"
+            read = self._connection.execute(counts).fetchall()[0]
+            messages, untimed = messages + int(read[0]), untimed + int(read[1])
+            nobody = " AND ".join(f"i{index} IS NULL" for index in range(len(stream.keys)))
+            self._do(f"DELETE FROM signature_{stream.slot} WHERE {nobody}")
+            done += stop - first
+        progress(done, total)
+        return messages, untimed
+
+    def read_dropped(self, progress: Callable[[int, int], None]) -> None:
+        """Folds the messages of earlier builds that carry one of the identifiers `anew`."""
+        for done, stream in enumerate(self.streams):
+            progress(done, len(self.streams))
+            carried = [
+                f"i{index} IN (SELECT value FROM anew WHERE key = {key})" for index, key in enumerate(stream.keys)
+            ]
+            old = self._selected(stream, 0, self.span(stream)[0], " OR ".join(carried))
+            if old:
+                self._do(f"INSERT INTO signature_{stream.slot} BY NAME {old}")
+        progress(len(self.streams), len(self.streams))
+
+    def _selected(self, stream: Messages, first: int, stop: int, only: str = "") -> str:
+        """A query of a range's signatures: `i<n>`, what its messages fold into, the first commit `k` (as the order has
+        it), and counts. What is alike is grouped before it is normalised, so that each text is normalised once; two
+        signatures may then have the same identifiers, which does no harm. With `only`, a condition over the `i<n>`, it
+        cannot be so; the query is then empty where there is nothing to read."""
+        folds = [f"{self._merges[one.index].fold(f'x{one.index}')} AS a{one.index}" for one in stream.contributions]
+        commit = f"min({self._order.commit(stream.slot)}) AS k"
+        made = ", ".join([commit, "count(*) AS m", "count(*) FILTER (u) AS u", *folds])
+        segments = self._work.streams.get(stream.rules.name, ()) if first < stop else ()
+        read = partial(stream.sql, only=only) if only else stream.texts_sql
+        source = read(self._connection, segments, first, stop) or ("" if only else stream.nothing())
+        if not source:
+            return ""
+        by = ", ".join(f"{'i' if only else 's'}{index}" for index in range(len(stream.keys)))
+        grouped = (
+            f"SELECT {by}, {made} FROM (SELECT *, {self._order.of(stream.slot)} AS o FROM ({source})) GROUP BY {by}"
+        )
+        if only:
+            return grouped
+        layers = Layers(grouped)
+        named = [f"{value} AS i{index}" for index, value in enumerate(stream.identifiers(layers.once))]
+        return layers.select([*named, "k", "m", "u", *(f"a{one.index}" for one in stream.contributions)])
+
+    # --- signatures into profiles ---
+
+    def link(self) -> None:
+        """`link_<slot>`: the nodes of each signature, which are the numbers of its identifiers in `found`."""
+        for stream in self.streams:
+            nodes = [f"n{index}.n AS n{index}" for index in range(len(stream.keys))]
+            joins = [
+                f"LEFT JOIN (SELECT n, value FROM found WHERE key = {key}) AS n{index} ON n{index}.value = s.i{index}"
+                for index, key in enumerate(stream.keys)
+            ]
+            self._do(f"""
+                CREATE OR REPLACE TABLE link_{stream.slot} AS
+                SELECT s.rowid AS signature, {", ".join(nodes)} FROM signature_{stream.slot} AS s {" ".join(joins)}""")
+
+    def own(self, owner: Any) -> None:
+        """`owned_<slot>`: the profile of each signature that has one. A signature's identifiers that are not void all
+        belong to the same; `owner` is that of each node, 0 for those that are void and for the last, which is none."""
+        for stream in self.streams:
+            self._do(f"CREATE OR REPLACE TABLE owned_{stream.slot} (signature BIGINT, pk BIGINT)")
+            nodes = ", ".join(f"coalesce(n{index}, -1) AS n{index}" for index in range(len(stream.keys)))
+            links = self._connection.cursor().sql(f"SELECT signature, {nodes} FROM link_{stream.slot}")
+            for batch in links.to_arrow_reader(BATCH_ROWS):
+                signature, *found = (one.to_numpy() for one in batch.columns)
+                pk = np.max([owner[one] for one in found], axis=0)
+                self._connection.register("given", pa.table({"signature": signature[pk > 0], "pk": pk[pk > 0]}))
+                self._do(f"INSERT INTO owned_{stream.slot} SELECT * FROM given")
+                self._connection.unregister("given")
+            self._do(f"DROP TABLE link_{stream.slot}")
+
+    def gather(self, *, anew: bool) -> None:
+        """`gathered`: what the signatures of each profile fold into. `said`: the messages whose values are shown, by
+        place; of the messages of earlier builds too where some profiles are built `anew`."""
+        used = self._used()
+        made = ["pk", "sum(m)::BIGINT AS m", *(f"{self._merges[one].gather(f'a{one}')} AS a{one}" for one in used)]
+        signatures = " UNION ALL BY NAME ".join(self._owned(stream) for stream in self.streams)
+        self._do(f"CREATE OR REPLACE TABLE gathered AS SELECT {', '.join(made)} FROM ({signatures}) GROUP BY pk")
+        for stream in self.streams:
+            self._do(f"DROP TABLE signature_{stream.slot}")
+            self._do(f"DROP TABLE owned_{stream.slot}")
+        picked = self._picked()
+        if picked:
+            self._do(f"CREATE OR REPLACE TABLE place AS {self._places(picked)}")
+            self._do(f"CREATE OR REPLACE TABLE said AS {self._said(picked, anew=anew)}")
+
+    def _owned(self, stream: Messages) -> str:
+        states = "".join(f", a{one.index}" for one in stream.contributions)
+        slot = stream.slot
+        return f"SELECT pk, m{states} FROM signature_{slot} AS s JOIN owned_{slot} AS o ON o.signature = s.rowid"
+
+    def _used(self) -> list[int]:
+        """The attributes that the streams give something."""
+        return sorted({one.index for stream in self.streams for one in stream.contributions})
+
+    def _picked(self) -> list[int]:
+        return [index for index in self._used() if self._merges[index].is_picked]
+
+    def _place(self, order: str) -> str:
+        return self._order.parts(order)[2]
+
+    def _places(self, picked: Sequence[int]) -> str:
+        """The places of the messages whose values are shown. That of the first attribute is most often that of all."""
+        first, *others = picked
+        own = {first: "", **{index: f" AND a{index} IS DISTINCT FROM a{first}" for index in others}}
+        return _union(
+            f"SELECT {self._place(f'a{index}')} AS p FROM gathered WHERE a{index} IS NOT NULL{differs}"
+            for index, differs in own.items()
+        )
+
+    def _said(self, picked: Sequence[int], *, anew: bool) -> str:
+        kinds = {name: merge for name, merge in self._kinds.items() if merge.is_picked}
+        nothing = "".join(f", {self._merges[one].nothing} AS x{one}" for one in picked)
+        parts = [f"SELECT 0::BIGINT AS p{nothing} WHERE false"]
+        for stream in self.streams:
+            picking = Messages(self._data_dir, self._work.rules, stream.slot, kinds)
+            first, stop = self.span(stream)
+            first = 0 if anew else first
+            segments = self._work.streams.get(stream.rules.name, ()) if picking.contributions and first < stop else ()
+            source = picking.texts_sql(self._connection, segments, first, stop)
+            values = "".join(f", x{one.index}" for one in picking.contributions)
+            parts += [f"SELECT p{values} FROM ({source}) SEMI JOIN place USING (p)"] if source else []
+        return " UNION ALL BY NAME ".join(parts)
+
+    def states(self) -> str:
+        """A query of the states, one row a profile. Those of the first sheet say who it is."""
+        order = self._order
+        kept = [f"{self._merges[one].keep(f's.a{one}', order, f'v{one}.x{one}')} AS a{one}" for one in self._used()]
+        values = [f"LEFT JOIN said AS v{one} ON v{one}.p = {self._place(f's.a{one}')}" for one in self._picked()]
+        if not self._is_first:
+            return f"SELECT {', '.join(['s.pk', *kept])} FROM gathered AS s {' '.join(values)}"
+        receipt, place = order.commit_parts("leader.k")
+        id_ = id_sql(self._work.rules.keys, "node.key", "node.value")
+        who = ["s.pk", f"{id_} AS id", f"{receipt} AS r", f"{place} AS p", "m"]
+        return f"""
+            SELECT {", ".join([*who, *kept])}
+            FROM gathered AS s JOIN leader USING (pk) JOIN node ON node.n = leader.n {" ".join(values)}"""
+
+    def _do(self, sql: str) -> None:
+        self._connection.execute(sql).fetchall()
+
+
+def _union(parts: Iterable[str]) -> str:
+    return " UNION ALL ".join(parts)
