@@ -11,15 +11,15 @@ which profile they belong to, and writes what it touched. One thing cannot be fo
 to be void has joined what is not one. The profiles that it had joined are then built anew from their raw messages, all
 of them.
 
-Which identifiers meet is decided in numpy, over arrays as long as the build's identifiers and the pairs of them that met
-(about 100 bytes each); everything else is DuckDB's, within `memory_mb`, and goes to disk beyond that.
+Which identifiers meet is decided in numpy, over arrays as long as the build's identifiers (`NODE_BYTES` each), for which
+DuckDB makes room; everything else is DuckDB's, and goes to disk beyond `memory_mb`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +28,10 @@ import pyarrow as pa
 
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, rules_digest
-from reconciler.data.engine import EngineError, workspace
-from reconciler.data.profiles.components import components
+from reconciler.data.engine import EngineError, limit_memory, memory_budget, workspace
+from reconciler.data.profiles.components import components, owners
 from reconciler.data.profiles.order import Order, order_of
-from reconciler.data.profiles.signatures import Signatures
+from reconciler.data.profiles.signatures import BATCH_ROWS, Signatures
 from reconciler.data.profiles.tables import DELTA, IDENTIFIER, MOVE, PAIR, Tables, Writer, merges, state_kind
 from reconciler.errors import Fatal
 
@@ -43,6 +43,9 @@ FOLD_SHARE: Final = 0.25
 
 #: Newly void values that the facts name.
 NAMED_VOIDS: Final = 20
+
+#: What numpy holds of each identifier that a build meets, while it is found out whose it is.
+NODE_BYTES: Final = 40
 
 #: Numbers of identifiers and profiles: the build's, and below it one of so many.
 NUMBERS: Final = 1 << 32
@@ -56,9 +59,10 @@ def build(
     """Brings a set of profiles up to `work.stops`, and returns the new set; the files of the old one stay. `progress`
     is told a step's name, how much of it is done, and of how much. Raises Retriable where a segment is missing or the
     disk refuses, Fatal where a segment is damaged or the rules cannot be followed."""
+    budget = memory_budget(memory_mb)
     with workspace(data_dir, memory_mb=memory_mb, threads=threads) as connection:
         try:
-            return _Build(connection, data_dir, work, progress or _silent).made()
+            return _Build(connection, data_dir, work, budget, progress or _silent).made()
         except EngineError as error:  # a pattern of times that is none, memory or a disk that does not suffice
             raise Fatal(f"the profiles cannot be built: {str(error).splitlines()[0]}") from error
 
@@ -74,8 +78,9 @@ def _silently(done: int, total: int) -> None:
 class _Build:
     """One build, over tables of a workspace."""
 
-    def __init__(self, connection: Any, data_dir: Path, work: BuildWork, progress: Progress) -> None:
+    def __init__(self, connection: Any, data_dir: Path, work: BuildWork, budget: int, progress: Progress) -> None:
         self._work = work
+        self._budget = budget
         self._data_dir = data_dir
         self._progress = progress
         self._connection = connection
@@ -213,7 +218,8 @@ class _Build:
 
     def _find_void(self) -> list[dict[str, Any]]:
         """`fresh`: pairs that no build has seen; `void`: values that turn out to be. Returns some of the latter."""
-        self._register("crowded", n=self._crowded())
+        self._do("CREATE TABLE crowded (n BIGINT)")
+        self._insert("crowded", n=self._crowded())
         self._do("""
             CREATE TABLE open AS SELECT no, key FROM node
             WHERE pk <> 0 OR (pk IS NULL AND (known OR n IN (SELECT n FROM crowded)))""")
@@ -231,11 +237,10 @@ class _Build:
 
     def _crowded(self) -> Any:
         """The nodes that have met so many now that they may be void; of those that are new, all that are."""
-        met = self._connection.execute("SELECT a, b FROM pair WHERE ak <> bk").fetchnumpy()
-        times = np.bincount(met["a"]), np.bincount(met["b"])
-        counts = np.zeros(max(map(len, times)), dtype=np.int64)
-        for one in times:
-            counts[: len(one)] += one
+        counts = np.zeros(self._number("SELECT count(*) FROM node"), dtype=np.int32)
+        for batch in self._connection.cursor().sql("SELECT a, b FROM pair WHERE ak <> bk").to_arrow_reader(BATCH_ROWS):
+            for one in batch.columns:
+                np.add.at(counts, one.to_numpy(), 1)
         return np.flatnonzero(counts > min(self._limits, default=0))
 
     def _meet(self) -> None:
@@ -289,33 +294,53 @@ class _Build:
 
     def _join(self) -> dict[str, int]:
         """`owner`: the profile of each node that is not void; `moved`: profiles that have become others."""
+        nodes = self._number("SELECT count(*) FROM node")
+        limit_memory(self._connection, max(self._budget // 2, self._budget - NODE_BYTES * nodes))
         void = self._scattered(
-            "SELECT n, true AS given FROM node LEFT JOIN void USING (no) WHERE pk = 0 OR times IS NOT NULL", bool
+            nodes, "SELECT n, true AS given FROM node LEFT JOIN void USING (no) WHERE pk = 0 OR times IS NOT NULL", bool
         )
-        kept = "SELECT n, pk AS given FROM node ANTI JOIN dropped USING (pk) WHERE pk > 0"
-        before = np.where(void, 0, self._scattered(kept, np.int64))
-        pairs = self._connection.execute("SELECT a, b FROM pair").fetchnumpy()
-        left, right = (np.asarray(pairs[name], dtype=np.int64) for name in ("a", "b"))
-        alive = ~(void[left] | void[right])
-        labels, old = _labels(left[alive], right[alive], before)
-        owner, target, made = _owners(labels, old, void, self._first_number)
-        self._register("owner", n=np.flatnonzero(~void), pk=owner[~void])
-        self._owner = np.append(owner, 0)
+        kept = "SELECT n, pk AS given FROM node ANTI JOIN dropped USING (pk) ANTI JOIN void USING (no) WHERE pk > 0"
+        before = self._scattered(nodes, kept, np.int64)
+        bound = np.flatnonzero(before)
+        old = np.unique(before[bound])
+        homes = nodes + np.searchsorted(old, before[bound])
+        del before
+        labels = components(nodes + len(old), chain(self._edges(void), [(bound, homes)]))
+        self._owner, target, made = owners(labels, old, void, self._first_number)
+        del labels
+        self._do("CREATE TABLE owner (n BIGINT, pk BIGINT)")
+        for first in range(0, nodes, BATCH_ROWS):
+            n = first + np.flatnonzero(self._owner[first : first + BATCH_ROWS][: nodes - first])
+            self._insert("owner", n=n, pk=self._owner[n])
         self._signatures.own(self._owner)
         gone = target != old
-        self._register("moved", pk=old[gone], target=target[gone])
+        self._do("CREATE TABLE moved (pk BIGINT, target BIGINT)")
+        self._insert("moved", pk=old[gone], target=target[gone])
+        if len(self._tables.sheets) == 1:
+            self._owner = None
+        self._do("DROP TABLE pair")
+        limit_memory(self._connection, self._budget)
         return {"made": made, "merged": int(gone.sum()), "dropped": self._number("SELECT count(*) FROM dropped")}
 
-    def _scattered(self, sql: str, kind: Any) -> Any:
+    def _edges(self, void: Any) -> Iterator[tuple[Any, Any]]:
+        """The pairs that met and of which none is void, in blocks."""
+        pairs = self._connection.cursor().sql("SELECT a, b FROM pair")
+        for batch in pairs.to_arrow_reader(max(BATCH_ROWS, len(void) // 8)):
+            left, right = (one.to_numpy() for one in batch.columns)
+            alive = ~(void[left] | void[right])
+            yield left[alive], right[alive]
+
+    def _scattered(self, nodes: int, sql: str, kind: Any) -> Any:
         """An array over all nodes, of what is `given` for some of them."""
-        made = np.zeros(self._number("SELECT count(*) FROM node"), dtype=kind)
-        found = self._connection.execute(sql).fetchnumpy()
-        made[np.asarray(found["n"], dtype=np.int64)] = found["given"]
+        made = np.zeros(nodes, dtype=kind)
+        for batch in self._connection.cursor().sql(sql).to_arrow_reader(BATCH_ROWS):
+            n, given = (one.to_numpy(zero_copy_only=False) for one in batch.columns)
+            made[n] = given
         return made
 
-    def _register(self, name: str, **arrays: Any) -> None:
+    def _insert(self, table: str, **arrays: Any) -> None:
         self._connection.register("given", pa.table(arrays))
-        self._do(f"CREATE TABLE {name} AS SELECT * FROM given")
+        self._do(f"INSERT INTO {table} SELECT * FROM given")
         self._connection.unregister("given")
 
     # --- writing ---
@@ -324,19 +349,18 @@ class _Build:
         part = DELTA if self._tables.files else 0
         files = [one for one in self._tables.files if one.kind != MOVE]
         self._lead()
-        new = [
-            *self._writer.write(IDENTIFIER, part, self._identifiers()),
-            *self._writer.write(PAIR, part, "SELECT * FROM fresh ORDER BY a"),
-            *self._writer.write(MOVE, DELTA, self._moves()),
-        ]
+        pairs = self._writer.write(PAIR, part, "SELECT * FROM fresh ORDER BY a")
+        states: list[ProfileFile] = []
         sheets = len(self._tables.sheets)
         for number in range(sheets):
             self._progress("profiles", number, sheets + 1)
             signatures = self._signatures if number == 0 else self._read_again(number)
             signatures.gather(anew=self._is_anew)
             size = len(self._tables.sheets[number])
-            new += self._writer.write(state_kind(number), part, signatures.states(), size)
+            states += self._writer.write(state_kind(number), part, signatures.states(), size)
         self._progress("profiles", sheets, sheets + 1)
+        identifiers = self._writer.write(IDENTIFIER, part, self._identifiers())
+        new = [*identifiers, *pairs, *states, *self._writer.write(MOVE, DELTA, self._moves())]
         return self._folded(files, new)
 
     def _identifiers(self) -> str:
@@ -352,6 +376,8 @@ class _Build:
         self._do(f"""
             CREATE TABLE leader AS SELECT pk, arg_min(n, {self._precedence()}) AS n, min(k) AS k
             FROM found JOIN owner USING (n) GROUP BY pk""")
+        if len(self._tables.sheets) == 1:  # a further sheet would ask for it again
+            self._do("DROP TABLE found")
 
     def _precedence(self) -> str:
         """The order of identifiers: by first commit, then key, then value. Only what one message carried has one commit."""
@@ -439,26 +465,3 @@ def _limits(work: BuildWork) -> list[int]:
 
 def _union(parts: Any) -> str:
     return " UNION ALL ".join(parts)
-
-
-def _labels(left: Any, right: Any, before: Any) -> tuple[Any, Any]:
-    """The label of each node, and of each old profile that the nodes belong to (last), and those profiles, sorted."""
-    old = np.unique(before[before > 0])
-    bound = np.flatnonzero(before > 0)
-    homes = len(before) + np.searchsorted(old, before[bound])
-    joined = np.concatenate([left, bound]), np.concatenate([right, homes])
-    return components(len(before) + len(old), *joined), old
-
-
-def _owners(labels: Any, old: Any, void: Any, first_number: int) -> tuple[Any, Any, int]:
-    """The profile of each node; what each old profile is now: the least of those that have become one; and how many
-    profiles are new."""
-    count = len(void)
-    owner = np.zeros(len(labels), dtype=np.int64)
-    homes = labels[count:]
-    owner[homes[::-1]] = old[::-1]  # the least comes last, and stays
-    is_label = np.zeros(len(labels), dtype=bool)
-    is_label[labels[:count][~void]] = True
-    fresh = np.flatnonzero(is_label & (owner == 0))
-    owner[fresh] = first_number + np.arange(len(fresh), dtype=np.int64)
-    return owner[labels[:count]], owner[homes], len(fresh)

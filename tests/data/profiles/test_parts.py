@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.messages import SegmentRef
-from reconciler.data.engine import query
+from reconciler.data.engine import EngineError, limit_memory, memory_budget, query, workspace
 from reconciler.data.profiles.components import components
 from reconciler.data.profiles.order import STREAM_SLOTS, Order, order_of
 from reconciler.data.timestamps import FIRST_US, LAST_US
@@ -36,14 +36,15 @@ def by_hand(nodes: int, edges: list[tuple[int, int]]) -> list[int]:
 def test_a_component_is_named_by_its_least_node(graph: tuple[int, list[tuple[int, int]]]) -> None:
     nodes, edges = graph
     left, right = (np.array([edge[side] for edge in edges], dtype=np.int64) for side in (0, 1))
-    assert components(nodes, left, right).tolist() == by_hand(nodes, edges)
+    whole, halves = [(left, right)], [(left[at::2], right[at::2]) for at in (0, 1)]
+    assert components(nodes, whole).tolist() == components(nodes, halves).tolist() == by_hand(nodes, edges)
 
 
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_long_chain_is_joined(turned: bool) -> None:
     count = 100_000
     chain = np.random.default_rng(1).permutation(count) if turned else np.arange(count)
-    assert not components(count, chain[:-1], chain[1:]).any()
+    assert not components(count, [(chain[:-1], chain[1:])]).any()
 
 
 PACKED = Order(first_ms=1_000, receipt_bits=20, position_bits=20, stream_bits=2)
@@ -112,3 +113,13 @@ def test_where_an_order_does_not_fit_into_a_number_the_outcome_is_the_same(tmp_p
     world.refs = lambda: far  # type: ignore[method-assign]
     stops = {"s": (1 << 45) + 3}
     assert world.seen(world.built(type(world.profiles)(), stops))["profiles"] == world.expected()["profiles"]
+
+
+def test_a_workspace_leaves_room_for_what_the_process_holds_and_only_that_can_be_changed(tmp_path: Path) -> None:
+    assert memory_budget(64) == 32_000_000, "with little, half of it is what there is"
+    assert 900_000_000 < memory_budget(2_000) < 1_900_000_000
+    with workspace(tmp_path, memory_mb=512) as connection:
+        limit_memory(connection, 100_000_000)
+        assert connection.execute("SELECT current_setting('memory_limit')").fetchall() == [("95.3 MiB",)]
+        with pytest.raises(EngineError, match="locked"):
+            connection.execute("SET threads = 2")
