@@ -13,6 +13,7 @@ import click
 import pytest
 
 from reconciler.cli import door, plan_file
+from reconciler.cli.drift import DRIFTED
 from reconciler.cli.main import COMMANDS, reconcile
 from reconciler.controller import settings
 from reconciler.core import operator_repo
@@ -78,7 +79,7 @@ def test_the_readme_names_every_status_reason_event_and_exit_code() -> None:
     assert first_column("status") == list(Status)
     assert first_column("reason to sleep") == list(Reason)
     assert sorted(first_column("event")) == sorted(EventName)
-    codes = {0, SpecInvalid.exit_code, UsageError.exit_code, door.BUG, Blocked.exit_code, door.INTERRUPTED}
+    codes = {0, SpecInvalid.exit_code, UsageError.exit_code, door.BUG, DRIFTED, Blocked.exit_code, door.INTERRUPTED}
     assert [int(code) for code in first_column("exit code")] == sorted(codes)
 
 

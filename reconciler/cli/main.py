@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "why": Entry("why:why", "Say why a job is not running, and what happens next."),
     "history": Entry("history:history", "Show what was done, by whom, because of which commit."),
     "audit": Entry("audit:audit", "Check the log of every action and every act of a person."),
+    "drift": Entry("drift:drift", "Say what was changed behind the controller's back."),
     "audience": Entry("audience:audience", "Show an audience: its size, some members, its growth."),
     "metrics": Entry("metrics:metrics", "Show what a job has moved over time."),
     "rejects": Entry("rejects:rejects", "List what a job has left out, with the reasons."),
@@ -123,8 +124,8 @@ def _reconcile(*, watch: bool, listen: str | None, dry_run: bool, **planning: An
 
     \b
     Exit codes: 0 done or nothing to do; 1 a spec is invalid or a job ended in
-    error; 2 wrong usage; 3 a bug in reconcile; 5 blocked by a guard; 130
-    interrupted.
+    error; 2 wrong usage; 3 a bug in reconcile; 4 drift (`reconcile drift`);
+    5 blocked by a guard; 130 interrupted.
     """
     context = click.get_current_context()
     if context.invoked_subcommand is not None:

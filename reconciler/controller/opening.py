@@ -8,7 +8,7 @@ from reconciler.clock import Clock
 from reconciler.controller.hands import Hands
 from reconciler.controller.looking import check_root, installed, open_tree
 from reconciler.controller.loop import Controller
-from reconciler.controller.settings import Listener, Settings, Silent
+from reconciler.controller.settings import WRITTEN_TO, Listener, Settings, Silent
 from reconciler.record.store import Record
 from reconciler.repo.write import Writer
 from reconciler.runner.local import LocalRunner
@@ -22,10 +22,19 @@ def open_controller(settings: Settings, listener: Listener | None = None) -> Con
     try:
         hands = _hands(settings, record, listener or Silent())
         record.audit.begin(hands.clock.now().wall_ms)
+        _note_where(record, settings)
     except BaseException:
         record.close()
         raise
     return Controller(hands)
+
+
+def _note_where(record: Record, settings: Settings) -> None:
+    """Where statuses and logs are written, for whoever asks later whether they are still as they were."""
+    where = "" if settings.status_dir is None else str(settings.status_dir.absolute())
+    if record.setting(WRITTEN_TO, "") != where:
+        with record.transaction():
+            record.set_setting(WRITTEN_TO, where)
 
 
 def _hands(settings: Settings, record: Record, listener: Listener) -> Hands:

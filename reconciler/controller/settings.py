@@ -23,6 +23,8 @@ DEFAULT_BACKFILL_SLOTS: Final = 1
 DEFAULT_MAX_BACKLOG: Final = 1_000_000
 DEFAULT_MEMORY_MB: Final = 1024
 STATE_NAME: Final = ".reconciler"
+#: The record's setting that says where statuses and logs are written, where that is not beside the specs.
+WRITTEN_TO: Final = "written_to"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -103,6 +103,12 @@ def sweep(data_dir: Path, named: Collection[str], *, running: Collection[tuple[s
     return sorted(removed)
 
 
+def unnamed(data_dir: Path, named: Collection[str]) -> list[str]:
+    """What `sweep` would remove where nothing is running."""
+    files = (path.relative_to(data_dir).as_posix() for path, _ in _files(data_dir))
+    return sorted(file for file in files if file not in named)
+
+
 def sweep_temporary(data_dir: Path, before_ms: int) -> list[str]:
     """Removes the temporary folders of queries whose process died before it could, and returns them by name, sorted.
     One that was touched since `before_ms` may be of a reader that is still at work."""

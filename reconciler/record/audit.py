@@ -28,7 +28,7 @@ from reconciler.core.audit import (
 )
 from reconciler.errors import RecordUnusable
 from reconciler.record.audit_mirror import Mirror
-from reconciler.record.database import transaction
+from reconciler.record.database import snapshot, transaction
 
 #: Up to so many things are asked for by name.
 FEW: Final = 100
@@ -189,15 +189,12 @@ class Audit:
         reading = (
             None if self._mirror is None else self._mirror.reading()
         )  # before the record, which is never behind it
-        self._sql.execute("BEGIN")
-        try:
+        with snapshot(self._sql):
             head, broken = self._follow()
             broken = broken or _ends_elsewhere(head, self.head())
             if broken is None and reading is not None:
                 broken = reading.compare(self.lines(), mirrored or self.start, head)
             return head, broken or self._without(noted)
-        finally:
-            self._sql.execute("ROLLBACK")
 
     def _follow(self) -> tuple[Head, Broken | None]:
         head = self.start

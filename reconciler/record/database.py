@@ -102,7 +102,11 @@ def open_for_reading(state: Path) -> sqlite3.Connection | None:
     path = state / "record.db"
     if not path.exists() or path.stat().st_size == 0:
         return None
-    connection = _connect(f"file:{_quoted(path)}?mode=ro", path)
+    return _checked(_connect(f"file:{_quoted(path)}?mode=ro", path), path)
+
+
+def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    """A connection to a record of this program's version. Raises RecordUnusable."""
     version = _version(connection, path)
     if version != len(_scripts()):
         raise RecordUnusable(
@@ -111,6 +115,39 @@ def open_for_reading(state: Path) -> sqlite3.Connection | None:
             else f"{path} was written by a newer reconcile (version {version}); install that one"
         )
     return connection
+
+
+def open_frozen(state: Path) -> sqlite3.Connection | None:
+    """Like `open_for_reading`, and no file is created either: SQLite makes its `-shm` and `-wal` for a mere reader where they
+    are not there. Without them the file stands still, and is read as such; with a `-wal` alone, a copy is."""
+    path = state / "record.db"
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    wal, shm = path.with_name("record.db-wal"), path.with_name("record.db-shm")
+    if wal.exists() and shm.exists():
+        return open_for_reading(state)
+    if wal.exists() and wal.stat().st_size:
+        return _copied(path)
+    return _checked(_connect(f"file:{_quoted(path)}?mode=ro&immutable=1", path), path)
+
+
+def _copied(path: Path) -> sqlite3.Connection:
+    """A record that a crash left without its index of the log, in memory."""
+    import shutil
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("record.db", "record.db-wal"):
+            shutil.copyfile(path.with_name(name), Path(folder) / name)
+        copy = _connect(f"file:{_quoted(Path(folder) / 'record.db')}?mode=rwc", path)
+        connection = _connect("file::memory:", path)
+        try:
+            copy.backup(connection)
+        except sqlite3.DatabaseError as error:
+            raise _unusable(path, error) from error
+        finally:
+            copy.close()
+    return _checked(connection, path)
 
 
 def open_ephemeral() -> sqlite3.Connection:
@@ -163,6 +200,22 @@ def savepoint(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute("RELEASE part")
         raise Refused(str(error)) from error
     connection.execute("RELEASE part")
+
+
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Inside, a reader sees one moment; inside another one it joins it. Raises RecordUnusable for a damaged record."""
+    if connection.in_transaction:
+        yield
+        return
+    try:
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.rollback()
+    except sqlite3.DatabaseError as error:
+        raise RecordUnusable(f"the record cannot be read: {error}; restore it from a backup") from error
 
 
 def _quoted(path: Path) -> str:

@@ -70,6 +70,11 @@ class Events:
         rows = self._sql.execute(f"SELECT id, {_COLUMNS} FROM event WHERE logged = 0 ORDER BY id LIMIT ?", (limit,))
         return [_event(row) for row in rows]
 
+    def unlogged_of(self, kind: str, name: str) -> list[int]:
+        """The ids of one thing's events that are not in its log file yet."""
+        rows = self._sql.execute("SELECT id FROM event WHERE logged = 0 AND kind = ? AND name = ?", (kind, name))
+        return [int(row[0]) for row in rows]
+
     def mark_logged(self, up_to_id: int) -> None:
         """Every event up to this one is in its log file."""
         self._sql.execute("UPDATE event SET logged = 1 WHERE logged = 0 AND id <= ?", (up_to_id,))

@@ -94,6 +94,10 @@ class Resources:
         )
         return [_resource(row) for row in rows]
 
+    def is_dirty(self, resource_id: int) -> bool:
+        """Whether its status is out of date."""
+        return bool(self._sql.execute("SELECT dirty FROM resource WHERE id = ?", (resource_id,)).fetchone()[0])
+
     def clear_dirty_without_status(self) -> None:
         """Kinds that have no status file are never out of date."""
         self._sql.execute("UPDATE resource SET dirty = 0 WHERE dirty = 1 AND kind IN ('Stream', 'Audience')")

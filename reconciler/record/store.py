@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.record.events import Events
     from reconciler.record.forgotten import Forgotten
     from reconciler.record.intake import Intake
+    from reconciler.record.integrity import Integrity
     from reconciler.record.jobs import Jobs
     from reconciler.record.metrics import Metrics
     from reconciler.record.notices import Notices
@@ -156,6 +157,18 @@ class Record:
         """A reader's record. Raises RecordUnusable."""
         return cls(database.open_for_reading(state) or database.open_ephemeral(), state=state)
 
+    @classmethod
+    def frozen(cls, state: Path) -> Record | None:
+        """A reader's record for which no file is created, None where there is none. Raises RecordUnusable."""
+        connection = database.open_frozen(state)
+        return None if connection is None else cls(connection, state=state)
+
+    @cached_property
+    def integrity(self) -> Integrity:
+        from reconciler.record.integrity import Integrity
+
+        return Integrity(self._connection)
+
     @property
     def id(self) -> str:
         """Made once with the record; caches that were built for another one are not believed."""
@@ -183,6 +196,10 @@ class Record:
     def savepoint(self) -> AbstractContextManager[None]:
         """A part of a transaction that can fail alone. Raises Refused."""
         return database.savepoint(self._connection)
+
+    def reading_at_once(self) -> AbstractContextManager[None]:
+        """Everything that is read inside is of one moment."""
+        return database.snapshot(self._connection)
 
     def check(self) -> list[str]:
         """What SQLite's own integrity check finds; empty for a sound record."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import duckdb
 
+from reconciler.controller.drifting import find_drift
+from reconciler.controller.settings import Settings
 from tests.servers import Request, Server
 
 
@@ -20,6 +22,9 @@ def rows_of(state: Path, sql: str, *values: object) -> list[tuple[Any, ...]]:
 
 
 def is_sound(state: Path) -> bool:
+    """Nothing is damaged, and all that was written is as it was written."""
+    drifts = find_drift(Settings(root=state.parent, state=state)).drifts
+    assert drifts == (), drifts
     return rows_of(state, "PRAGMA integrity_check") == [("ok",)]
 
 
