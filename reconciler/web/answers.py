@@ -61,8 +61,11 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # `dumps` would make one each time
+
+
 def encoded(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+    return _encode(body).encode("utf-8", "backslashreplace")
 
 
 def busy(message: str, retry_after_s: int = RETRY_S) -> Refused:

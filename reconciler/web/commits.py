@@ -1,7 +1,8 @@
 """The journal's group commit: what has come while the last group was being synced is written and synced together, and
 answered together. A thread of its own does it, so that the loop goes on while the disk works.
 
-Whoever waits for the controller is none of its business: it leaves a byte in a pipe that the controller may be reading.
+Whoever waits for the controller is none of its business: it leaves a byte in a pipe that the controller may be reading. It
+does so a few times a second at most: each byte is a turn of the controller's loop, and groups may come by the thousand.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from reconciler.web.keys import Keys
 
 #: A group is not made larger than this.
 GROUP_BYTES: Final = 8 << 20
+#: The controller, which folds once a second, is told of new groups at most so often, in milliseconds.
+WAKES_MS: Final = 200
 
 Note = tuple[bytes, bytes, dict[str, Any]]
 
@@ -43,10 +46,13 @@ class Commits:
         self._keys = keys
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._coming: list[_Waiting] = []  # in this turn of the loop
+        self._queue: queue.SimpleQueue[list[_Waiting] | None] = queue.SimpleQueue()
         self._journal = LiveJournal(folder, next_number(folder, floor))
         self._journal_ms = int(journal_s * 1000)
         self._began_ms = clock.now().alive_ms
+        self._woke_ms = self._began_ms - WAKES_MS
+        self._owes_word = False  # there are groups of which the controller has not been told
         self._thread = threading.Thread(target=self._work, name="commits", daemon=True)
         self.failure = ""  # of the last group; empty where it is on the disk
         self.groups = 0
@@ -58,11 +64,21 @@ class Commits:
     def commit(self, payload: bytes, note: Note | None) -> Awaitable[None]:
         """Done once the payload is on the disk. Raises Refused (503) where the disk refuses it."""
         done: asyncio.Future[None] = self._loop.create_future()
-        self._queue.put(_Waiting(payload, note, done))
+        if not self._coming:
+            self._loop.call_soon(self._hand_over)
+        self._coming.append(_Waiting(payload, note, done))
         return done
+
+    def _hand_over(self) -> None:
+        """To the thread, once for all that has come in a turn of the loop: each time it is woken both stand in each other's
+        way."""
+        coming, self._coming = self._coming, []
+        if coming:
+            self._queue.put(coming)
 
     async def close(self) -> None:
         """After the last request was answered."""
+        self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._keys.close()
@@ -71,29 +87,37 @@ class Commits:
     def _work(self) -> None:
         while True:
             try:
-                first = self._queue.get(timeout=self._journal_ms / 1000)
+                first = self._queue.get(timeout=(WAKES_MS if self._owes_word else self._journal_ms) / 1000)
             except queue.Empty:
                 self._write([])
+                self._give_word()
                 continue
-            if first is None:
-                return
-            group, ended = self._group(first)
-            error = self._write(group)
-            self._loop.call_soon_threadsafe(_settle, group, error)
-            wake(self._folder)
+            group, ended = self._group(first) if first is not None else ([], True)
+            if group:
+                error = self._write(group)
+                self._loop.call_soon_threadsafe(_settle, group, error)
+                self._owes_word = True
+            self._give_word(at_once=ended)
             if ended:
                 return
 
-    def _group(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+    def _give_word(self, *, at_once: bool = False) -> None:
+        """Tells the controller what it was not told yet, unless it has just been told of something."""
+        now_ms = self._clock.now().alive_ms
+        if self._owes_word and (at_once or now_ms - self._woke_ms >= WAKES_MS):
+            wake(self._folder)
+            self._owes_word, self._woke_ms = False, now_ms
+
+    def _group(self, first: list[_Waiting]) -> tuple[list[_Waiting], bool]:
         """Everything that waits, and whether it is the last of all."""
-        group, size = [first], len(first.payload)
+        group, size = list(first), sum(len(one.payload) for one in first)
         with contextlib.suppress(queue.Empty):
             while size < GROUP_BYTES:
-                one = self._queue.get_nowait()
-                if one is None:
+                more = self._queue.get_nowait()
+                if more is None:
                     return group, True
-                group.append(one)
-                size += len(one.payload)
+                group += more
+                size += sum(len(one.payload) for one in more)
         return group, False
 
     def _write(self, group: list[_Waiting]) -> str:

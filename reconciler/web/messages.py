@@ -24,6 +24,8 @@ def _refuse(name: str) -> Any:
 
 #: Reads a value in C, objects as tuples of their pairs: so that a key which stands there twice is seen.
 _SCAN: Final = json.JSONDecoder(object_pairs_hook=tuple, parse_constant=_refuse).scan_once  # type: ignore[attr-defined]
+#: A message that is no longer cannot be nested too deeply.
+_SHORT: Final = 2 * MAX_DEPTH
 _NOT_TEXT: Final = "not valid text in UTF-8"
 
 
@@ -114,9 +116,29 @@ class _Messages:
                 if self._text[at : at + 1] != ",":
                     break
                 at = _skip(self._text, at + 1)
+                if not (self._breaks or self._escapes):
+                    at = self._swiftly(at)
             self._close(at)
         except _Broken as broken:
             self.bad.append(broken.row)
+
+    def _swiftly(self, at: int) -> int:
+        """Takes elements as long as none of them raises a question; where the first begins that does, or is the last."""
+        text, found, keys = self._text, self._found, self._keys
+        while True:
+            try:
+                value, end = _SCAN(text, at)
+            except (StopIteration, ValueError, RecursionError):
+                return _skip(text, at)
+            if text[end : end + 1] != "," or type(value) is not tuple:
+                return at
+            fields, message = dict(value), text[at:end]
+            if len(fields) != len(value) or (len(message) > _SHORT and not _is_shallow(message)):
+                return at
+            if not keys.issuperset(fields):
+                keys.update(fields)
+            found.append(message)
+            at = end + 2 if text[end + 1 : end + 2] == " " else end + 1  # more of it is left to the careful way
 
     def _close(self, at: int) -> None:
         if self._text[at : at + 1] != "]":
@@ -154,7 +176,7 @@ class _Messages:
         fields = dict(value)
         if len(fields) != len(value):
             return f"the key {_twice(value)!r} stands there twice"
-        if end - start > 2 * MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        if not _is_shallow(self._text[start:end]) and _depth(value) > MAX_DEPTH:
             return f"nested deeper than {MAX_DEPTH}"
         if self._escapes and not _encodable(value):
             return "not JSON: a string holds half of a surrogate pair"
@@ -202,6 +224,11 @@ def _skip(text: str, at: int) -> int:
 def _twice(pairs: tuple[tuple[str, Any], ...]) -> str:
     seen: set[str] = set()
     return next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+
+
+def _is_shallow(message: str) -> bool:
+    """Whether a message cannot be nested too deeply, without a look at what is in it."""
+    return len(message) <= _SHORT or message.count("{") + message.count("[") <= MAX_DEPTH
 
 
 def _depth(value: Any) -> int:

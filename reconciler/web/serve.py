@@ -28,6 +28,7 @@ from reconciler.web.desk import Desk
 from reconciler.web.keys import Keys
 from reconciler.web.limits import CONNECTIONS, GRACE_S, Limits
 from reconciler.web.metrics import Metrics
+from reconciler.web.protocol import Protocol
 from reconciler.web.senders import Senders
 
 #: So often it is looked whether the state directory is still there.
@@ -62,10 +63,12 @@ def serve(bound: socket.socket, state: Path, limits: Limits, lock: int | None = 
 
     config = uvicorn.Config(
         application(lambda: desk[0], checker, lifespan),
+        http=Protocol,
         lifespan="on",
         access_log=False,
         log_level="warning",
         server_header=False,
+        proxy_headers=False,
         limit_concurrency=CONNECTIONS,
         timeout_graceful_shutdown=GRACE_S,
         ws="none",
