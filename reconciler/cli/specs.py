@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.core.document import Document
 from reconciler.errors import Problem, UsageError
+from reconciler.record.holder import controller_at_work
+from reconciler.repo.git import GitUnusable
 
 if TYPE_CHECKING:
     from reconciler.cli.options import Call
     from reconciler.core.provider import Catalogue
     from reconciler.repo.policy_file import PolicySeen
     from reconciler.repo.walk import Listing
+
+#: So much of a file is read where it is only looked through: no spec is longer.
+MOST_READ: Final = 1 << 20
 
 #: How often a folder is looked at again because a file in it was just being written.
 TRIES: Final = 5
@@ -58,11 +63,11 @@ def _commit_specs(call: Call, *, contents: bool) -> Specs:
 
     known = catalogue()
     settings = call.settings(record=False)
-    source = open_source(settings)
+    source = open_source(settings, fetches=controller_at_work(call.state) is None)
     head = source.head()
     if head.repository is None or not head.commit:
         raise UsageError(head.why)
-    tree = CommitTree(source, None, mark="", identity="", version="", catalogue=lambda: known)
+    tree = CommitTree(source, None, mark="", identity="", version="", catalogue=lambda: known, settle_ms=0)
     look = tree.look(0)
     documents = [document for seen in look.changed for document in seen.parsed.documents]
     problems = [*look.problems, *(problem for seen in look.changed for problem in seen.parsed.problems)]
@@ -75,6 +80,35 @@ def _commit_specs(call: Call, *, contents: bool) -> Specs:
     tree.close()
     files = (*files, *(("../" + FILE_NAME,) if policy.digest else ()))
     return Specs(files, read, tuple(documents), tuple(sorted(set(problems))), revision, head.repository.prefix)
+
+
+def desired_content(call: Call, path: str) -> bytes | None:
+    """The bytes of a spec file as it is desired now: of the commit that `--source` names, else on disk. None where there
+    is no such file. Raises OSError and GitUnusable where it cannot be read."""
+    if not call.source:
+        try:
+            with open(call.root / path, "rb") as file:
+                return file.read(MOST_READ)
+        except FileNotFoundError:
+            return None
+    from reconciler.controller.looking import open_source
+    from reconciler.repo.objects import entries, read_blobs
+
+    source = open_source(call.settings(record=False), fetches=False)
+    head = source.head()
+    source.close()
+    if head.repository is None or not head.commit:
+        raise GitUnusable(head.why)
+    found = entries(head.repository, head.commit, [path]).get(path)
+    return None if found is None else dict(read_blobs(head.repository, [found.blob]))[found.blob]
+
+
+def is_there(call: Call, path: str) -> bool:
+    """Whether there is such a file; one that cannot be read may be."""
+    try:
+        return desired_content(call, path) is not None
+    except (OSError, GitUnusable):
+        return True
 
 
 def read_specs(root: Path, only: Collection[str] | None = None) -> Specs:

@@ -10,6 +10,7 @@ import click
 
 from reconciler.cli.lookup import reading, suggestion
 from reconciler.cli.options import Call, command
+from reconciler.cli.specs import is_there
 from reconciler.cli.terminal import escape
 from reconciler.clock import Clock, iso
 from reconciler.errors import UsageError
@@ -64,7 +65,7 @@ def _restoring(call: Call, one: Deletion) -> list[str]:
     """How the spec comes back: with the file that a commit took out, or into the file that is there."""
     path = call.relative(one.path)
     shown = escape(path)
-    if (call.root / one.path).exists():
+    if is_there(call, one.path):
         lines = [f"It waits until {shown} declares it again."]
         if one.commit:
             lines += ["What was there:", f"    git show {one.commit[:12]} -- {escape(shlex.quote(path))}"]

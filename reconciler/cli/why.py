@@ -14,6 +14,7 @@ import click
 from reconciler.cli.lookup import find_job, key_and_value, reading
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.problems import seen_from_here
+from reconciler.cli.specs import desired_content, is_there
 from reconciler.cli.terminal import escape
 from reconciler.cli.times import iso_or_none
 from reconciler.clock import Clock
@@ -23,6 +24,7 @@ from reconciler.core.state import EventName, Reason
 from reconciler.core.suggest import closest
 from reconciler.core.why import Answer, Because, Cause, Deletion, Facts, Held, Other
 from reconciler.core.why import why as decide
+from reconciler.repo.git import GitUnusable
 
 if TYPE_CHECKING:
     from reconciler.controller import Preview
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
 UNKNOWN_NAME: Final = 2
 #: Jobs in the queue for a slot that are counted at most.
 QUEUE: Final = 10_000
-#: So much of a file that cannot be parsed is searched for a name: no spec is longer.
-MOST_READ: Final = 1 << 20
 _LABEL: Final = 7
 
 
@@ -164,11 +164,10 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
 
 def _deletion(call: Call, found: DeletionRow) -> Deletion:
     """The commit is only told where its removal of the file is what is to be undone."""
-    gone = not (call.root / found.path).exists()
     return Deletion(
         at_ms=found.at_ms,
         until_ms=found.until_ms if found.undeleted_ms is None else None,
-        commit=found.commit if gone else "",
+        commit="" if is_there(call, found.path) else found.commit,
         keeps=found.keeps,
     )
 
@@ -202,11 +201,13 @@ def _lost(call: Call, record: Record, found: Preview, name: str) -> dict[str, An
 def _mentions(call: Call, path: str, name: str) -> bool:
     """Whether a file that cannot be parsed holds the name as a word; one that cannot be read may."""
     try:
-        with open(call.root / path, "rb") as file:
-            content = file.read(MOST_READ)
-    except OSError:
+        content = desired_content(call, path)
+    except (OSError, GitUnusable):
         return True
-    return re.search(rb"(?<![\w-])" + re.escape(name.encode("utf-8", "replace")) + rb"(?![\w-])", content) is not None
+    return (
+        content is None
+        or re.search(rb"(?<![\w-])" + re.escape(name.encode("utf-8", "replace")) + rb"(?![\w-])", content) is not None
+    )
 
 
 def _other(record: Record, name: str) -> Other | None:

@@ -293,3 +293,28 @@ def test_the_root_may_be_a_folder_that_only_the_commit_has(committed: World, tmp
     result = committed.run("validate", "--root", str(tmp_path / "jobs.d/../none"), "--source", "git:main")
     assert result.code == 1
     assert "holds no spec below none" in result.out
+
+
+def test_why_and_undelete_look_into_the_commit_and_not_at_the_work_tree(committed: World) -> None:
+    git(committed, "checkout", "-q", "-f", "main")
+    (committed.root / "ghost.yaml").unlink()
+    committed.write("second.yaml", job_text("second"))
+    commit(committed)
+    assert committed.run(*MAIN).code == 0
+    (committed.root / "second.yaml").unlink()
+    gone = commit(committed)
+    assert "second  Deleted" in committed.run(*MAIN).out
+    committed.write("second.yaml", "only on disk")
+    assert f"git checkout {gone[:12]}^ -- jobs.d/second.yaml" in committed.run("undelete", "second", *MAIN).out
+    committed.write("broken.yaml", "kind: Job  # new-one\nmetadata: [")
+    (committed.root / "second.yaml").unlink()
+    commit(committed)
+    (committed.root / "broken.yaml").write_text("nothing")
+    assert "broken.yaml" in committed.run("why", "new-one", *MAIN).out
+
+
+def test_a_damaged_repository_is_no_valid_one(committed: World) -> None:
+    blob = git(committed, "rev-parse", "main:jobs.d/orders.yaml")
+    (committed.folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
+    result = committed.run("validate", *MAIN)
+    assert (result.code, "The repository is damaged" in result.out) == (1, True)
