@@ -42,12 +42,11 @@ def preview_merge(call: Call, base: str, head: str) -> Merge:
     from reconciler.controller.basis import shaping
     from reconciler.controller.looking import Preview, installed
     from reconciler.controller.merging import plan_merge
-    from reconciler.core.canonical_json import canonical_digest
     from reconciler.providers import fingerprint
     from reconciler.repo.git import Repository
     from reconciler.repo.revisions import compare
 
-    settings = call.settings()
+    settings = call.settings(record=False)
     repository = Repository.around(call.root) if settings.source else Repository.open(call.root)
     if settings.source and not head:
         from reconciler.repo.source import ref_of
@@ -71,7 +70,7 @@ def preview_merge(call: Call, base: str, head: str) -> Merge:
         "basis": {
             "program": __version__,
             "providers": fingerprint(),
-            "settings": canonical_digest(shaping(settings)),
+            "settings": shaping(settings),
         },
     }
     found = Preview(root=str(call.root), plan=made, problems=made.errors, revision=revision, more=more)

@@ -26,7 +26,7 @@ def basis_of(record: Record, settings: Settings, made: Plan, policy: str, also: 
         record=record.id if events or record.resources.any() else "",
         events=events,
         specs=record.desired.digest(),
-        settings=canonical_digest(shaping(settings)),
+        settings=shaping(settings),
         policy=policy,
         declared=tuple(one for key in keys if (one := _declared(record, *key)) is not None),
         observed=tuple(known for key in keys if (known := _observed(record, *key)) is not None),

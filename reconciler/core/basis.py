@@ -50,14 +50,14 @@ class Observed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
     """`record` is its id, empty where nothing was recorded yet, and `events` the number of its last event. `specs` is a
-    digest of everything declared, `settings` and `policy` of what shapes a plan besides."""
+    digest of everything declared, `policy` one of the policy; `settings` are those that shape a plan (JSON-able)."""
 
     program: str
     providers: str
     record: str
     events: int
     specs: str
-    settings: str
+    settings: Mapping[str, Any]
     policy: str = ""
     declared: tuple[Declared, ...] = ()
     observed: tuple[Observed, ...] = ()
@@ -69,7 +69,7 @@ class Basis:
             "providers": self.providers,
             "record": {"id": self.record, "events": self.events} if self.record else None,
             "specs": self.specs,
-            "settings": self.settings,
+            "settings": dict(self.settings),
             "policy": self.policy,
             "declared": [_declared_json(one, root) for one in self.declared],
             "observed": [_observed_json(one, root) for one in self.observed],
@@ -120,8 +120,9 @@ def moved(saved: Mapping[str, Any], fresh: Mapping[str, Any], happened: Sequence
         if not found:
             found.append("other specs have changed")
     found += list(_happened(before, after, happened))
-    if before["settings"] != after["settings"]:
-        found.append("the settings that shape a plan have changed")
+    old, new = before["settings"], after["settings"]
+    if names := sorted(one for one in {*old, *new} if old.get(one) != new.get(one)):
+        found.append(f"settings have changed: {', '.join(names)}")
     if before["policy"] != after["policy"]:
         found.append("the policy has changed")
     return found or list(_consequences(saved, fresh))

@@ -29,7 +29,7 @@ _BASIS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "providers": str,
     "record": (dict, type(None)),
     "specs": str,
-    "settings": str,
+    "settings": dict,
     "policy": str,
     "declared": list,
     "observed": list,

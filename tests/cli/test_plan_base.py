@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -112,6 +113,18 @@ def test_another_commit_than_the_work_tree_can_be_the_head(repository: World) ->
         "\n", " "
     )
     assert acts(body(repository, "--base", "feature", "--head", "main")) == []
+
+
+def test_the_commit_that_the_source_names_is_the_head_and_the_work_tree_is_not_looked_at(repository: World) -> None:
+    repository.write("more.yaml", job_text("third"))
+    commit(repository.folder, "two")
+    git(repository.folder, "switch", "-q", "main")
+    git(repository.folder, "rm", "-qr", "--cached", "jobs.d")
+    shutil.rmtree(repository.root)
+    data = str(repository.folder)
+    found = body(repository, "--base", "main", "--source", "git:feature", "--data-root", data)
+    assert acts(found) == [("create", "third")]
+    assert found["head"]["ref"] == "feature"  # type: ignore[index]
 
 
 def test_a_merge_that_changes_no_spec_does_nothing(repository: World) -> None:

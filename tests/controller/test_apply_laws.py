@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from reconciler.core.state import Status
 from reconciler.errors import Blocked
 from reconciler.record.store import Record
 from reconciler.runner.local import LocalRunner
-from tests.end_to_end.inprocess import World
+from tests.end_to_end.inprocess import Fuse, World
 
 NAMES = ("a", "b", "c", "d")
 STREAM = "apiVersion: reconciler/v1\nkind: Stream\nmetadata: {name: s}\nspec: {}\n"
@@ -48,6 +47,16 @@ JOB = st.fixed_dictionaries(
         "restart": st.sampled_from(["", "1"]),
     }
 )
+DEFAULT: dict[str, Any] = {
+    "file": "one.yaml",
+    "schedule": '{cron: "0 3 1 1 *"}',
+    "path": "x/*.csv",
+    "suspend": False,
+    "deletionPolicy": "delete",
+    "title": "",
+    "rerun": "",
+    "restart": "",
+}
 TREE = st.dictionaries(st.sampled_from(NAMES), JOB, max_size=4)
 Tree = dict[str, dict[str, Any]]
 LAW = settings(max_examples=int(os.environ.get("RECONCILE_LAWS", "6")), deadline=None, derandomize=True,
@@ -107,11 +116,9 @@ class Shop:
 
 @contextmanager
 def shop(runner: LocalRunner) -> Iterator[Shop]:
-    folder = Path(tempfile.mkdtemp())
-    try:
-        yield Shop(folder, runner)
-    finally:
-        shutil.rmtree(folder)
+    memory = Path("/dev/shm")  # nothing here is about disks
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Shop(Path(folder), runner)
 
 
 def saved_of(document: dict[str, Any]) -> SavedPlan:
@@ -192,7 +199,7 @@ def test_a_spec_that_comes_or_goes_between_plan_and_apply_is_named(
 ) -> None:
     before, after = quiet(before), quiet(after)
     assume((name in after) != comes)
-    there = {**after, name: after.get(name) or before.get(name) or dict(zip(JOBS, DEFAULTS, strict=True))}
+    there = {**after, name: after.get(name) or before.get(name) or DEFAULT}
     gone = {other: one for other, one in after.items() if other != name}
     with shop(runner) as one:
         one.write(before)
@@ -202,10 +209,6 @@ def test_a_spec_that_comes_or_goes_between_plan_and_apply_is_named(
         one.write(there if comes else gone)
         found = refused(one, saved)
         assert f"Job {name} " in found or "other specs have changed" in found
-
-
-JOBS = ("file", "schedule", "path", "suspend", "deletionPolicy", "title", "rerun", "restart")
-DEFAULTS = ("one.yaml", '{cron: "0 3 1 1 *"}', "x/*.csv", False, "delete", "", "", "")
 
 
 @LAW
@@ -250,6 +253,41 @@ def test_a_plan_of_which_a_byte_was_changed_is_refused(
     with pytest.raises(Exception, match=r"plan\.json") as found:
         read_plan(bytes(content), "plan.json")
     assert type(found.value).__name__ in ("Blocked", "UsageError")
+
+
+# --- it dies ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_apply_that_dies_at_any_deed_has_done_all_of_it_or_nothing_and_the_next_pass_completes_it(
+    runner: LocalRunner,
+) -> None:
+    before = {name: {**DEFAULT, "suspend": True} for name in ("a", "b")}
+    after = {"a": {**before["a"], "title": "another"}, "c": {**before["a"], "file": "two.yaml"}}
+    number, came_through, done = 0, None, set()
+    while came_through is None:
+        number += 1
+        with shop(runner) as one:
+            one.write(before)
+            assert one.world.live() is not None
+            one.write(after)
+            document = one.plan()
+            saved = saved_of(document)
+            fuse = Fuse(number)
+            came_through = one.world.act(lambda controller, plan=saved: controller.apply(plan, "ada"), fuse)  # type: ignore[misc]
+            with Record.reading(one.world.state) as record:
+                is_done = record.plans.applied(saved.digest) is not None
+                titles = [(job.name, job.title) for job in record.jobs.jobs()]
+            assert titles == ([("a", "another"), ("c", "")] if is_done else [("a", ""), ("b", "")]), fuse.deeds[-1]
+            done.add(is_done)
+            if is_done:
+                with pytest.raises(Blocked, match="was applied already"):
+                    one.apply(saved)
+            assert one.world.live() is not None
+            assert one.plan()["actions"] == []
+            assert "title: another" in (one.root / "a.status.yaml").read_text(), fuse.deeds[-1]
+            assert not (one.root / "b.status.yaml").exists(), fuse.deeds[-1]
+    assert done == {False, True}
+    assert number > 5
 
 
 def refused(one: Shop, saved: SavedPlan) -> str:

@@ -27,7 +27,7 @@ BASIS = Basis(
     record="r1",
     events=7,
     specs="t1",
-    settings="o1",
+    settings={"source": "", "allowPaths": []},
     declared=(DECLARED,),
     observed=(OBSERVED,),
 )
@@ -81,7 +81,7 @@ def test_a_plan_names_what_it_touches_by_kind_and_name() -> None:
         (with_basis(program="2.0"), "it was made by reconcile 1.0, and this is 2.0"),
         (with_basis(providers="x 1"), "other providers, or other versions of them, are installed"),
         (with_basis(specs="t2"), "other specs have changed"),
-        (with_basis(settings="o2"), "the settings that shape a plan have changed"),
+        (with_basis(settings={"source": "git:main"}), "settings have changed: allowPaths, source"),
         (with_basis(policy="p2"), "the policy has changed"),
         (with_basis(declared=[]), "jobs.d/a.yaml: Job a is declared no more"),
         (with_declared(digest="d2"), "jobs.d/a.yaml: Job a has changed"),

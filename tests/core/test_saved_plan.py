@@ -21,7 +21,7 @@ BASIS = Basis(
     record="r",
     events=3,
     specs="s",
-    settings="o",
+    settings={},
     declared=(Declared(kind="Job", name="a", path="a.yaml", digest="d", metadata_digest="m"),),
     observed=(Observed(kind="Job", name="a", path="a.yaml", life="orphaned", generation=1, digest="d"),),
 )
