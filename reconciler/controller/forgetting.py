@@ -24,6 +24,7 @@ from reconciler.controller.building import Builder
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.rebuilds import observed_rules
+from reconciler.core.audit import Deed
 from reconciler.core.document import digest_of
 from reconciler.core.forgotten import Shown, identities_of, identity_rules, keyed_hash
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply, SegmentRef, Wanted
@@ -220,6 +221,9 @@ class Forgetter:
             for one in requests:
                 record.forgotten.settle(one.id, now.wall_ms)
                 record.forgotten.finish(one.id, now.wall_ms)
+            record.audit.append(
+                [Deed(time_ms=now.wall_ms, action="forgotten", reason=f"request {one.id}") for one in requests]
+            )
         for one in requests:
             self.hands.listener.notice(f"request {one.id} to forget is carried out")
         return True

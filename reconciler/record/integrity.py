@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from reconciler.core.audit import DONE
 from reconciler.core.document import WORK_FIELDS, digest_of, digest_of_text
 from reconciler.core.drift import RESTORE, Drift, Row
 
@@ -26,6 +25,19 @@ _SUMS: Final = (
     "UNION ALL SELECT 'Stream ' || a.stream, a.file || ' at position ' || a.first, 'positions after ' || b.file "
     "FROM segment a JOIN segment b ON a.stream = b.stream AND b.first < a.first AND b.first + b.rows > a.first "
     "AND a.retired_ms IS NULL AND b.retired_ms IS NULL"
+)
+
+#: What a person must have done: whose it is, what, and who is said to have done it. What is older than the log is not in it.
+_APPROVED: Final = (
+    "WITH act AS (SELECT action, name, reason, plan FROM audit WHERE outcome = 'done'), "
+    "log AS (SELECT min(time_ms) AS began_ms FROM audit) "
+    "SELECT 'Job ' || resource.name, 'approval of ' || approval.digest, approved_by FROM log, approval "
+    "JOIN resource ON resource.id = approval.job WHERE approved_ms >= began_ms AND NOT EXISTS (SELECT 1 FROM act WHERE "
+    "action = 'approve' AND act.name = resource.name AND act.reason = 'digest ' || approval.digest) "
+    "UNION ALL SELECT 'deletions', 'approval of ' || digest, approved_by FROM log, prune WHERE approved_ms >= began_ms "
+    "AND NOT EXISTS (SELECT 1 FROM act WHERE action = 'approve-prune' AND act.reason = 'digest ' || prune.digest) "
+    "UNION ALL SELECT 'plan ' || digest, 'such plan applied', by_ FROM log, applied_plan WHERE at_ms >= began_ms "
+    "AND NOT EXISTS (SELECT 1 FROM act WHERE action = 'apply' AND act.plan = applied_plan.digest)"
 )
 
 
@@ -106,18 +118,12 @@ class Integrity:
                     )
 
     def _approvals(self) -> Iterator[Drift]:
-        """Nothing counts as approved that the audit log does not say was."""
-        rows = self._sql.execute(
-            "SELECT resource.name, approval.digest, approved_by FROM approval JOIN resource ON resource.id = approval.job "
-            "WHERE approved_ms >= (SELECT min(time_ms) FROM audit) AND NOT EXISTS (SELECT 1 FROM audit WHERE "
-            "action = 'approve' AND outcome = ? AND audit.name = resource.name AND audit.reason = 'digest ' || approval.digest)",
-            (DONE,),
-        )
-        for name, digest, by in rows:
+        """Nothing counts as approved, or as applied, that the audit log does not say was."""
+        for subject, what, by in self._sql.execute(_APPROVED):
             yield Drift(
                 what="record",
-                subject=f"Job {name}",
-                expected=f"no approval of {digest}, by the audit log",
+                subject=str(subject),
+                expected=f"no {what}, by the audit log",
                 found=f"one by {by}",
                 mends=RESTORE,
             )

@@ -133,6 +133,11 @@ def test_data_files_that_are_gone_of_another_size_or_nobodys_are_named(shop: Wor
         ("UPDATE stream SET next = 0", "record Stream orders: expected next position 1, found next position 0; "),
         ("INSERT INTO approval SELECT id, '0a1b', 'all of it', 1, 4102444800000, 'Eve' FROM job",
          "record Job import-orders: expected no approval of 0a1b, by the audit log, found one by Eve; "),
+        ("INSERT INTO prune (one, digest, reason, jobs, spent, revision, asked_ms, approved_ms, approved_by) "
+         "VALUES (1, '0a1b', '', '{}', 0, '', 1, 4102444800000, 'Eve')",
+         "record deletions: expected no approval of 0a1b, by the audit log, found one by Eve; "),
+        ("INSERT INTO applied_plan VALUES ('0a1b', 4102444800000, 'Eve')",
+         "record plan 0a1b: expected no such plan applied, by the audit log, found one by Eve; "),
         ("DROP TRIGGER audit_is_not_changed", ""),
     ],
 )  # fmt: skip
@@ -229,3 +234,16 @@ def test_a_record_that_a_killed_controller_left_is_read_as_it_is_and_not_touched
     with frozen:
         assert frozen.setting("colour") == "red"
     assert files_of(copy) == before
+
+
+def test_what_persons_did_approve_and_apply_is_no_drift(shop: World) -> None:
+    shop.write("more.yaml", STREAM.replace("orders", "returns"))
+    shop.run("plan", "--out", "plan.json")
+    assert shop.run("apply", "plan.json").code == 0
+    (shop.root / "orders.yaml").unlink()
+    blocked = shop.run("--no-color")
+    assert blocked.code == 5
+    [command] = [line for line in blocked.out.splitlines() + blocked.err.splitlines() if "reconcile approve" in line]
+    arguments = command.partition("reconcile ")[2].rstrip("`.").split("`")[0].split()
+    assert shop.run(*arguments).code == 0
+    assert drifted(shop) == []
