@@ -33,12 +33,15 @@ def agreed(hands: Hands, planner: Planner, saved: SavedPlan, now: Now, unsettled
     found = moved(saved.body, fresh, _happened(record, saved.event))
     if found:
         raise Blocked(f"{saved.shown} is stale, and nothing was done: {'; '.join(found)}. {_anew(saved).capitalize()}")
+    blocked = made.blocked
     said = set(map(canonical_json, saved.body["actions"]))
     actions = zip(made.actions, map(canonical_json, fresh["actions"]), strict=True)
     return replace(
         made,
         actions=tuple(action for action, text in actions if text in said),
         runs=tuple(run for run in made.runs if run.name in saved.runs),
+        prune=made.prune if blocked is None else None,  # it said that these wait, and they do
+        hold=made.hold if blocked is None else blocked.reason,
     )
 
 

@@ -13,6 +13,7 @@ from reconciler.controller.planning import Authors, cursor_resets
 from reconciler.core.audit import MAX_REASON, Deed
 from reconciler.core.consequence import spec_events
 from reconciler.core.document import Document
+from reconciler.core.forgotten import GONE
 from reconciler.core.happening import AuthorizationChanged, Stopped
 from reconciler.core.lifecycle import is_in_progress, is_legal
 from reconciler.core.planned import Action, Plan, Verb
@@ -92,7 +93,7 @@ class Enactor:
             self._bring_back(action, by, now)
             return
         if left is not None:
-            self._lose_history(action.name)
+            self._lose_history(action.name, now)
         orphan = self._record.jobs.orphan(action.name) if left == "orphaned" else None
         resource_id = self._record.resources.create(document, by, now.wall_ms, type=self._type(document))
         if action.kind != "Job":
@@ -114,7 +115,7 @@ class Enactor:
         self._tell(action, EventName.CREATED, action.reason, by, now)
         self._edit(action, None, by, now, purged=False)
 
-    def _lose_history(self, name: str) -> None:
+    def _lose_history(self, name: str, now: Now) -> None:
         """A job of that name begins anew: what could be undone of the one before cannot any more, but for the cursor of an
         orphan."""
         known = self._record.resources.resource("Job", name)
@@ -122,6 +123,9 @@ class Enactor:
         self._record.events.forget("Job", name, besides=EventName.DELETED)
         if self._left[name] == "deleted":
             self._record.resources.delete(known.id)
+            for receipt in self._record.forgotten.outstanding():
+                if receipt.name == name:  # the ledger that held the person goes with it; that of the new job is another
+                    self._record.forgotten.removed(receipt.request, name, GONE, now.wall_ms)
         else:
             self._record.runs.forget(known.id)
             self._record.deletions.end(known.id)

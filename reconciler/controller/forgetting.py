@@ -26,7 +26,7 @@ from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.rebuilds import observed_rules
 from reconciler.core.audit import Deed
 from reconciler.core.document import digest_of
-from reconciler.core.forgotten import Shown, identities_of, identity_rules, keyed_hash
+from reconciler.core.forgotten import GONE, Shown, identities_of, identity_rules, keyed_hash
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply, SegmentRef, Wanted
 from reconciler.core.mirror import Progress
 from reconciler.core.profile import ProfileRules, rules_spec
@@ -44,7 +44,6 @@ RETRY_AFTER_MS: Final = 60_000
 SCRUB_EVERY_MS: Final = 5_000
 
 REMOVED: Final = "removed by run {run}"
-GONE: Final = "the job's ledger is gone, and its destination was not told"
 
 
 @dataclass(slots=True)

@@ -22,6 +22,9 @@ SEPARATOR: Final = "\x1f"
 #: Identifiers that can be remembered as forgotten: each run that lands messages about people is told of all of them.
 MAX_REMEMBERED: Final = 100_000
 
+#: What came of a request at the destination of a job that is gone for good.
+GONE: Final = "the job's ledger is gone, and its destination was not told"
+
 #: A shorter identifier is only found in a text where it stands alone.
 SHORT: Final = 6
 

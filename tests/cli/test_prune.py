@@ -149,6 +149,29 @@ def test_the_operator_s_file_settles_the_budget(shop: World) -> None:
     )
 
 
+def test_a_saved_plan_does_what_it_says_though_deletions_wait_that_it_says_nothing_of(shop: World) -> None:
+    remove(shop, "a", "b")
+    shop.write("new.yaml", job_text("new"))
+    assert shop.run("plan", "--out", "plan.json").code == 0
+    ended = shop.run("apply", "plan.json")
+    assert (ended.code, ended.err) == (0, "")
+    assert held(shop) == {"a": None, "b": None, "c": None, "d": None, "new": None}
+    assert shop.run().code == 5
+
+
+def test_a_saved_plan_with_approved_deletions_uses_their_approval_up(shop: World) -> None:
+    remove(shop, "a", "b")
+    assert shop.run("approve", "--prune", "--yes").code == 0
+    assert shop.run("plan", "--out", "plan.json").code == 0
+    assert shop.run("apply", "plan.json").code == 0
+    assert list(held(shop)) == ["c", "d"]
+    for name in "ab":
+        shop.write(f"{name}.yaml", job_text(name))
+    assert shop.run().code == 0
+    remove(shop, "a", "b")
+    assert shop.run().code == 5
+
+
 # --- undelete -------------------------------------------------------------------------------------------------------
 
 

@@ -262,6 +262,18 @@ def test_a_destination_whose_job_is_gone_can_never_say_that_it_has_removed_anybo
     assert shop.traces(*ANN) == []
 
 
+def test_a_destination_whose_job_begins_anew_meanwhile_was_not_told_by_the_new_one(shop: Shop) -> None:
+    assert shop.go()
+    text = (shop.root / "jobs.yaml").read_text()
+    (shop.root / "jobs.yaml").write_text("---".join([STREAM, IMPORT, AUDIENCE]))
+    assert shop.go()
+    shop.ask()
+    assert shop.go()
+    (shop.root / "jobs.yaml").write_text(text)
+    assert shop.go()
+    assert shop.receipts()["destination", "crm"].note == GONE
+
+
 def test_a_destination_whose_job_is_undeleted_is_told_to_remove_whoever_was_forgotten_meanwhile(shop: Shop) -> None:
     assert shop.go()
     text = (shop.root / "jobs.yaml").read_text()
