@@ -45,6 +45,9 @@ def verify(call: Call, head: str | None, output: str) -> int:
         return BROKEN if broken else 0
     if broken is not None:
         raise ReconcileError(f"the audit log is broken: {broken.message}")
+    if not end.count:
+        call.terminal.print("The audit log is sound: it has no entry yet.")
+        return 0
     words = f"{end.count:,} {'entry' if end.count == 1 else 'entries'}"
     noted = "; it holds the entry whose hash was noted elsewhere" if head else ""
     call.terminal.print(f"The audit log is sound: {words}, chained to {end.hash[:12]}{noted}.")
@@ -60,6 +63,8 @@ def head(call: Call, output: str) -> None:
     """
     with reading(call) as record:
         end = record.audit.head()
+    if not end.count:
+        raise UsageError(f"the audit log of {call.root} has no entry yet; run `reconcile` first")
     if output == "json":
         call.terminal.json({"entries": end.count, "head": end.hash})
     else:

@@ -162,7 +162,19 @@ def test_a_noted_hash_must_be_one(world: World) -> None:
 
 def test_before_the_first_pass_there_is_an_empty_log(world: World) -> None:
     assert world.run("history").out == ""
-    assert world.run("audit", "verify").out.startswith("The audit log is sound: 0 entries, chained to ")
+    assert world.run("audit", "verify").out == "The audit log is sound: it has no entry yet.\n"
+    head = world.run("audit", "head")
+    assert (head.code, head.err) == (2, "Error: the audit log of jobs.d has no entry yet; run `reconcile` first\n")
+
+
+def test_a_log_whose_record_is_gone_is_broken(world: World) -> None:
+    world.write("orders.yaml", STREAM)
+    world.run()
+    for path in world.state.glob("record.db*"):
+        path.unlink()
+    result = world.run("audit", "verify")
+    assert result.code == 1
+    assert "there is an entry that the record does not have: its last entries were cut off" in result.err
 
 
 def test_what_a_saved_plan_did_stands_with_the_person_who_applied_it_and_the_plans_digest(world: World) -> None:
