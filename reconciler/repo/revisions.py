@@ -20,6 +20,11 @@ from reconciler.repo.walk import MAX_FILE_BYTES, printable
 #: git's mode of a link; what it leads to is followed so often.
 LINK: Final = "120000"
 LINKS_DEEP: Final = 5
+#: What to do where a clone does not reach back far enough.
+WHOLE: Final = (
+    "get the whole history and all branches with `git fetch --unshallow origin '+refs/heads/*:refs/remotes/origin/*'` "
+    "(in GitHub's actions/checkout: `fetch-depth: 0`; in GitLab: `GIT_DEPTH: 0`)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +74,14 @@ def _commit(repository: Repository, ref: str, option: str) -> str:
             raise UsageError(f"{repository.top} has no commit yet, so there is nothing to compare") from error
         remote, _, branch = ref.partition("/")
         fetch = f"`git fetch {remote} {branch}`" if branch else "`git fetch`"
-        raise UsageError(f"{option}: there is no commit '{ref}' in {repository.top}; {fetch} may bring it") from error
+        hint = f"the clone is shallow: {WHOLE}" if repository.shallow() else f"{fetch} may bring it"
+        raise UsageError(f"{option}: there is no commit '{ref}' in {repository.top}; {hint}") from error
     return answer.decode("ascii").strip()
 
 
 def _parted(repository: Repository, base: str, head: str) -> str:
     if repository.shallow():
-        return (
-            f"this clone is shallow and does not hold the commit from which {base} and {head} parted; get the whole history "
-            "with `git fetch --unshallow` (in GitHub's actions/checkout: `fetch-depth: 0`; in GitLab: `GIT_DEPTH: 0`)"
-        )
+        return f"this clone is shallow and does not hold the commit from which {base} and {head} parted; {WHOLE}"
     return f"{base} and {head} have no commit in common, so there is nothing to compare"
 
 

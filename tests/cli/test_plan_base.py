@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.repo.revisions import WHOLE
 from tests.cli.conftest import STREAM, World, job_text
 
 NOTHING = "No changes. The merge would do nothing.\n"
@@ -290,9 +291,26 @@ def test_a_shallow_clone_that_does_not_reach_back_says_how_to_get_the_history(
     assert (result.code, result.out) == (2, "")
     assert result.err == (
         "Error: this clone is shallow and does not hold the commit from which origin/main and HEAD parted; get the whole "
-        "history with `git fetch --unshallow` (in GitHub's actions/checkout: `fetch-depth: 0`; in GitLab: `GIT_DEPTH: 0`)\n"
+        f"{WHOLE.removeprefix('get the whole ')}\n"
     )
-    git(clone, "fetch", "-q", "--unshallow")
+    git(clone, "fetch", "-q", "--unshallow", "origin", "+refs/heads/*:refs/remotes/origin/*")
+    assert acts(body(repository, "--base", "origin/main")) == [("create", "third")]
+
+
+def test_a_clone_of_one_commit_that_knows_no_base_says_how_to_get_it(
+    repository: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.write("more.yaml", job_text("third"))
+    commit(repository.folder, "two")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--depth", "1", "-b", "feature", f"file://{repository.folder}", str(clone))
+    monkeypatch.chdir(clone)
+    result = repository.run("plan", "--base", "origin/main")
+    assert (result.code, result.out) == (2, "")
+    where = f"Error: --base: there is no commit 'origin/main' in {clone}; the clone is shallow: "
+    assert result.err == f"{where}{WHOLE}\n"
+    assert "`fetch-depth: 0`" in WHOLE
+    git(clone, "fetch", "-q", "--unshallow", "origin", "+refs/heads/*:refs/remotes/origin/*")
     assert acts(body(repository, "--base", "origin/main")) == [("create", "third")]
 
 
