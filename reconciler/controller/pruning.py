@@ -77,7 +77,9 @@ class Pruner:
                 )
 
     def news(self, made: Plan) -> Pruning | None:
-        """What is held back, once."""
+        """What is held back, once; a look that can judge no deletion at all is none in between."""
+        if made.hold:
+            return None
         digest = "" if made.blocked is None else made.blocked.digest
         told, self._told = self._told, digest
         return made.blocked if digest != told else None

@@ -11,7 +11,9 @@ from reconciler.clock import Clock, Now
 from reconciler.controller.deeds import approve_prune, undelete
 from reconciler.controller.lives import Lives
 from reconciler.controller.loop import Controller
+from reconciler.controller.pruning import Pruner
 from reconciler.controller.requests import Answer, Deed, Desk, Request
+from reconciler.core.planned import Plan
 from reconciler.core.prune import KEPT_MS, SETTLING_MS, Budget
 from reconciler.core.state import Outcome, Reason, Status
 from reconciler.errors import UsageError
@@ -255,6 +257,22 @@ def test_deletions_a_while_apart_and_commits_have_a_budget_each(tmp_path: Path, 
     assert daemon.look(SETTLING_MS) == {"delete": 1}
     untracked[2].unlink()
     assert daemon.look() == {}
+
+
+def test_a_blocked_set_is_told_once_whatever_cannot_be_read_meanwhile(shop: Shop) -> None:
+    many(shop, 10)
+    shop.go()
+    for path in sorted(shop.root.glob("job-0[0-2].yaml")):
+        path.unlink()
+    shop.go()
+    held = shop.report.plan
+    with Record.reading(shop.world.state) as record:
+        pruner = Pruner(record, Budget(), lambda: "")
+        assert pruner.news(held) is held.blocked
+        assert pruner.news(Plan(hold="torn.yaml cannot be read or parsed")) is None
+        assert pruner.news(held) is None
+        assert pruner.news(Plan()) is None
+        assert pruner.news(held) is held.blocked, "it was over, and is there again"
 
 
 # --- undone ---------------------------------------------------------------------------------------------------------
