@@ -44,7 +44,7 @@ def _hands(settings: Settings, record: Record, listener: Listener) -> Hands:
         record=record,
         tree=tree,
         origin=origin,
-        writer=Writer(settings.root, settings.status_dir),
+        writer=Writer(settings.root, settings.status_dir, is_private=settings.keeps_statuses),
         runner=LocalRunner(settings.state),
         end_leftover=end_leftover,
         clock=Clock(record.alive_ms),

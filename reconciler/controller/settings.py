@@ -89,6 +89,11 @@ class Settings:
     notify: tuple[NotifyRule, ...] = ()
     commit_statuses: tuple[CommitStatusRule, ...] = ()
 
+    @property
+    def keeps_statuses(self) -> bool:
+        """Whether statuses lie in the state directory, which is nobody else's to read."""
+        return self.status_dir is not None and self.status_dir.absolute().is_relative_to(self.state.absolute())
+
     def slots_of(self, lane: str) -> int:
         return self.slots if lane == LIVE else self.backfill_slots
 

@@ -1,4 +1,5 @@
-"""Files that are whole or not there: written under a temporary name, fsynced, renamed, and the folder fsynced."""
+"""Files that are whole or not there: written under a temporary name, fsynced, renamed, and the folder fsynced. What the product
+keeps for itself nobody else may read; what it is asked to write for others has the permissions that the user gives new files."""
 
 from __future__ import annotations
 
@@ -6,17 +7,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from reconciler.errors import Retriable
 
+FILE_MODE: Final = 0o600
+FOLDER_MODE: Final = 0o700
+
 
 @contextmanager
-def replaced(path: Path, temporary: Path) -> Iterator[Path]:
+def replaced(path: Path, temporary: Path, *, is_private: bool = True) -> Iterator[Path]:
     """Yields the temporary path to write; on leaving well, what was written there is at `path` and on the disk. On an
     error nothing is left. Folders are made. Raises Retriable where the disk refuses."""
     try:
-        make_folder(path.parent)
+        make_folder(path.parent, is_private=is_private)
         yield temporary
+        if is_private:
+            temporary.chmod(FILE_MODE)
         fsync(temporary)
         os.replace(temporary, path)
         fsync(path.parent)
@@ -28,15 +35,20 @@ def replaced(path: Path, temporary: Path) -> Iterator[Path]:
         raise
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, is_private: bool = True) -> None:
     """Makes a folder and its parents, each of them on the disk before it is used."""
     missing = []
     while not folder.is_dir():
         missing.append(folder)
         folder = folder.parent
     for new in reversed(missing):
-        new.mkdir(exist_ok=True)
+        new.mkdir(mode=FOLDER_MODE if is_private else 0o777, exist_ok=True)
         fsync(new.parent)
+
+
+def private(path: str, flags: int) -> int:
+    """An `opener` of files that nobody else may read."""
+    return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
 
 
 def fsync(path: Path) -> None:

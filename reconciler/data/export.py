@@ -39,7 +39,7 @@ def write_file(
     """Writes messages `first <= position < stop` to `path` and returns how many. `temporary` is the name under which
     the file is written first. Options: `delimiter`, `quote`, `header` for CSV; `compression`: `auto` (by the path's
     ending; zstd inside Parquet), `none`, `gzip`, `zstd`. Raises Retriable where the disk refuses."""
-    with replaced(path, path.with_name(temporary)) as unfinished:
+    with replaced(path, path.with_name(temporary), is_private=False) as unfinished:
         if kind == "parquet":
             return _parquet(unfinished, reader, first, stop, meta, options)
         pieces = _csv(reader, first, stop, meta, options) if kind == "csv" else _ndjson(reader, first, stop, meta)

@@ -23,7 +23,7 @@ from reconciler.data.columnar import parquet_blocks
 from reconciler.data.content import is_untouched
 from reconciler.data.delimited import Delimited
 from reconciler.data.document import pluck, records_block
-from reconciler.data.durable import fsync, make_folder
+from reconciler.data.durable import fsync, make_folder, private
 from reconciler.data.export import Kind, write_file
 from reconciler.data.jsontext import plain_text
 from reconciler.data.lines import JsonLines
@@ -155,7 +155,7 @@ class Hands:
         mode = "ab" if file in self._rejects else "wb"  # what an earlier attempt left under this name goes
         try:
             make_folder(path.parent)
-            with path.open(mode) as out:
+            with open(path, mode, opener=private) as out:
                 out.writelines(_reject_line(source, reject) for reject in rejects)
             fsync(path)
             fsync(path.parent)

@@ -33,7 +33,7 @@ def write_membership(
     """Writes the members to `path` and returns how many rows that are. `plan` is the one that the ledger does not hold
     yet. Options as for the export of a stream. Raises Retriable where the disk refuses."""
     selected = _changes_sql(data_dir, plan) if changes else _members_sql(data_dir, ledger, plan)
-    with replaced(path, path.with_name(temporary)) as unfinished:
+    with replaced(path, path.with_name(temporary), is_private=False) as unfinished:
         if kind == "ndjson":
             return write_text(unfinished, _json_lines(db, selected, changes=changes), path, options)
         columns = _columns(fields, changes=changes)

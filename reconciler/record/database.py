@@ -74,6 +74,7 @@ def prepare_state(state: Path) -> None:
     ignore = state / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n", encoding="ascii")
+        ignore.chmod(0o600)
 
 
 def open_for_writing(state: Path) -> sqlite3.Connection:

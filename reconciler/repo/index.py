@@ -116,6 +116,9 @@ class Index:
         if self._path is None or not (self._writable or self._path.exists()):
             return None
         mode = "rwc" if self._writable else "ro"
+        if self._writable:
+            with contextlib.suppress(OSError):  # what is in the way of the file is in SQLite's way too
+                self._path.touch(mode=0o600)
         database = sqlite3.connect(
             f"{self._path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_BUSY_S, isolation_level=None,
             check_same_thread=False,

@@ -45,10 +45,11 @@ class Written(NamedTuple):
 
 class Writer:
     """Writes below `root`, or below `status_dir` in folders that mirror those of the root. Spec paths are relative
-    to the root."""
+    to the root. What is written is for everyone to read, unless `is_private`."""
 
-    def __init__(self, root: Path, status_dir: Path | None = None) -> None:
+    def __init__(self, root: Path, status_dir: Path | None = None, *, is_private: bool = False) -> None:
         self._base = root if status_dir is None else status_dir
+        self._file_mode, self._folder_mode = (0o600, 0o700) if is_private else (0o644, 0o755)
         self._makes_folders = status_dir is not None
         self._sure: set[str] = set()  # logs whose end this process wrote, SURE_LOGS at most
         self._keeps = False
@@ -80,7 +81,7 @@ class Writer:
             with self._folder(spec_path) as folder:
                 if _content(folder, file, len(text)) == text:
                     return Written(False, digest)
-                _replace(folder, file, text)
+                _replace(folder, file, text, self._file_mode)
         except OSError as error:
             return Written(False, "", self._warning(spec_path, file, error))
         return Written(True, digest)
@@ -96,7 +97,7 @@ class Writer:
         key = f"{spec_path}\0{file}"
         try:
             with self._folder(spec_path) as folder:
-                _append(folder, file, lines, sure=key in self._sure)
+                _append(folder, file, lines, self._file_mode, sure=key in self._sure)
         except OSError as error:
             self._sure.discard(key)
             return self._warning(spec_path, file, error)
@@ -163,11 +164,11 @@ class Writer:
         *parts, _ = spec_path.split("/")
         may_make = make and self._makes_folders
         if may_make:
-            self._base.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._base.mkdir(mode=self._folder_mode, parents=True, exist_ok=True)
         handle = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for part in parts:
-                handle = _enter(handle, part, may_make)
+                handle = _enter(handle, part, self._folder_mode if may_make else None)
         except OSError:
             os.close(handle)
             raise
@@ -184,13 +185,13 @@ class Writer:
         return f"{where} could not be written: {why}."
 
 
-def _enter(handle: int, part: str, make: bool) -> int:
-    """The folder `part` of an open one, which is closed where that succeeds."""
+def _enter(handle: int, part: str, make: int | None) -> int:
+    """The folder `part` of an open one, which is closed where that succeeds. `make` is the mode of one that may be made."""
     if part in ("", ".", ".."):
         raise OSError(0, "the path leaves the root")
-    if make:
+    if make is not None:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(part, 0o755, dir_fd=handle)
+            os.mkdir(part, make, dir_fd=handle)
     try:
         inner = os.open(part, _FOLDER, dir_fd=handle)
     except NotADirectoryError as error:
@@ -216,13 +217,13 @@ def _content(folder: int, file: str, most: int) -> bytes | None:
         os.close(handle)
 
 
-def _replace(folder: int, file: str, content: bytes) -> None:
+def _replace(folder: int, file: str, content: bytes, mode: int) -> None:
     beside = f".{file}.tmp"
     try:
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o644, dir_fd=folder)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, mode, dir_fd=folder)
     except FileExistsError:  # left by a process that was killed
         os.unlink(beside, dir_fd=folder)
-        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o644, dir_fd=folder)
+        handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, mode, dir_fd=folder)
     try:
         try:
             _write(handle, content)
@@ -255,10 +256,10 @@ def _take_along(old: int, was: str, new: int, becomes: str) -> None:
 # --- appending ------------------------------------------------------------------------------------------------------
 
 
-def _append(folder: int, file: str, lines: Sequence[str], *, sure: bool) -> None:
+def _append(folder: int, file: str, lines: Sequence[str], mode: int, *, sure: bool) -> None:
     """Appends in pieces that fit a log, rotating between them. A last line that a crash cut off is taken back. Unless
     `sure`, the log may end with some of the lines already."""
-    handle, size = _open_log(folder, file)
+    handle, size = _open_log(folder, file, mode)
     try:
         if not sure:
             lines = _not_yet(folder, file if size else None, f"{file}.1", lines)
@@ -267,7 +268,7 @@ def _append(folder: int, file: str, lines: Sequence[str], *, sure: bool) -> None
                 os.close(handle)
                 handle = -1
                 _rotate(folder, file)
-                handle, _ = _open_log(folder, file)
+                handle, _ = _open_log(folder, file, mode)
             else:
                 _write(handle, piece)
     finally:
@@ -291,9 +292,9 @@ def _pieces(lines: Sequence[str], size: int) -> Iterator[bytes | None]:
         yield bytes(piece)
 
 
-def _open_log(folder: int, file: str) -> tuple[int, int]:
+def _open_log(folder: int, file: str, mode: int) -> tuple[int, int]:
     """The log, ready to be appended to after its last whole line, and its size."""
-    handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | _SAFE, 0o644, dir_fd=folder)
+    handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | _SAFE, mode, dir_fd=folder)
     try:
         seen = os.fstat(handle)
         if not stat.S_ISREG(seen.st_mode):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -239,6 +241,32 @@ def test_whoever_was_refused_is_listed_and_tried_again_when_asked(tmp_path: Path
         shop.run()
         assert shop.sent() == [("add", "Grace")]
         assert "can try nobody again" in shop.run("rejects", "import-orders", "--retry", code=5)
+
+
+def test_nobody_else_may_read_what_is_kept_and_everybody_what_is_written_for_others(tmp_path: Path) -> None:
+    with serving(lambda request: Play(status=422 if len(request.json["members"]) == 1 else 400)) as receiver:
+        shop = Shop(tmp_path / "mirror", receiver)
+        export = {
+            "provider": "files",
+            "jobType": "export-csv",
+            "config": {"stream": "orders", "path": "out/orders.csv"},
+        }
+        document = {"apiVersion": "reconciler/v1", "kind": "Job", "metadata": {"name": "orders-out"}, "spec": export}
+        (shop.root / "out.yaml").write_text(json.dumps(document | {"spec": export | {"dependsOn": ["import-orders"]}}))
+        (shop.root.parent / "reconciler.yaml").write_text("slots: 2\n")
+        (shop.root.parent / "policy.yaml").write_text("rules: []\n")
+        before = os.umask(0o022)
+        try:
+            shop.run("--status-dir", str(shop.root / ".reconciler" / "status"))
+        finally:
+            os.umask(before)
+    kept = {
+        path: stat.S_IMODE(path.lstat().st_mode)
+        for path in [shop.root / ".reconciler", *(shop.root / ".reconciler").rglob("*")]
+    }
+    assert {"rejects", "profiles", "streams", "jobs", "status", "cache"} <= {path.name for path in kept}
+    assert {str(path): oct(mode) for path, mode in kept.items() if mode != (0o700 if path.is_dir() else 0o600)} == {}
+    assert oct(stat.S_IMODE((shop.root / "out" / "orders.csv").stat().st_mode)) == "0o644"
 
 
 def test_an_export_follows_its_audience_when_the_moment_comes_at_which_that_changes_by_itself(shop: Shop) -> None:

@@ -464,6 +464,7 @@ def test_a_folder_or_file_without_permission_is_a_problem_and_what_it_held_is_no
     for folder in (*root.parents, root.parent / "cache", root):
         if folder.stat().st_mode & 0o077 == 0:  # pytest's own folders, at whatever depth
             folder.chmod(0o755)
+    (root.parent / "cache" / "index.db").chmod(0o644)
     (root / "b.yaml").chmod(0)
     (root / "secret").chmod(0)
     arguments = [sys.executable, "-c", AS_NOBODY, os.fspath(root), os.fspath(root.parent / "cache")]
