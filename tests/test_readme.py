@@ -124,6 +124,16 @@ def test_the_limits_are_those_of_the_program() -> None:
     assert f"rotated at {mib(write.MAX_LOG_BYTES)} with {older} older ones kept" in text
 
 
+def test_every_line_of_the_threat_model_is_held_by_a_test() -> None:
+    section = TEXT.split("\n## Threat model\n")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    for row in rows:
+        named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert f"\ndef {test}(" in (README.parent / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
 # --- what the reader may copy ---------------------------------------------------------------------------------------
 
 
