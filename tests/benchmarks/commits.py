@@ -26,6 +26,7 @@ from reconciler.controller.looking import installed, open_tree
 from reconciler.controller.observe import Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
+from reconciler.controller.pruning import Pruner
 from reconciler.controller.settings import Settings
 from reconciler.record.store import Record
 from reconciler.repo.git import Repository
@@ -83,7 +84,8 @@ class Follower:
         self.tree, origin = open_tree(settings, self.record, writable=True)
         policing = Policing(self.record, self.tree, installed)
         self.observer = Observer(self.record, self.tree, installed, policing)
-        self.planner = Planner(self.record, origin, installed, print, policing)
+        pruner = Pruner(self.record, settings.budget, origin.revision, None)
+        self.planner = Planner(self.record, origin, installed, print, policing, pruner)
         self.clock = Clock(self.record.alive_ms)
 
     def decide(self, changed: int) -> float:

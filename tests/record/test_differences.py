@@ -1,0 +1,117 @@
+"""Comparing only what has changed finds what comparing everything finds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.core.document import Document
+from reconciler.core.state import JobState
+from reconciler.record.resources import By
+from reconciler.record.store import Record
+
+BY = By(author="Ann")
+KINDS = ("Job", "Stream")
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Record]:
+    with Record.writing(tmp_path) as found:
+        yield found
+
+
+def document(chance: random.Random, kind: Any, number: int) -> Document:
+    renamed = f"n{chance.randrange(12)}" if chance.random() < 0.1 else ""
+    name, path = f"n{number}", f"{chance.choice('ab')}/{kind}{number}.yaml"
+    spec = {"provider": "files", "jobType": "import-csv", "config": {"path": str(chance.randrange(3))}}
+    return Document(kind=kind, name=name, path=path, renamed_from=renamed if renamed != name else "", spec=spec)
+
+
+def change(record: Record, chance: random.Random) -> None:
+    """One of the ways in which either side changes."""
+    kind, number = chance.choice(KINDS), chance.randrange(12)
+    known = record.resources.resource(kind, f"n{number}")
+    match chance.randrange(6):
+        case 0 | 1:
+            one = document(chance, kind, number)
+            record.desired.replace_file(one.path, [one], [])
+        case 2:
+            record.desired.replace_file(f"{chance.choice('ab')}/{kind}{number}.yaml", [], [])
+        case 3:
+            job = record.resources.create(document(chance, kind, number), BY, 1, type="import")
+            if kind == "Job" and record.jobs.job(f"n{number}") is None:
+                record.jobs.insert_state(job, JobState(since_ms=1), wake_at_ms=None)
+        case 4 if known is not None:
+            record.resources.set_life(known.id, chance.choice(("live", "purged")))
+        case 5 if known is not None and kind == "Stream":
+            record.resources.delete(known.id)
+
+
+@contextmanager
+def undone(record: Record) -> Iterator[None]:
+    """A transaction that comes to nothing."""
+    with suppress(KeyError), record.transaction():
+        yield
+        raise KeyError
+
+
+def everything(record: Record, state: Path) -> Any:
+    """What another connection finds, which compares all."""
+    with Record.reading(state) as other:
+        return other.differences.pairs(0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_after_any_changes_the_writer_finds_what_a_reader_finds_who_compares_all(
+    record: Record, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    for _ in range(120):
+        with record.transaction():
+            for _ in range(chance.randrange(1, 4)):
+                change(record, chance)
+        if chance.random() < 0.6:
+            assert record.differences.pairs(0) == everything(record, tmp_path)
+
+
+def test_a_transaction_that_is_undone_is_not_noted_nor_is_what_it_had_settled_lost(
+    record: Record, tmp_path: Path
+) -> None:
+    chance = random.Random(7)
+    with record.transaction():
+        one = document(chance, "Stream", 1)
+        record.desired.replace_file(one.path, [one], [])
+    with undone(record):
+        assert [pair.key for pair in record.differences.pairs(0)] == [("Stream", "n1")], "the triggers are made in here"
+        record.resources.create(document(chance, "Stream", 1), BY, 1, type="")
+        record.differences.pairs(0)
+    assert record.differences.pairs(0) == everything(record, tmp_path)
+    with undone(record):
+        record.desired.replace_file(one.path, [], [])
+        assert record.differences.pairs(0) == ()
+    assert [pair.key for pair in record.differences.pairs(0)] == [("Stream", "n1")]
+
+
+def test_what_is_as_it_was_is_not_compared_again(record: Record) -> None:
+    chance = random.Random(3)
+    with record.transaction():
+        for number in range(12):
+            one = document(chance, "Stream", number)
+            record.desired.replace_file(one.path, [one], [])
+            record.resources.create(one, BY, 1, type="")
+    record.differences.pairs(0)
+    asked: list[str] = []
+    record._connection.set_trace_callback(asked.append)
+    with record.transaction():
+        one = document(chance, "Stream", 3)
+        record.desired.replace_file(one.path, [one], [])
+    record.differences.pairs(0)
+    record._connection.set_trace_callback(None)
+    assert any("FROM touched t CROSS JOIN document" in text for text in asked)
+    left = {row[0] for row in record._connection.execute("SELECT name FROM touched")}
+    assert left == {pair.key[1] for pair in record.differences.pairs(0)}
