@@ -31,7 +31,7 @@ from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, rules_di
 from reconciler.data.engine import EngineError, limit_memory, memory_budget, workspace
 from reconciler.data.profiles.components import components, owners
 from reconciler.data.profiles.order import Order, order_of
-from reconciler.data.profiles.signatures import BATCH_ROWS, Signatures
+from reconciler.data.profiles.signatures import BATCH_ROWS, Signatures, precedence
 from reconciler.data.profiles.tables import DELTA, IDENTIFIER, MOVE, PAIR, Tables, Writer, merges, state_kind
 from reconciler.errors import Fatal
 
@@ -92,6 +92,7 @@ class _Build:
         self._limits = _limits(work)
         self._order = Order()
         self._is_anew = False
+        self._has_bad = False
         self._owner: Any = None
 
     def _of_sheet(self, number: int) -> Signatures:
@@ -154,7 +155,7 @@ class _Build:
         self._do(f"""
             CREATE OR REPLACE TABLE found AS
             SELECT (row_number() OVER ())::BIGINT - 1 AS n, key, value, k FROM ({_union(self._values())})""")
-        self._signatures.link()
+        self._signatures.link("many")
         self._do(f"CREATE OR REPLACE TABLE pair AS {self._pairs()}")
         self._recall()
         self._progress("identifiers", 1, 1)
@@ -168,12 +169,13 @@ class _Build:
             WHERE numbered.key = node.key AND numbered.value = node.value""")
 
     def _values(self) -> Iterator[str]:
-        """The identifiers, one key at a time."""
+        """The identifiers, one key at a time. What is a signature wherever it stands need not be looked for in others'."""
         for key in range(len(self._work.rules.keys)):
             parts = [
-                f"SELECT i{index} AS value, k FROM signature_{stream.slot} WHERE i{index} IS NOT NULL"
+                f"SELECT i{index} AS value, k FROM {table}_{stream.slot} WHERE i{index} IS NOT NULL"
                 for stream in self._streams
                 for index, one in enumerate(stream.keys)
+                for table in (("signature",) if index == precedence(stream)[0] else ("signature", "many"))
                 if one == key
             ]
             yield f"SELECT {key}::SMALLINT AS key, value, min(k) AS k FROM ({_union(parts)}) GROUP BY value"
@@ -306,6 +308,7 @@ class _Build:
         homes = nodes + np.searchsorted(old, before[bound])
         del before
         labels = components(nodes + len(old), chain(self._edges(void), [(bound, homes)]))
+        self._read_void(void)
         self._owner, target, made = owners(labels, old, void, self._first_number)
         del labels
         self._do("CREATE TABLE owner (n BIGINT, pk BIGINT)")
@@ -321,6 +324,22 @@ class _Build:
         self._do("DROP TABLE pair")
         limit_memory(self._connection, self._budget)
         return {"made": made, "merged": int(gone.sum()), "dropped": self._number("SELECT count(*) FROM dropped")}
+
+    def _read_void(self, void: Any) -> None:
+        """Void identifiers that came with others are `bad`: what they came with says whose such messages are."""
+        self._do("CREATE TABLE voids (n BIGINT)")
+        self._insert("voids", n=np.flatnonzero(void))
+        self._do("""
+            CREATE TABLE bad AS SELECT key, value FROM node SEMI JOIN voids USING (n)
+            SEMI JOIN (SELECT a AS n FROM pair UNION ALL SELECT b FROM pair) AS met USING (n)""")
+        self._has_bad = bool(self._number("SELECT count(*) FROM bad"))
+        self._complete(self._signatures)
+
+    def _complete(self, signatures: Signatures) -> None:
+        """Reads what is to be read again, and finds the nodes of all signatures."""
+        if self._has_bad:
+            signatures.read_void()
+        signatures.link("signature")
 
     def _edges(self, void: Any) -> Iterator[tuple[Any, Any]]:
         """The pairs that met and of which none is void, in blocks."""
@@ -391,7 +410,7 @@ class _Build:
         signatures.read(self._order, _silently)
         if self._is_anew:
             signatures.read_dropped(_silently)
-        signatures.link()
+        self._complete(signatures)
         signatures.own(self._owner)
         return signatures
 

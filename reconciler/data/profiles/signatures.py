@@ -1,8 +1,12 @@
 """Messages into signatures, and signatures into the states of profiles: for one sheet of attributes.
 
-A signature is what some messages of one stream have in common: all their identifiers, in full. The first sheet finds the
-signatures of a build, from which it is known who is one; where there are so many attributes that one row of them would
-fill the memory, each further sheet reads the messages again for its own.
+A signature is what some messages of one stream have in common: one of their identifiers, since all that one message
+carries belong to the same profile. Which identifiers a message carries together is read apart, without its attributes:
+these rows are narrower than they are many. Only where the one identifier turns out to be void, the signatures of its
+messages are all of their identifiers, and those messages are read again.
+
+Where there are so many attributes that one row of them would fill the memory, each further sheet reads the messages again
+for its own.
 
 What an attribute shows of a single message (`latest`, `first`) is folded as the order of that message, a number, and its
 value is looked up at the end, by place: values are what is wide, and all but one of a profile's are passed over.
@@ -19,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from reconciler.core.profile import BuildWork
+from reconciler.data.profiles.columns import in_place
 from reconciler.data.profiles.merges import Merge
 from reconciler.data.profiles.messages import Layers, Messages
 from reconciler.data.profiles.order import Order
@@ -29,9 +34,9 @@ BATCH_ROWS: Final = 1 << 19
 
 
 class Signatures:
-    """The signatures of a build with the states of a sheet's attributes (their numbers). Tables: `signature_<slot>`, then
-    `link_<slot>` and `owned_<slot>` for each of `streams`, then `gathered`. Only the first sheet has streams which give
-    it nothing."""
+    """The signatures of a build with the states of a sheet's attributes (their numbers). Tables: `signature_<slot>` and,
+    of the first sheet, `many_<slot>`; then `link_<slot>` and `owned_<slot>` for each of `streams`, then `gathered`. Only
+    the first sheet has streams which give it nothing."""
 
     def __init__(
         self, connection: Any, data_dir: Path, work: BuildWork, merges: Sequence[Merge], sheet: Sequence[int]
@@ -68,6 +73,8 @@ class Signatures:
             messages, untimed = messages + int(read[0]), untimed + int(read[1])
             nobody = " AND ".join(f"i{index} IS NULL" for index in range(len(stream.keys)))
             self._do(f"DELETE FROM signature_{stream.slot} WHERE {nobody}")
+            if self._is_first:
+                self._do(f"CREATE OR REPLACE TABLE many_{stream.slot} AS {self._together(stream, first, stop)}")
             done += stop - first
         progress(done, total)
         return messages, untimed
@@ -81,14 +88,45 @@ class Signatures:
             ]
             old = self._selected(stream, 0, self.span(stream)[0], " OR ".join(carried))
             if old:
-                self._do(f"INSERT INTO signature_{stream.slot} BY NAME {old}")
+                self._do(f"CREATE OR REPLACE TABLE old AS {old}")
+                self._do(f"INSERT INTO signature_{stream.slot} BY NAME SELECT * FROM old")
+                if self._is_first:
+                    columns = ", ".join(f"i{index}" for index in range(len(stream.keys)))
+                    self._do(f"INSERT INTO many_{stream.slot} BY NAME SELECT {columns}, k FROM old")
+                self._do("DROP TABLE old")
         progress(len(self.streams), len(self.streams))
+
+    def read_void(self) -> None:
+        """Folds anew what was folded under an identifier that is void (those of `bad`): under all that came with it."""
+        for stream in self.streams:
+            order = precedence(stream)
+            cases = []
+            for at, index in enumerate(order[:-1]):  # the last one is a signature only where it came alone
+                earlier = "".join(f"i{one} IS NULL AND " for one in order[:at])
+                cases.append(f"({earlier}i{index} IN (SELECT value FROM bad WHERE key = {stream.keys[index]}))")
+            again = self._selected(stream, *self.span(stream), " OR ".join(cases)) if cases else ""
+            if again:
+                self._do(f"INSERT INTO signature_{stream.slot} BY NAME {again}")
+
+    def _together(self, stream: Messages, first: int, stop: int) -> str:
+        """A query of the identifiers that messages of a range carry together, where they carry several, with the first
+        commit `k` of each such set."""
+        segments = self._work.streams.get(stream.rules.name, ()) if first < stop and len(stream.keys) > 1 else ()
+        source = stream.texts_sql(self._connection, segments, first, stop) or stream.nothing()
+        texts = [f"s{index}" for index in range(len(stream.keys))]
+        several = " + ".join(f"({one} IS NOT NULL)::TINYINT" for one in texts)
+        by = ", ".join(texts)
+        commit = self._order.commit(stream.slot)
+        layers = Layers(f"SELECT {by}, min({commit}) AS k FROM ({source}) WHERE {several} > 1 GROUP BY {by}")
+        named = [f"{value} AS i{index}" for index, value in enumerate(stream.identifiers(layers.once))]
+        return layers.select([*named, "k"])
 
     def _selected(self, stream: Messages, first: int, stop: int, only: str = "") -> str:
         """A query of a range's signatures: `i<n>`, what its messages fold into, the first commit `k` (as the order has
-        it), and counts. What is alike is grouped before it is normalised, so that each text is normalised once; two
-        signatures may then have the same identifiers, which does no harm. With `only`, a condition over the `i<n>`, it
-        cannot be so; the query is then empty where there is nothing to read."""
+        it), and counts. One of the `i<n>` is not NULL. What is alike is grouped before it is normalised, so that each
+        text is normalised once; two signatures may then have the same identifier, which does no harm. With `only`, a
+        condition over the `i<n>`, it cannot be so, and they are all there; the query is then empty where there is nothing
+        to read."""
         folds = [f"{self._merges[one.index].fold(f'x{one.index}')} AS a{one.index}" for one in stream.contributions]
         commit = f"min({self._order.commit(stream.slot)}) AS k"
         made = ", ".join([commit, "count(*) AS m", "count(*) FILTER (u) AS u", *folds])
@@ -98,6 +136,7 @@ class Signatures:
         if not source:
             return ""
         by = ", ".join(f"{'i' if only else 's'}{index}" for index in range(len(stream.keys)))
+        source = source if only else _alone(stream, source)
         grouped = (
             f"SELECT {by}, {made} FROM (SELECT *, {self._order.of(stream.slot)} AS o FROM ({source})) GROUP BY {by}"
         )
@@ -109,8 +148,9 @@ class Signatures:
 
     # --- signatures into profiles ---
 
-    def link(self) -> None:
-        """`link_<slot>`: the nodes of each signature, which are the numbers of its identifiers in `found`."""
+    def link(self, table: str) -> None:
+        """`link_<slot>`: the nodes of each row of `signature` or `many`, which are the numbers of its identifiers in
+        `found`."""
         for stream in self.streams:
             nodes = [f"n{index}.n AS n{index}" for index in range(len(stream.keys))]
             joins = [
@@ -119,7 +159,7 @@ class Signatures:
             ]
             self._do(f"""
                 CREATE OR REPLACE TABLE link_{stream.slot} AS
-                SELECT s.rowid AS signature, {", ".join(nodes)} FROM signature_{stream.slot} AS s {" ".join(joins)}""")
+                SELECT s.rowid AS signature, {", ".join(nodes)} FROM {table}_{stream.slot} AS s {" ".join(joins)}""")
 
     def own(self, owner: Any) -> None:
         """`owned_<slot>`: the profile of each signature that has one. A signature's identifiers that are not void all
@@ -205,6 +245,24 @@ class Signatures:
 
     def _do(self, sql: str) -> None:
         self._connection.execute(sql).fetchall()
+
+
+def precedence(stream: Messages) -> list[int]:
+    """The identities of a stream in the order in which a message's signature is one of them: those that are as they came
+    first, since for them it costs nothing to know whether they are there."""
+    normalize = [one.normalize for one in stream.rules.identity]
+    return sorted(range(len(normalize)), key=lambda index: (bool(normalize[index]), index))
+
+
+def _alone(stream: Messages, source: str) -> str:
+    """The messages of a query with one text each, that of the first identity of which there is an identifier."""
+    order = precedence(stream)
+    if len(order) == 1:
+        return source
+    identifiers = stream.identifiers(in_place)
+    given = "".join(f" WHEN ({identifiers[index]}) IS NOT NULL THEN {index}" for index in order[:-1])
+    texts = ", ".join(f"CASE WHEN which = {index} THEN s{index} END AS s{index}" for index in sorted(order))
+    return f"SELECT * REPLACE ({texts}) FROM (SELECT *, CASE{given} ELSE {order[-1]} END AS which FROM ({source}))"
 
 
 def _union(parts: Iterable[str]) -> str:
