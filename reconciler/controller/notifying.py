@@ -79,6 +79,8 @@ class Notifier:
         with self._record.transaction():
             if self._rules:
                 lasting = [one for one in self._notices.troubles() if one.what is not What.FAILED]
+                if plan.hold:  # no deletion can be judged now, so what was blocked is not over
+                    found += [one for one in lasting if one.what is What.PRUNE_BLOCKED]
                 self._compare(lasting, found, now)
             self._note_outcome(plan, revision, now)
 

@@ -108,10 +108,16 @@ def test_blocked_deletions_are_told_with_the_command_that_approves_them(shop: Sh
     (event, _, message) = told(server)[0]
     assert event == "PruneBlocked"
     assert "reconcile approve --prune " in message
+    (shop.root / "torn.yaml").write_text("kind: [")
+    shop.go()
+    (shop.root / "torn.yaml").unlink()
+    shop.go()
+    events = ["PruneBlocked", "InvalidSpec", "Recovered"]
+    assert [event for event, _, _ in told(server)] == events, "while nothing can be judged they are blocked as before"
     for number in range(4):
         shop.job(f"job-{number}", suspend="true")
     shop.go()
-    assert [event for event, _, _ in told(server)] == ["PruneBlocked", "Recovered"]
+    assert [event for event, _, _ in told(server)] == [*events, "Recovered"]
 
 
 def test_forges_show_what_came_of_each_commit(tmp_path: Any, runner: LocalRunner) -> None:
