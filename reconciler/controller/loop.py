@@ -236,6 +236,9 @@ class Controller:
 
     def _turn(self, conductor: Conductor, lives: Lives, wakeups: Wakeups) -> None:
         now = self._hands.clock.now()
+        if wakeups.ask_wanted:
+            wakeups.ask_wanted = False
+            self._hands.tree.ask()
         if wakeups.look_wanted or conductor.plan_wanted or now.alive_ms >= self._next_look_ms:
             wakeups.look_wanted = conductor.plan_wanted = False
             observation, plan = self._reconcile(lives)
@@ -266,8 +269,7 @@ class Controller:
         if self._listening.take_wakes():
             self._intake.wake()
             if self._listening.take_push():
-                self._hands.tree.ask()
-                wakeups.look_wanted = True
+                wakeups.look_wanted = wakeups.ask_wanted = True
 
     def _sleep_ms(self, now: Now) -> int:
         """Until the next job's time, the next look, or messages that have come are to be folded."""

@@ -65,6 +65,7 @@ def secret_variables(hands: Hands) -> tuple[str, ...]:
     references = [one for found in authorizations for one in found.spec.get("credentials", {}).values()]
     settings = hands.settings
     told = [one.credentials for one in settings.notify] + [one.credentials for one in settings.commit_statuses]
+    told += [settings.followed.credentials] if settings.followed is not None else []
     references += [one for credentials in told for one in credentials.values()]
     references += [settings.push_secret] if settings.push_secret else []
     return tuple(sorted({one["env"] for one in references if "env" in one}))

@@ -22,6 +22,7 @@ class Wakeups:
         self._before_fd = -1
         self.stopping: signal.Signals | None = None
         self.look_wanted = False
+        self.ask_wanted = False
 
     def __enter__(self) -> Wakeups:
         for number in _HANDLED:
@@ -63,6 +64,6 @@ class Wakeups:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            self.look_wanted = True
+            self.look_wanted = self.ask_wanted = True
         else:
             self.stopping = signal.Signals(number)

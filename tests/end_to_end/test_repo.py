@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def test_a_daemon_follows_a_repository_through_good_and_bad(site: Site) -> None:
             assert json.loads(why.stdout)["notes"] == [f"of the specs, {site.ready()['specs']}"]
 
             remote.status = 0
-            assert site.push_hook() == 202
+            daemon.process.send_signal(signal.SIGHUP)
             daemon.wait_for("All specs are valid again.")
             until(lambda: site.ready() == {"status": "ok"}, 30)
 

@@ -19,6 +19,7 @@ from reconciler.core.provider import Secret
 from reconciler.core.remote import address_of
 from reconciler.errors import Fatal
 from reconciler.repo.clone import KNOWN_NAME, Clone, Known, Remote
+from reconciler.repo.objects import beside_root
 from reconciler.repo.transport import Credentials, Transport
 from tests.repo.remotes import HttpRemote, Ssh, Upstream, free_port, git_daemon
 from tests.repo.worktree import spec
@@ -145,6 +146,19 @@ def test_neither_submodules_nor_large_files_are_followed(
     assert following.trouble() == ""
     assert following.specs()["large.yaml"] == pointer.encode()
     assert not touched.exists()
+
+
+def test_the_policy_beside_the_specs_is_fetched_with_them(following: Following, upstream: Upstream) -> None:
+    (upstream.top / "policy.yaml").write_text("rules: []\n")
+    upstream.publish({"d.yaml": spec("d")})
+    known = following.fetch()
+    repository = following.clone.repository()
+    assert repository is not None
+    assert beside_root(repository, known.commit, "policy.yaml") == b"rules: []\n"
+    (upstream.top / "policy.yaml").write_text("windows: []\n")
+    upstream.commit("the policy alone")
+    upstream.push()
+    assert beside_root(repository, following.fetch().commit, "policy.yaml") == b"windows: []\n"
 
 
 def test_nothing_of_the_users_settings_counts(
