@@ -20,13 +20,16 @@ from reconciler.core.canonical_json import canonical_json
 from reconciler.errors import UsageError
 
 STREAM: Final = Path("-")
-#: A plan of 100,000 creations takes some 60 MB.
-MAX_BYTES: Final = 256 << 20
+#: A plan of 100,000 creations takes some 30 MB.
+MAX_BYTES: Final = 64 << 20
 
 
 def write_plan(terminal: Terminal, path: Path, document: Mapping[str, Any]) -> None:
     """The canonical JSON of a plan (RFC 8785) and a line feed. Raises UsageError where the file cannot be written."""
     content = canonical_json(document).encode("utf-8", "surrogatepass") + b"\n"
+    if len(content) > MAX_BYTES:
+        size = f"{len(content) / (1 << 20):,.0f} MiB, and a plan that is applied may have {MAX_BYTES >> 20}"
+        raise UsageError(f"--out: the plan is too large to be saved ({size}); use -o json to look at it")
     if path == STREAM:
         terminal.bytes(content)
         return

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.plan_file import write_plan
+from reconciler.cli.terminal import Terminal
 from reconciler.core.canonical_json import canonical_json
 from reconciler.core.planned import plan_digest
 from reconciler.core.state import JobState, Status
+from reconciler.errors import UsageError
 from reconciler.record.store import Record
 from tests.cli.conftest import CREATED_MS, STREAM, Result, World, job_text
 
@@ -71,6 +74,16 @@ def test_out_to_a_dash_prints_the_plan_and_nothing_else(applied: World) -> None:
     assert applied.run("plan", "--out", "-").out == saved
     assert applied.run("plan", "--out", "-", "-o", "json").out == saved
     assert applied.run("--dry-run", "--out", "-").out == saved
+
+
+def test_a_plan_that_could_not_be_applied_is_not_saved(applied: World) -> None:
+    document = {"actions": ["x" * ((64 << 20) - 16)]}
+    with pytest.raises(UsageError) as found:
+        write_plan(Terminal(out=None, err=None), applied.folder / "plan.json", document)
+    assert str(found.value) == (
+        "--out: the plan is too large to be saved (64 MiB, and a plan that is applied may have 64); use -o json to look at it"
+    )
+    assert not (applied.folder / "plan.json").exists()
 
 
 def test_out_replaces_no_pipe_and_leaves_no_scrap(applied: World) -> None:
@@ -346,7 +359,7 @@ def test_an_action_that_somebody_has_made_up_is_not_done(applied: World) -> None
         (lambda path: path.symlink_to("other.json"), "is a symbolic link; name the file itself"),
         (lambda path: path.mkdir(), "is no regular file (`-` reads standard input)"),
         (lambda path: os.mkfifo(path), "is no regular file (`-` reads standard input)"),
-        (lambda path: (path.touch(), os.truncate(path, (256 << 20) + 1)), "is larger than a plan may be (256 MiB)"),
+        (lambda path: (path.touch(), os.truncate(path, (64 << 20) + 1)), "is larger than a plan may be (64 MiB)"),
     ],
 )
 def test_what_is_no_file_of_a_plan_is_a_usage_error(world: World, make: Callable[[Path], object], words: str) -> None:
