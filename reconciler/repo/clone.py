@@ -30,7 +30,7 @@ from reconciler.core.remote import Address, check_branch
 from reconciler.errors import ReconcileError
 from reconciler.repo.git import GitUnusable, Repository
 from reconciler.repo.objects import SUBMODULE, Entry, blob_beside_root, differences, entries, holds_specs
-from reconciler.repo.transport import CLONE_TIMEOUT_S, FETCH_TIMEOUT_S, Session, Transport
+from reconciler.repo.transport import CLONE_TIMEOUT_S, FETCH_TIMEOUT_S, Session, Transport, write_private
 from reconciler.repo.verify import refused
 
 #: The folder in the state directory.
@@ -333,9 +333,9 @@ class Clone:
         there = [*self._folder.glob("*.git"), self.git_dir.resolve()]  # the link may lead to a folder that is gone
         numbers = [int(path.stem) for path in there if path.stem.isdigit()]
         fresh = self._folder / f"{max(numbers, default=0) + 1}.git"
-        for name in ("objects/pack", "objects/info", "refs/heads"):
-            (fresh / name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        (fresh / "HEAD").write_text("ref: refs/heads/none\n", "ascii")
+        for name in ("", "objects", "objects/pack", "objects/info", "refs", "refs/heads"):
+            (fresh / name).mkdir(mode=0o700, exist_ok=True)
+        write_private(fresh / "HEAD", "ref: refs/heads/none\n")
         return fresh
 
     def _sweep(self) -> None:
@@ -351,7 +351,7 @@ class Clone:
         text = _SETTINGS.format(url=quoted)
         config = git_dir / "config"
         if not config.exists() or config.read_text("utf-8") != text:
-            config.write_text(text, "utf-8")
+            write_private(config, text)
 
     def _install(self, fresh: Path) -> None:
         beside = self._folder / f".{CURRENT_NAME}"
@@ -383,7 +383,7 @@ class Clone:
         path = self._folder / KNOWN_NAME
         beside = path.with_name(f".{KNOWN_NAME}")
         with contextlib.suppress(OSError):  # the next fetch tries again; until then it is known here alone
-            beside.write_text(json.dumps({"version": _VERSION, **asdict(self._known)}, sort_keys=True) + "\n", "utf-8")
+            write_private(beside, json.dumps({"version": _VERSION, **asdict(self._known)}, sort_keys=True) + "\n")
             beside.replace(path)
 
     def _failed(self, error: Exception) -> Known:

@@ -171,7 +171,7 @@ class Transport:
     def _environment(self) -> dict[str, str]:
         settings = self.folder / "gitconfig"
         if not settings.exists() or settings.read_text("utf-8") != _SETTINGS:
-            settings.write_text(_SETTINGS, "utf-8")
+            write_private(settings, _SETTINGS)
         kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         return kept | {
             "LC_ALL": "C.UTF-8", "LANGUAGE": "C", "HOME": str(self.folder), "GIT_CONFIG_NOSYSTEM": "1",
@@ -188,11 +188,11 @@ class Transport:
         if found.ssh_key is not None or found.known_hosts:
             private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="session-", dir=self.folder)))
             if found.ssh_key is not None:
-                key = _written(private / "key", found.ssh_key.reveal().rstrip("\n") + "\n")
+                key = write_private(private / "key", found.ssh_key.reveal().rstrip("\n") + "\n")
                 words += ["-F", "none"]
                 options += ["IdentitiesOnly=yes", "IdentityAgent=none", f"IdentityFile={_ssh_word(key)}"]
             if found.known_hosts:
-                hosts = _written(private / "known_hosts", found.known_hosts.rstrip("\n") + "\n")
+                hosts = write_private(private / "known_hosts", found.known_hosts.rstrip("\n") + "\n")
                 options += [f"UserKnownHostsFile={_ssh_word(hosts)}", "GlobalKnownHostsFile=/dev/null"]
         return shlex.join([*words, *(word for option in options for word in ("-o", option))])
 
@@ -228,6 +228,7 @@ class Transport:
                 self._process = subprocess.Popen(
                     ["git", "--no-pager", *arguments], env=session.environment, cwd=self.folder, stdin=stdin,
                     stdout=subprocess.PIPE, stderr=stderr, pass_fds=list(session.descriptors), start_new_session=True,
+                    umask=0o077,
                 )  # fmt: skip
             except FileNotFoundError as error:
                 raise GitUnusable("The program 'git' was not found.", missing=True) from error
@@ -263,8 +264,9 @@ def _nameless(text: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _written(path: Path, text: str) -> Path:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+def write_private(path: Path, text: str) -> Path:
+    """A file that nobody else may read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
     return path

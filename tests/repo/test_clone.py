@@ -92,6 +92,14 @@ def test_the_history_is_whole_and_of_the_files_only_specs_are_fetched(following:
     assert TOKEN not in (following.folder / "current" / "config").read_text()
 
 
+def test_nobody_else_may_read_the_clone(following: Following, upstream: Upstream) -> None:
+    following.fetch()
+    upstream.publish({"d.yaml": spec("d")})
+    following.fetch()
+    for path in (following.folder / "1.git", *following.folder.rglob("*")):
+        assert path.is_symlink() or path.stat().st_mode & 0o077 == 0, path
+
+
 def test_what_is_new_is_believed_and_nothing_new_changes_nothing(following: Following, upstream: Upstream) -> None:
     first = following.fetch()
     again = following.fetch()
