@@ -85,7 +85,7 @@ class Follower:
         policing = Policing(self.record, self.tree, installed)
         self.observer = Observer(self.record, self.tree, installed, policing)
         pruner = Pruner(self.record, settings.budget, origin.revision, None)
-        self.planner = Planner(self.record, origin, installed, print, policing, pruner)
+        self.planner = Planner(self.record, origin, installed, print, policing=policing, pruner=pruner)
         self.clock = Clock(self.record.alive_ms)
 
     def decide(self, changed: int) -> float:

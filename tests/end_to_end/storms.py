@@ -257,8 +257,8 @@ class Storms:
     def empty(self) -> None:
         """Everything is taken out, and the mistake is taken back."""
         self.git("checkout", "-q", "-f", "main")
-        self.git("rm", "-q", "-r", "-f", "jobs")
-        self.git("commit", "-q", "-m", "oops")
+        self.git("rm", "-q", "-r", "-f", "jobs", may_fail=True)
+        self.git("commit", "-q", "--allow-empty", "-m", "oops")
         self.git("reset", "-q", "--hard", "HEAD~1")
 
     def dirty(self) -> None:
@@ -279,6 +279,7 @@ class Storms:
         self.git("checkout", "-q", "-f", "main")
         self.git("clean", "-q", "-f", "-d", "-e", ".reconciler")
         self._scramble(3)
+        (self.root / "stream.yaml").write_text(STREAM)
         self._write("the-end", suspend=False)
         self._commit("the end")
         self.note_heads()
