@@ -34,7 +34,10 @@ def _checked(check: Callable[[str], object]) -> Callable[[Any], str]:
 
 
 def _read_key(value: Any) -> str:
-    text = text_of(value)
+    """A key, or where it is: a path alone means the same as `{file: PATH}`."""
+    if isinstance(value, dict) and value.keys() == {"file"}:
+        value = value["file"]
+    text = text_of(value, "a public key or the path of a file of keys")
     if not text.strip() or len(text) > MAX_KEY:
         raise refusal(f"expected a public key, or the path of a file of keys, of 1 to {MAX_KEY:,} characters")
     return text
@@ -42,7 +45,7 @@ def _read_key(value: Any) -> str:
 
 def _as_list(value: Any) -> Any:
     """One key stands for a list of one."""
-    return [value] if isinstance(value, str) else value
+    return [value] if isinstance(value, (str, dict)) else value
 
 
 Url = Annotated[str, string(_checked(lambda text: address_of(text, "/")), minLength=1, maxLength=2_000)]

@@ -99,3 +99,51 @@ def test_a_secret_is_a_reference_and_a_literal_one_is_not_repeated(tmp_path: Pat
     (tmp_path / "reconciler.yaml").write_text("hooks: {push: {secret: {env: PUSH_SECRET}}}\n", encoding="utf-8")
     values = read_operator_file(tmp_path / "reconciler.yaml", "reconciler.yaml", None)
     assert values == {"hooks": {"push": {"secret": {"env": "PUSH_SECRET"}}}}
+
+
+@pytest.mark.parametrize("keys", ["ann.asc", "[ann.asc]", "{file: ann.asc}", "[{file: ann.asc}]"])
+def test_keys_are_named_one_or_many_as_paths_or_files(tmp_path: Path, keys: str) -> None:
+    (tmp_path / "reconciler.yaml").write_text(f"verify: {{keys: {keys}}}\n", encoding="utf-8")
+    values = read_operator_file(tmp_path / "reconciler.yaml", "reconciler.yaml", None)
+    assert values == {"verify": {"keys": ["ann.asc"]}}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            "[5]",
+            "11: error: verify.keys[0]: expected a public key or the path of a file of keys, found 5; put it in quotes",
+        ),
+        (
+            "[{text: x}]",
+            "11: error: verify.keys[0]: expected a public key or the path of a file of keys, found a mapping",
+        ),
+        (
+            "['']",
+            "11: error: verify.keys[0]: expected a public key, or the path of a file of keys, of 1 to 65,536 characters",
+        ),
+    ],
+)
+def test_what_is_no_key_is_told_at_its_place(tmp_path: Path, keys: str, message: str) -> None:
+    (problem,) = problems_of(tmp_path, f"verify:\n  keys: {keys}\n")
+    assert problem == f"../reconciler.yaml:2:{message.replace('11:', '10:', 1)}"
+
+
+@pytest.mark.parametrize(
+    ("repo", "message"),
+    [
+        ("{url: 'https://ann:hunter2@host/jobs'}", "repo.url: the repository's URL holds a user or a secret"),
+        ("{url: 'https://host/jobs', credentials: {token: hunter2}}", "repo.credentials.token: expected {env: NAME}"),
+        ("{url: 'https://host/jobs', credentials: {token: {env: A}, sshKey: {env: B}}}",
+         "repo.credentials: expected one of token, password, bearer or sshKey, found sshKey and token"),
+        ("{url: 'https://host/jobs', credentials: {password: {env: A}}}",
+         "repo.credentials.password: a password needs the username that it is for"),
+        ("{url: 'https://host/jobs', interval: 10ms}", "repo.interval: expected a duration from 1s to 1d, found '10ms'"),
+        ("{branch: main}", "repo.url: this field is required, and missing"),
+    ],
+)  # fmt: skip
+def test_a_repository_that_cannot_be_followed_is_told_at_its_place(tmp_path: Path, repo: str, message: str) -> None:
+    (problem,) = problems_of(tmp_path, f"repo: {repo}\n")
+    assert message in problem
+    assert "hunter2" not in problem
