@@ -29,6 +29,8 @@ from reconciler.errors import Fatal, Retriable
 
 #: Messages in one table, unless a caller asks for another number.
 TABLE_ROWS: Final = 65_536
+#: A table is smaller where its messages are so many bytes, as Parquet counts them.
+PIECE_BYTES: Final = 64 * 1024 * 1024
 
 
 def open_stream(
@@ -75,7 +77,7 @@ class SegmentReader:
     ) -> Iterator[tuple[int, list[str]]]:
         """The same messages as JSON object texts, each list with its first position."""
         for position, table in self.tables(first, stop, meta=meta, rows=rows):
-            yield position, json_messages(table, table.column_names).to_pylist()
+            yield position, json_messages(table, table.column_names).to_numpy().tolist()
 
     # --- segments ---
 
@@ -93,11 +95,13 @@ class SegmentReader:
             names = file.schema_arrow.names
             position = segment.first
             for group in range(file.num_row_groups):
-                after = position + file.metadata.row_group(group).num_rows
+                size = file.metadata.row_group(group)
+                after = position + size.num_rows
+                at_once = min(rows, max(PIECE_BYTES * size.num_rows // max(size.total_byte_size, 1), 1))
                 if after > first and position < stop:
                     hollow = has_holes(file, group)
                     wanted = names if meta or hollow else without_meta(names)
-                    for batch in file.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False):
+                    for batch in file.iter_batches(at_once, row_groups=[group], columns=wanted, use_threads=False):
                         table = pa.Table.from_batches([batch])
                         start, end = max(first, position), min(stop, position + table.num_rows)
                         if start < end:

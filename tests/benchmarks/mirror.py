@@ -5,6 +5,7 @@
              other, against the same loop with a row of SQLite committed before and after each request (WAL,
              synchronous=FULL: the least that outlives a crash), and against `drt run` of drt-core 1.2 over the same rows in
              a DuckDB file
+    webhook  the same for so many messages of a stream (`export-webhook`), without drt-core
     bisect   10,000 members of whom 1 to 20 are refused by a receiver that refuses a whole batch and names nobody: calls,
              against k * log2 n
 
@@ -76,6 +77,28 @@ spec:
     batchSize: BATCH
     allowPrivateAddresses: true
     fields: {email: {from: email}, plan: {from: plan}, spent: {from: spent}}
+"""
+
+STREAM_SPECS: Final = """
+apiVersion: reconciler/v1
+kind: Stream
+metadata: {name: people}
+spec: {}
+---
+apiVersion: reconciler/v1
+kind: Job
+metadata: {name: import-people}
+spec: {provider: files, jobType: import-csv, config: {path: people.csv, stream: people}}
+---
+apiVersion: reconciler/v1
+kind: Job
+metadata: {name: people-to-sink}
+spec:
+  provider: http
+  jobType: export-webhook
+  suspend: SUSPEND
+  restart: "RESTART"
+  config: {stream: people, url: URL, batchSize: BATCH, allowPrivateAddresses: true}
 """
 
 DRT_SYNC: Final = """
@@ -167,16 +190,17 @@ def timed(command: Sequence[str], folder: Path, **env: str) -> float:
 
 
 class Ours:
-    def __init__(self, folder: Path, url: str, members: int, batch: int) -> None:
+    def __init__(self, folder: Path, specs: str, url: str, members: int, batch: int) -> None:
         self.root = folder / "jobs"
         self.root.mkdir()
-        self._specs = SPECS.replace("URL", url).replace("BATCH", str(batch))
+        self._specs = specs.replace("URL", url).replace("BATCH", str(batch))
         self._round = 0
         with (self.root / "people.csv").open("w") as file:
             file.write("email,plan,spent\n")
             file.writelines(f"p{one}@example.org,gold,{one % 10_000 / 100}\n" for one in range(members))
         self._run(suspend=True)
-        self._reconcile("rebuild", "--root", str(self.root))
+        if "kind: Audience" in specs:
+            self._reconcile("rebuild", "--root", str(self.root))
 
     def export(self) -> float:
         """Sends everyone anew."""
@@ -243,9 +267,9 @@ def spread(name: str, aim: str, ratios: Sequence[float]) -> None:
     print(f"  {name}: {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}){aim}")
 
 
-def export(folder: Path, members: int, batch: int, times: int, *, with_drt: bool) -> None:
+def export(folder: Path, specs: str, members: int, batch: int, times: int, *, with_drt: bool) -> None:
     with sinking(folder / "bodies") as sink:
-        ours = Ours(folder, sink.url, members, batch)
+        ours = Ours(folder, specs, sink.url, members, batch)
         drt = Drt(folder, sink.url, batch, ours.root / "people.csv") if with_drt else None
         sink.keep.value = 1
         ours.export()
@@ -265,7 +289,7 @@ def export(folder: Path, members: int, batch: int, times: int, *, with_drt: bool
             found.append((loop, kept, whole, sending, other))
             said = f", drt {other:.2f} s" if drt else ""
             print(f"  bare {loop:.2f} s, durable {kept:.2f} s, ours {whole:.2f} s, of it sending {sending:.2f} s{said}")
-    print(f"{members} additions in batches of {batch}, {times} rounds")
+    print(f"{members} {'additions' if specs is SPECS else 'messages'} in batches of {batch}, {times} rounds")
     spread("our rate while sending, of the bare loop's", "; aim: over 0.7", [one[0] / one[3] for one in found])
     spread("our rate while sending, of the durable loop's", "", [one[1] / one[3] for one in found])
     spread("our rate of the whole command, of the bare loop's", "", [one[0] / one[2] for one in found])
@@ -294,7 +318,9 @@ def bisect(folder: Path, members: int, seed: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("what", nargs="*", choices=["export", "bisect"], default=["export", "bisect"])
+    parser.add_argument(
+        "what", nargs="*", choices=["export", "webhook", "bisect"], default=["export", "webhook", "bisect"]
+    )
     parser.add_argument("--members", type=int, default=200_000)
     parser.add_argument("--batch", type=int, default=500)
     parser.add_argument("--times", type=int, default=3)
@@ -303,8 +329,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for what in arguments.what:
         with tempfile.TemporaryDirectory(prefix="mirror-") as folder:
-            if what == "export":
-                export(Path(folder), arguments.members, arguments.batch, arguments.times, with_drt=not arguments.no_drt)
+            if what != "bisect":
+                specs = SPECS if what == "export" else STREAM_SPECS
+                with_drt = what == "export" and not arguments.no_drt
+                export(Path(folder), specs, arguments.members, arguments.batch, arguments.times, with_drt=with_drt)
             else:
                 bisect(Path(folder), 10_000, arguments.seed)
 

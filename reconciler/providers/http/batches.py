@@ -19,7 +19,7 @@ from reconciler.errors import Fatal
 #: A batch ends before it grows over this, before compression; a larger message goes alone.
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 #: How many messages are read from the stream at a time, where batches are smaller.
-READ_ROWS: Final = 4096
+READ_ROWS: Final = 16_384
 
 
 @dataclass(frozen=True, slots=True)
