@@ -51,12 +51,15 @@ def test_what_is_generated_is_what_the_program_says() -> None:
     assert generated(TEXT) == TEXT, "run: python -m tests.readme --write"
 
 
+_WITHIN = {
+    "audit head", "audit verify", "auth check", "record backup", "record check", "record restore", "stream drop",
+}  # fmt: skip
+
+
 def test_the_readme_has_the_help_of_every_command() -> None:
     context = click.Context(reconcile)
     groups = {name for name in COMMANDS if isinstance(reconcile.get_command(context, name), click.Group)}
-    assert set(blocks(TEXT, "help")) == {"", "audit head", "audit verify", "auth check", "stream drop"} | (
-        set(COMMANDS) - groups
-    )
+    assert set(blocks(TEXT, "help")) == _WITHIN | {""} | (set(COMMANDS) - groups)
 
 
 def test_a_help_text_is_what_the_command_prints() -> None:

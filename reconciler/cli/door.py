@@ -3,6 +3,7 @@
     ReconcileError        its text; its own exit code
     click's usage errors  its text and the usage line; 2
     Ctrl-C                130
+    what a damaged or locked record makes of any command: its text, with the repair; 1
     anything else         our bug: one line, a report file with the traceback, 3
 
 A report holds the traceback, versions and the command's own words; the values of the environment, where secrets live,
@@ -88,6 +89,12 @@ def _usage(terminal: Terminal, error: click.ClickException) -> int:
 
 
 def _bug(terminal: Terminal, error: BaseException, call: Call) -> int:
+    from reconciler.record.database import explanation
+
+    refused = explanation(error, call.state)
+    if refused is not None:
+        terminal.warn(f"Error: {escape(str(refused))}")
+        return refused.exit_code
     text = redacted("".join(traceback.format_exception(error)))
     line = redacted(f"{type(error).__name__}: {error}".splitlines()[0])
     path = _write_report(text, call.state)

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "history": Entry("history:history", "Show what was done, by whom, because of which commit."),
     "audit": Entry("audit:audit", "Check the log of every action and every act of a person."),
     "drift": Entry("drift:drift", "Say what was changed behind the controller's back."),
+    "record": Entry("record:record", "Check, back up and restore the record of what was made true."),
     "audience": Entry("audience:audience", "Show an audience: its size, some members, its growth."),
     "metrics": Entry("metrics:metrics", "Show what a job has moved over time."),
     "rejects": Entry("rejects:rejects", "List what a job has left out, with the reasons."),

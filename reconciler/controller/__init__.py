@@ -18,6 +18,8 @@ requests.py      what persons ask of the controller at work, and its answers
 deeds.py         what it does when asked
 wakeups.py       what wakes the loop
 loop.py          one pass, and the daemon
+restoring.py     a backup becomes the record, and what it does not name is kept
+soundness.py     whether the record and all that it names are sound
 opening.py       puts all this together
 looking.py       the tree of a root; the read-only view of what a pass would do
 

@@ -139,6 +139,7 @@ class Conductor:
         if self._pausing and not self._builder.is_crowded():
             self._go_on(*self._pausing)
         self._housekeeper.trim(now)
+        self._housekeeper.watch_log(now)
         self._housekeeper.tidy(self._oldest_ms(now) - 1)
         if not self._stopping:
             self._forgetter.keep(now)

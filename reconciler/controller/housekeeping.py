@@ -13,6 +13,7 @@ from typing import Final
 
 from reconciler.clock import Now, iso
 from reconciler.controller.hands import Hands
+from reconciler.controller.restoring import settle
 from reconciler.core.audit import Deed
 from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
@@ -21,12 +22,14 @@ from reconciler.core.provider import Staged
 from reconciler.core.state import EventName
 from reconciler.data.segments import plan_compaction, sweep, sweep_temporary
 from reconciler.record.deletions import Deletion
+from reconciler.record.store import BACKLOG_BYTES
 from reconciler.record.streams import SegmentRow
 
 #: A stream of so many segments is looked at for some to put together.
 FRAGMENTS: Final = 16
 #: A temporary folder that was not touched for so long is of a query whose process is gone.
 SCRATCH_KEPT_MS: Final = 60 * 60_000
+MINUTE_MS: Final = 60_000
 #: Compactions have run ids of their own, far above those of jobs' runs.
 FIRST_ID: Final = 1 << 48
 
@@ -41,9 +44,16 @@ class Housekeeper:
         self._replaces: dict[int, Sequence[SegmentRow]] = {}
         self._given_up: set[str] = set()  # streams whose compaction has failed in this life
         self._trimmed_ms = 0
+        self._watched_ms = 0
+        self._is_told = False
 
     def sweep(self, now: Now) -> None:
         """Removes what a crash left behind. Only before any run has started: a run stages files that no row names yet."""
+        settled = settle(self._hands.record, self._hands.settings.state)
+        if settled is not None and settled.moved:
+            self._hands.listener.notice(
+                f"{len(settled.moved):,} data files that the restored record does not name are kept in {settled.folder}"
+            )
         self._streams.drop_retired(now.wall_ms)
         profiles = self._hands.record.profiles
         profiles.drop_retired(now.wall_ms)
@@ -77,6 +87,22 @@ class Housekeeper:
             record.audit.append(record.audit.with_what_is_there(gone))
         for file in files:
             (self._data / file).unlink(missing_ok=True)
+
+    def watch_log(self, now: Now) -> None:
+        """Says, once, that somebody keeps the record from being tidied, looking once a minute. Nothing is lost by it; the
+        disk fills."""
+        if now.alive_ms < self._watched_ms:
+            return
+        self._watched_ms = now.alive_ms + MINUTE_MS
+        size, readers = self._hands.record.backlog()
+        is_large = size >= BACKLOG_BYTES
+        if is_large and not self._is_told:
+            by = ", ".join(readers) or "another process"
+            self._hands.listener.notice(
+                f"record.db-wal has grown to {size >> 20:,} MiB, because {by} has been reading record.db all the while; "
+                "nothing is lost, but the disk fills until that process ends its transaction"
+            )
+        self._is_told = is_large
 
     def owns(self, run: int) -> bool:
         """Whether a run is a compaction: builds of profiles have the ids above."""

@@ -137,7 +137,8 @@ class Audit:
             yield from self._sql.execute(f"SELECT {_SELECT} FROM audit {where}", values)
         except sqlite3.DatabaseError as error:
             raise RecordUnusable(
-                f"the audit log cannot be read: {error}; `reconcile audit verify` says where"
+                f"the audit log cannot be read: {error}; `reconcile audit verify` says where, and `reconcile record restore "
+                "FILE` puts a backup back"
             ) from error
 
     def of(self, name: str, *, since_ms: int = 0) -> list[Entry]:

@@ -125,6 +125,16 @@ class Reading:
                 yield line
 
 
+def first_of(folder: Path) -> str:
+    """What the first line says that it follows: it tells whose log this is. Empty where there is none."""
+    try:
+        with open(folder / NAME, "rb") as file:
+            found = json.loads(file.readline(MAX_LINE))["prev"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return found if isinstance(found, str) else ""
+
+
 def _last_line(handle: int) -> tuple[int, bytes]:
     """Where the last whole line ends, and that line; 0 and nothing where there is none."""
     size = os.fstat(handle).st_size

@@ -12,29 +12,25 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
 from reconciler.errors import Locked, RecordUnusable
+from reconciler.record import refusals
+from reconciler.record.refusals import BUSY_MS, REPAIR, unusable
 
+RECORD: Final = "record.db"
+#: How the name of a record that a restore has put aside goes on.
+ASIDE: Final = "before-"
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
-BUSY_MS: Final = 10_000
 #: So much of the record a reader maps into its memory, instead of copying page by page.
 MAPPED_BYTES: Final = 1 << 28
 
-#: SQLite's answers that are no bug of ours: locked by a foreign process, read-only, an I/O error, damaged, full, gone.
-_REFUSALS: Final = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_NOTADB,
-    }
-)
+#: No SQLite file that holds something is shorter.
+HEADER_BYTES: Final = 100
+#: A record of up to this size is looked through whole before it is written to: that takes less than a blink.
+LOOKED_THROUGH_BYTES: Final = 8 << 20
 
 
 class WriterLock:
@@ -78,51 +74,112 @@ def prepare_state(state: Path) -> None:
 
 
 def open_for_writing(state: Path) -> sqlite3.Connection:
-    """The writer's connection, migrated to this program's version. The caller holds the lock."""
-    path = state / "record.db"
-    if not path.exists() or path.stat().st_size == 0:
-        _refuse_messages_without_record(state)
+    """The writer's connection, migrated to this program's version. The caller holds the lock. Raises RecordUnusable."""
+    path = state / RECORD
+    if _is_nothing(path):
+        refuse_lost(state)
         path.touch(mode=0o600)
     connection = _connect(f"file:{_quoted(path)}?mode=rwc", path)
-    _migrate(connection, path)
+    try:
+        _look_through(connection, path)
+        migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
-def _refuse_messages_without_record(state: Path) -> None:
-    """A new record names no file, so what an earlier one had landed would be swept as garbage."""
-    data = state / "data"
+def _is_nothing(path: Path) -> bool:
+    """Whether there is no record yet. Raises RecordUnusable for what SQLite would take for nothing, and begin anew."""
+    size = _size(path)
+    if 0 < size < HEADER_BYTES:
+        raise refusals.damaged(path, f"it is cut off after {size} bytes")
+    return size == 0
+
+
+def refuse_lost(state: Path) -> None:
+    """A new record names no file and knows no cursor: what an earlier one had landed would be swept as garbage, and what
+    it had sent would be sent again. Raises RecordUnusable where there was one."""
+    path, data = state / RECORD, state / "data"
     if next(data.rglob("*.parquet"), None) is not None:
-        raise RecordUnusable(
-            f"{state / 'record.db'} is missing or empty, but {data} holds messages that only it names; restore it from a backup, "
-            "or move the state directory away to begin anew (every job then runs from its beginning)"
+        why = f"{path} is missing or empty, but {data} holds messages that only it names"
+    elif path.exists() and _size(state / "audit.log"):
+        why = f"{path} is empty, but {state / 'audit.log'} says that it held something"
+    elif path.exists() and _size(state / f"{RECORD}-wal"):
+        why = f"{path} is empty, but {state / RECORD}-wal says that it held something"
+    elif any(state.glob(f"{RECORD}.{ASIDE}*")):
+        why = (
+            f"{path} is missing, but an earlier one was put aside ({sorted(state.glob(f'{RECORD}.{ASIDE}*'))[-1].name})"
         )
+    else:
+        return
+    raise RecordUnusable(f"{why}; {REPAIR}")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _look_through(connection: sqlite3.Connection, path: Path) -> None:
+    """What is not sound is not written to: a flipped bit would spread. Of a large record this is left to `reconcile record
+    check`; SQLite itself still refuses the pages that it finds to be wrong."""
+    if _size(path) > LOOKED_THROUGH_BYTES:
+        return
+    found = refusals.findings(connection, "integrity_check(1)", path)
+    if found:
+        raise refusals.damaged(path, found[0])
 
 
 def open_for_reading(state: Path) -> sqlite3.Connection | None:
     """A connection that cannot write the record, None where there is no record yet. Its temporary tables are its own."""
-    path = state / "record.db"
-    if not path.exists() or path.stat().st_size == 0:
+    path = state / RECORD
+    if _is_nothing(path):
+        refuse_lost(state)
         return None
     return _checked(_connect(f"file:{_quoted(path)}?mode=ro", path), path)
 
 
 def _checked(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
     """A connection to a record of this program's version. Raises RecordUnusable."""
-    version = _version(connection, path)
-    if version != len(_scripts()):
-        raise RecordUnusable(
-            f"{path} has version {version}, this program has {len(_scripts())}: run `reconcile` once to bring it up to date"
-            if version < len(_scripts())
-            else f"{path} was written by a newer reconcile (version {version}); install that one"
-        )
+    try:
+        version = _version(connection, path)
+        if version > len(_scripts()):
+            raise _newer(path, version)
+        if version < len(_scripts()):
+            raise _older(connection, path, version)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _older(connection: sqlite3.Connection, path: Path, version: int) -> RecordUnusable:
+    if version < 1 and _holds_tables(connection, path):
+        return RecordUnusable(f"{path} is no record of reconcile, but another SQLite database; {REPAIR}")
+    return RecordUnusable(
+        f"{path} has version {version}, this program has {len(_scripts())}: run `reconcile` once to bring it up to date"
+    )
+
+
+def _holds_tables(connection: sqlite3.Connection, path: Path) -> bool:
+    try:
+        return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+    except sqlite3.DatabaseError as error:
+        raise unusable(path, error) from error
+
+
+def _newer(path: Path, version: int) -> RecordUnusable:
+    return RecordUnusable(f"{path} was written by a newer reconcile (version {version}); install that one, or {REPAIR}")
 
 
 def open_frozen(state: Path) -> sqlite3.Connection | None:
     """Like `open_for_reading`, and no file is created either: SQLite makes its `-shm` and `-wal` for a mere reader where they
     are not there. Without them the file stands still, and is read as such; with a `-wal` alone, a copy is."""
-    path = state / "record.db"
-    if not path.exists() or path.stat().st_size == 0:
+    path = state / RECORD
+    if _is_nothing(path):
         return None
     wal, shm = path.with_name("record.db-wal"), path.with_name("record.db-shm")
     if wal.exists() and shm.exists():
@@ -145,16 +202,81 @@ def _copied(path: Path) -> sqlite3.Connection:
         try:
             copy.backup(connection)
         except sqlite3.DatabaseError as error:
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
         finally:
             copy.close()
     return _checked(connection, path)
 
 
+def explanation(error: BaseException, state: Path) -> RecordUnusable | None:
+    """What an error that nobody expected means, where the record is behind it: SQLite refused, or the record is damaged and
+    said something that it cannot say. None where the record has nothing to do with it."""
+    path = state / RECORD
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, sqlite3.DatabaseError) and refusals.is_refusal(one):
+            return unusable(path, one)
+        one = one.__cause__ or one.__context__
+    try:
+        if _is_nothing(path):
+            return None
+        with closing(connect_source(path)) as connection:
+            found = findings(connection, path)
+    except RecordUnusable as refused:
+        return refused
+    return refusals.damaged(path, found[0]) if found else None
+
+
+def findings(connection: sqlite3.Connection, path: Path, *, limit: int = 1) -> list[str]:
+    """What is wrong with a record of this version, as clauses: what SQLite finds, and tables that are not ours. Raises
+    RecordUnusable where that could not be looked at."""
+    found = refusals.findings(connection, f"integrity_check({limit})", path)
+    if found or _schema(connection) == _own_schema():
+        return found
+    return [f"its tables are not those of version {newest_version()}"]
+
+
+def _schema(connection: sqlite3.Connection) -> list[tuple[bytes, bytes]]:
+    """As bytes: what damage has made of a text may be none."""
+    rows = connection.execute(
+        "SELECT CAST(name AS BLOB), CAST(coalesce(sql, '') AS BLOB) FROM sqlite_master "
+        "WHERE type = 'table' AND substr(name, 1, 7) <> 'sqlite_' ORDER BY name"
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def _own_schema() -> list[tuple[bytes, bytes]]:
+    with closing(open_ephemeral()) as connection:
+        return _schema(connection)
+
+
+def backlog_bytes(connection: sqlite3.Connection) -> int:
+    """How much of the write-ahead log cannot be put into the record because a reader still needs what was before it."""
+    _, logged, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    size = int(connection.execute("PRAGMA page_size").fetchone()[0])
+    return max(0, (int(logged) - int(done)) * size)
+
+
+def connect_source(path: Path) -> sqlite3.Connection:
+    """A database that is only read, whatever its version: nothing is made beside it, unless it has a log of its own. Raises
+    RecordUnusable."""
+    if not path.is_file():
+        raise RecordUnusable(f"there is no file '{path}'")
+    still = "" if _size(path.with_name(f"{path.name}-wal")) else "&immutable=1"
+    return _connect(f"file:{_quoted(path)}?mode=ro{still}", path)
+
+
+def connect_copy(path: Path) -> sqlite3.Connection:
+    """A file that nobody else knows of, as one file without a log. Raises RecordUnusable."""
+    connection = _connect(f"file:{_quoted(path)}?mode=rw", path)
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
 def open_ephemeral() -> sqlite3.Connection:
     """An empty record in memory, for a plan where nothing was recorded yet."""
     connection = _connect("file::memory:", Path(":memory:"))
-    _migrate(connection, Path(":memory:"))
+    migrate(connection, Path(":memory:"))
     return connection
 
 
@@ -181,8 +303,8 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         connection.commit()
     except sqlite3.DatabaseError as error:
         _roll_back(connection)
-        if error.sqlite_errorcode & 0xFF in _REFUSALS:
-            raise RecordUnusable(f"the record cannot be written: {error}") from error
+        if refusals.is_refusal(error):
+            raise unusable(refusals.of_connection(connection), error) from error
         raise
 
 
@@ -216,7 +338,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
         finally:
             connection.rollback()
     except sqlite3.DatabaseError as error:
-        raise RecordUnusable(f"the record cannot be read: {error}; restore it from a backup") from error
+        raise RecordUnusable(f"the record cannot be read: {error}; {REPAIR}") from error
 
 
 def _quoted(path: Path) -> str:
@@ -224,6 +346,7 @@ def _quoted(path: Path) -> str:
 
 
 def _connect(uri: str, path: Path) -> sqlite3.Connection:
+    connection = None
     try:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=True)
         connection.row_factory = sqlite3.Row
@@ -235,38 +358,41 @@ def _connect(uri: str, path: Path) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.DatabaseError as error:
-        raise _unusable(path, error) from error
+        if connection is not None:
+            connection.close()
+        raise unusable(path, error) from error
     return connection
-
-
-def _unusable(path: Path, error: sqlite3.Error) -> RecordUnusable:
-    return RecordUnusable(
-        f"{path} cannot be used: {error}; restore it from a backup, or move the state directory away to begin anew "
-        "(every job then runs from its beginning)"
-    )
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
     try:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.DatabaseError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
 
 
 def _scripts() -> list[Path]:
     return sorted(MIGRATIONS.glob("*.sql"))
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def newest_version() -> int:
+    """The version of a record that this program makes."""
+    return len(_scripts())
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Brings a record to this program's version. Raises RecordUnusable where it is newer, or no record of ours."""
     version, scripts = _version(connection, path), _scripts()
     if version > len(scripts):
-        raise RecordUnusable(f"{path} was written by a newer reconcile (version {version}); install that one")
+        raise _newer(path, version)
+    if version < 1 and _holds_tables(connection, path):
+        raise _older(connection, path, version)
     for number, script in enumerate(scripts[version:], start=version + 1):
         text = script.read_text(encoding="utf-8")
         try:
             connection.executescript(f"BEGIN IMMEDIATE;\n{text}\nPRAGMA user_version = {number};\nCOMMIT;")
         except sqlite3.DatabaseError as error:
-            raise _unusable(path, error) from error
+            raise unusable(path, error) from error
     if version == 0:
         with transaction(connection):
             connection.executemany(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from reconciler.core.document import canonical
-from reconciler.record.database import BUSY_MS
+from reconciler.record.refusals import BUSY_MS
 
 Step = Literal["find", "messages", "profiles", "files", "wipe", "done"]
 What = Literal["messages", "rejects", "profiles", "destination", "sent"]

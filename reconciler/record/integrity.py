@@ -9,6 +9,8 @@ from typing import Final, NamedTuple
 
 from reconciler.core.document import WORK_FIELDS, digest_of, digest_of_text
 from reconciler.core.drift import RESTORE, Drift, Row
+from reconciler.record.database import findings
+from reconciler.record.refusals import of_connection, words
 
 #: So many findings of SQLite's own check are named.
 NAMED: Final = 10
@@ -55,7 +57,12 @@ class Integrity:
         self._sql = connection
 
     def drifts(self) -> Iterator[Drift]:
-        yield from self._sqlite()
+        for one in self.damage():
+            yield Drift(what="record", subject="record.db", expected="a sound database", found=one, mends=RESTORE)
+        yield from self.contradictions()
+
+    def contradictions(self) -> Iterator[Drift]:
+        """What a sound database says that another part of it does not."""
         yield from self._digests()
         yield from self._approvals()
         for subject, found, expected in self._sql.execute(_SUMS):
@@ -86,13 +93,27 @@ class Integrity:
     def has_live_runs(self) -> bool:
         return self._sql.execute("SELECT 1 FROM run WHERE live = 1 LIMIT 1").fetchone() is not None
 
-    def _sqlite(self) -> Iterator[Drift]:
-        found = [str(row[0]) for row in self._sql.execute(f"PRAGMA integrity_check({NAMED})")]
-        found = [] if found == ["ok"] else found
-        found += [f"{row[0]} row {row[1]} refers to a {row[2]} that is not there" for row in
-                  self._sql.execute("PRAGMA foreign_key_check").fetchmany(NAMED)]  # fmt: skip
-        for one in found:
-            yield Drift(what="record", subject="record.db", expected="a sound database", found=one, mends=RESTORE)
+    def damage(self) -> list[str]:
+        """What SQLite itself finds wrong, as clauses."""
+        found = findings(self._sql, of_connection(self._sql), limit=NAMED)
+        found = found or self._unreadable()
+        if found:
+            return found
+        rows = self._sql.execute("PRAGMA foreign_key_check").fetchmany(NAMED)
+        return [f"{row[0]} row {row[1]} refers to a {row[2]} that is not there" for row in rows]
+
+    def _unreadable(self) -> list[str]:
+        """Texts that are none any more, which SQLite does not look for."""
+        found = []
+        tables = [str(row[0]) for row in self._sql.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in sorted(tables):
+            try:
+                for _ in self._sql.execute(f'SELECT * FROM "{table}"'):
+                    pass
+            except (sqlite3.OperationalError, UnicodeDecodeError) as error:
+                what = words(error) if isinstance(error, sqlite3.Error) else "no text"
+                found.append(f"table {table} cannot be read: {what}")
+        return found
 
     def _digests(self) -> Iterator[Drift]:
         """A spec is what its digests say."""

@@ -11,15 +11,17 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.record import database
 from reconciler.record.desired import Desired
 from reconciler.record.differences import Differences
+from reconciler.record.holder import holders
 
 if TYPE_CHECKING:
     from reconciler.record.approvals import Approvals
     from reconciler.record.audit import Audit
+    from reconciler.record.copies import Copy
     from reconciler.record.deletions import Deletions
     from reconciler.record.events import Events
     from reconciler.record.forgotten import Forgotten
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from reconciler.record.resources import Resources
     from reconciler.record.runs import Runs
     from reconciler.record.streams import Streams
+
+
+#: A write-ahead log of less is nothing to speak of.
+BACKLOG_BYTES: Final = 16 << 20
 
 
 class Record:
@@ -200,6 +206,19 @@ class Record:
     def reading_at_once(self) -> AbstractContextManager[None]:
         """Everything that is read inside is of one moment."""
         return database.snapshot(self._connection)
+
+    def backlog(self) -> tuple[int, list[str]]:
+        """How many bytes of the write-ahead log a reader keeps from being put into the record, and which processes read."""
+        wal = None if self._state is None else self._state / f"{database.RECORD}-wal"
+        if wal is None or not wal.exists() or wal.stat().st_size < BACKLOG_BYTES:
+            return 0, []
+        return database.backlog_bytes(self._connection), holders(wal.with_name(database.RECORD), readers=True)
+
+    def back_up(self, target: Path, now_ms: int, *, force: bool = False) -> Copy:
+        """A backup in a new file, while the writer goes on. Raises ReconcileError."""
+        from reconciler.record.copies import back_up
+
+        return back_up(self._connection, target, now_ms, force=force)
 
     def check(self) -> list[str]:
         """What SQLite's own integrity check finds; empty for a sound record."""
