@@ -14,8 +14,11 @@ from reconciler.errors import Problem, UsageError
 if TYPE_CHECKING:
     from reconciler.controller.looking import Preview
     from reconciler.controller.merging import Declaration
+    from reconciler.controller.planning import Authors
+    from reconciler.core.planned import Plan
     from reconciler.core.provider import Catalogue
     from reconciler.repo.git import Repository
+    from reconciler.repo.policy_file import PolicySeen
     from reconciler.repo.revisions import Compared
 
 
@@ -41,7 +44,7 @@ def preview_merge(call: Call, base: str, head: str) -> Merge:
     from reconciler.clock import Clock
     from reconciler.controller.basis import shaping
     from reconciler.controller.looking import Preview, installed
-    from reconciler.controller.merging import plan_merge
+    from reconciler.controller.merging import Rules, plan_merge
     from reconciler.providers import fingerprint
     from reconciler.repo.git import Repository
     from reconciler.repo.revisions import compare
@@ -56,8 +59,10 @@ def preview_merge(call: Call, base: str, head: str) -> Merge:
         raise UsageError(f"{call.root} is in no git work tree; --base compares the specs of two commits")
     compared = compare(repository, base, head)
     before = _committed(repository, compared.merge_base, installed())
-    after = _committed(repository, compared.head_commit, installed(), judged=call.root) if head else _on_disk(call)
-    made = plan_merge(before, after, installed(), settings.budget, Clock().now())
+    policy = _policy(repository, compared.head_commit if head else "", call.root)
+    after = _committed(repository, compared.head_commit, installed(), policy) if head else _on_disk(call, policy)
+    rules = Rules(seen=policy, authors=lambda made: _authors(repository, compared, call.root, made))
+    made = plan_merge(before, after, installed(), settings.budget, Clock().now(), rules)
     revision = f"{head}@{compared.hash_name}:{compared.head_commit}" if head else repository.revision()
     more: dict[str, Any] = {
         "base": {
@@ -69,6 +74,7 @@ def preview_merge(call: Call, base: str, head: str) -> Merge:
         "head": {"ref": head or None, "commit": compared.head_commit, "specs": after.digest},
         "basis": {
             "program": __version__,
+            "policy": policy.digest,
             "providers": fingerprint(),
             "settings": shaping(settings),
         },
@@ -77,12 +83,13 @@ def preview_merge(call: Call, base: str, head: str) -> Merge:
     return Merge(found, compared, tuple(sorted(before.problems)))
 
 
-def _committed(repository: Repository, commit: str, catalogue: Catalogue, *, judged: Path | None = None) -> Declaration:
-    """What a commit declares; judged by the policy beside that root where one is given."""
+def _committed(
+    repository: Repository, commit: str, catalogue: Catalogue, policy: PolicySeen | None = None
+) -> Declaration:
+    """What a commit declares; judged by a policy where one is given."""
     from reconciler.cli.specs import by_policy
     from reconciler.controller.merging import Declaration
     from reconciler.repo.parse import check_across, parse_many
-    from reconciler.repo.policy_file import read_policy
     from reconciler.repo.revisions import committed
 
     found = committed(repository, commit)
@@ -90,25 +97,47 @@ def _committed(repository: Repository, commit: str, catalogue: Catalogue, *, jud
     documents = [document for one in parsed for document in one.documents]
     problems = [*found.problems, *(problem for one in parsed for problem in one.problems)]
     problems += check_across(documents, problems, catalogue, lambda _: found.contents)
-    if judged is not None:
-        policy = read_policy(judged, None)
+    if policy is not None:
         problems += [*by_policy(policy, documents, lambda _: found.contents, catalogue), *policy.problems]
     return Declaration(tuple(documents), tuple(problems))
 
 
-def _on_disk(call: Call) -> Declaration:
+def _on_disk(call: Call, policy: PolicySeen) -> Declaration:
     from reconciler.cli.specs import read_specs
     from reconciler.controller.merging import Declaration
 
     found = read_specs(call.root)
-    return Declaration(found.documents, (*found.problems, *_of_policy(call.root)))
+    return Declaration(found.documents, (*found.problems, *policy.problems))
 
 
-def _of_policy(root: Path) -> list[Problem]:
-    """What is wrong with the policy itself."""
-    from reconciler.repo.policy_file import read_policy
+def _policy(repository: Repository, commit: str, root: Path) -> PolicySeen:
+    """The policy beside the root: in the commit that is merged; on disk for a work tree, or where the root is the repository."""
+    from reconciler.core.policy import FILE_NAME
+    from reconciler.repo.objects import beside_root
+    from reconciler.repo.policy_file import committed_policy, read_policy
 
-    return list(read_policy(root, None).problems)
+    if not commit or not repository.prefix:
+        return read_policy(root, None)
+    return committed_policy(beside_root(repository, commit, FILE_NAME), None)
+
+
+def _authors(repository: Repository, compared: Compared, root: Path, made: Plan) -> Authors:
+    """Who a merge's changes are by, as far as the clone knows."""
+    from reconciler.controller.planning import Authors
+    from reconciler.record.resources import By
+    from reconciler.repo.git import GitUnusable
+    from reconciler.repo.history import WorkTreeOrigin, newest_commits, os_user
+
+    paths = {action.path for action in made.actions}
+    try:
+        if compared.head:
+            commits = newest_commits(repository, compared.head_commit, paths)
+        else:
+            commits = dict(WorkTreeOrigin(root, None).authors(paths))
+    except GitUnusable:
+        commits = {}
+    by_path = {path: By(author=commit.author, commit=commit.hash) for path, commit in commits.items()}
+    return Authors(by_path=by_path, otherwise=By(author=os_user()))
 
 
 # --- in words -------------------------------------------------------------------------------------------------------

@@ -154,12 +154,15 @@ def print_plan(call: Call, found: Preview, nothing: str = NOTHING) -> None:
 
 
 def summary_line(made: Plan, *, problems: int, nothing: str = NOTHING) -> str:
-    """`Plan: 2 to create, 1 to update, 0 to delete.`, or that nothing changes."""
+    """`Plan: 2 to create, 1 to update, 0 to delete.`, or that nothing changes; what waits is never passed over."""
     waits = "" if made.blocked is None else f" {_deletions(len(made.blocked.doomed))} blocked."
     if made.is_empty and waits:
         return f"No other changes;{waits}"
+    if made.is_empty and problems:
+        return "No changes, but some specs are invalid."
     if made.is_empty:
-        return "No changes, but some specs are invalid." if problems else nothing
+        waiting = len(made.waiting)
+        return f"No changes, but {waiting:,} {'waits' if waiting == 1 else 'wait'}." if waiting else nothing
     counts = [f"{count} to {verb}" for verb, count in made.summary.items() if count or verb in _ALWAYS]
     return f"Plan: {', '.join(counts)}.{waits}"
 

@@ -132,7 +132,10 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
     if deletion is not None and not actions:
         path = deletion.path
     problems = [
-        one for one in found.problems if (one.kind, one.name) == (kind, name) or (not one.name and one.path == path)
+        one
+        for one in found.problems
+        if ((one.kind, one.name) == (kind, name) or (not one.name and one.path == path))
+        and one.message not in {held.reason for held in waiting}  # a rule over plans: the spec itself is valid
     ]
     rules = JobRules() if job is None else rules_of(job.spec)
     return Facts(

@@ -3,19 +3,26 @@ other one declares. What only a record knows (rows, statuses, what is due) is no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from reconciler.clock import Now
 from reconciler.controller.observe import reason_to_hold
 from reconciler.controller.planning import cursor_resets
+from reconciler.controller.policing import all_wait, judged
 from reconciler.core.canonical_json import canonical_digest
 from reconciler.core.document import Document, Kind
 from reconciler.core.plan import Difference, Known, Pair, differing, plan
-from reconciler.core.planned import Plan
+from reconciler.core.planned import Action, Plan, Verb
+from reconciler.core.policy import FILE_NAME
 from reconciler.core.provider import Catalogue
 from reconciler.core.prune import Budget, Purse
 from reconciler.errors import Problem
+
+if TYPE_CHECKING:
+    from reconciler.controller.planning import Authors
+    from reconciler.repo.policy_file import PolicySeen
 
 Key = tuple[Kind, str]
 
@@ -47,9 +54,26 @@ class Declaration:
         return found
 
 
-def plan_merge(before: Declaration, after: Declaration, catalogue: Catalogue, budget: Budget, now: Now) -> Plan:
-    """What becomes of what `before` declares once `after` is what is declared, within a deletion budget. What is invalid in
-    `before` counts as not there, and what is invalid in `after` stays as it was, as in a pass."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The policy that judges a merge, and who its changes are by. Its windows are no part of it: they are of the time at
+    which something is applied."""
+
+    seen: PolicySeen
+    authors: Callable[[Plan], Authors]
+
+
+def plan_merge(
+    before: Declaration,
+    after: Declaration,
+    catalogue: Catalogue,
+    budget: Budget,
+    now: Now,
+    rules: Rules | None = None,
+) -> Plan:
+    """What becomes of what `before` declares once `after` is what is declared, within a deletion budget and by a policy's
+    rules over plans. What is invalid in `before` counts as not there, and what is invalid in `after` stays as it was, as in
+    a pass."""
     known = {key: one for key, one in before.by_key().items() if key not in before.invalid()}
     declared, invalid = after.by_key(), after.invalid()
     keys = sorted(known.keys() | declared.keys())
@@ -70,7 +94,22 @@ def plan_merge(before: Declaration, after: Declaration, catalogue: Catalogue, bu
         references={key: _referrers(known.values(), *key) for key in gone},
         purse=Purse(budget=budget, jobs=jobs, there=jobs),
     )
-    return replace(plan(difference, now), errors=tuple(sorted(after.problems)))
+    made = replace(plan(difference, now), errors=tuple(sorted(after.problems)))
+    return made if rules is None else _held(made, rules, known, declared)
+
+
+def _held(made: Plan, rules: Rules, known: Mapping[Key, Document], declared: Mapping[Key, Document]) -> Plan:
+    """The plan without what the policy does not allow, as the controller would hold it."""
+    if rules.seen.problems and made.actions:
+        return all_wait(made, f"{FILE_NAME} is invalid, so nothing is applied")
+    if not made.actions or not rules.seen.policy.on("plan"):
+        return made
+    from reconciler.core.policy_judge import Judge
+
+    def document_of(action: Action) -> Document | None:
+        return (known if action.verb is Verb.DELETE else declared).get((action.kind, action.name))
+
+    return judged(made, Judge(rules.seen.policy), rules.authors(made), document_of)
 
 
 def _known(document: Document) -> Known:

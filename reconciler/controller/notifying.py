@@ -71,7 +71,7 @@ class Notifier:
 
     def see(self, plan: Plan, revision: str, now: Now) -> None:
         """Notes what is wrong with the specs, which deletions are blocked, and what came of the commit."""
-        said = (plan.errors, plan.blocked, revision)
+        said = (plan.errors, plan.blocked, plan.waiting, plan.hold, revision)
         if self._is_idle or said == self._told:
             return
         self._told = said
@@ -366,5 +366,6 @@ def _outcome(plan: Plan) -> tuple[str, str]:
     if plan.blocked is not None:
         return "failure", f"{len(plan.blocked.doomed)} deletions wait for an approval"
     if plan.waiting:
-        return "success", f"applied, but {len(plan.waiting)} wait"
+        waits = "1 waits" if len(plan.waiting) == 1 else f"{len(plan.waiting)} wait"
+        return "success", f"applied, but {waits}"
     return "success", "applied"

@@ -99,43 +99,19 @@ class Policing:
         if not plan.actions:
             return plan
         if self._seen.problems:
-            return _all_wait(plan, f"{FILE_NAME} is invalid, so nothing is applied")
+            return all_wait(plan, f"{FILE_NAME} is invalid, so nothing is applied")
         closed = self._seen.policy.closed(now.wall_ms)
         if closed is not None:
             window, end_ms = closed
-            return _all_wait(plan, f"nothing is applied until {iso(end_ms)} (window {window.name})", end_ms)
+            return all_wait(plan, f"nothing is applied until {iso(end_ms)} (window {window.name})", end_ms)
         if not self._seen.policy.on("plan"):
             return plan
-        return self._judged(plan, authors(plan))
+        return judged(plan, self._compiled(), authors(plan), self._document)
 
     def again_ms(self, now: Now) -> int | None:
         """In so long a window closes that holds things back now; None outside one."""
         closed = self._seen.policy.closed(now.wall_ms)
         return None if closed is None else closed[1] - now.wall_ms
-
-    def _judged(self, plan: Plan, authors: Authors) -> Plan:
-        judge = self._compiled()
-        refused: dict[tuple[str, str], str] = {}
-        problems: list[Problem] = []
-        for action in plan.actions:
-            document = self._document(action)
-            by = authors.of(action.path)
-            labels = {} if document is None else document.labels
-            facts = {**_facts(action, document), "author": by.author, "commit": by.commit}
-            for violation in judge.action(facts, labels):
-                message = f"policy {violation.rule}: {action.verb}: {violation.message}"
-                line = 1 if document is None else document.line
-                problems.append(Problem(action.path, line, 1, "", message, action.kind, action.name))
-                refused.setdefault((action.kind, action.name), message)
-        if not refused:
-            return plan
-        refused |= self._followers(plan, refused)
-        kept = tuple(one for one in plan.actions if (one.kind, one.name) not in refused)
-        held = {(one.kind, one.name): one for one in plan.actions if (one.kind, one.name) in refused}
-        waiting = [Waiting(one.kind, one.name, refused[key]) for key, one in held.items()]
-        return replace(
-            plan, actions=kept, waiting=(*plan.waiting, *waiting), errors=tuple(sorted({*plan.errors, *problems}))
-        )
 
     def _document(self, action: Action) -> Document | None:
         """What is declared; of a deletion, what was last made true."""
@@ -148,28 +124,57 @@ class Policing:
             kind=action.kind, name=action.name, path=known.path, title=known.title, labels=known.labels, spec=known.spec
         )
 
-    def _followers(self, plan: Plan, refused: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
-        """The jobs of the plan that need something whose creation is refused."""
-        new = {
-            (one.kind, one.name) for one in plan.actions if one.verb is Verb.CREATE and one.kind != "Job"
-        } & refused.keys()
-        followers = {}
-        for action in plan.actions:
-            if action.kind != "Job" or action.verb is Verb.DELETE or not new:
-                continue
-            document = self._record.desired.document("Job", action.name)
-            spec = {} if document is None else document.spec
-            named = {
-                spec.get("authorization"),
-                *(one for one in spec.get("config", {}).values() if isinstance(one, str)),
-            }
-            needs = sorted(f"{kind} {name}" for kind, name in new if name in named)
-            if needs:
-                followers["Job", action.name] = f"needs {needs[0]}, which the policy holds back"
-        return followers
+
+def judged(plan: Plan, judge: Judge, authors: Authors, document_of: Callable[[Action], Document | None]) -> Plan:
+    """The plan without the actions that break a rule over plans, which wait, and so does what needs them. `document_of` gives
+    what is declared; of a deletion, what was last made true."""
+    refused: dict[tuple[str, str], str] = {}
+    problems: list[Problem] = []
+    for action in plan.actions:
+        document = document_of(action)
+        by = authors.of(action.path)
+        labels = {} if document is None else document.labels
+        facts = {**_facts(action, document), "author": by.author, "commit": by.commit}
+        for violation in judge.action(facts, labels):
+            message = f"policy {violation.rule}: {action.verb}: {violation.message}"
+            line = 1 if document is None or action.verb is Verb.DELETE else document.line
+            problems.append(Problem(action.path, line, 1, "", message, action.kind, action.name))
+            refused.setdefault((action.kind, action.name), message)
+    if not refused:
+        return plan
+    refused |= _followers(plan, refused, document_of)
+    kept = tuple(one for one in plan.actions if (one.kind, one.name) not in refused)
+    held = {(one.kind, one.name): one for one in plan.actions if (one.kind, one.name) in refused}
+    waiting = [Waiting(one.kind, one.name, refused[key]) for key, one in held.items()]
+    return replace(
+        plan, actions=kept, waiting=(*plan.waiting, *waiting), errors=tuple(sorted({*plan.errors, *problems}))
+    )
 
 
-def _all_wait(plan: Plan, reason: str, until_ms: int | None = None) -> Plan:
+def _followers(
+    plan: Plan, refused: Mapping[tuple[str, str], str], document_of: Callable[[Action], Document | None]
+) -> dict[tuple[str, str], str]:
+    """The jobs of the plan that need something whose creation is refused."""
+    new = {
+        (one.kind, one.name) for one in plan.actions if one.verb is Verb.CREATE and one.kind != "Job"
+    } & refused.keys()
+    followers = {}
+    for action in plan.actions:
+        if action.kind != "Job" or action.verb is Verb.DELETE or not new:
+            continue
+        document = document_of(action)
+        spec = {} if document is None else document.spec
+        named = {
+            spec.get("authorization"),
+            *(one for one in spec.get("config", {}).values() if isinstance(one, str)),
+        }
+        needs = sorted(f"{kind} {name}" for kind, name in new if name in named)
+        if needs:
+            followers["Job", action.name] = f"needs {needs[0]}, which the policy holds back"
+    return followers
+
+
+def all_wait(plan: Plan, reason: str, until_ms: int | None = None) -> Plan:
     waiting = [Waiting(one.kind, one.name, f"{one.verb}: {reason}", until_ms) for one in plan.actions]
     return replace(plan, actions=(), rebuild=None, waiting=(*plan.waiting, *waiting))
 

@@ -79,7 +79,7 @@ class CommitTree:
         self._looked: _At | None = None
         self._memo: tuple[str, str, _Found] | None = None
         self._cache_dir = cache_dir
-        self._policy: tuple[str, bytes | None] = "", None  # of which commit, and what it holds
+        self._policy: tuple[str, bytes | str | None] = "", None  # of which commit, and what it holds (`beside_root`)
         self._parsed: dict[str, Parsed] = {}  # by blob, of what is not settled
         self._said: tuple[Problem, ...] = ()  # what the last look told of the root
         self._unread_since_ms: int | None = None
@@ -302,7 +302,7 @@ class CommitTree:
         """The policy beside the root in the commit that was looked at; beside the repository, on disk, where that is the
         root. While no commit can be read, what nobody can judge is not done: where a policy is `expected`, that is a
         problem."""
-        from reconciler.repo.policy_file import PolicySeen, policy_seen, read_policy
+        from reconciler.repo.policy_file import PolicySeen, committed_policy, read_policy
 
         if self._looked is not None and not self._looked.repository.prefix:
             return read_policy(self._looked.repository.top, self._cache_dir)
@@ -310,7 +310,7 @@ class CommitTree:
         if at is None or commit != at.commit:
             problem = Problem(f"../{POLICY_NAME}", 1, 1, "", "cannot be read while no commit can")
             return PolicySeen(digest="unreadable", problems=(problem,)) if expected else PolicySeen()
-        return PolicySeen() if content is None else policy_seen(content, f"../{POLICY_NAME}", self._cache_dir)
+        return committed_policy(content, self._cache_dir)
 
     def absent(self, look: Look, gone: Iterable[Gone]) -> dict[Gone, Verdict]:
         """What it means that no file of `look` declares these documents any more: what a commit lacks was taken out."""

@@ -75,15 +75,29 @@ def differences(repository: Repository, old: str, new: str) -> dict[str, Entry |
     return found
 
 
-def beside_root(repository: Repository, commit: str, name: str) -> bytes | None:
-    """The content of a file beside the root; None where the commit holds none, or one that is larger than a spec may be.
-    Raises GitUnusable."""
-    blob = blob_beside_root(repository, commit, name)
-    return None if blob is None else dict(read_blobs(repository, [blob]))[blob]
+def beside_root(repository: Repository, commit: str, name: str) -> bytes | str | None:
+    """The content of a file beside the root, or, as text, why it is not read; None where the commit holds none. Raises
+    GitUnusable."""
+    found = _entry_beside_root(repository, commit, name)
+    if found is None:
+        return None
+    mode, kind, blob = found
+    if mode == LINK:
+        return "is a link; of a commit, only the files themselves are read"
+    if kind != "blob":
+        return "is no file"
+    content = dict(read_blobs(repository, [blob]))[blob]
+    return "is larger than 1 MiB" if content is None else content
 
 
 def blob_beside_root(repository: Repository, commit: str, name: str) -> str | None:
     """The blob of a file beside the root; None where the commit holds none. Raises GitUnusable."""
+    mode, kind, blob = _entry_beside_root(repository, commit, name) or ("", "", "")
+    return blob if kind == "blob" and mode != LINK else None
+
+
+def _entry_beside_root(repository: Repository, commit: str, name: str) -> tuple[str, str, str] | None:
+    """Its mode, its kind and its id."""
     if not repository.prefix:
         return None
     folder = repository.prefix.rstrip("/").rpartition("/")[0]
@@ -92,7 +106,7 @@ def blob_beside_root(repository: Repository, commit: str, name: str) -> str | No
     if not listed:
         return None
     mode, kind, blob = listed.partition(b"\t")[0].decode("ascii").split(" ")
-    return blob if kind == "blob" and mode != LINK else None
+    return mode, kind, blob
 
 
 def _scope(repository: Repository) -> list[str]:

@@ -46,6 +46,17 @@ def read_policy(root: Path, cache_dir: Path | None, *, expected: bool = False) -
     return policy_seen(content, shown, cache_dir)
 
 
+def committed_policy(found: bytes | str | None, cache_dir: Path | None) -> PolicySeen:
+    """The policy that a commit holds beside the root, as `beside_root` found it: one that is there and cannot be read is a
+    problem, never no policy."""
+    shown = f"../{FILE_NAME}"
+    if found is None:
+        return PolicySeen()
+    if isinstance(found, str):
+        return PolicySeen(digest="unreadable", problems=(Problem(shown, 1, 1, "", found),))
+    return policy_seen(found, shown, cache_dir)
+
+
 def policy_seen(content: bytes, shown: str, cache_dir: Path | None) -> PolicySeen:
     """The policy in a content, wherever that comes from."""
     digest = digest_of_content(content)

@@ -240,6 +240,33 @@ def test_what_the_policy_does_not_allow_is_an_error_of_the_merge(repository: Wor
         assert "create Job third" not in result.out
 
 
+def test_a_rule_over_plans_holds_an_action_of_the_merge_and_knows_its_author(repository: World) -> None:
+    rule = "{name: ops-delete, on: plan, match: {kind: Job}, cel: \"verb != 'delete' || author == 'Ada'\"}"
+    others = rule.replace("Ada", "Grace").replace("ops-", "others-")
+    policy = repository.folder / "policy.yaml"
+    policy.write_text(f"apiVersion: reconciler/v1\nkind: Policy\nrules: [{rule}]\n")
+    repository.write("orders.yaml", STREAM + job_text("import-orders"))
+    commit(repository.folder, "two")
+    for options in ([], ["--head", "feature"]):
+        assert acts(body(repository, "--base", "main", *options)) == [("delete", "nightly")]
+    policy.write_text(f"apiVersion: reconciler/v1\nkind: Policy\nrules: [{others}]\n")
+    assert acts(body(repository, "--base", "main", "--head", "feature")) == [("delete", "nightly")], "of the commit"
+    result = repository.run("plan", "--base", "main")
+    message = "policy others-delete: delete: expected verb != 'delete' || author == 'Grace'"
+    assert (result.code, result.err) == (1, f"jobs.d/orders.yaml:1:1: error: {message}\n")
+    assert f"Waiting:\n    Job nightly  {message}\n" in result.out
+
+
+def test_a_merge_with_a_policy_that_is_wrong_does_nothing(repository: World) -> None:
+    (repository.folder / "policy.yaml").write_text("apiVersion: reconciler/v1\nkind: Policy\nrule: []\n")
+    repository.write("more.yaml", job_text("third"))
+    commit(repository.folder, "two")
+    for options in ([], ["--head", "feature"]):
+        result = repository.run("plan", "--base", "main", *options)
+        assert "Job third  create: policy.yaml is invalid, so nothing is applied" in result.out
+        assert result.code == 1
+
+
 # --- what cannot be compared --------------------------------------------------------------------------------------------
 
 

@@ -95,6 +95,7 @@ def test_in_a_window_nothing_is_applied_and_the_plan_says_until_when(world: Worl
     assert (
         "    Job import-orders  create: nothing is applied until 2999-01-01T00:00:00.000Z (window freeze)\n" in done.out
     )
+    assert done.out.endswith("No changes, but 2 wait.\n")
     assert done.code == 0
     assert world.run().code == 0
     assert spec_of(world, "import-orders") is None
@@ -120,6 +121,8 @@ def test_a_rule_over_plans_holds_an_action_and_names_itself(applied: World) -> N
     assert (done.code, done.err) == (1, "jobs.d/orders.yaml:1:1: error: policy keep: delete: nobody deletes jobs\n")
     assert spec_of(applied, "import-orders") is not None
     assert spec_of(applied, "another") is not None
+    notes = json.loads(applied.run("why", "import-orders", "-o", "json").out)["notes"]
+    assert notes[1:] == ["policy keep: delete: nobody deletes jobs."], "its spec is not invalid, and it is said once"
 
 
 def test_who_needs_what_a_rule_holds_back_waits_too(world: World) -> None:

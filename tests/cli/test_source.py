@@ -289,6 +289,24 @@ def test_a_policy_is_that_of_the_commit(committed: World) -> None:
     assert (result.code, "no CSV here" in result.err) == (1, True)
 
 
+@pytest.mark.parametrize("kind", ["link", "large"])
+def test_a_policy_of_the_commit_that_cannot_be_read_is_no_missing_one(committed: World, kind: str) -> None:
+    git(committed, "checkout", "-q", "-f", "main")
+    (committed.root / "ghost.yaml").unlink()
+    policy = committed.folder / "policy.yaml"
+    if kind == "link":
+        (committed.folder / "rules.yaml").write_text("rules: []\n")
+        policy.symlink_to("rules.yaml")
+    else:
+        policy.write_text("#" * ((1 << 20) + 1))
+    says = {"link": "is a link; of a commit, only the files themselves are read", "large": "is larger than 1 MiB"}[kind]
+    commit(committed)
+    os.unlink(policy)
+    for command in (["validate", *MAIN], ["plan", *MAIN], ["plan", "--base", "main~1", "--head", "main"]):
+        result = committed.run(*command)
+        assert (result.code, f"policy.yaml:1:1: error: {says}" in result.out + result.err) == (1, True), command
+
+
 def test_the_root_may_be_a_folder_that_only_the_commit_has(committed: World, tmp_path: Path) -> None:
     result = committed.run("validate", "--root", str(tmp_path / "jobs.d/../none"), "--source", "git:main")
     assert result.code == 1

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from reconciler.clock import Clock
+from reconciler.controller.notifying import Notifier
 from reconciler.core.notices import CommitStatusRule, NotifyRule
+from reconciler.core.planned import Plan, Waiting
+from reconciler.core.prune import Budget, Doomed, Pruning
 from reconciler.record.store import Record
 from reconciler.runner.local import LocalRunner
 from tests.controller.conftest import Shop
@@ -118,6 +122,35 @@ def test_blocked_deletions_are_told_with_the_command_that_approves_them(shop: Sh
         shop.job(f"job-{number}", suspend="true")
     shop.go()
     assert [event for event, _, _ in told(server)] == [*events, "Recovered"]
+
+
+def blocked_plan() -> Plan:
+    doomed = (Doomed(kind="Job", name="import-orders", path="orders.yaml", digest=""),)
+    return Plan(prune=Pruning(doomed=doomed, budget=Budget(), jobs=1, allowed=0, is_last=True))
+
+
+def test_that_blocked_deletions_are_over_is_told_though_a_look_before_could_not_judge_them(shop: Shop) -> None:
+    telling_rule = NotifyRule(name="ops", channel="webhook", settings={"url": "http://127.0.0.1:9/in"})
+    shop.world.settings["notify"] = (telling_rule,)
+    now = Clock().now()
+    with Record.writing(shop.world.state) as record:
+        notifier = Notifier(shop.world._hands(record))
+        notifier.see(blocked_plan(), "", now)
+        notifier.see(Plan(hold="the tree is in the making"), "", now)
+        assert [one.what for one in record.notices.troubles()] == ["PruneBlocked"]
+        notifier.see(Plan(), "", now)
+        assert record.notices.troubles() == []
+
+
+def test_a_forge_is_told_once_what_waited_is_applied(shop: Shop) -> None:
+    shop.world.settings["commit_statuses"] = (CommitStatusRule(forge="github", settings={}, credentials={}),)
+    now, revision = Clock().now(), f"main@sha1:{'1' * 40}"
+    with Record.writing(shop.world.state) as record:
+        notifier = Notifier(shop.world._hands(record))
+        notifier.see(Plan(waiting=(Waiting("Job", "import-orders", "create: nothing is applied"),)), revision, now)
+        assert [one.description for one in record.notices.due_commits(now.wall_ms)] == ["applied, but 1 waits"]
+        notifier.see(Plan(), revision, now)
+        assert [one.description for one in record.notices.due_commits(now.wall_ms)] == ["applied"]
 
 
 def test_forges_show_what_came_of_each_commit(tmp_path: Any, runner: LocalRunner) -> None:
