@@ -175,6 +175,7 @@ class Call:
         raise UsageError(
             f"the root folder '{self.root}' {what} (seen from {Path.cwd()}); "
             f"create it, or name the folder of your specs with --root DIR or {ROOT_VARIABLE}"
+            + (", or the repository that reconciler.yaml follows with --repo URL" if self.here else "")
         )
 
     def on_disk(self) -> Call:

@@ -45,4 +45,6 @@ def mention_problems(call: Call, problems: Iterable[Problem]) -> None:
     count = len({problem.path for problem in problems})
     if count:
         files = "1 file has" if count == 1 else f"{count} files have"
-        call.terminal.warn(f"{files} an invalid spec: run `reconcile validate`")
+        call.terminal.warn(
+            f"{files} an invalid spec: run `reconcile {'plan' if call.source else 'validate'}{call.again}`"
+        )

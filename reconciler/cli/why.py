@@ -19,6 +19,7 @@ from reconciler.cli.terminal import escape
 from reconciler.cli.times import iso_or_none
 from reconciler.clock import Clock
 from reconciler.core.gate import facts_of
+from reconciler.core.prune import undeleted_words
 from reconciler.core.rules import JobRules, rules_of
 from reconciler.core.state import EventName, Reason
 from reconciler.core.suggest import closest
@@ -129,6 +130,7 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
     actions = [action for action in found.plan.actions if (action.kind, action.name) == (kind, name)]
     waiting = [one for one in found.plan.waiting if (one.kind, one.name) == (kind, name)]
     path = _path(record, found, job, kind, name)
+    undeleted = "" if deletion is None else undeleted_words(deletion.path)
     if deletion is not None and not actions:
         path = deletion.path
     problems = [
@@ -147,7 +149,7 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         rules=rules,
         problems=tuple(seen_from_here(call, one) for one in problems),
         pending=tuple(action.reason for action in actions),
-        held=tuple(Held(reason=one.reason, until_ms=one.until_ms) for one in waiting),
+        held=tuple(Held(reason=one.reason, until_ms=one.until_ms) for one in waiting if one.reason != undeleted),
         deletion=None if deletion is None else _deletion(call, deletion),
         dependencies=tuple(
             facts_of(one.name, one.state, rules_of(one.spec)) for one in record.jobs.jobs(rules.depends_on)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from reconciler.clock import Clock, Now, pause
 from reconciler.controller.report import line_of
-from reconciler.controller.settings import WRITTEN_TO, Settings
+from reconciler.controller.settings import WRITTEN_SINCE, WRITTEN_TO, Settings
 from reconciler.core.document import Kind
 from reconciler.core.drift import RESTORE, Drift, Line, both, log_drift, unexplained
 from reconciler.core.state import EventName
@@ -97,6 +97,7 @@ class _Look:
         self._state = settings.state
         noted = record.setting(WRITTEN_TO, "")
         self._written = Written(Path(noted) if noted else settings.status_dir or settings.root)
+        self._since = int(record.setting(WRITTEN_SINCE, 0))
         self._moving = {(one.kind, one.name) for one in record.resources.chores()}
         self._moving |= {(one.kind, one.new_name) for one in record.resources.chores() if one.new_name}
         self.checked = 0
@@ -177,6 +178,7 @@ class _Look:
 
     def _log(self, job: JobRow) -> Iterator[Drift]:
         events = self._record.events.tail("Job", job.name, limit=KEPT_EVENTS)
+        events = [event for event in events if (event.id or 0) > self._since]
         ends = [number for number, event in enumerate(events) if event.event in _ENDS]
         events = events[ends[-1] + 1 :] if ends else events
         coming = self._record.events.unlogged_of("Job", job.name)

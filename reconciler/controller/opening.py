@@ -8,7 +8,7 @@ from reconciler.clock import Clock
 from reconciler.controller.hands import Hands
 from reconciler.controller.looking import check_root, installed, open_tree
 from reconciler.controller.loop import Controller
-from reconciler.controller.settings import WRITTEN_TO, Listener, Settings, Silent
+from reconciler.controller.settings import WRITTEN_SINCE, WRITTEN_TO, Listener, Settings, Silent
 from reconciler.record.store import Record
 from reconciler.repo.write import Writer
 from reconciler.runner.local import LocalRunner
@@ -30,11 +30,15 @@ def open_controller(settings: Settings, listener: Listener | None = None) -> Con
 
 
 def _note_where(record: Record, settings: Settings) -> None:
-    """Where statuses and logs are written, for whoever asks later whether they are still as they were."""
+    """Where statuses and logs are written, for whoever asks later whether they are still as they were. In another place than
+    before every status is written, and every log begins anew."""
     where = "" if settings.status_dir is None else str(settings.status_dir.absolute())
     if record.setting(WRITTEN_TO, "") != where:
         with record.transaction():
+            record.jobs.forget_statuses()
             record.set_setting(WRITTEN_TO, where)
+            coming = record.events.unlogged(limit=1)
+            record.set_setting(WRITTEN_SINCE, (coming[0].id or 1) - 1 if coming else record.events.last_id())
 
 
 def _hands(settings: Settings, record: Record, listener: Listener) -> Hands:

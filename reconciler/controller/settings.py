@@ -25,6 +25,8 @@ DEFAULT_MEMORY_MB: Final = 1024
 STATE_NAME: Final = ".reconciler"
 #: The record's setting that says where statuses and logs are written, where that is not beside the specs.
 WRITTEN_TO: Final = "written_to"
+#: The record's setting that names the last event before that: what is told of later ones stands in the logs there.
+WRITTEN_SINCE: Final = "written_since"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

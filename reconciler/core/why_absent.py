@@ -29,7 +29,7 @@ def _invalid(facts: Facts) -> Answer | None:
 
 def _deleted(facts: Facts) -> Answer | None:
     deletion = facts.deletion
-    if deletion is None or facts.pending:
+    if deletion is None or facts.pending or facts.held:  # a file declares it again
         return None
     if deletion.until_ms is None:
         return Answer(
@@ -80,7 +80,7 @@ def _purged(facts: Facts) -> Answer | None:
 
 def _held_whole(facts: Facts) -> Answer | None:
     """What is declared, and may not be made true now."""
-    if not facts.held or (facts.state is not None and facts.life != "orphaned"):
+    if not facts.held or (facts.state is not None and facts.life not in ("orphaned", "undeleted")):
         return None
     held = facts.held[0]
     answer = Answer(

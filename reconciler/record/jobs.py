@@ -265,6 +265,12 @@ class Jobs:
             (condition, condition_ms, troubled, status_digest, job_id),
         )
 
+    def forget_statuses(self) -> None:
+        """No status file says anything any more: there is another place for them. All that have one get it anew."""
+        self._sql.execute(
+            "UPDATE resource SET dirty = 1, status_digest = '' WHERE status_digest <> '' AND kind IN ('Job', 'Authorization')"
+        )
+
     def mark_problems_dirty(self) -> None:
         """What has problems, or had some when its status was last written, gets a new status."""
         self._sql.execute(

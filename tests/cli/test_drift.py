@@ -208,6 +208,21 @@ def test_statuses_that_are_written_elsewhere_are_looked_for_there(world: World) 
     assert len(drifted(world)) == 1
 
 
+def test_statuses_that_are_to_be_elsewhere_are_written_there_at_once_and_old_lines_are_not_missed(shop: World) -> None:
+    assert shop.run("--status-dir", "elsewhere").code == 0
+    status = shop.folder / "elsewhere" / "import-orders.status.yaml"
+    assert "kind: JobStatus" in status.read_text()
+    assert drifted(shop) == []
+    shop.run("rerun", "import-orders")
+    assert shop.run("--status-dir", "elsewhere").code == 0
+    assert "event=Rerun" in (shop.folder / "elsewhere" / "import-orders.log").read_text()
+    assert drifted(shop) == []
+    status.unlink()
+    assert len(drifted(shop)) == 1
+    assert shop.run().code == 0, "beside the specs again"
+    assert drifted(shop) == []
+
+
 def test_edits_renames_and_deletions_that_passes_have_made_true_are_no_drift(shop: World) -> None:
     shop.run("pause", "import-orders")
     assert drifted(shop) == []  # the spec was edited, and no pass has been since: that is a plan's

@@ -146,3 +146,19 @@ def test_a_rule_over_plans_knows_who_and_what(applied: World) -> None:
     assert [one["reason"] for one in plan["waiting"]] == [
         'policy r: update: expected author == "" || changes == ["x"] || resetsCursor || spec.pr…'
     ]
+
+
+def test_a_deleted_job_that_is_declared_again_within_a_window_waits_for_that_alone(applied: World) -> None:
+    applied.write("orders.yaml", STREAM + job_text("import-orders") + job_text("gone"))
+    assert applied.run().code == 0
+    applied.write("orders.yaml", STREAM + job_text("import-orders"))
+    assert applied.run().code == 0
+    policy(applied, "windows:\n  - {name: freeze, before: 2999-01-01T00:00:00Z}\n")
+    applied.write("orders.yaml", STREAM + job_text("import-orders") + job_text("gone"))
+    for undelete in (False, True):
+        if undelete:
+            assert applied.run("undelete", "gone").code == 0
+        answer = json.loads(applied.run("why", "gone", "-o", "json").out)
+        assert answer["code"] == "HeldBack", answer
+        assert "declares it, and that is held back: create: nothing is applied until 2999" in answer["message"]
+        assert answer["nextAt"] == "2999-01-01T00:00:00.000Z"

@@ -172,6 +172,14 @@ def test_validate_and_a_plan_of_a_merge_are_about_the_files_here_unless_an_optio
     operator_file(world, repo={"url": "https://git.example.com/jobs"})
     world.write("orders.yaml", STREAM)
     assert world.run("validate").out == "2 files checked; no problems.\n"
+    (world.root / "orders.yaml").rename(world.folder / "orders.yaml")
+    world.root.rmdir()
+    done = world.run("validate")
+    assert (done.code, done.err.endswith(", or the repository that reconciler.yaml follows with --repo URL\n")) == (
+        2,
+        True,
+    )
+    world.root.mkdir()
     done = world.run("plan", "--base", "main")
     assert (done.code, "cannot be fetched" in done.err) == (2, False)
 

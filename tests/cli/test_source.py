@@ -289,6 +289,15 @@ def test_a_policy_is_that_of_the_commit(committed: World) -> None:
     assert (result.code, "no CSV here" in result.err) == (1, True)
 
 
+def test_the_next_step_is_about_the_commit_too(committed: World) -> None:
+    git(committed, "checkout", "-q", "-f", "main")
+    (committed.root / "ghost.yaml").write_text("kind: [")
+    commit(committed)
+    assert committed.run(*MAIN).code == 1
+    said = f"1 file has an invalid spec: run `reconcile plan {' '.join(MAIN)}`\n"
+    assert committed.run("list", *MAIN).err == said
+
+
 @pytest.mark.parametrize("kind", ["link", "large"])
 def test_a_policy_of_the_commit_that_cannot_be_read_is_no_missing_one(committed: World, kind: str) -> None:
     git(committed, "checkout", "-q", "-f", "main")
