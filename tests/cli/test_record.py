@@ -28,8 +28,8 @@ COMMANDS = (
     ("streams",),
     ("record", "backup", "b.db", "--force"),
 )
-#: Damaged records that are tried; more with RECONCILE_FLIPS.
-FLIPS = int(os.environ.get("RECONCILE_FLIPS", "15"))
+#: Damaged records that are tried; more with RECONCILE_DAMAGED.
+FLIPS = int(os.environ.get("RECONCILE_DAMAGED", "15"))
 
 
 @pytest.fixture
