@@ -149,7 +149,11 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         rules=rules,
         problems=tuple(seen_from_here(call, one) for one in problems),
         pending=tuple(action.reason for action in actions),
-        held=tuple(Held(reason=one.reason, until_ms=one.until_ms) for one in waiting if one.reason != undeleted),
+        held=tuple(
+            Held(reason=_with_options(call, found, one.reason), until_ms=one.until_ms)
+            for one in waiting
+            if one.reason != undeleted
+        ),
         deletion=None if deletion is None else _deletion(call, deletion),
         dependencies=tuple(
             facts_of(one.name, one.state, rules_of(one.spec)) for one in record.jobs.jobs(rules.depends_on)
@@ -165,6 +169,12 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         **({} if job is not None else _lost(call, record, found, name)),
         other=other,
     )
+
+
+def _with_options(call: Call, found: Preview, reason: str) -> str:
+    """The reason, with the command in it as it is typed for the folders that this one was called with."""
+    blocked = found.plan.blocked
+    return reason if blocked is None else reason.replace(blocked.command, f"{blocked.command}{call.again}")
 
 
 def _deletion(call: Call, found: DeletionRow) -> Deletion:

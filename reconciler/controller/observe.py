@@ -206,6 +206,8 @@ def reason_to_hold(problems: Iterable[Problem], is_known: Callable[[str, str], b
     """Why nothing is deleted: a file that cannot be read or parsed may declare anything, and an invalid document whose
     name is new may be a thing that was renamed."""
     for problem in problems:
+        if problem.path == ".":  # where the specs come from says so itself
+            return problem.message
         if not problem.name:
             return f"{problem.path} cannot be read or parsed"
         if not is_known(problem.kind, problem.name):

@@ -134,7 +134,9 @@ class Audit:
     def _select(self, where: str, *values: object) -> Iterator[sqlite3.Row]:
         """Raises RecordUnusable where what stands there cannot be read."""
         try:
-            yield from self._sql.execute(f"SELECT {_SELECT} FROM audit {where}", values)
+            # no `yield from`: whoever stops reading may have closed the record, and with it the cursor
+            for row in self._sql.execute(f"SELECT {_SELECT} FROM audit {where}", values):  # noqa: UP028
+                yield row
         except sqlite3.DatabaseError as error:
             raise RecordUnusable(
                 f"the audit log cannot be read: {error}; `reconcile audit verify` says where, and `reconcile record restore "
@@ -148,7 +150,9 @@ class Audit:
         seen = set(wanted)
         while wanted:
             kind, called, before = wanted.pop()
-            rows = self._select("WHERE name = ?1 AND (?2 = '' OR kind = ?2) AND seq < ?3", called, kind, before)
+            rows = self._select(
+                "WHERE (name = ?1 OR was = ?1) AND (?2 = '' OR kind = ?2) AND seq < ?3", called, kind, before
+            )
             for entry in map(entry_of, rows):
                 found[entry.seq] = entry
                 earlier = (entry.kind, entry.was, entry.seq)

@@ -296,6 +296,19 @@ def test_the_next_step_is_about_the_commit_too(committed: World) -> None:
     assert committed.run(*MAIN).code == 1
     said = f"1 file has an invalid spec: run `reconcile plan {' '.join(MAIN)}`\n"
     assert committed.run("list", *MAIN).err == said
+    (committed.root / "ghost.yaml").unlink()
+    (committed.root / "orders.yaml").write_text(STREAM)
+    commit(committed)
+    assert committed.run(*MAIN).code == 5
+    notes = json.loads(committed.run("why", "import-orders", "-o", "json", *MAIN).out)["notes"]
+    assert f" {' '.join(MAIN)}` approves exactly these." in notes[-1]
+    git(committed, "checkout", "-q", "--orphan", "empty")
+    git(committed, "rm", "-q", "-rf", "jobs.d")
+    (committed.folder / "README").write_text("gone\n")
+    commit(committed)
+    git(committed, "branch", "-qM", "main")
+    waiting = json.loads(committed.run("plan", "-o", "json", *MAIN).out)["waiting"]
+    assert "nothing is deleted now: the last good revision stays, main@sha1:" in waiting[0]["reason"]
 
 
 @pytest.mark.parametrize("kind", ["link", "large"])

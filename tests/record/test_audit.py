@@ -298,3 +298,19 @@ def _read(path: Path, ask: Callable[[Audit], Any]) -> Any:
         return ask(Audit(connection, path.parent))
     finally:
         connection.close()
+
+
+def test_whoever_stops_reading_may_close_the_record(state: Path) -> None:
+    with Record.writing(state) as record:
+        with record.transaction():
+            record.audit.append([deed(1), deed(2)])
+        entries = record.audit.entries()
+        next(entries)
+    del entries
+
+
+def test_a_name_that_something_had_shows_what_it_is_called_since(tmp_path: Path) -> None:
+    with Record.writing(tmp_path / "state") as record:
+        with record.transaction():
+            record.audit.append([deed(1, was=""), deed(2, action="move", name="new", was="job-1"), deed(3, was="")])
+        assert [(one.action, one.name) for one in record.audit.of("job-1")] == [("create", "job-1"), ("move", "new")]
