@@ -29,6 +29,7 @@ from reconciler.repo.git import GitUnusable
 
 if TYPE_CHECKING:
     from reconciler.controller import Preview
+    from reconciler.core.planned import Waiting
     from reconciler.record.deletions import Deletion as DeletionRow
     from reconciler.record.jobs import JobRow
     from reconciler.record.store import Record
@@ -130,14 +131,13 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
     actions = [action for action in found.plan.actions if (action.kind, action.name) == (kind, name)]
     waiting = [one for one in found.plan.waiting if (one.kind, one.name) == (kind, name)]
     path = _path(record, found, job, kind, name)
-    undeleted = "" if deletion is None else undeleted_words(deletion.path)
     if deletion is not None and not actions:
         path = deletion.path
+    refused = {one.reason for one in waiting}  # by a rule over plans: the spec itself is valid
     problems = [
         one
         for one in found.problems
-        if ((one.kind, one.name) == (kind, name) or (not one.name and one.path == path))
-        and one.message not in {held.reason for held in waiting}  # a rule over plans: the spec itself is valid
+        if ((one.kind, one.name) == (kind, name) or (not one.name and one.path == path)) and one.message not in refused
     ]
     rules = JobRules() if job is None else rules_of(job.spec)
     return Facts(
@@ -149,11 +149,7 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         rules=rules,
         problems=tuple(seen_from_here(call, one) for one in problems),
         pending=tuple(action.reason for action in actions),
-        held=tuple(
-            Held(reason=_with_options(call, found, one.reason), until_ms=one.until_ms)
-            for one in waiting
-            if one.reason != undeleted
-        ),
+        held=_held(call, found, waiting, deletion),
         deletion=None if deletion is None else _deletion(call, deletion),
         dependencies=tuple(
             facts_of(one.name, one.state, rules_of(one.spec)) for one in record.jobs.jobs(rules.depends_on)
@@ -171,10 +167,19 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
     )
 
 
-def _with_options(call: Call, found: Preview, reason: str) -> str:
-    """The reason, with the command in it as it is typed for the folders that this one was called with."""
-    blocked = found.plan.blocked
-    return reason if blocked is None else reason.replace(blocked.command, f"{blocked.command}{call.again}")
+def _held(call: Call, found: Preview, waiting: Iterable[Waiting], deletion: DeletionRow | None) -> tuple[Held, ...]:
+    """What keeps the plan from doing something, with a command in it as it is typed for the folders that this one was called
+    with. That an undeleted job waits for its file is no such thing."""
+    undeleted = "" if deletion is None else undeleted_words(deletion.path)
+    command = "" if found.plan.blocked is None else found.plan.blocked.command
+    return tuple(
+        Held(
+            reason=one.reason.replace(command, f"{command}{call.again}") if command else one.reason,
+            until_ms=one.until_ms,
+        )
+        for one in waiting
+        if one.reason != undeleted
+    )
 
 
 def _deletion(call: Call, found: DeletionRow) -> Deletion:
