@@ -118,6 +118,7 @@ class Controller:
                 self._record.plans.note_applied(saved.digest, by, now.wall_ms)
                 self._record.audit.append([Deed(time_ms=now.wall_ms, action="apply", actor=by, plan=saved.digest)])
                 self._enact(plan, lives, now, saved.digest)
+                self._notifier.see(plan, self._hands.origin.revision(), now)
             self._reporter.flush(now)
             return self._finish_pass(plan, lives, wakeups, only=saved.runs)
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reconciler.clock import Clock
+from reconciler.controller.looking import preview
 from reconciler.controller.notifying import Notifier
+from reconciler.controller.settings import Settings
+from reconciler.core.canonical_json import canonical_json
 from reconciler.core.notices import CommitStatusRule, NotifyRule
 from reconciler.core.planned import Plan, Waiting
 from reconciler.core.prune import Budget, Doomed, Pruning
+from reconciler.core.saved_plan import read_plan
 from reconciler.record.store import Record
 from reconciler.runner.local import LocalRunner
 from tests.controller.conftest import Shop
@@ -151,6 +156,26 @@ def test_a_forge_is_told_once_what_waited_is_applied(shop: Shop) -> None:
         assert [one.description for one in record.notices.due_commits(now.wall_ms)] == ["applied, but 1 waits"]
         notifier.see(Plan(), revision, now)
         assert [one.description for one in record.notices.due_commits(now.wall_ms)] == ["applied"]
+
+
+def test_a_forge_is_told_of_the_commit_that_a_saved_plan_made_true(tmp_path: Path, runner: LocalRunner) -> None:
+    tree = WorkTree(tmp_path / "repo")
+    shop = Shop(tree.root, runner)
+    (tmp_path / "token").write_text("t0ken")
+    shop.job()
+    commit = tree.commit()
+    document = preview(Settings(root=shop.root, state=shop.world.state), basis=True).document
+    saved = read_plan(canonical_json(document).encode(), "plan.json")
+    with Server(lambda _: Play(201)) as server:
+        rule = CommitStatusRule(
+            forge="github",
+            settings={"repository": "acme/jobs", "apiUrl": server.url},
+            credentials={"token": {"file": str(tmp_path / "token")}},
+        )
+        shop.world.settings["commit_statuses"] = (rule,)
+        assert shop.world.act(lambda controller: controller.apply(saved, "ada")) is not None
+    (request,) = server.requests
+    assert (request.path.rpartition("/")[2], request.json["state"]) == (commit, "success")
 
 
 def test_forges_show_what_came_of_each_commit(tmp_path: Any, runner: LocalRunner) -> None:
