@@ -18,9 +18,9 @@ from reconciler.controller.report import line_of
 from reconciler.controller.settings import WRITTEN_SINCE, WRITTEN_TO, Settings
 from reconciler.core.document import Kind
 from reconciler.core.drift import RESTORE, Drift, Line, both, log_drift, unexplained
-from reconciler.core.state import EventName
+from reconciler.core.state import EventName, Outcome
 from reconciler.core.status import job_status
-from reconciler.data.segments import unnamed
+from reconciler.data.segments import run_of, unnamed
 from reconciler.errors import RecordUnusable
 from reconciler.record.events import KEPT_EVENTS, Event
 from reconciler.record.facts import job_facts
@@ -221,11 +221,19 @@ class _Look:
                 )
 
     def _is_left_over(self, file: str) -> bool:
-        """Whether a build or a compaction that a crash ended may have left it."""
+        """Whether a build or a compaction that a crash ended, or an attempt of a run that was cut off, may have left it."""
         builds, compactions = self._record.setting("builds", 0), self._record.setting("compactions", 0)
         name = Path(file).name
         built = file.startswith("profiles/") and name.startswith(f"{builds}-")
-        return built or (bool(compactions) and name.startswith("compaction-")) or name.endswith(".tmp")
+        compacted = bool(compactions) and name.startswith("compaction-")
+        return built or compacted or name.endswith(".tmp") or self._was_cut_off(file)
+
+    def _was_cut_off(self, file: str) -> bool:
+        of = run_of(file)
+        run = None if of is None else self._record.runs.run(of[0])
+        if of is None or run is None:
+            return False
+        return of[1] < run.attempt or (of[1] == run.attempt and run.outcome is not Outcome.SUCCEEDED)
 
 
 def _lines(events: Sequence[Event]) -> list[Line]:
