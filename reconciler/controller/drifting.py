@@ -18,7 +18,7 @@ from reconciler.controller.report import line_of
 from reconciler.controller.settings import WRITTEN_SINCE, WRITTEN_TO, Settings
 from reconciler.core.document import Kind
 from reconciler.core.drift import RESTORE, Drift, Line, both, log_drift, unexplained
-from reconciler.core.state import EventName, Outcome
+from reconciler.core.state import EventName
 from reconciler.core.status import job_status
 from reconciler.data.segments import run_of, unnamed
 from reconciler.errors import RecordUnusable
@@ -40,6 +40,8 @@ _LASTING: Final = (
     "status", "reason", "title", "provider", "jobType", "type", "authorization", "createdAt", "createdBy", "updatedAt",
     "updatedBy", "generation", "observedGeneration", "digest", "revision", "lastRun", "errors", "totals", "history",
 )  # fmt: skip
+#: More than the number of any run.
+_NEVER: Final = 1 << 62
 #: After these a log begins anew.
 _ENDS: Final = (EventName.DELETED, EventName.UNDELETED, EventName.PURGED)
 _ANEW: Final = "its status is written anew when it next says something else"
@@ -221,19 +223,13 @@ class _Look:
                 )
 
     def _is_left_over(self, file: str) -> bool:
-        """Whether a build or a compaction that a crash ended, or an attempt of a run that was cut off, may have left it."""
+        """Whether a build, a compaction or a run that a crash cut off may have left it: staged and never named, or named no
+        more and not yet removed. Whatever starts next sweeps it."""
         builds, compactions = self._record.setting("builds", 0), self._record.setting("compactions", 0)
         name = Path(file).name
         built = file.startswith("profiles/") and name.startswith(f"{builds}-")
         compacted = bool(compactions) and name.startswith("compaction-")
-        return built or compacted or name.endswith(".tmp") or self._was_cut_off(file)
-
-    def _was_cut_off(self, file: str) -> bool:
-        of = run_of(file)
-        run = None if of is None else self._record.runs.run(of[0])
-        if of is None or run is None:
-            return False
-        return of[1] < run.attempt or (of[1] == run.attempt and run.outcome is not Outcome.SUCCEEDED)
+        return built or compacted or name.endswith(".tmp") or (run_of(file) or _NEVER) <= self._record.runs.last_id()
 
 
 def _lines(events: Sequence[Event]) -> list[Line]:

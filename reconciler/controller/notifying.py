@@ -365,6 +365,9 @@ def _outcome(plan: Plan) -> tuple[str, str]:
         )
     if plan.blocked is not None:
         return "failure", f"{len(plan.blocked.doomed)} deletions wait for an approval"
+    held = next((one for one in plan.waiting if one.until_ms is not None), None)
+    if held is not None:  # by a window of the policy: nothing is applied
+        return "pending", held.reason.partition(": ")[2] or held.reason
     if plan.waiting:
         waits = "1 waits" if len(plan.waiting) == 1 else f"{len(plan.waiting)} wait"
         return "success", f"applied, but {waits}"

@@ -38,6 +38,11 @@ _LEAVES: Final[Mapping[Status, frozenset[str]]] = {
     Status.PAUSED: frozenset({"suspend"}),
 }
 
+#: How a protected thing is deleted all the same.
+_TO_DELETE: Final = (
+    "to delete it, restore its file with deletionPolicy: delete, let that be applied, and remove it then"
+)
+
 #: How a purged job is brought back, by the status it was purged in.
 _COMES_BACK: Final[Mapping[Status, str]] = {
     Status.FAILED: "change spec.rerun to run it again",
@@ -423,7 +428,7 @@ def _keeps(known: Known, difference: Difference, handled: set[str]) -> str:
     """Why something that no file declares is not deleted; empty where it is. `handled` are the jobs that do not refer
     to it any more: those deleted before it, and those whose valid new spec cannot refer to what is not declared."""
     if known.deletion_policy == "protect":
-        return "no file declares it, but its deletionPolicy is protect"
+        return f"no file declares it, but its deletionPolicy is protect; {_TO_DELETE}"
     if difference.hold_deletions is not None:
         return f"no file declares it, but nothing is deleted now: {difference.hold_deletions}"
     users = sorted(set(difference.references.get((known.kind, known.name), ())) - handled)

@@ -33,8 +33,8 @@ TEMPORARY: Final = ".tmp"
 #: How the folders begin in which queries keep what does not fit into memory, and previews what they compare.
 SCRATCH: Final = (".spill-", ".mapping-", ".preview-")
 
-_SEGMENT: Final = re.compile(r"(?P<job>.+)-(?P<run>\d+)-(?P<attempt>\d+)-\d+-\d+\.parquet(?:\.tmp)?")
-_OWN: Final = re.compile(r"(?P<run>\d+)-(?P<attempt>\d+)-\d+-.+")
+_SEGMENT: Final = re.compile(r"(?P<job>.+)-(?P<run>\d+)-\d+-\d+-\d+\.parquet(?:\.tmp)?")
+_OWN: Final = re.compile(r"(?P<run>\d+)-\d+-\d+-.+")
 _REJECTS: Final = re.compile(r"run-(?P<run>\d+)-unit-\d+\.ndjson")
 
 
@@ -64,13 +64,12 @@ def rejects_file(job: str, run: int, unit: int) -> str:
     return f"{REJECTS}/{job}/run-{run}-unit-{unit}.ndjson"
 
 
-def run_of(file: str) -> tuple[int, int] | None:
-    """The run and the attempt that staged a segment or a job's own file, by its path relative to the data folder; None for
-    any other file."""
+def run_of(file: str) -> int | None:
+    """The run that staged a segment or a job's own file, by its path relative to the data folder; None for any other."""
     folder, _, name = file.rpartition("/")
     pattern = {STREAMS: _SEGMENT, JOBS: _OWN}.get(folder.partition("/")[0])
     match = pattern.fullmatch(name) if pattern else None
-    return (int(match["run"]), int(match["attempt"])) if match else None
+    return int(match["run"]) if match else None
 
 
 def plan_compaction(segments: Sequence[Staged], *, target_bytes: int = TARGET_BYTES) -> list[tuple[Staged, ...]]:

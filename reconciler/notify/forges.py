@@ -21,7 +21,7 @@ GITHUB_VERSION: Final = "2022-11-28"
 CONTEXT: Final = "reconcile"
 #: GitHub takes so many characters of a description, GitLab 255.
 MAX_DESCRIPTION: Final = 140
-_GITLAB_STATES: Final = {"success": "success", "failure": "failed"}
+_GITLAB_STATES: Final = {"success": "success", "failure": "failed", "pending": "pending"}
 
 
 def tell_github(settings: Mapping[str, Any], secrets: Mapping[str, Secret], outcome: Mapping[str, Any]) -> None:

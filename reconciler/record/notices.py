@@ -17,7 +17,7 @@ KEPT_MS: Final = 30 * DAY_MS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitStatus:
-    """What a forge is to be told of a commit: `state` is success or failure."""
+    """What a forge is to be told of a commit: `state` is success, failure or pending."""
 
     forge: str
     commit: str

@@ -60,6 +60,11 @@ class Runs:
         row = self._sql.execute("SELECT * FROM run WHERE id = ?", (run_id,)).fetchone()
         return None if row is None else _run(row)
 
+    def last_id(self) -> int:
+        """The number of the last run that ever began; 0 where none did."""
+        row = self._sql.execute("SELECT seq FROM sqlite_sequence WHERE name = 'run'").fetchone()
+        return 0 if row is None else int(row[0])
+
     def live(self) -> list[RunRow]:
         """Runs with a process at work, or left behind by a controller that died."""
         return [_run(row) for row in self._sql.execute("SELECT * FROM run WHERE live = 1 ORDER BY id")]

@@ -153,7 +153,7 @@ def test_a_rename_a_restart_and_a_protected_job_are_what_they_would_be_in_a_pass
     found = body(repository, "--base", "main")
     assert acts(found) == [("move", "hourly"), ("rerun", "import-orders")]
     assert found["actions"][1]["risk"] == "lands-twice"  # type: ignore[index]
-    reason = "no file declares it, but its deletionPolicy is protect"
+    reason = "no file declares it, but its deletionPolicy is protect; to delete it, restore its file with deletionPolicy: delete, let that be applied, and remove it then"
     assert found["waiting"] == [{"kind": "Job", "name": "kept", "reason": reason}]
 
 

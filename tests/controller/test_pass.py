@@ -121,7 +121,10 @@ def test_what_is_protected_stays_when_its_file_goes(shop: Shop) -> None:
     path.unlink()
     assert shop.go() == {}
     assert [(one.name, one.reason) for one in shop.report.plan.waiting] == [
-        ("import-orders", "no file declares it, but its deletionPolicy is protect")
+        (
+            "import-orders",
+            "no file declares it, but its deletionPolicy is protect; to delete it, restore its file with deletionPolicy: delete, let that be applied, and remove it then",
+        )
     ]
     assert shop.row().life == "live"
 

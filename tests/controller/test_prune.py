@@ -189,7 +189,7 @@ def test_a_protected_job_stays_though_the_commit_that_takes_its_file_out_unprote
     tree.git("commit", "-q", "-a", "-m", "and remove")
     assert shop.go() == {"delete": 1}
     assert [one.reason for one in shop.report.plan.waiting] == [
-        "no file declares it, but its deletionPolicy is protect"
+        "no file declares it, but its deletionPolicy is protect; to delete it, restore its file with deletionPolicy: delete, let that be applied, and remove it then"
     ]
     assert shop.row("kept").life == "live"
     assert shop.read(lambda record: record.deletions.deletion("orphan")).keeps

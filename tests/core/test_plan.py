@@ -322,7 +322,13 @@ def test_over_the_budget_a_plan_deletes_nothing_and_says_what_waits() -> None:
 def test_a_protected_job_is_never_deleted_and_the_plan_says_why() -> None:
     result = made(Pair(known=known(job(deletionPolicy="protect"))))
     assert result.actions == ()
-    assert result.waiting == (Waiting("Job", "a", "no file declares it, but its deletionPolicy is protect"),)
+    assert result.waiting == (
+        Waiting(
+            "Job",
+            "a",
+            "no file declares it, but its deletionPolicy is protect; to delete it, restore its file with deletionPolicy: delete, let that be applied, and remove it then",
+        ),
+    )
 
 
 def test_while_deletions_are_held_nothing_is_deleted_and_all_else_is_done() -> None:
