@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler import __version__
 from reconciler.clock import Clock, Now
 from reconciler.controller.bulk import collection_paused
-from reconciler.controller.observe import MARK, Observer
+from reconciler.controller.observe import MARK, Observer, identity_of
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
 from reconciler.controller.pruning import Pruner
@@ -130,7 +130,7 @@ def open_tree(
         source = open_source(settings, notice, fetches=writable or controller_at_work(settings.state) is None)
         return _open_commit(settings, source, record, mark, kept, version, writable=writable)
     tree = Tree(
-        settings.root, kept, identity=record.id, version=version, catalogue=installed, writable=writable,
+        settings.root, kept, identity=identity_of(record), version=version, catalogue=installed, writable=writable,
         told=not mark,
     )  # fmt: skip
     return tree, WorkTreeOrigin(settings.root, cache)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: The setting of the record that says which commit the desired half of it is (`Look.mark`): written with it, so that the
 #: two are never apart.
 MARK: Final = "commit"
+#: The record's setting that counts the looks that it has taken in.
+TAKEN: Final = "looks"
 
 #: Up to so many changed files are compared with what they said before, to spare the look at all the others.
 FEW: Final = 100
@@ -124,7 +126,9 @@ class Observer:
                 self._check_across()
             self._policing.check(contents, tells=not self._overlay)
             self._note(look)
-        self._tree.settle(look, keep=kept)
+            if not self._overlay:
+                self._record.set_setting(TAKEN, int(self._record.setting(TAKEN, 0)) + 1)
+        self._tree.settle(look, keep=kept, identity=identity_of(self._record))
         waits = any(verdict.absence is Absence.WAIT for held in kept.values() for _, verdict in held)
         return waits and not look.problems  # a second look mends no file that cannot be read
 
@@ -177,6 +181,12 @@ class Observer:
         )
         self._desired.replace_problems(problems, "across")
         self._desired.mark_invalid()
+
+
+def identity_of(record: Record) -> str:
+    """Names the record as it is by the last look that it has taken in: what an index was told to one before is behind, and
+    a file that came back to what it was then would look unchanged."""
+    return f"{record.id} {record.setting(TAKEN, 0)}"
 
 
 def _may_be_there(gone: Gone) -> Verdict:

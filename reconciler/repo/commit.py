@@ -252,8 +252,8 @@ class CommitTree:
 
     # --- after a look -----------------------------------------------------------------------------------------------
 
-    def settle(self, look: Look, keep: Iterable[str] = ()) -> None:  # noqa: ARG002 (a held document is asked for again)
-        """The controller has committed what `look` said."""
+    def settle(self, look: Look, keep: Iterable[str] = (), identity: str = "") -> None:  # noqa: ARG002
+        """The controller has committed what `look` said, and its mark with it. A held document is asked for again."""
         if look.mark:
             self._settled = _Mark.read(look.mark, self._reading)
         self._parsed.clear()

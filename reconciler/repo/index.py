@@ -174,9 +174,10 @@ class Index:
 
     # --- rows -------------------------------------------------------------------------------------------------------
 
-    def tell(self, rows: Mapping[str, Row], gone: Collection[str], head: str) -> None:
+    def tell(self, rows: Mapping[str, Row], gone: Collection[str], head: str, identity: str = "") -> None:
         """The controller has committed what these files say, and that those are gone. Where earlier rows were told to
-        another record, they are dropped."""
+        another record, they are dropped. `identity` is the record's from here on, where that is another one now."""
+        known, self._identity = self._identity, f"{identity}\n{self._version}" if identity else self._identity
 
         def work(database: sqlite3.Connection) -> None:
             if not self.told:
@@ -186,7 +187,7 @@ class Index:
             _insert(database, "meta", 2, [("identity", self._identity), ("head", head)])
             self._prune(database)
 
-        if rows or gone or not self.told or head != self.head:
+        if rows or gone or not self.told or head != self.head or known != self._identity:
             self._change(work)
         self.told, self.head = True, head
 

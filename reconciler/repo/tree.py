@@ -286,14 +286,16 @@ class Tree:
 
     # --- after a look -----------------------------------------------------------------------------------------------
 
-    def settle(self, look: Look, keep: Iterable[str] = ()) -> None:
+    def settle(self, look: Look, keep: Iterable[str] = (), identity: str = "") -> None:
         """The controller has committed what `look` said, except for the files in `keep` (changed or vanished): they
-        remain differences. Nothing that this writes is needed; without it the next process reads more."""
+        remain differences. `identity` names the record as it is by that commit: an index that was not told so, because
+        of a crash in between, counts as told nothing. Nothing that this writes is needed; without it the next process
+        reads more."""
         kept = set(keep)
         changed = {seen.path: seen.digest for seen in look.changed if seen.path not in kept}
         gone = [path for path in look.vanished if path not in kept]
         rows = {path: look.files[path] for path in (*changed, *look.touched)}
-        self._index.tell(rows, gone, look.head or "" if look.torn is None else self._index.head)
+        self._index.tell(rows, gone, look.head or "" if look.torn is None else self._index.head, identity)
         self._told |= changed
         for path in gone:
             del self._told[path]

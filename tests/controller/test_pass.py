@@ -6,6 +6,7 @@ from typing import Final
 
 from reconciler.core.state import Outcome, Reason, Status
 from tests.controller.conftest import Shop
+from tests.end_to_end.inprocess import Died, Fuse
 from tests.servers import serving
 
 DAY_MS: Final = 24 * 3600 * 1000
@@ -314,3 +315,21 @@ def test_a_secret_that_a_run_has_resolved_stands_in_its_authorization_s_status(s
     assert shop.events("send").count("SecretRotated") == 1
     assert status.stat().st_mtime_ns > written
     assert [request.headers["authorization"] for request in receiver.requests] == ["Bearer s3cret-one"]
+
+
+class DiesBeforeTheIndexKnows(Fuse):
+    """The record has taken a look in, and the tree's index is not told."""
+
+    def burn(self, name: str) -> None:
+        if name == "tree.settle":
+            raise Died(name)
+
+
+def test_a_file_that_comes_back_to_what_it_was_after_a_crash_is_seen(shop: Shop) -> None:
+    shop.job(schedule="{every: 1h}")
+    shop.go()
+    shop.job(schedule="{every: 2h}")
+    assert shop.world.live(DiesBeforeTheIndexKnows(0)) is None
+    shop.job(schedule="{every: 1h}")
+    assert shop.go() == {}
+    assert shop.row().spec["schedule"] == {"every": 3_600_000}

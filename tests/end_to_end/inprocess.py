@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from reconciler.clock import Clock, Now
 from reconciler.controller.hands import Hands
 from reconciler.controller.loop import Controller
+from reconciler.controller.observe import identity_of
 from reconciler.controller.settings import Report, Settings, Silent
 from reconciler.providers import catalogue
 from reconciler.record.store import Record
@@ -229,7 +230,7 @@ class World:
         return Hands(
             settings=Settings(root=self.root, state=self.state, **self.settings),
             record=record,
-            tree=Tree(self.root, self.state / "cache", identity=record.id, version="1", catalogue=catalogue),
+            tree=Tree(self.root, self.state / "cache", identity=identity_of(record), version="1", catalogue=catalogue),
             origin=WorkTreeOrigin(self.root, self.state / "cache"),
             writer=Writer(self.root),
             runner=self.runner,
