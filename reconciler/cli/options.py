@@ -157,6 +157,7 @@ class Call:
             commit_statuses=said.commit_statuses,
             followed=self.followed,
             verify_keys=said.verify_keys,
+            again=self.again,
         )
 
     def need_root(self) -> None:

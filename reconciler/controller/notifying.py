@@ -75,7 +75,7 @@ class Notifier:
         if self._is_idle or said == self._told:
             return
         self._told = said
-        found = [*_invalid(plan.errors, now), *_blocked(plan, now)]
+        found = [*_invalid(plan.errors, now), *_blocked(plan, self._hands.settings.again, now)]
         with self._record.transaction():
             if self._rules:
                 lasting = [one for one in self._notices.troubles() if one.what is not What.FAILED]
@@ -334,11 +334,12 @@ def _invalid(problems: Iterable[Problem], now: Now) -> list[Trouble]:
     ]
 
 
-def _blocked(plan: Plan, now: Now) -> list[Trouble]:
+def _blocked(plan: Plan, again: str, now: Now) -> list[Trouble]:
+    """`again` are the options of the command that a person is to type."""
     prune = plan.blocked
     if prune is None:
         return []
-    message = f"{prune.reason}; to approve exactly these: {prune.command}"
+    message = f"{prune.reason}; to approve exactly these: {prune.command}{again}"
     return [Trouble(what=What.PRUNE_BLOCKED, kind="", name="", path="", message=message, since_ms=now.wall_ms)]
 
 

@@ -54,7 +54,7 @@ class Settings:
     `source` is `git:REF` where the specs are read from a commit, empty where they are the files below `root`; relative
     paths in the specs of a commit start from `data_root`. `followed` is the repository elsewhere that the commits come
     from, if not from the one that `root` lies in. Only commits that are signed with one of `verify_keys` are accepted,
-    where there are any."""
+    where there are any. `again` are the options by which a command finds the same folders and settings, each after a space."""
 
     root: Path
     state: Path
@@ -73,6 +73,7 @@ class Settings:
     data_root: Path | None = None
     followed: Followed | None = None
     verify_keys: tuple[str, ...] = ()
+    again: str = ""
 
     @property
     def needs_data_root(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,7 @@ def test_what_could_not_be_told_is_told_later(shop: Shop) -> None:
 
 def test_blocked_deletions_are_told_with_the_command_that_approves_them(shop: Shop, server: Server) -> None:
     telling(shop, server)
+    shop.world.settings["again"] = " --root jobs.d"
     paths = [shop.job(f"job-{number}", suspend="true") for number in range(8)]
     shop.go()
     for path in paths[:4]:
@@ -116,7 +118,7 @@ def test_blocked_deletions_are_told_with_the_command_that_approves_them(shop: Sh
     shop.go()
     (event, _, message) = told(server)[0]
     assert event == "PruneBlocked"
-    assert "reconcile approve --prune " in message
+    assert re.search(r"; to approve exactly these: reconcile approve --prune [0-9a-f]{16} --root jobs\.d$", message)
     (shop.root / "torn.yaml").write_text("kind: [")
     shop.go()
     (shop.root / "torn.yaml").unlink()
