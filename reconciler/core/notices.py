@@ -187,6 +187,13 @@ _MARKS: Final[Mapping[What, str]] = {
     What.RECOVERED: "recovered",
 }
 
+#: What is well again.
+_OVER: Final[Mapping[What, str]] = {
+    What.FAILED: "it succeeds again, or is gone",
+    What.PRUNE_BLOCKED: "no deletion is blocked any more",
+    What.INVALID_SPEC: "its spec is valid again, or is gone",
+}
+
 
 def headline(notices: Sequence[Notice]) -> str:
     """`reconcile: 2 failed, 1 recovered`."""
@@ -200,7 +207,7 @@ def line(notice: Notice) -> str:
     by = f" (by {trouble.person}{f', {trouble.commit[:12]}' if trouble.commit else ''})" if trouble.person else ""
     if notice.recovered:
         return (
-            f"Recovered: {notice.subject}: no longer {_MARKS[trouble.what]}, which it was since {iso(trouble.since_ms)}"
+            f"Recovered: {notice.subject}: {_OVER[trouble.what]} (since {iso(trouble.since_ms)} {_MARKS[trouble.what]})"
         )
     where = f" at {trouble.path}" if trouble.path and trouble.name else ""
     return f"{trouble.what}: {notice.subject}{where}: {trouble.message}{by}"

@@ -95,7 +95,8 @@ def test_the_words() -> None:
     assert headline([begun(), begun(INVALID), over()]) == "reconcile: 1 failed, 1 invalid spec, 1 recovered"
     assert line(begun()) == "Failed: Job export-vip at crm.yaml: no more (by Ada, abababababab)"
     assert line(begun(INVALID)) == "InvalidSpec: a.yaml:3:4: not valid YAML"
-    assert line(over()) == "Recovered: Job export-vip: no longer failed, which it was since 1970-01-01T00:00:01.000Z"
+    since = "since 1970-01-01T00:00:01.000Z failed"
+    assert line(over()) == f"Recovered: Job export-vip: it succeeds again, or is gone ({since})"
     many = [begun(name=f"job-{number}") for number in range(MOST + 3)]
     assert plain_text(many).splitlines()[-1] == "and 3 more; `reconcile list` and `reconcile validate` show all"
     assert len(plain_text([begun(message="two\nlines\x1b[31m")]).splitlines()) == 1
