@@ -106,7 +106,7 @@ def _described(
         audience=audience,
         adds=found.calls["add"],
         updates=found.calls["update"],
-        removes=found.calls["remove"],
+        removes=found.removes,
         omits=tuple(sorted(found.omissions.items())),
         omitted_before=facts.omitted,
         requests=requests(found, getattr(config, "batch_size", max(found.rows, 1))),

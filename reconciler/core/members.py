@@ -22,6 +22,11 @@ ACTIONS: Final[tuple[Action, ...]] = ("add", "update", "remove")
 #: last action may have arrived (a person has looked, and says that it did not).
 Retry = Literal["", "refused", "all"]
 
+#: How the destination is kept from removing somebody by the identifiers of somebody else: a removal goes without those
+#: that another member has, `later`, where that one may have them by a call that could fail, or `at once`, where all calls
+#: of a plan are taken together or none; `never`, where members are not found by identifiers.
+Spares = Literal["later", "at once", "never"]
+
 #: A field takes the profile's own id by this name, which no attribute and no key can have.
 PROFILE_ID: Final = "profile-id"
 
@@ -53,11 +58,13 @@ class Calls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What an export wants to be compared. `notes_all`: members that nobody has sent yet are only recorded as present."""
+    """What an export wants to be compared. `notes_all`: members that nobody has sent yet are only recorded as present.
+    `spares` says what of removals by identifiers that another member has now."""
 
     fields: tuple[MappedField, ...]
     calls: Calls
     notes_all: bool = False
+    spares: Spares = "later"
     retry: Retry = ""
 
 
@@ -108,7 +115,8 @@ class Difference:
     """What a comparison found. `plan` is the staged file, empty where nothing differs. `calls` are the rows to send, by
     action; `silent` those that are only written down, of which `gone` leave the ledger without a call; `newcomers` the
     members that the ledger did not know. `omissions` are the members left out by the mapping that were not left out
-    before, by reason. `is_empty`: nobody is a member now."""
+    before, by reason. `is_empty`: nobody is a member now. `waits`: removals that can be made out only when the plan's
+    calls have their outcome, by another comparison; `is_half`: there is something that waits so, if only to be noted."""
 
     plan: str = ""
     calls: Mapping[Action, int] = field(default_factory=lambda: dict.fromkeys(ACTIONS, 0))
@@ -117,6 +125,13 @@ class Difference:
     newcomers: int = 0
     omissions: Mapping[str, int] = field(default_factory=dict)
     is_empty: bool = False
+    waits: int = 0
+    is_half: bool = False
+
+    @property
+    def removes(self) -> int:
+        """How many members are to be removed, with those that wait."""
+        return self.calls["remove"] + self.waits
 
     @property
     def rows(self) -> int:

@@ -76,7 +76,7 @@ def objections(guard: Guard, difference: Difference, facts: Facts) -> list[str]:
     no percentage to add to."""
     held = max(facts.held, SMALL)
     found = []
-    adds, removes = difference.calls["add"], difference.calls["remove"]
+    adds, removes = difference.calls["add"], difference.removes
     if difference.is_empty and removes and guard.empty_audience == "block":
         found.append("the audience is empty now (guard.emptyAudience: block)")
     if removes * 100 > guard.max_remove_percent * held:
@@ -92,13 +92,13 @@ def _share(count: int, facts: Facts) -> str:
 
 def would_do(difference: Difference) -> str:
     """What a difference comes to, in words."""
-    adds, updates, removes = (difference.calls[action] for action in ACTIONS)
-    return f"add {adds}, change {updates} and remove {removes}"
+    calls = difference.calls
+    return f"add {calls['add']}, change {calls['update']} and remove {difference.removes}"
 
 
 def requests(difference: Difference, batch_size: int) -> int:
-    """How many requests a plan takes, as long as none is refused."""
-    return sum(-(-count // batch_size) for count in difference.calls.values())
+    """How many requests a difference takes, as long as none is refused."""
+    return sum(-(-count // batch_size) for count in (*difference.calls.values(), difference.waits))
 
 
 # --- searching a refused batch --------------------------------------------------------------------------------------
@@ -171,7 +171,8 @@ class Tally:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """A plan that is being sent: its file and the run that made it; how many rows are calls, by action; `done`, the row
-    before which all have their outcome; the files that name those rows which were not simply accepted."""
+    before which all have their outcome; the files that name those rows which were not simply accepted. `is_half`: another
+    comparison makes out what waits for its outcome."""
 
     file: str
     run: int
@@ -182,6 +183,7 @@ class Plan:
     done: int = 0
     exceptions: tuple[str, ...] = ()
     tally: Tally = field(default_factory=Tally)
+    is_half: bool = False
 
     @classmethod
     def of(cls, difference: Difference, run: int) -> Plan:
@@ -192,6 +194,7 @@ class Plan:
             silent=difference.silent,
             gone=difference.gone,
             newcomers=difference.newcomers,
+            is_half=difference.is_half,
         )
 
     @property

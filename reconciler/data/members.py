@@ -72,12 +72,13 @@ class MemberHands:
         self._run = run
         self._name = name
         self._selection = selection
+        self._selected: Selection | None = None
         self._memory_mb = memory_mb
         self._staged = 0
         self._reader: PlanReader | None = None
 
     def compare(self, wish: Wish, ledger: Ledger, *, now_ms: int) -> Difference:
-        selection = self._selection()
+        self._selected = selection = self._selected or self._selection()
         fields = mapped(wish.fields, selection.types, selection.keys)
         with self._workspace() as db:
             comparison = _Comparison(db, self._data_dir, wish, ledger, selection, fields, now_ms, self._forgotten)
@@ -188,15 +189,18 @@ class _Comparison:
             return self._without_traces(file)
         with self._mapped_texts() as texts:
             self._plan(texts, known=bool(known))
-        if self._counted("count(*) FILTER (action = 2 OR previous IS NOT NULL)", "planned")[0]:
-            newcomers += self._spare_identities()
+        waiting = _Waiting()
+        by_identity = "count(*) FILTER (action = 2 OR previous IS NOT NULL)"
+        if self.wish.spares != "never" and self._counted(by_identity, "planned")[0]:
+            waiting = self._spare_identities()
+            newcomers += waiting.debts
             if not self._counted("count(*)", "planned")[0]:
                 return self._without_traces(file)
         counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
         order = "ORDER BY action, id" if len(counted) > 1 else ""
         stamp = f"{run}::BIGINT AS run, {_timestamp(self.now_ms)} AS moment"
         copy(self.db, self.data_dir, file, f"SELECT * EXCLUDE (former, former_payload), {stamp} FROM planned {order}")
-        return self._described(file, newcomers, counted)
+        return self._described(file, newcomers, counted, waiting)
 
     def _without_traces(self, file: str) -> Difference:
         """Nobody is to be sent or removed. Where a file of the ledger still holds one who is forgotten and has left, the
@@ -271,13 +275,13 @@ class _Comparison:
             f"CREATE TEMP TABLE planned AS {_planned_sql(self.wish, fields, mapping, prior, self.forgotten)}"
         ).fetchall()
 
-    def _spare_identities(self) -> int:
+    def _spare_identities(self) -> _Waiting:
         """Nobody is removed by identifiers that another member has now (two profiles became one, say), and no update says
         that its member was known by them before. A removal goes by the identifiers that nobody else has.
 
         Whoever holds them now may have them by a call of this very plan, which may fail: a removal waits for the next
-        run then, and what an update leaves behind gets a row of its own in the ledger, which leaves with that run. How
-        many such rows there are is returned.
+        comparison then, and what an update leaves behind gets a row of its own in the ledger (a debt), which leaves with
+        that one. What waits is returned.
         """
         ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "state", "idents"])
         self.db.execute(
@@ -286,14 +290,15 @@ class _Comparison:
             "CREATE TEMP TABLE left_behind AS SELECT id, unnest(CASE WHEN action = 2 THEN idents ELSE former END) AS ident "
             "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE taken AS "
             "SELECT left_behind.id, bool_and(waits) AS waits, list(DISTINCT left_behind.ident) AS held FROM left_behind JOIN ("
-            f"SELECT id, unnest(idents) AS ident, action < 2 AS waits FROM planned "
+            f"SELECT id, unnest(idents) AS ident, action < 2 AND {self.wish.spares == 'later'} AS waits FROM planned "
             f"WHERE action < 2 OR (action = {SILENT} AND state IN ({_HELD})) UNION ALL "
             "SELECT id, ident, false FROM (SELECT id, unnest(idents) AS ident "
             f"FROM ({ledger}) WHERE state IN ({_HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id)"
             ") held ON left_behind.ident = held.ident AND left_behind.id <> held.id GROUP BY left_behind.id"
         ).fetchall()
         if not self._counted("count(*)", "taken")[0]:
-            return 0
+            return _Waiting()
+        waiting = self._counted(f"count(*), count(*) FILTER ({_KEEPS_ONE})", _WAIT)
         behind = "action = 1 AND id IN (SELECT id FROM taken WHERE waits)"
         self.db.execute(
             f"INSERT INTO planned BY NAME SELECT {SILENT} AS action, id || '~' || left(md5(former_payload), 8) AS id, "
@@ -307,21 +312,23 @@ class _Comparison:
             f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM taken)"
         ).fetchall()
         debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '~')"
-        return self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")[0]
+        made = self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")
+        return _Waiting(*waiting, *made)
 
-    def _described(self, file: str, newcomers: int, counted: Mapping[int, int]) -> Difference:
+    def _described(self, file: str, newcomers: int, counted: Mapping[int, int], waiting: _Waiting) -> Difference:
         calls = {action: int(counted.get(code, 0)) for code, action in enumerate(ACTIONS)}
         gone = self._counted(f"count(*) FILTER (action = {SILENT} AND state = {State.GONE:d})", "planned")[0]
         omissions = self.db.execute(
             "SELECT reason, count(*) FROM planned WHERE is_news GROUP BY reason ORDER BY count(*) DESC, reason"
         ).fetchall()
         is_empty = False
-        if calls["remove"] + gone:
+        if calls["remove"] + waiting.removals + gone:
             found = self.db.execute(f"SELECT 1 FROM ({self._members_sql()}) LIMIT 1", self.parameters).fetchall()
             is_empty = not found
         return Difference(
             plan=file, calls=calls, silent=int(counted.get(SILENT, 0)), gone=gone, newcomers=newcomers,
-            omissions=dict(omissions), is_empty=is_empty,
+            omissions=dict(omissions), is_empty=is_empty, waits=waiting.removals,
+            is_half=waiting.members + waiting.debts > 0,
         )  # fmt: skip
 
     def _counted(self, counts: str, table: str) -> tuple[int, ...]:
@@ -329,21 +336,34 @@ class _Comparison:
         return tuple(int(one) for one in row)
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What waits for the calls of the plan: members who left, of whom `removals` have an identifier of their own, by which
+    they can be removed; and new rows of the ledger for what updates leave behind."""
+
+    members: int = 0
+    removals: int = 0
+    debts: int = 0
+
+
 _HELD: Final = f"{State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d}"
+
+#: Who of `taken` waits to be removed; and who of them has an identifier that nobody else has.
+_WAIT: Final = "taken JOIN planned USING (id) WHERE action = 2 AND waits"
+_KEEPS_ONE: Final = "len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i))) > 0"
 
 #: A removal by several identifiers, of which others have some: those are null in what is sent, and the row is not `taken` any
 #: more. Where the fields of all that others have cannot be told (they came of another mapping), nothing is sent.
-_PARTLY_HELD: Final = """
+_PARTLY_HELD: Final = f"""
     CREATE TEMP TABLE partly AS
     SELECT id, held, payload, idents, list_filter(json_keys(payload), lambda k:
         list_contains(held, (md5_number(k || ':' || json_extract(payload, '$.' || to_json(k)::VARCHAR)::VARCHAR) >> 64)::UBIGINT)
     ) AS fields FROM planned JOIN taken USING (id) WHERE action = 2;
-    DELETE FROM partly WHERE len(fields) <> len(held) OR
-        len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i))) = 0;
+    DELETE FROM partly WHERE len(fields) <> len(held) OR NOT ({_KEEPS_ONE});
     UPDATE planned SET idents = list_filter(partly.idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i)),
-        payload = '{' || array_to_string(list_transform(json_keys(partly.payload), lambda k: to_json(k)::VARCHAR || ':' ||
+        payload = '{{' || array_to_string(list_transform(json_keys(partly.payload), lambda k: to_json(k)::VARCHAR || ':' ||
             CASE WHEN list_contains(fields, k) THEN 'null'
-            ELSE json_extract(partly.payload, '$.' || to_json(k)::VARCHAR)::VARCHAR END), ',') || '}'
+            ELSE json_extract(partly.payload, '$.' || to_json(k)::VARCHAR)::VARCHAR END), ',') || '}}'
     FROM partly WHERE planned.action = 2 AND planned.id = partly.id;
     DELETE FROM taken WHERE id IN (SELECT id FROM partly);
 """

@@ -16,6 +16,8 @@ from reconciler.providers.files import PROVIDER
 from reconciler.testing import Attempt, Place, ProviderConformance, attempt
 from tests.providers.audience_bench import FIELDS, people, person
 
+LAX = {"maxRemovePercent": 100}
+
 
 class Job(ProviderConformance):
     provider = PROVIDER
@@ -125,3 +127,28 @@ def test_members_left_out_by_the_mapping_are_not_in_the_file(tmp_path: Path) -> 
         job.place.enroll([person(0, email=[]), person(1)])
         job.completes()
         assert job.text("all.csv") == "email,plan\np1@x.org,gold\n"
+
+
+def test_nobody_is_left_in_the_file_by_whose_identifiers_another_member_is_known(tmp_path: Path) -> None:
+    with bench(tmp_path, [person(1), person(2, email=["P1@x.org"]), person(3)], path="out/all.csv", guard=LAX) as job:
+        job.completes()
+        job.place.enroll([person(1), person(3, "silver")])
+        job.completes()
+        assert job.text("out/all.csv") == "email,plan\np1@x.org,gold\np3@x.org,silver\n"
+        job.place.enroll([person(3, email=["P1@x.org"])])  # 1 became 3
+        job.completes()
+        assert job.text("out/all.csv") == "email,plan\np1@x.org,gold\n"
+        assert job.completes().units == 0
+
+
+def test_a_file_of_changes_holds_all_that_a_run_has_changed(tmp_path: Path) -> None:
+    fields = {**FIELDS, "plan": {"from": "plan", "identifier": True}}
+    with bench(tmp_path, [person(1, "a"), person(2, "b")], only="new", fields=fields, guard=LAX) as job:
+        job.completes()
+        job.place.enroll([person(1, "b")])  # 2 became 1
+        job.completes()
+        assert job.text("out/2.csv").splitlines()[1:] == [
+            'update,p1@x.org,b,"{""email"":""p1@x.org"",""plan"":""a""}"',
+            "remove,p2@x.org,,",
+        ]
+        assert job.completes().units == 0

@@ -527,6 +527,47 @@ def test_two_profiles_that_became_one_are_not_removed_by_what_the_one_is_known_b
         assert job.sent[-1] == ("remove", ["a@x.org"])
 
 
+TWO = {"email": {"from": "email"}, "plan": {"from": "plan", "identifier": True}}
+
+
+def test_what_is_left_of_two_profiles_that_became_one_is_removed_in_the_same_run(tmp_path: Path) -> None:
+    with bench(tmp_path, [person(1, "a"), person(2, "b")], fields=TWO, guard={"maxRemovePercent": 100}) as job:
+        job.completes()
+        job.enroll([person(1, "b")])  # the removal of 2 waits until 1 has the plan that both were known by
+        job.completes()
+        sent = [(one.json["action"], one.json["members"]) for one in job.server.requests[1:]]
+        assert sent == [
+            ("update", [{"email": "P1@x.org", "plan": "b", "previous": {"email": "P1@x.org", "plan": "a"}}]),
+            ("remove", [{"email": "P2@x.org", "plan": None}]),
+        ]
+        assert job.completes().units == 0
+        assert job.facts["sent"] == 1
+
+
+def test_the_guard_counts_removals_that_wait_for_a_change(tmp_path: Path) -> None:
+    who = [person(number, str(number)) for number in range(8)]
+    with bench(tmp_path, who, fields=TWO) as job:
+        job.completes()
+        job.enroll([person(0, "1"), person(2, "3"), person(4, "5"), *who[6:]])
+        error = job.fails(NeedsApproval)
+        assert "it would remove 3 members, 38 % of the 8 that were sent" in str(error)
+        assert "It would add 0, change 3 and remove 3." in str(error)
+        job.place.approved = {error.digest}
+        job.completes()
+        assert [one.json["action"] for one in job.server.requests[1:]] == ["update", "remove"]
+
+
+@pytest.mark.parametrize("dies_at", [4, 6, 7, 9])
+def test_a_removal_that_waited_is_made_whenever_the_controller_dies(tmp_path: Path, dies_at: int) -> None:
+    with bench(tmp_path, [person(1, "a"), person(2, "b")], fields=TWO, guard={"maxRemovePercent": 100}) as job:
+        job.completes()
+        job.enroll([person(1, "b")])
+        job.run(dies_at=dies_at)
+        job.again()
+        assert job.completes().units == 0
+        assert set(job.receiver.members) == {"P1@x.org"}
+
+
 def test_a_source_that_changes_without_changing_what_is_sent_is_no_change(tmp_path: Path) -> None:
     with bench(tmp_path, people(0, 2)) as job:
         job.completes()

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from reconciler.core.members import Spares
 from reconciler.providers.files.config import IS_PATH, NEW_NEEDS_RUN, Delimiter
 from reconciler.providers.mirror.config import MirrorConfig
 from reconciler.providers.schemas import schema_of
@@ -31,6 +32,10 @@ class ExportAudience(MirrorConfig):
     delimiter: Delimiter = Field(",", description="The character between the fields of CSV")
     quote: Literal['"', "'", "`"] = Field('"', description="The character around fields of CSV that need it")
     header: bool = Field(True, description="Whether the first row of CSV holds the fields' names")
+
+    def spares(self) -> Spares:
+        """A file of all members is written anew, one line each; who reads a file of changes looks them up."""
+        return "never" if self.only == "all" else "at once"
 
 
 def audience_schema() -> dict[str, Any]:

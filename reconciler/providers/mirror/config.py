@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
-from reconciler.core.members import MappedField, Retry, Wish
+from reconciler.core.members import MappedField, Retry, Spares, Wish
 from reconciler.core.mirror import Guard, calls
 
 #: Fields of one export.
@@ -138,8 +138,13 @@ class MirrorConfig(Strict):
             fields=tuple(_mapped(name, one) for name, one in self.fields.items()),
             calls=calls(self.mode, self.events),
             notes_all=is_first and not self.backfill,
+            spares=self.spares(),
             retry=retry,
         )
+
+    def spares(self) -> Spares:
+        """What the destination does with removals by identifiers that another member has."""
+        return "later"
 
     def limits(self) -> Guard:
         return Guard(

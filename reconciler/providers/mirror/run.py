@@ -7,6 +7,7 @@
     plan      staged as a file, committed
     send      additions, changes, then removals
     fold      the outcome into the ledger
+    compare   again where a removal had to wait for a call that takes one of its identifiers over, and send those
 
 A run that is cut off goes on with its own plan; another run compares anew, after what was left open has its outcome.
 Nothing differs: no unit, no call.
@@ -14,7 +15,7 @@ Nothing differs: no unit, no call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -72,24 +73,33 @@ class _Run:
                 message = f"{len(keys)} batches are given up: what they were to send is gone"
                 yield Unit(cursor=self._context.cursor, closes=keys, moved=False, message=message)
             return
-        self.is_over = plan.run == self._context.run
-        yield from self._sent(whole=self.is_over)
+        self.is_over = plan.run == self._context.run and not plan.is_half
+        yield from self._sent(whole=plan.run == self._context.run)
 
     def begin(self) -> Iterator[Unit]:
-        """A new difference, from the comparison to the ledger that it leaves."""
+        """A new difference, from the comparison to the ledger that it leaves; then what waited for its outcome, which was
+        judged with it."""
+        now_ms = self._context.now_ms()
+        found = yield from self._made(now_ms, is_judged=False)
+        if found.is_half:
+            yield from self._made(now_ms, is_judged=True)
+
+    def _made(self, now_ms: int, *, is_judged: bool) -> Generator[Unit, None, Difference]:
         is_first = not self._progress.begun
         wish = self._config.wish(is_first=is_first, retry=self._progress.retry)
-        found = self._context.members.compare(wish, self._progress.ledger, now_ms=self._context.now_ms())
+        found = self._context.members.compare(wish, self._progress.ledger, now_ms=now_ms)
         if not found.plan:
             yield from self._nothing(is_first=is_first)
-            return
-        self._guard(found)
-        self._progress = replace(self._progress, plan=Plan.of(found, self._context.run), retry="")
+            return found
+        if not is_judged:
+            self._guard(found)
+        self._progress = replace(self._progress, plan=Plan.of(found, self._context.run), retry="", begun=True)
         if found.rows:
             yield self._planned(found)
             yield from self._sent(whole=True)
         else:
             yield self._folded(found)
+        return found
 
     def _nothing(self, *, is_first: bool) -> Iterator[Unit]:
         """Nobody is to be sent. What a person has released was released for this run, and not for those that follow."""
