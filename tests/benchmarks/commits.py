@@ -1,23 +1,22 @@
 """What following a branch costs: from a commit to the decision, of one changed spec and of many among all of them.
 
-    python -m tests.benchmarks.commits [JOBS [ROUNDS]]
+    python -m tests.benchmarks.commits [ROW …] [--rounds N] [--quick]
 
 The yardstick is git's own answer to what differs between the same two commits (`git diff-tree`, a process of its own), for
 many changed specs with reading and parsing these. Ours ends when the plan is made: the look at the ref, the difference, the
-blobs, the record's transaction on the disk, and the plan, in a process that is already at work, as the daemon is. What a look
-costs that finds nothing new is beside it, and a whole `reconcile plan` with nothing new against `git status`.
+blobs, the record's transaction on the disk, and the plan, in a process that is already at work, as the daemon is.
 """
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from reconciler.clock import Clock
 from reconciler.controller.enact import Enactor
@@ -32,25 +31,12 @@ from reconciler.record.store import Record
 from reconciler.repo.git import Repository
 from reconciler.repo.objects import differences, read_blobs
 from reconciler.repo.parse import parse_many
-from tests.benchmarks.tree import RECONCILE, cost, spec_path, write_tree
+from tests.benchmarks.command import alone
+from tests.benchmarks.rows import Bench, Figure, Round, Row, under
+from tests.benchmarks.tree import BRANCH, Jobs, jobs
 
-MANY = 1_000
-
-
-def git(folder: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=bench", "-c", "user.email=bench@example.com", "-c", "gc.auto=0"]
-    return subprocess.run(
-        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True
-    ).stdout.strip()
-
-
-def change(root: Path, numbers: range, minutes: int) -> str:
-    """Commits another timeout of these jobs; the commit."""
-    for number in numbers:
-        path = spec_path(root, number)
-        path.write_text(re.sub(r"timeout: \S+", f"timeout: {minutes}m", path.read_text()))
-    git(root.parent, "commit", "-q", "-a", "-m", f"{minutes} minutes")
-    return git(root.parent, "rev-parse", "HEAD")
+#: Commits of one spec in a round: each takes milliseconds.
+TIMES: Final = 5
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -95,53 +81,70 @@ class Follower:
         self.observer.observe(now)
         plan = self.planner.plan(now)
         taken_s = time.perf_counter() - begin
-        assert len(plan.actions) == changed, len(plan.actions)
+        assert len(plan.actions) == changed, f"{len(plan.actions)} actions, where {changed} specs have changed"
         if plan.actions:
             lives = Lives(self.record, lambda: 0.5)
             Enactor(self.record, lives, installed()).enact(plan, self.planner.authors(plan), now)
         return taken_s
 
+    def close(self) -> None:
+        self.tree.close()
+        self.record.close()
 
-def main(jobs: int, rounds: int) -> None:
-    many = min(MANY, jobs // 10)
-    with tempfile.TemporaryDirectory() as name:
-        root = write_tree(Path(name), jobs)
-        branch, head = git(root.parent, "branch", "--show-current"), git(root.parent, "rev-parse", "HEAD")
-        git(root.parent, "gc", "-q")
-        flags = ("--source", f"git:{branch}", "--data-root", name)
-        first_s = cost(*RECONCILE, *flags, cwd=root.parent).wall_s
-        pairs = [
-            (cost(*RECONCILE, "plan", *flags, cwd=root.parent).wall_s, cost("git", "status", cwd=root.parent).wall_s)
-            for _ in range(rounds)
-        ]
-        settings = Settings(
-            root=root, state=root / ".reconciler", source=f"git:{branch}", data_root=Path(name),
-            status_dir=root / ".reconciler" / "status",
-        )  # fmt: skip
-        follower = Follower(settings)
-        idle_s = median(follower.decide(0) for _ in range(10 * rounds))
-        ratios: dict[int, list[tuple[float, float]]] = {1: [], many: []}
-        for turn in range(rounds + 1):  # the first of them warms up
-            for count, found in ratios.items():
-                new = change(root, range(7, 7 + count), 100 + 2 * turn + (count > 1))
-                yardstick_s = diff_tree_s(root, head, new) + (parsing_s(root, head, new) if count > 1 else 0)
-                found.append((follower.decide(count), yardstick_s))
-                head = new
-        follower.tree.close()
-        follower.record.close()
-    print(f"{jobs:,} suspended jobs in git; a first pass {first_s:.1f} s; {rounds} rounds each")
-    print(f"nothing new: a look and a plan {idle_s * 1000:.2f} ms")
-    plan_s, status_s = (median(column) for column in zip(*pairs, strict=True))
-    print(f"nothing new: `reconcile plan` {plan_s:.3f} s, `git status` {status_s:.3f} s, ratio {plan_s / status_s:.2f}")
-    for count, found in ratios.items():
-        what = "git diff-tree" if count == 1 else "git diff-tree, and parsing these"
-        ours, theirs = (median(column) for column in zip(*found[1:], strict=True))
-        spread = sorted(one / other for one, other in found[1:])
-        print(
-            f"{count:,} changed: commit to decision {ours * 1000:.1f} ms, {what} {theirs * 1000:.1f} ms, "
-            f"ratio {ours / theirs:.2f} ({spread[0]:.2f} to {spread[-1]:.2f})"
+
+def follower(tree: Jobs) -> Follower:
+    tree.settle_commit()
+    state = tree.commit_state
+    return Follower(
+        Settings(
+            root=tree.root, state=state, source=f"git:{BRANCH}", data_root=tree.folder, status_dir=state / "status"
         )
+    )
 
+
+def decisions(bench: Bench) -> Iterator[Round]:
+    tree = jobs(bench, bench.size(100_000, 1_000))
+    many = bench.size(1_000, 50)
+    with closing(follower(tree)) as ours:
+        bench.note(f"a look and a plan with nothing new {median(ours.decide(0) for _ in range(20)) * 1000:.2f} ms")
+        for turn in range(bench.rounds + 1):  # the first of them warms up
+            alone_s, theirs_s = (
+                median(side) for side in zip(*(_decision(ours, tree, 1) for _ in range(TIMES)), strict=True)
+            )
+            found = {"one": (alone_s, theirs_s), "many": _decision(ours, tree, many)}
+            if turn:
+                yield found
+
+
+def _decision(ours: Follower, tree: Jobs, count: int) -> tuple[float, float]:
+    old, new = tree.change(range(7, 7 + count))
+    theirs = diff_tree_s(tree.root, old, new) + (parsing_s(tree.root, old, new) if count > 1 else 0)
+    return ours.decide(count), theirs
+
+
+ROWS: Final = (
+    Row(
+        name="commit-to-decision",
+        asks="commit to decision",
+        figures={
+            "many": Figure(
+                what="commit to decision, 1,000 changed specs of 100,000",
+                yardstick="`git diff-tree` plus reading and parsing those 1,000",
+                aim=under(2),
+            ),
+            "one": Figure(
+                what="commit to decision, one changed spec of 100,000",
+                yardstick="`git diff-tree` of the same two commits",
+                aim=under(2),
+            ),
+        },
+        measure=decisions,
+        differs=(
+            "ours also commits what it has seen to the record (fsync) and plans, in a process that is at work; "
+            "`git diff-tree` is a process of its own"
+        ),
+    ),
+)
 
 if __name__ == "__main__":
-    main(*(int(one) for one in (*sys.argv[1:], *("10000", "5")[len(sys.argv) - 1 :])))
+    sys.exit(alone(__doc__, ROWS))

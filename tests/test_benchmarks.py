@@ -1,0 +1,127 @@
+"""What the benchmarks found is told whole: every aim has a row, every miss is listed, and the page is what the results say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import command, results
+from tests.benchmarks.__main__ import main
+from tests.benchmarks.rows import Bench, Figure, Round, Row, Unavailable, over, under
+from tests.benchmarks.table import ROWS
+
+
+def five(*ratios: float) -> Row:
+    def measure(bench: Bench) -> Iterator[Round]:
+        bench.note("as it was")
+        for ratio in ratios:
+            yield {"": (ratio, 1)}
+
+    return Row(
+        name="walk",
+        asks="walk",
+        figures={"": Figure(what="walking", yardstick="a bare walk", aim=under(2))},
+        measure=measure,
+        differs="the bare walk looks at nothing",
+    )
+
+
+def measured(*rows: Row, folder: Path) -> tuple[int, str]:
+    code = command.run(rows, 5, keep=rows, kept_in=folder)
+    return code, (folder / results.RENDERED).read_text()
+
+
+def test_the_page_of_results_is_what_the_results_render_to() -> None:
+    assert (results.HERE / results.RENDERED).read_text() == results.render(results.load(), ROWS)
+
+
+def test_no_result_is_kept_of_a_row_that_is_no_more_or_of_fewer_than_five_rounds() -> None:
+    figures = {row.name: row.figures for row in ROWS}
+    for name, one in results.load().items():
+        assert one["error"] or one["figures"].keys() == figures[name].keys()
+        assert all(len(pairs) >= command.LEAST_ROUNDS for pairs in one["figures"].values())
+
+
+def test_names_of_rows_are_told_apart() -> None:
+    names = [row.name for row in ROWS]
+    assert len(names) == len(set(names))
+
+
+def test_a_figure_is_told_with_its_median_its_spread_its_sides_and_its_verdict(tmp_path: Path) -> None:
+    code, page = measured(five(1.5, 1.2, 1.9, 1.1, 1.3), folder=tmp_path)
+    assert code == 0
+    line = "| `walk` | walking | a bare walk | under 2 | 1.30 (1.10 to 1.90) | 1.30 s | 1.00 s | met |"
+    assert line in page
+    assert "## Aims that are missed\n\nNone.\n" in page
+    assert "- `walk`: the bare walk looks at nothing" in page
+    assert "| `python -m tests.benchmarks walk` |" in page
+    assert "| 5 |" in page
+    assert "| as it was |" in page
+
+
+def test_an_aim_that_is_missed_is_listed(tmp_path: Path) -> None:
+    _, page = measured(five(3, 3, 3, 3, 4), folder=tmp_path)
+    assert "- `walk`: walking: 3.00 (3.00 to 4.00), aim under 2\n" in page
+    assert "| **missed** |" in page
+
+
+def test_faster_turns_the_ratio_round_and_a_figure_with_no_yardstick_has_its_unit(tmp_path: Path) -> None:
+    figure = Figure(what="walking", yardstick="a rival", aim=over(10, "over 10 times as fast"), faster=True)
+    row = replace(five(0.05, 0.05, 0.05, 0.05, 0.1), figures={"": figure})
+    assert (
+        "| over 10 times as fast | 20.00 (10.00 to 20.00) | 50 ms | 1.00 s | met |" in measured(row, folder=tmp_path)[1]
+    )
+    row = replace(five(700, 800, 900, 1000, 1100), figures={"": Figure(what="memory", yardstick="", unit="bytes")})
+    page = measured(row, folder=tmp_path)[1]
+    assert "| memory | none | none | 900 bytes (700 bytes to 1,100 bytes) | 900 bytes |  | information |" in page
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Unavailable("dlt cannot be installed: no such thing"), "dlt cannot be installed: no such thing"),
+        (RuntimeError("`x` ended\nwith 1 in /tmp/a/b/file.csv"), "RuntimeError: `x` ended with 1 in …/file.csv"),
+    ],
+)
+def test_a_row_that_fails_says_why_and_the_others_go_on(tmp_path: Path, error: Exception, told: str) -> None:
+    def measure(bench: Bench) -> Iterator[Round]:
+        yield {"": (1, 1)}
+        raise error
+
+    broken = replace(five(), name="broken", measure=measure)
+    code, page = measured(broken, five(1, 1, 1, 1, 1), folder=tmp_path)
+    assert code == 1
+    assert f"- `broken`: not measured: {told}\n" in page
+    assert f"| `broken` | walking | a bare walk | under 2 |  |  |  | {told} |" in page
+    assert "| `walk` | walking | a bare walk | under 2 | 1.00 (1.00 to 1.00) |" in page
+
+
+def test_a_run_of_some_rows_keeps_the_results_of_the_others(tmp_path: Path) -> None:
+    run, walk = replace(five(1, 1, 1, 1, 1), name="run"), five(1.5, 1.5, 1.5, 1.5, 1.5)
+    command.run([run], 5, keep=[run, walk], kept_in=tmp_path)
+    page = (tmp_path / results.RENDERED).read_text()
+    assert "- `walk`: not measured yet\n" in page
+    command.run([walk], 5, keep=[run, walk], kept_in=tmp_path)
+    page = (tmp_path / results.RENDERED).read_text()
+    assert "| 1.00 (1.00 to 1.00) |" in page
+    assert "| 1.50 (1.50 to 1.50) |" in page
+
+
+def test_a_machine_is_told_by_what_matters_and_once_where_it_is_one(tmp_path: Path) -> None:
+    _, page = measured(five(1, 1, 1, 1, 1), replace(five(1, 1, 1, 1, 1), name="run"), folder=tmp_path)
+    machine = results.machine()
+    assert machine.keys() == {"cpu", "cores", "memory_gib", "python", "kernel"}
+    assert page.count("\nMachine: ") == 1
+
+
+def test_the_command_lists_its_rows_and_refuses_what_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [row.name for row in ROWS]
+    with pytest.raises(SystemExit, match="no row is called nothing; there are "):
+        main(["nothing"])
+    with pytest.raises(SystemExit):
+        main(["--rounds", "4"])
+    assert "--rounds is at least 5" in capsys.readouterr().err
