@@ -203,9 +203,12 @@ class Storms:
         folders = sorted(self.root.glob("team-*"))
         if folders:
             source = self._random.choice(folders)
-            source.rename(self.root / f"{source.name}x")
+            target = source
+            while target.exists():  # a reset may have left one that was moved before
+                target = self.root / f"{target.name}x"
+            source.rename(target)
             self._commit("move")
-            (self.root / f"{source.name}x").rename(source)
+            target.rename(source)
             self._commit("move back")
 
     def away(self) -> None:

@@ -32,6 +32,14 @@ def until(holds: Callable[[], bool], what: str) -> None:
         pause.wait(0.05)
 
 
+def rage(storms: Storms) -> None:
+    """All the storms, and how far they are, for who watches a long form."""
+    for number in range(1, STORMS + 1):
+        storms.storm()
+        if number % 100 == 0:
+            print(f"{number} storms", flush=True)
+
+
 def recorded(state: Path) -> State:
     rows = rows_of(
         state,
@@ -54,8 +62,7 @@ def test_of_a_commit_no_effect_is_seen_that_the_commit_it_names_does_not_imply(t
     source = ("--source", "git:main", "--data-root", str(tmp_path), "--settings", str(storms.settings))
     with Daemon(storms.root, *source, "--state", str(state)) as daemon:
         daemon.wait_for(f"job-{SPECS - 1:04d}", "Created", patience_s=PATIENCE_S)
-        for _ in range(STORMS):
-            storms.storm()
+        rage(storms)
         storms.end()
         daemon.wait_for("the-end", "Created", patience_s=PATIENCE_S)
         until(
@@ -88,8 +95,7 @@ def test_of_a_work_tree_no_effect_is_seen_that_no_commit_and_no_file_implies(tmp
     flags = ("--status-dir", str(status), "--settings", str(storms.settings))
     with Daemon(storms.root, *flags, "--state", str(state)) as daemon:
         daemon.wait_for(f"job-{SPECS - 1:04d}", "Created", patience_s=PATIENCE_S)
-        for _ in range(STORMS):
-            storms.storm()
+        rage(storms)
         storms.end()
         daemon.wait_for("the-end", "Created", patience_s=PATIENCE_S)
         until(lambda: recorded(state) == storms.on_disk(), f"seed {SEED}: the tree is not made true")
