@@ -42,11 +42,16 @@ _VERSION: Final = 1
 #: The whole of a clone's own settings, written anew before each fetch: nobody else's count.
 _SETTINGS: Final = """\
 [core]
-	repositoryformatversion = 0
+	repositoryformatversion = {version}
 	filemode = true
 	bare = true
 [remote "origin"]
 	url = {url}
+{more}"""
+#: The settings of a clone whose ids are of another hash than SHA-1.
+_HASHED: Final = """\
+[extensions]
+	objectFormat = {hashed}
 """
 #: What makes a fetch one of history without files. It is told to commands that fetch or tidy, and stands in no settings:
 #: to everybody else a file that is not here is simply missing, and is not fetched in passing.
@@ -66,6 +71,7 @@ _REMOTE: Final = re.compile(
 )
 _COMMAND: Final = re.compile(r"^'git [a-z-]+' failed: ")
 _NO_BRANCH: Final = re.compile(r"find remote ref")
+_OTHER_HASH: Final = re.compile(r"mismatched algorithms: client \w+; server (sha1|sha256)")
 _NO_WANT: Final = re.compile(r"not our ref|unadvertised object", re.IGNORECASE)
 
 
@@ -83,9 +89,9 @@ class Remote:
 class Known:
     """What is known of a remote. `commit` is the newest one that is believed, empty before the first; `replaced` the one
     before it, where it is no descendant of that: history was rewritten. `plain`: the remote gives no single files, so that
-    all are fetched with the history. `trouble`, a clause, says why the remote could not be fetched or what it holds is not
-    believed, since `trouble_ms`; `reached` whether the last attempt at fetching came to an end, and `fetched_ms` when one
-    last did."""
+    all are fetched with the history. `hashed` names the hash of its ids, empty for SHA-1. `trouble`, a clause, says why the
+    remote could not be fetched or what it holds is not believed, since `trouble_ms`; `reached` whether the last attempt at
+    fetching came to an end, and `fetched_ms` when one last did."""
 
     url: str
     prefix: str
@@ -98,6 +104,7 @@ class Known:
     reached: bool = False
     packs: str = ""
     plain: bool = False
+    hashed: str = ""
 
 
 class NotGiven(GitUnusable):
@@ -160,6 +167,17 @@ class Clone:
 
     def _fetched(self, session: Session) -> Known:
         branch = self._remote.branch or self._known.branch or self._default_branch(session)
+        try:
+            return self._brought(session, branch)
+        except GitUnusable as error:
+            other = _OTHER_HASH.search(str(error))
+            if other is None:
+                raise
+            self._known = replace(self._known, hashed="" if other[1] == "sha1" else other[1])
+            return self._cloned(session, branch)
+
+    def _brought(self, session: Session, branch: str) -> Known:
+        """Into the clone that there is, or into a new one where that is not sound."""
         git_dir = self._sound(session.transport.local())
         if git_dir is not None:
             try:
@@ -348,7 +366,9 @@ class Clone:
     def _settle(self, git_dir: Path) -> None:
         """Makes the settings those that they should be."""
         quoted = '"' + self._remote.address.url.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        text = _SETTINGS.format(url=quoted)
+        hashed = self._known.hashed
+        more = _HASHED.format(hashed=hashed) if hashed else ""
+        text = _SETTINGS.format(url=quoted, version=1 if hashed else 0, more=more)
         config = git_dir / "config"
         if not config.exists() or config.read_text("utf-8") != text:
             write_private(config, text)

@@ -19,7 +19,7 @@ from reconciler.core.provider import Secret
 from reconciler.core.remote import address_of
 from reconciler.errors import Fatal
 from reconciler.repo.clone import KNOWN_NAME, Clone, Known, Remote
-from reconciler.repo.objects import beside_root
+from reconciler.repo.objects import beside_root, entries
 from reconciler.repo.transport import Credentials, Transport
 from tests.repo.remotes import HttpRemote, Ssh, Upstream, free_port, git_daemon
 from tests.repo.worktree import spec
@@ -45,7 +45,7 @@ class Following:
         self.refused: dict[str, str] = {}
         self.credentials = credentials or Credentials()
         self.address = address_of(url, "/")
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.clone = self.again(branch, path)
 
     def again(self, branch: str = "", path: str = "jobs.d/") -> Clone:
@@ -121,6 +121,29 @@ def test_of_a_branch_that_is_not_named_the_default_one_is_taken_and_kept(
     upstream.push(branch="other")
     subprocess.run(["git", "-C", upstream.bare, "symbolic-ref", "HEAD", "refs/heads/other"], check=True)
     assert following.fetch().branch == "main"
+
+
+def test_a_remote_whose_ids_are_sha_256_is_followed_and_so_is_one_that_changes_to_them(
+    tmp_path: Path, following: Following, upstream: Upstream
+) -> None:
+    assert len(following.fetch().commit) == 40
+    other, work = tmp_path / "other.git", tmp_path / "other"
+    for options in (["--bare", str(other)], [str(work)]):
+        command = ["git", "init", "-q", "-b", "main", "--object-format=sha256", *options]
+        subprocess.run(command, check=True, capture_output=True)
+    (work / "jobs.d").mkdir()
+    (work / "jobs.d" / "a.yaml").write_text(spec("a"))
+    who = ("-c", "user.name=Ann", "-c", "user.email=ann@example.org")
+    for words in (["add", "-A"], [*who, "commit", "-qm", "first"], ["push", "-q", str(other), "main"]):
+        subprocess.run(["git", "-C", str(work), *words], check=True, capture_output=True)
+    shutil.rmtree(upstream.bare)
+    other.rename(upstream.bare)
+    for clone in (following.clone, following.again(), Following(tmp_path / "fresh", upstream.url).clone):
+        known = clone.fetch()
+        assert (known.trouble, len(known.commit), known.hashed) == ("", 64, "sha256")
+        repository = clone.repository()
+        assert repository is not None
+        assert list(entries(repository, known.commit)) == ["a.yaml"]
 
 
 def test_a_remote_without_a_default_branch_is_said(tmp_path: Path) -> None:
