@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import quote
 from xml.sax.saxutils import escape, quoteattr
 
+from reconciler.core.problem_rules import RULES, rule_of
 from reconciler.errors import Problem
 
 #: GitHub shows so many errors of a step as annotations.
@@ -96,7 +97,7 @@ def gitlab(problems: Sequence[Problem]) -> list[dict[str, Any]]:
         report.append(
             {
                 "description": text_of(problem),
-                "check_name": f"{TOOL}/{RULE}",
+                "check_name": f"{TOOL}/{RULES[rule_of(problem)].id}",
                 "fingerprint": hashlib.sha256(f"{print_}\0{counts[print_]}".encode("utf-8", "replace")).hexdigest(),
                 "severity": "major",
                 "location": {"path": problem.path, "lines": {"begin": problem.line}},
@@ -144,22 +145,26 @@ def _xml(text: str) -> str:
 
 
 def sarif(problems: Sequence[Problem], version: str) -> dict[str, Any]:
-    """The log, with paths as relative URIs and columns counted in code points, as ours are."""
-    rule = {
-        "id": RULE,
-        "name": "InvalidSpec",
-        "shortDescription": {"text": "The spec is not what it must be."},
-        "fullDescription": {"text": "A spec that is invalid leaves its job as it was, and nothing new of it is done."},
-        "help": {"text": f"`{TOOL} validate` says the same offline; `{TOOL} schema` prints what a spec may say."},
-        "defaultConfiguration": {"level": "error"},
-    }
+    """The log, with paths as relative URIs and columns counted in code points, as ours are; every kind of problem is a rule,
+    whether there is one of it or not."""
+    rules = [
+        {
+            "id": rule.id,
+            "name": rule.name,
+            "shortDescription": {"text": rule.text},
+            "fullDescription": {"text": f"{rule.text} {_FOLLOWS}"},
+            "help": {"text": f"`{TOOL} validate` says the same offline; `{TOOL} schema` prints what a spec may say."},
+            "defaultConfiguration": {"level": "error"},
+        }
+        for rule in RULES
+    ]
     prints = [one["fingerprint"] for one in gitlab(problems)]
     return {
         "$schema": SARIF_SCHEMA,
         "version": "2.1.0",
         "runs": [
             {
-                "tool": {"driver": {"name": TOOL, "version": version, "rules": [rule]}},
+                "tool": {"driver": {"name": TOOL, "version": version, "rules": rules}},
                 "columnKind": "unicodeCodePoints",
                 "results": [_result(problem, print_) for problem, print_ in zip(problems, prints, strict=True)],
             }
@@ -167,10 +172,14 @@ def sarif(problems: Sequence[Problem], version: str) -> dict[str, Any]:
     }
 
 
+_FOLLOWS: Final = "What is invalid leaves its job as it was, and nothing new of it is done."
+
+
 def _result(problem: Problem, fingerprint: str) -> dict[str, Any]:
+    index = rule_of(problem)
     return {
-        "ruleId": RULE,
-        "ruleIndex": 0,
+        "ruleId": RULES[index].id,
+        "ruleIndex": index,
         "level": "error",
         "message": {"text": text_of(problem)},
         "locations": [

