@@ -102,15 +102,20 @@ def _edit_all(call: Call, names: Sequence[str], edits: Callable[[Document, JobRo
 def _print_patches(call: Call, specs: Specs, found: Iterable[tuple[Document, Sequence[Edit]]]) -> None:
     """The change to commit on standard output; beside it, what it means."""
     before = dict(specs.contents)
-    branch = escape(call.source.removeprefix("git:"))
+    where = _branch_words(specs.revision.rpartition("@")[0])
     for document, edits in found:
         if edits:
             specs.contents[document.path] = _edited(specs, document, edits)
-        meaning = f"{escape(document.name)}: {_meaning(edits)} once this is committed to {branch}"
+        meaning = f"{escape(document.name)}: {_meaning(edits)} once this is committed{where}"
         call.terminal.warn(meaning if edits else _nothing(document))
     for path in sorted(before):
         if specs.contents[path] != before[path]:
             _print_patch(call, specs.prefix + path, before[path], specs.contents[path])
+
+
+def _branch_words(name: str) -> str:
+    """Where the change is to be committed: the branch that was read; of a commit that was named by its hash, none."""
+    return f" to {escape(name)}" if name != "HEAD" else " and --source names that commit"
 
 
 def _meaning(edits: Iterable[Edit]) -> str:

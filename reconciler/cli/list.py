@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from reconciler.cli.lookup import reading
+from reconciler.cli.lookup import reading, waiting_words
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.problems import mention_problems
 from reconciler.cli.terminal import escape
 from reconciler.cli.times import day_time, iso_or_none
 from reconciler.clock import Clock, Now
 from reconciler.core.gate import next_start_ms
-from reconciler.core.prune import approval_of, undeleted_words
+from reconciler.core.prune import approval_of
 from reconciler.core.rules import rules_of
 from reconciler.core.state import Status
 from reconciler.errors import UsageError
@@ -81,12 +81,17 @@ def list_jobs(call: Call, output: str, status: tuple[str, ...], labels: str) -> 
         jobs = sorted((*record.jobs.jobs(), *record.jobs.undeleted()), key=lambda job: job.name)
         problems = record.desired.problems()
         held = record.prunes.held()
+        waits = [
+            f"{job.name}: {words}"
+            for job in jobs
+            if (words := waiting_words(call, record, job, call.relative(job.path)))
+        ]
     now = Clock().now()
     chosen = [job for job in jobs if job.state.status in wanted and all(term.matches(job.labels) for term in terms)]
     _OUTPUTS[output](call, [job_json(call, job, held, now) for job in chosen])
     if output in ("table", "wide"):
         _say_nothing_found(call, len(jobs), len(chosen))
-        _mention_held(call, jobs, held)
+        _mention_held(call, held, waits)
     mention_problems(call, problems)
 
 
@@ -175,14 +180,13 @@ _OUTPUTS: Final[Mapping[str, Callable[[Call, list[Row]], None]]] = {
 }
 
 
-def _mention_held(call: Call, jobs: Iterable[JobRow], held: HeldSet | None) -> None:
+def _mention_held(call: Call, held: HeldSet | None, waits: Iterable[str]) -> None:
     """What no file declares and is there nevertheless."""
     if held is not None and held.jobs:
         call.terminal.warn(f"PruneBlocked: {escape(held.reason)}; nothing is deleted.")
         call.terminal.warn(f"    {approval_of(held.digest)}{call.again}")
-    for job in jobs:
-        if job.life == "undeleted":
-            call.terminal.warn(escape(f"{job.name}: {undeleted_words(call.relative(job.path))}"))
+    for line in waits:
+        call.terminal.warn(escape(line))
 
 
 def _say_nothing_found(call: Call, all_jobs: int, chosen: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.options import Call
 from reconciler.clock import iso
+from reconciler.core.prune import undeleted_words
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,15 +29,27 @@ def find_job(call: Call, record: Record, name: str) -> JobRow:
     if found is not None:
         return found
     if record.desired.document("Job", name) is not None:
-        raise UsageError(f"the job '{name}' is declared but not there yet: `reconcile why {name}` says why")
+        raise UsageError(f"the job '{name}' is declared but not there yet: `reconcile why {name}{call.again}` says why")
     gone = record.deletions.deletion(name)
     if gone is not None:
-        back = f"`reconcile undelete {name}` brings it back until {iso(gone.until_ms)}"
+        back = f"`reconcile undelete {name}{call.again}` brings it back until {iso(gone.until_ms)}"
         raise UsageError(f"the job '{name}' was deleted at {iso(gone.at_ms)}; {back}")
     names = [job.name for job in record.jobs.jobs()]
     if not names:
-        raise UsageError(f"there is no job '{name}': nothing of {call.root} is recorded yet; run `reconcile` first")
+        raise UsageError(
+            f"there is no job '{name}': nothing of {call.root} is recorded yet; run `reconcile{call.again}` first"
+        )
     raise UsageError(f"there is no job '{name}'{suggestion(name, names)}")
+
+
+def waiting_words(call: Call, record: Record, job: JobRow, path: str) -> str:
+    """What an undeleted job waits for, with its file as `path`; empty for any other job."""
+    if job.life != "undeleted":
+        return ""
+    from reconciler.cli.specs import is_there
+
+    is_declared = record.desired.document("Job", job.name) is not None
+    return undeleted_words(path, is_there=is_declared or is_there(call, job.path), is_declared=is_declared)
 
 
 def key_and_value(text: str) -> tuple[str, str]:

@@ -14,12 +14,13 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from posixpath import join, normpath
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from reconciler.cli.merge import Merge, compared_lines
 from reconciler.cli.options import Call
-from reconciler.cli.plan import NOTHING, NOTHING_MERGED, backfill_words, export_words, summary_line
+from reconciler.cli.plan_words import NOTHING, NOTHING_MERGED, backfill_words, export_words, summary_line
 from reconciler.cli.terminal import escape
 from reconciler.core.risk import Risk, most_dangerous_first, risk_of
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from reconciler.controller import Preview
     from reconciler.core.planned import Action, Plan, Rebuild
     from reconciler.core.prune import Pruning
-    from reconciler.errors import Problem
 
 #: GitHub refuses a comment of more than 65,536 characters. Counted are UTF-16 code units, the most that anybody counts.
 LIMIT: Final = 65_000
@@ -66,7 +66,7 @@ def markdown(call: Call, found: Preview, merge: Merge | None, limit: int = LIMIT
     head = "\n".join(_head(call, found, merge)) + "\n"
     items = [
         *_blocked(found.plan.blocked, found.root),
-        *_problems(found.problems, found.root),
+        *_problems(found),
         *_actions(found.plan, found.root),
         *_others(found.plan),
     ]
@@ -82,7 +82,7 @@ def _head(call: Call, found: Preview, merge: Merge | None) -> Iterator[str]:
     made = found.plan
     yield f"<!-- reconcile plan: root={quote(str(call.root), safe='/._').replace('--', '%2D%2D')} -->"
     nothing = NOTHING if merge is None else NOTHING_MERGED
-    yield f"### {summary_line(made, problems=len(found.problems), nothing=nothing)}"
+    yield f"### {summary_line(made, found.problems, nothing)}"
     for sentence in [] if merge is None else compared_lines(merge, code):
         yield f"\n{sentence}"
     if made.blocked is not None:
@@ -105,11 +105,13 @@ def _blocked(prune: Pruning | None, root: str) -> Iterator[Item]:
         yield Item(section="Over the deletion budget", noun="blocked deletion", line=line)
 
 
-def _problems(problems: Iterable[Problem], root: str) -> Iterator[Item]:
-    for problem in problems:
-        where = f"{root}/{problem.path}:{problem.line}:{problem.column}"
+def _problems(found: Preview) -> Iterator[Item]:
+    refused = set(found.plan.refused)
+    for problem in sorted(found.problems, key=lambda one: one in refused):
+        where = f"{normpath(join(found.root, problem.path))}:{problem.line}:{problem.column}"
         text = f"{problem.field}: {problem.message}" if problem.field else problem.message
-        yield Item(section="Invalid specs", noun="problem", line=f"- {code(where)}: {code(text)}\n")
+        section = "Refused by the policy" if problem in refused else "Invalid specs"
+        yield Item(section=section, noun="problem", line=f"- {code(where)}: {code(text)}\n")
 
 
 def _actions(made: Plan, root: str) -> Iterator[Item]:

@@ -3,23 +3,26 @@ do: offline, in a fresh clone, without a record, and without writing anything.""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.cli.options import Call
+from reconciler.clock import iso
 from reconciler.errors import Problem, UsageError
 
 if TYPE_CHECKING:
     from reconciler.controller.looking import Preview
     from reconciler.controller.merging import Declaration
     from reconciler.controller.planning import Authors
+    from reconciler.controller.settings import Settings
     from reconciler.core.planned import Plan
     from reconciler.core.provider import Catalogue
     from reconciler.repo.git import Repository
+    from reconciler.repo.parse import Parsed
     from reconciler.repo.policy_file import PolicySeen
-    from reconciler.repo.revisions import Compared
+    from reconciler.repo.revisions import Committed, Compared
 
 
 #: Digits of a commit's hash for people, and files that are named.
@@ -30,11 +33,12 @@ NAMED: Final = 5
 @dataclass(frozen=True, slots=True)
 class Merge:
     """What a merge would do, and what was compared. `unsure` are the problems of the base: what they are about counts as not
-    there."""
+    there. `closed` is the policy's window that is closed now, and until when."""
 
     preview: Preview
     compared: Compared
     unsure: tuple[Problem, ...]
+    closed: tuple[str, int] | None = None
 
 
 def preview_merge(call: Call, base: str, head: str) -> Merge:
@@ -46,68 +50,110 @@ def preview_merge(call: Call, base: str, head: str) -> Merge:
     from reconciler.controller.looking import Preview, installed
     from reconciler.controller.merging import Rules, plan_merge
     from reconciler.providers import fingerprint
-    from reconciler.repo.git import Repository
     from reconciler.repo.revisions import compare
 
     settings = call.settings(record=False)
-    repository = Repository.around(call.root) if settings.source else Repository.open(call.root)
     if settings.source and not head:
         from reconciler.repo.source import ref_of
 
         head = ref_of(settings.source)
-    if repository is None:
-        raise UsageError(f"{call.root} is in no git work tree; --base compares the specs of two commits")
+    repository = _repository(call.root, settings.source, head)
     compared = compare(repository, base, head)
-    before = _committed(repository, compared.merge_base, installed())
+    reader = Reader(repository, installed())
+    before = reader.committed(compared.merge_base)
     policy = _policy(repository, compared.head_commit if head else "", call.root)
-    after = _committed(repository, compared.head_commit, installed(), policy) if head else _on_disk(call, policy)
+    after = reader.committed(compared.head_commit, policy, settings) if head else reader.on_disk(call.root, policy)
     rules = Rules(seen=policy, authors=lambda made: _authors(repository, compared, call.root, made))
-    made = plan_merge(before, after, installed(), settings.budget, Clock().now(), rules)
+    now = Clock().now()
+    made = plan_merge(before, after, installed(), settings.budget, now, rules)
+    window = policy.policy.closed(now.wall_ms)
+    closed = None if window is None else (window[0].name, window[1])
     revision = f"{head}@{compared.hash_name}:{compared.head_commit}" if head else repository.revision()
-    more: dict[str, Any] = {
-        "base": {
-            "ref": base,
-            "commit": compared.base_commit,
-            "mergeBase": compared.merge_base,
-            "specs": before.digest,
-        },
-        "head": {"ref": head or None, "commit": compared.head_commit, "specs": after.digest},
+    more = _sides(compared, before, after) | {
         "basis": {
             "program": __version__,
             "policy": policy.digest,
             "providers": fingerprint(),
             "settings": shaping(settings),
         },
+        **({} if closed is None else {"window": {"name": closed[0], "until": iso(closed[1])}}),
     }
-    found = Preview(root=str(call.root), plan=made, problems=made.errors, revision=revision, more=more)
-    return Merge(found, compared, tuple(sorted(before.problems)))
+    preview = Preview(root=str(call.root), plan=made, problems=made.errors, revision=revision, more=more)
+    return Merge(preview, compared, tuple(sorted(before.problems)), closed)
 
 
-def _committed(
-    repository: Repository, commit: str, catalogue: Catalogue, policy: PolicySeen | None = None
-) -> Declaration:
-    """What a commit declares; judged by a policy where one is given."""
-    from reconciler.cli.specs import by_policy
-    from reconciler.controller.merging import Declaration
-    from reconciler.repo.parse import check_across, parse_many
-    from reconciler.repo.revisions import committed
-
-    found = committed(repository, commit)
-    parsed = parse_many(sorted(found.contents.items()), catalogue)
-    documents = [document for one in parsed for document in one.documents]
-    problems = [*found.problems, *(problem for one in parsed for problem in one.problems)]
-    problems += check_across(documents, problems, catalogue, lambda _: found.contents)
-    if policy is not None:
-        problems += [*by_policy(policy, documents, lambda _: found.contents, catalogue), *policy.problems]
-    return Declaration(tuple(documents), tuple(problems))
+def _sides(compared: Compared, before: Declaration, after: Declaration) -> dict[str, Any]:
+    """What was compared, as JSON."""
+    return {
+        "base": {
+            "ref": compared.base,
+            "commit": compared.base_commit,
+            "mergeBase": compared.merge_base,
+            "specs": before.digest,
+        },
+        "head": {"ref": compared.head or None, "commit": compared.head_commit, "specs": after.digest},
+    }
 
 
-def _on_disk(call: Call, policy: PolicySeen) -> Declaration:
-    from reconciler.cli.specs import read_specs
-    from reconciler.controller.merging import Declaration
+def _repository(root: Path, source: str, head: str) -> Repository:
+    """The repository that the root lies in, a bare one too where what is merged is a commit. Raises UsageError."""
+    from reconciler.repo.git import Repository
 
-    found = read_specs(call.root)
-    return Declaration(found.documents, (*found.problems, *policy.problems))
+    found, around = Repository.open(root), Repository.around(root)
+    repository = around or found if source else found or around if head else found
+    if repository is None:
+        hint = "; in a bare repository, --head names what is merged" if around is not None else ""
+        raise UsageError(f"{root} is in no git work tree; --base compares the specs of two commits{hint}")
+    return repository
+
+
+class Reader:
+    """Reads both sides, and parses each content once, whichever of them it is on."""
+
+    def __init__(self, repository: Repository, catalogue: Catalogue) -> None:
+        self._repository = repository
+        self._catalogue = catalogue
+        self._read: Committed | None = None
+        self._parsed: dict[bytes, Parsed] = {}
+
+    def committed(self, commit: str, policy: PolicySeen | None = None, settings: Settings | None = None) -> Declaration:
+        """What a commit declares; judged by a policy where one is given, and as `settings` have it."""
+        from reconciler.cli.specs import by_policy
+        from reconciler.controller.merging import Declaration
+        from reconciler.repo.parse import check_across
+        from reconciler.repo.revisions import committed
+
+        found = committed(self._repository, commit, self._read)
+        self._read = found
+        parsed = self._parse(sorted(found.contents.items()), self._catalogue)
+        documents = [document for one in parsed for document in one.documents]
+        problems = [*found.problems, *(problem for one in parsed for problem in one.problems)]
+        problems += check_across(
+            documents,
+            problems,
+            self._catalogue,
+            lambda _: found.contents,
+            needs_data_root=settings is not None and settings.needs_data_root,
+        )
+        if policy is not None:
+            problems += [*by_policy(policy, documents, lambda _: found.contents, self._catalogue), *policy.problems]
+        return Declaration(tuple(documents), tuple(problems), is_bare=not found.contents and not found.problems)
+
+    def on_disk(self, root: Path, policy: PolicySeen) -> Declaration:
+        """What the work tree declares."""
+        from reconciler.cli.specs import read_specs
+        from reconciler.controller.merging import Declaration
+
+        found = read_specs(root, parse=self._parse, policy=policy)
+        return Declaration(found.documents, (*found.problems, *policy.problems), is_bare=not found.files)
+
+    def _parse(self, files: Sequence[tuple[str, bytes]], catalogue: Catalogue) -> list[Parsed]:
+        from reconciler.repo.parse import parse_many
+
+        new = {content: path for path, content in reversed(files) if content not in self._parsed}
+        fresh = [(path, content) for content, path in new.items()]
+        self._parsed |= zip(new, parse_many(fresh, catalogue), strict=True)
+        return [self._parsed[content].at(path) for path, content in files]
 
 
 def _policy(repository: Repository, commit: str, root: Path) -> PolicySeen:
@@ -153,6 +199,11 @@ def compared_lines(merge: Merge, shown: Callable[[str], str] = str) -> list[str]
         commits = "1 commit" if found.behind == 1 else f"{found.behind:,} commits"
         base = f"{shown(found.base)} ({shown(found.base_commit[:SHORT])})"
         lines.append(f"{base} is {commits} further on; what those changed is not shown.")
+    if merge.closed is not None and (merge.preview.plan.actions or merge.preview.plan.blocked):
+        name, until_ms = merge.closed
+        lines.append(
+            f"Nothing is applied until {iso(until_ms)} (window {shown(name)}): what is merged before waits for that."
+        )
     if merge.unsure:
         files = sorted({problem.path for problem in merge.unsure})
         more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""

@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ import click
 
 from reconciler.cli.terminal import Terminal
 from reconciler.core.operator import FILE_NAME, Operator, operator_of
-from reconciler.errors import ReconcileError, UsageError
+from reconciler.errors import ReconcileError, SpecInvalid, UsageError
 
 if TYPE_CHECKING:
     from reconciler.controller.settings import Followed, Settings
@@ -48,7 +48,8 @@ _OPTIONS: Final = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """How the command was called. What was not said is None or empty; `operator` is asked then, and then the defaults.
-    `again` are the options by which another command finds the same folders and settings, each after a space."""
+    `again` are the options by which another command finds the same folders and settings, each after a space. `read` holds
+    what the operator's file said, so that one command reads it once."""
 
     root: Path
     state: Path
@@ -70,6 +71,7 @@ class Call:
     interval_said: str = ""
     beside: Path | None = None
     here: bool = False
+    read: dict[Path, Operator | SpecInvalid] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def operator_file(self) -> Path:
@@ -80,6 +82,17 @@ class Call:
     def operator(self) -> Operator:
         """What the operator's file says. Raises SpecInvalid, and UsageError where a file was named that is not there."""
         path = self.operator_file
+        if path not in self.read:
+            try:
+                self.read[path] = self._read_operator(path)
+            except SpecInvalid as error:
+                self.read[path] = error
+        said = self.read[path]
+        if isinstance(said, SpecInvalid):
+            raise said
+        return said
+
+    def _read_operator(self, path: Path) -> Operator:
         if self.operator_path is not None and not path.exists():
             raise UsageError(f"there is no file '{path}' (--settings)")
         if not path.exists():
@@ -380,6 +393,7 @@ def _call(noted: dict[str, Any], root: Path) -> Call:
         branch_said=noted.get("branch", ""),
         path_said=noted.get("path", ""),
         interval_said=noted.get("interval", ""),
+        read=noted.setdefault("read", {}),
     )
 
 

@@ -11,30 +11,26 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.options import Call, command
+from reconciler.cli.plan_words import NOTHING, NOTHING_MERGED, backfill_words, export_words, summary_line
 from reconciler.cli.problems import warn_problems
 from reconciler.cli.pruning import blocked_lines
 from reconciler.cli.terminal import Terminal, cells, cut, escape
-from reconciler.core.backfill import amount
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
     from reconciler.cli.merge import Merge
     from reconciler.controller import Preview
     from reconciler.core.change import Change
-    from reconciler.core.planned import Action, Plan, PlannedBackfill, PlannedExport, Rebuild
+    from reconciler.core.planned import Action, PlannedBackfill, Rebuild
 
 CHANGES: Final = 2
 ERRORS: Final = 1
 STREAM: Final = Path("-")
-NOTHING: Final = "No changes. The record is what the specs declare."
-NOTHING_MERGED: Final = "No changes. The merge would do nothing."
 #: Runs and waiting things that are listed without `-v`.
 LISTED: Final = 20
 
 _SYMBOLS: Final = {"create": ("+", "green"), "delete": ("-", "red"), "purge": ("-", "red")}
 _OTHERS: Final = ("~", "yellow")
-#: Verbs that the summary names even where there are none of them.
-_ALWAYS: Final = ("create", "update", "delete")
 
 
 @command(
@@ -116,9 +112,11 @@ def _print(call: Call, output: str, found: Preview, merge: Merge | None) -> None
 
             call.terminal.print(markdown(call, found, merge).rstrip("\n"))
         case _:
-            if merge is not None:
+            if merge is None:
+                print_plan(call, found)
+            else:
                 _print_compared(call, merge)
-            print_plan(call, found, nothing=NOTHING_MERGED if merge is not None else NOTHING)
+                print_plan(call, found, NOTHING_MERGED, " after the merge")
 
 
 def _print_compared(call: Call, merge: Merge) -> None:
@@ -130,8 +128,9 @@ def _print_compared(call: Call, merge: Merge) -> None:
     call.terminal.print()
 
 
-def print_plan(call: Call, found: Preview, nothing: str = NOTHING) -> None:
-    """The plan for a person: what changes, what runs, what waits, and the sum; or that there is `nothing` to do."""
+def print_plan(call: Call, found: Preview, nothing: str = NOTHING, when: str = "") -> None:
+    """The plan for a person: what changes, what runs, what waits, and the sum; or that there is `nothing` to do. `when` it
+    would be made true, where not by the next pass."""
     terminal, made = call.terminal, found.plan
     for action in made.actions:
         _print_action(terminal, action)
@@ -147,28 +146,10 @@ def print_plan(call: Call, found: Preview, nothing: str = NOTHING) -> None:
     waiting = [one for one in made.waiting if (one.kind, one.name) not in blocked]
     _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in waiting])
     if made.blocked is not None:
-        for line in blocked_lines(call, made.blocked):
+        for line in blocked_lines(call, made.blocked, when):
             terminal.print(line)
         terminal.print()
-    terminal.print(terminal.paint(summary_line(made, problems=len(found.problems), nothing=nothing), "bold"))
-
-
-def summary_line(made: Plan, *, problems: int, nothing: str = NOTHING) -> str:
-    """`Plan: 2 to create, 1 to update, 0 to delete.`, or that nothing changes; what waits is never passed over."""
-    waits = "" if made.blocked is None else f" {_deletions(len(made.blocked.doomed))} blocked."
-    if made.is_empty and waits:
-        return f"No other changes;{waits}"
-    if made.is_empty and problems:
-        return "No changes, but some specs are invalid."
-    if made.is_empty:
-        waiting = len(made.waiting)
-        return f"No changes, but {waiting:,} {'waits' if waiting == 1 else 'wait'}." if waiting else nothing
-    counts = [f"{count} to {verb}" for verb, count in made.summary.items() if count or verb in _ALWAYS]
-    return f"Plan: {', '.join(counts)}.{waits}"
-
-
-def _deletions(number: int) -> str:
-    return f"{number:,} deletion is" if number == 1 else f"{number:,} deletions are"
+    terminal.print(terminal.paint(summary_line(made, found.problems, nothing), "bold"))
 
 
 def _print_action(terminal: Terminal, action: Action) -> None:
@@ -182,25 +163,6 @@ def _print_action(terminal: Terminal, action: Action) -> None:
         _print_message(terminal, f"! resets the cursor{': ' if consequence else ''}{consequence}", "red", "bold")
     elif action.message:
         _print_message(terminal, action.message)
-
-
-def export_words(export: PlannedExport) -> str:
-    """What an export would send, in one line."""
-    if export.unknown:
-        return f"unknown: {export.unknown}"
-    requests = "1 request" if export.requests == 1 else f"{export.requests:,} requests"
-    words = [
-        f"add {export.adds:,}, change {export.updates:,}, remove {export.removes:,} of {export.audience}, in {requests}"
-    ]
-    words += [f"omit {count:,}: {reason}" for reason, count in export.omits]
-    words += [f"held: {objection}" for objection in export.held]
-    if export.omitted_before:
-        words.append(f"{export.omitted_before:,} were omitted before (`reconcile rejects {export.name}`)")
-    if export.unsent:
-        words.append(f"{export.unsent:,} rows of an older plan are open")
-    if export.behind:
-        words.append(f"{export.behind:,} newer messages are built first, and may change this")
-    return "; ".join(words)
 
 
 def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:
@@ -224,44 +186,6 @@ def _print_backfills(terminal: Terminal, backfills: Sequence[PlannedBackfill]) -
         for line in textwrap.wrap(escape(backfill_words(one)), terminal.width - 4, break_on_hyphens=False):
             terminal.print(f"    {line}")
     terminal.print()
-
-
-def backfill_words(one: PlannedBackfill) -> str:
-    """What a person must know before it begins."""
-    found = one.estimate
-    if found is None:
-        adds = f"{one.name}: how much it adds to stream {one.stream} is not known: {one.unknown}."
-    elif not found.parts:
-        adds = f"{one.name} finds nothing new for stream {one.stream}."
-    else:
-        adds = f"{one.name} adds {amount(found)} to stream {one.stream}, which grows by about {one.adds / 1e6:,.1f} MB."
-    parts = [adds, _rebuild_growth(one), "" if one.timed or _is_nothing(one) else _UNTIMED]
-    if one.waits:
-        parts.append(f"It waits for approval, because that is more than backfill.maxMessages ({one.limit:,}).")
-    return " ".join(part for part in parts if part)
-
-
-#: What follows where the messages' own time is not known.
-_UNTIMED: Final = (
-    "Its messages have no time of their own (neither timestampField nor the stream's timestamp is given), so they count "
-    "as newer than all that is there."
-)
-
-
-def _is_nothing(one: PlannedBackfill) -> bool:
-    return one.estimate is not None and not one.estimate.parts
-
-
-def _rebuild_growth(one: PlannedBackfill) -> str:
-    """By how much a rebuild of the profiles grows."""
-    if one.rebuild is None or _is_nothing(one):
-        return ""
-    now, after = one.rebuild
-    if one.estimate is None:
-        return f"A rebuild of the profiles, which reads {now:,} messages now, grows by as many."
-    about = "" if one.estimate.exact else "about "
-    share = f" ({(after - now) / now:,.0%} more)" if now else ""
-    return f"A rebuild of the profiles then reads {about}{after:,} messages instead of {now:,}{share}."
 
 
 def _print_message(terminal: Terminal, text: str, *styles: str) -> None:

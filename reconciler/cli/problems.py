@@ -42,7 +42,10 @@ def warn_problems(call: Call, problems: Iterable[Problem]) -> None:
 
 def mention_problems(call: Call, problems: Iterable[Problem]) -> None:
     """One line on standard error that some specs are invalid, and how to see which."""
-    count = len({problem.path for problem in problems})
+    paths = {problem.path for problem in problems}
+    if "." in paths:
+        call.terminal.warn(f"The newest specs cannot be read: run `reconcile plan{call.again}`")
+    count = len(paths - {"."})
     if count:
         files = "1 file has" if count == 1 else f"{count} files have"
         call.terminal.warn(

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 LISTED: Final = 20
 
 
-def blocked_lines(call: Call, prune: Pruning) -> Iterator[str]:
-    """What waits, why, and the one command that approves exactly these."""
+def blocked_lines(call: Call, prune: Pruning, when: str = "") -> Iterator[str]:
+    """What waits, why, and the one command that approves exactly these; `when`, where that is not now."""
     yield call.terminal.paint(f"PruneBlocked: {escape(prune.reason)}; nothing is deleted:", "yellow")
     yield from doomed_lines(call, prune)
-    yield "Restore their files, or approve exactly these deletions:"
+    yield f"Restore their files, or approve exactly these deletions{when}:"
     yield f"    {approve_line(call, prune)}"
 
 

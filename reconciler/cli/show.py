@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from reconciler.cli.events import event_json, event_line
-from reconciler.cli.lookup import find_job, reading
+from reconciler.cli.lookup import find_job, reading, waiting_words
 from reconciler.cli.metrics import RECENT_DAYS, recent_line
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.problems import mention_problems
@@ -40,7 +40,9 @@ def show(call: Call, name: str, output: str) -> None:
     with reading(call) as record:
         job = find_job(call, record, name)
         mine = [one for one in record.desired.problems() if (one.kind, one.name) == ("Job", job.name)]
-        status: dict[str, Any] = job_status(job_facts(record.runs, job, mine, record.prunes.held()), now)["status"]
+        undeleted = waiting_words(call, record, job, job.path)
+        facts = job_facts(record.runs, job, mine, record.prunes.held(), undeleted)
+        status: dict[str, Any] = job_status(facts, now)["status"]
         events = record.events.tail("Job", name, limit=EVENTS)
         runs = record.runs.history(job.id)
         problems = record.desired.problems()

@@ -19,6 +19,7 @@ from reconciler.repo.git import GitUnusable
 if TYPE_CHECKING:
     from reconciler.cli.options import Call
     from reconciler.core.provider import Catalogue
+    from reconciler.repo.parse import Parsed
     from reconciler.repo.policy_file import PolicySeen
     from reconciler.repo.walk import Listing
 
@@ -32,7 +33,8 @@ TRIES: Final = 5
 @dataclass(frozen=True, slots=True)
 class Specs:
     """What a folder declares. `contents` are the files that could be read, by path relative to it, with forward slashes;
-    `files` all that were looked at. Of a commit there is its `revision`, and the root's path in the repository."""
+    `files` all that were looked at. Of a commit there is its `revision`, and the root's path in the repository. `policy` is the
+    one by which all of a folder was judged."""
 
     files: tuple[str, ...]
     contents: dict[str, bytes]
@@ -40,6 +42,7 @@ class Specs:
     problems: tuple[Problem, ...]
     revision: str = ""
     prefix: str = ""
+    policy: PolicySeen | None = None
 
     def job(self, name: str) -> Document | None:
         return next((one for one in self.documents if one.kind == "Job" and one.name == name), None)
@@ -111,22 +114,30 @@ def is_there(call: Call, path: str) -> bool:
         return True
 
 
-def read_specs(root: Path, only: Collection[str] | None = None) -> Specs:
-    """All specs below `root`, or only the files named, checked one by one and across."""
+#: Parses files (path and content), in their order.
+Parse = Callable[[Sequence[tuple[str, bytes]], "Catalogue"], Sequence["Parsed"]]
+
+
+def read_specs(
+    root: Path, only: Collection[str] | None = None, parse: Parse | None = None, policy: PolicySeen | None = None
+) -> Specs:
+    """All specs below `root`, or only the files named, checked one by one and across; all of them are judged by `policy`,
+    else by the one beside the root."""
     from reconciler.providers import catalogue
     from reconciler.repo.parse import check_across, parse_many
     from reconciler.repo.policy_file import read_policy
 
     known = catalogue()
     contents, problems = _contents(root, only)
-    parsed = parse_many(sorted(contents.items()), known)
+    parsed = (parse or parse_many)(sorted(contents.items()), known)
     documents = [document for one in parsed for document in one.documents]
     problems += [problem for one in parsed for problem in one.problems]
     problems += check_across(documents, problems, known, lambda _: contents)
     if only is None:
-        problems += by_policy(read_policy(root, None), documents, lambda _: contents, known)
+        policy = policy or read_policy(root, None)
+        problems += by_policy(policy, documents, lambda _: contents, known)
     files = {*contents, *(problem.path for problem in problems)}
-    return Specs(tuple(sorted(files)), contents, tuple(documents), tuple(sorted(set(problems))))
+    return Specs(tuple(sorted(files)), contents, tuple(documents), tuple(sorted(set(problems))), policy=policy)
 
 
 def by_policy(

@@ -16,7 +16,7 @@ import click
 
 from reconciler.cli.options import Call, command, from_here, output_option
 from reconciler.cli.problems import problem_json, problem_line
-from reconciler.cli.specs import declared_specs, read_specs
+from reconciler.cli.specs import Specs, declared_specs, read_specs
 from reconciler.cli.terminal import escape
 from reconciler.errors import Problem, SpecInvalid, UsageError
 
@@ -123,28 +123,29 @@ def check_paths(call: Call, paths: Iterable[Path]) -> Found:
     wanted = [_existing(path) for path in paths]
     if not wanted:
         call.need_root()
-        return _with_operator_file(call, _with_policy(call.root, _check(call.root, None)))
+        return _with_operator_file(call, _check_root(call.root))
     root = Path(os.path.abspath(call.root))
     inside = [path for path in wanted if Path(os.path.abspath(path)).is_relative_to(root)]
     found = [
         _check(path, None) if path.is_dir() else _check(path.parent, path.name) for path in wanted if path not in inside
     ]
     if inside:
-        found.append(_only(_with_policy(call.root, _check(call.root, None)), inside))
+        found.append(_only(_check_root(call.root), inside))
     problems = {problem for one in found for problem in one.problems}
     return Found(frozenset[str]().union(*(one.files for one in found)), tuple(sorted(problems)))
 
 
-def _with_policy(root: Path, found: Found) -> Found:
-    """The policy beside the root is checked too. One that is wrong is told wherever it is asked about specs: nothing is
+def _check_root(root: Path) -> Found:
+    """All below the root, and the policy beside it. One that is wrong is told wherever it is asked about specs: nothing is
     applied by it."""
-    from reconciler.repo.policy_file import policy_path, read_policy
+    from reconciler.repo.policy_file import policy_path
 
-    path = policy_path(root)
-    if not path.exists():
+    specs = read_specs(root)
+    found = _found(root, specs)
+    if specs.policy is None or not specs.policy.digest:
         return found
-    shown = from_here(path)
-    problems = [replace(one, path=shown) for one in read_policy(root, None).problems]
+    shown = from_here(policy_path(root))
+    problems = [replace(one, path=shown) for one in specs.policy.problems]
     return Found(found.files | {shown}, tuple(sorted((*found.problems, *problems))))
 
 
@@ -195,7 +196,10 @@ def _existing(path: Path) -> Path:
 
 def _check(root: Path, name: str | None) -> Found:
     """A folder, or the one file of that name in it."""
-    specs = read_specs(root, None if name is None else {name})
+    return _found(root, read_specs(root, None if name is None else {name}))
+
+
+def _found(root: Path, specs: Specs) -> Found:
     files = frozenset(from_here(root / path) for path in specs.files)
     return Found(files, tuple(sorted(replace(one, path=from_here(root / one.path)) for one in specs.problems)))
 

@@ -25,6 +25,7 @@ from reconciler.core.state import EventName, Reason
 from reconciler.core.suggest import closest
 from reconciler.core.why import Answer, Because, Cause, Deletion, Facts, Held, Other
 from reconciler.core.why import why as decide
+from reconciler.core.words import with_options
 from reconciler.repo.git import GitUnusable
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def _why_member(call: Call, name: str, member: str, output: str) -> int:
         job = find_job(call, record, name)
     facts = member_facts(call.settings(), job, key, value, Clock().now())
     answer = why_member(facts)
+    answer = replace(answer, then=with_options(answer.then, call.again))
     if output == "json":
         call.terminal.json(
             {
@@ -164,6 +166,7 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         seen_ms=max((one for one in (last_at_work_ms(call.state), record.setting("wall_ms")) if one), default=None),
         **({} if job is not None else _lost(call, record, found, name)),
         other=other,
+        again=call.again,
     )
 
 

@@ -3,7 +3,7 @@ that the saved plan says. What is then enacted is the planner's own, never what 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from reconciler.clock import Now, iso
 from reconciler.controller.basis import basis_of
@@ -18,9 +18,17 @@ from reconciler.errors import Blocked
 from reconciler.record.store import Record
 
 
-def agreed(hands: Hands, planner: Planner, saved: SavedPlan, now: Now, unsettled: str) -> Plan:
-    """What a saved plan has done, as the planner makes it now from what is desired and recorded; `unsettled` says why nothing
-    may be deleted yet. Raises Blocked, naming what has moved since it was made."""
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """`made` is what the planner makes now of what is desired and recorded, `does` what of it the saved plan has done."""
+
+    made: Plan
+    does: Plan
+
+
+def agreed(hands: Hands, planner: Planner, saved: SavedPlan, now: Now, unsettled: str) -> Agreed:
+    """What a saved plan has done; `unsettled` says why nothing may be deleted yet. Raises Blocked, naming what has moved
+    since it was made."""
     record = hands.record
     applied = record.plans.applied(saved.digest)
     if applied is not None:
@@ -36,13 +44,14 @@ def agreed(hands: Hands, planner: Planner, saved: SavedPlan, now: Now, unsettled
     blocked = made.blocked
     said = set(map(canonical_json, saved.body["actions"]))
     actions = zip(made.actions, map(canonical_json, fresh["actions"]), strict=True)
-    return replace(
+    does = replace(
         made,
         actions=tuple(action for action, text in actions if text in said),
         runs=tuple(run for run in made.runs if run.name in saved.runs),
         prune=made.prune if blocked is None else None,  # it said that these wait, and they do
         hold=made.hold if blocked is None else blocked.reason,
     )
+    return Agreed(made, does)
 
 
 def _anew(saved: SavedPlan) -> str:

@@ -39,7 +39,8 @@ def approve(desk: Desk, request: Request, now: Now) -> Answer:
     if held.digest != digest:
         raise Blocked(f"the difference has changed since: '{name}' now waits for {held.digest}: {held.message}")
     if held.is_approved:
-        return Answer(message=f"The difference {digest} of '{name}' was approved by {held.approved_by} before.")
+        message = f"The difference {digest} of '{name}' was approved by {held.approved_by} before."
+        return Answer(message=message, again=True)
     desk.record.approvals.approve(job.id, digest, request.by, now.wall_ms)
     by, event = By(author=request.by), happening.Approved(digest)
     if lifecycle.is_legal(job.state, event):
@@ -54,7 +55,8 @@ def approve_prune(desk: Desk, request: Request, now: Now) -> Answer:
     digest = request.text("digest")
     held = desk.record.prunes.held()
     if held is not None and held.digest == digest and held.is_approved:
-        return Answer(message=f"The deletions {digest} were approved by {held.approved_by} before.", then=desk.look)
+        message = f"The deletions {digest} were approved by {held.approved_by} before."
+        return Answer(message=message, then=desk.look, again=True)
     desk.record.prunes.approve(digest, request.by, now.wall_ms)
     return Answer(message=f"The deletions {digest} are approved.", then=desk.look)
 
@@ -69,7 +71,7 @@ def undelete(desk: Desk, request: Request, now: Now) -> Answer:
     if found.undeleted_ms is None and found.until_ms <= now.wall_ms:
         raise UsageError(f"the job '{name}' was deleted at {iso(found.at_ms)}, and is gone for good")
     if found.undeleted_ms is not None:
-        return Answer(message=f"'{name}' was undeleted by {found.undeleted_by} before.", then=desk.look)
+        return Answer(message=f"'{name}' was undeleted by {found.undeleted_by} before.", then=desk.look, again=True)
     desk.record.deletions.undelete(found.job, request.by, now.wall_ms)
     event = Event(
         kind="Job",

@@ -110,7 +110,8 @@ class Controller:
                 self._record.jobs.mark_problems_dirty()
             now = self._hands.clock.now()
             self._pruner.began_ms = now.wall_ms
-            plan = agreed(self._hands, self._planner, saved, now, observation.unsettled)
+            found = agreed(self._hands, self._planner, saved, now, observation.unsettled)
+            plan = found.does
             lives = Lives(self._record, self._hands.chance)
             self._conductor(lives).recover(now)
             self._housekeeper.sweep(now)
@@ -118,7 +119,7 @@ class Controller:
                 self._record.plans.note_applied(saved.digest, by, now.wall_ms)
                 self._record.audit.append([Deed(time_ms=now.wall_ms, action="apply", actor=by, plan=saved.digest)])
                 self._enact(plan, lives, now, saved.digest)
-                self._notifier.see(plan, self._hands.origin.revision(), now)
+                self._notifier.see(found.made, self._hands.origin.revision(), now)
             self._reporter.flush(now)
             return self._finish_pass(plan, lives, wakeups, only=saved.runs)
 

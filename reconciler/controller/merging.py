@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.clock import Now
+from reconciler.controller.needs import without_the_unsound
 from reconciler.controller.observe import reason_to_hold
 from reconciler.controller.planning import cursor_resets
 from reconciler.controller.policing import all_wait, judged
@@ -29,10 +30,12 @@ Key = tuple[Kind, str]
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a tree declares, and what is wrong with it; a document that a rule across files finds invalid is among both."""
+    """What a tree declares, and what is wrong with it; a document that a rule across files finds invalid is among both.
+    `is_bare`: it holds no spec file at all, not even an empty one."""
 
     documents: Sequence[Document]
     problems: Sequence[Problem]
+    is_bare: bool = False
 
     @property
     def digest(self) -> str:
@@ -56,7 +59,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """The policy that judges a merge, and who its changes are by. Its windows are no part of it: they are of the time at
+    """The policy that judges a merge, and who its changes are by. Its windows hold nothing back here: they are of the time at
     which something is applied."""
 
     seen: PolicySeen
@@ -89,13 +92,27 @@ def plan_merge(
     gone = [pair.key for pair in pairs if pair.declared is None and pair.key[0] != "Job"]
     difference = Difference(
         pairs=differing(pairs, now),
-        hold_deletions=reason_to_hold(after.problems, lambda kind, name: any(key == (kind, name) for key in known)),
+        hold_deletions=_bare(after)
+        or reason_to_hold(after.problems, lambda kind, name: any(key == (kind, name) for key in known)),
         resets=cursor_resets(catalogue),
         references={key: _referrers(known.values(), *key) for key in gone},
         purse=Purse(budget=budget, jobs=jobs, there=jobs),
     )
-    made = replace(plan(difference, now), errors=tuple(sorted(after.problems)))
+    unsound = {
+        (one.kind, one.name): f"{one.path}:{one.line}:{one.column}"
+        for one in sorted(after.problems, reverse=True)
+        if one.name and one.kind != "Job" and not any(key == (one.kind, one.name) for key in known)
+    }
+    made = without_the_unsound(plan(difference, now), unsound, lambda action: declared.get((action.kind, action.name)))
+    made = replace(made, errors=tuple(sorted(after.problems)))
     return made if rules is None else _held(made, rules, known, declared)
+
+
+def _bare(after: Declaration) -> str:
+    """Why a merge that takes the last spec file away deletes nothing: a branch without any is not believed."""
+    if not after.is_bare:
+        return ""
+    return "a commit that holds no spec file deletes nothing; to mean it, leave one, which may be empty"
 
 
 def _held(made: Plan, rules: Rules, known: Mapping[Key, Document], declared: Mapping[Key, Document]) -> Plan:

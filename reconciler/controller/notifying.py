@@ -358,12 +358,16 @@ def _failed(event: Event) -> Trouble:
 
 def _outcome(plan: Plan) -> tuple[str, str]:
     """What a forge is told of the commit that this plan was made from."""
-    if plan.errors:
-        files = len({one.path for one in plan.errors})
+    refused = set(plan.refused)
+    invalid = [one for one in plan.errors if one not in refused]
+    if invalid:
+        files = len({one.path for one in invalid})
         return (
             "failure",
-            f"{files} {'file has' if files == 1 else 'files have'} an invalid spec: {plan.errors[0].message}",
+            f"{files} {'file has' if files == 1 else 'files have'} an invalid spec: {invalid[0].message}",
         )
+    if refused:
+        return "failure", f"the policy refuses a change: {plan.errors[0].message}"
     if plan.blocked is not None:
         return "failure", f"{len(plan.blocked.doomed)} deletions wait for an approval"
     held = next((one for one in plan.waiting if one.until_ms is not None), None)

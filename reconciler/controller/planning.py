@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.clock import Now
+from reconciler.controller.needs import without_the_unsound
 from reconciler.controller.observe import reason_to_hold
 from reconciler.core.document import Kind
 from reconciler.core.planned import Plan, PlannedRun, Waiting
@@ -17,8 +18,11 @@ from reconciler.repo.git import GitUnusable
 if TYPE_CHECKING:
     from reconciler.controller.policing import Policing
     from reconciler.controller.pruning import Pruner
+    from reconciler.core.document import Document
     from reconciler.core.plan import Pair
+    from reconciler.core.planned import Action
     from reconciler.core.provider import Catalogue
+    from reconciler.errors import Problem
     from reconciler.record.resources import By
     from reconciler.repo.history import Origin
 
@@ -72,7 +76,8 @@ class Planner:
             references=self._references(pairs),
             purse=self._pruner.purse(now) if any(pair.declared is None for pair in pairs) else None,
         )
-        made = self._policing.hold(plan(difference, now), now, self.authors)
+        made = without_the_unsound(plan(difference, now), self._unsound(problems), self._document)
+        made = self._policing.hold(made, now, self.authors)
         from reconciler.controller.rebuilds import planned_rebuild  # only where something changed
 
         rebuild = planned_rebuild(self._record, made.actions)
@@ -88,6 +93,22 @@ class Planner:
         """Whether anything is known of that name that an invalid document may leave as it is; what was deleted is not."""
         found = self._record.resources.resource(kind, name)
         return found is not None and (kind != "Job" or found.life != "orphaned")
+
+    def _unsound(self, problems: Sequence[Problem]) -> dict[tuple[str, str], str]:
+        """What is invalid and was never made true, besides jobs, each with the place of its first problem."""
+        found = {
+            (one.kind, one.name): f"{one.path}:{one.line}:{one.column}"
+            for one in sorted(problems, reverse=True)
+            if one.name and one.kind != "Job"
+        }
+        return {key: place for key, place in found.items() if not self._is_live(*key)}
+
+    def _is_live(self, kind: str, name: str) -> bool:
+        known = self._record.resources.resource(kind, name)
+        return known is not None and known.life == "live"
+
+    def _document(self, action: Action) -> Document | None:
+        return self._record.desired.document(action.kind, action.name)
 
     def due(self, made: Plan, now: Now) -> tuple[PlannedRun, ...]:
         """The runs that a pass would start."""

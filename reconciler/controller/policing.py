@@ -6,11 +6,12 @@ when the policy does. A policy that cannot be read or is wrong holds every actio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.clock import Now, iso
+from reconciler.controller.needs import all_of_them_wait, in_need
 from reconciler.core.document import Document
 from reconciler.core.planned import Action, Plan, Verb, Waiting
 from reconciler.core.policy import FILE_NAME
@@ -142,36 +143,12 @@ def judged(plan: Plan, judge: Judge, authors: Authors, document_of: Callable[[Ac
             refused.setdefault((action.kind, action.name), message)
     if not refused:
         return plan
-    refused |= _followers(plan, refused, document_of)
-    kept = tuple(one for one in plan.actions if (one.kind, one.name) not in refused)
-    held = {(one.kind, one.name): one for one in plan.actions if (one.kind, one.name) in refused}
-    waiting = [Waiting(one.kind, one.name, refused[key]) for key, one in held.items()]
-    return replace(
-        plan, actions=kept, waiting=(*plan.waiting, *waiting), errors=tuple(sorted({*plan.errors, *problems}))
-    )
-
-
-def _followers(
-    plan: Plan, refused: Mapping[tuple[str, str], str], document_of: Callable[[Action], Document | None]
-) -> dict[tuple[str, str], str]:
-    """The jobs of the plan that need something whose creation is refused."""
     new = {
         (one.kind, one.name) for one in plan.actions if one.verb is Verb.CREATE and one.kind != "Job"
     } & refused.keys()
-    followers = {}
-    for action in plan.actions:
-        if action.kind != "Job" or action.verb is Verb.DELETE or not new:
-            continue
-        document = document_of(action)
-        spec = {} if document is None else document.spec
-        named = {
-            spec.get("authorization"),
-            *(one for one in spec.get("config", {}).values() if isinstance(one, str)),
-        }
-        needs = sorted(f"{kind} {name}" for kind, name in new if name in named)
-        if needs:
-            followers["Job", action.name] = f"needs {needs[0]}, which the policy holds back"
-    return followers
+    needs = in_need(plan, new, document_of)
+    refused |= {job: f"needs {kind} {name}, which the policy holds back" for job, (kind, name) in needs.items()}
+    return replace(all_of_them_wait(plan, refused), errors=tuple(sorted({*plan.errors, *problems})))
 
 
 def all_wait(plan: Plan, reason: str, until_ms: int | None = None) -> Plan:

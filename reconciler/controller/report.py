@@ -11,6 +11,7 @@ from reconciler.clock import Now, milliseconds
 from reconciler.controller.hands import Hands
 from reconciler.core.document import Kind
 from reconciler.core.event import logfmt
+from reconciler.core.prune import undeleted_words
 from reconciler.core.state import Status
 from reconciler.core.status import AuthFacts, auth_status, job_status
 from reconciler.errors import Problem
@@ -101,7 +102,11 @@ class Reporter:
         return running and written_ms is not None and now.alive_ms - written_ms < RUNNING_STATUS_MS
 
     def _write_job(self, job: JobRow, problems: Sequence[Problem], held: HeldSet | None, now: Now) -> None:
-        document = job_status(job_facts(self._record.runs, job, problems, held), now)
+        undeleted = ""
+        if job.life == "orphaned":  # of those, only what waits for its spec has a status
+            is_declared = self._record.desired.document("Job", job.name) is not None
+            undeleted = undeleted_words(job.path, is_declared=is_declared)
+        document = job_status(job_facts(self._record.runs, job, problems, held, undeleted), now)
         if job.state.status is Status.RUNNING:
             self._written_ms[job.id] = now.alive_ms
         else:

@@ -76,12 +76,14 @@ class Request:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What came of a request. `code` is the exit code of the command that asked; `message` whole sentences; `facts` are for
-    the asker's own use (JSON-able). `then` is what is to be done to the world once the record holds what was done."""
+    the asker's own use (JSON-able). `then` is what is to be done to the world once the record holds what was done.
+    `again`: it was done when it was asked for before, and is noted no second time."""
 
     message: str
     code: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
     then: Callable[[], None] | None = None
+    again: bool = False
 
     def checked(self) -> Answer:
         """Itself, where it was done. Raises Blocked, UsageError or ReconcileError for a refusal."""
@@ -159,7 +161,7 @@ def note(record: Record, request: Request, answer: Answer, now: Now) -> None:
     from reconciler.core.audit import DONE, MAX_REASON, REFUSED, Deed
 
     act = ACTS.get(request.do, Act())
-    if act is None:
+    if act is None or answer.again:
         return
     arguments = {name: value for name, value in request.arguments.items() if isinstance(value, str)}
     says = [f"{name} {arguments[name]}" for name in act.says if name in arguments]

@@ -160,6 +160,12 @@ class Plan:
         return None if self.prune is None or self.prune.is_approved else self.prune
 
     @property
+    def refused(self) -> tuple[Problem, ...]:
+        """The errors that are actions which a rule over plans refuses; the specs themselves are valid."""
+        waits = {(one.kind, one.name, one.reason) for one in self.waiting}
+        return tuple(one for one in self.errors if (one.kind, one.name, one.message) in waits)
+
+    @property
     def summary(self) -> dict[str, int]:
         """How often each verb stands in the plan, the ones that do not included."""
         verbs = [action.verb for action in self.actions]

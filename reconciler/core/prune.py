@@ -106,9 +106,12 @@ def approval_of(digest: str) -> str:
     return f"reconcile approve --prune {digest}"
 
 
-def undeleted_words(path: str) -> str:
-    """Why a job that was undeleted does nothing: a clause."""
-    return f"undeleted; restore {path}"
+def undeleted_words(path: str, *, is_there: bool = False, is_declared: bool = False) -> str:
+    """Why a job that was undeleted does nothing: a clause. `is_there`: there is such a file, `is_declared`: it declares the
+    job again, and a window or a policy holds that back."""
+    if is_declared:
+        return f"undeleted; {path} declares it again, which is not applied yet"
+    return f"undeleted; it waits until {path} declares it" if is_there else f"undeleted; restore {path}"
 
 
 def judge(purse: Purse, doomed: Iterable[Doomed], created: int) -> Pruning | None:

@@ -33,13 +33,19 @@ from reconciler.core.why_facts import (
     time_words,
     timed,
 )
-from reconciler.core.words import listed, spelled
+from reconciler.core.words import listed, spelled, with_options
 
 __all__ = ["Answer", "Because", "Cause", "Deletion", "Facts", "Held", "Other", "why"]
 
 
 def why(facts: Facts) -> Answer:
-    """The first sufficient reason."""
+    """The first sufficient reason. Its commands are as they are typed for the folders and settings that were asked about."""
+    answer = _reason(facts)
+    step = f"{answer.step}{facts.again}" if answer.step.partition(" ")[0] == "reconcile" else answer.step
+    return replace(answer, then=with_options(answer.then, facts.again), step=step)
+
+
+def _reason(facts: Facts) -> Answer:
     if facts.state is None or facts.life != "live":
         return why_absent(facts)
     answer = _present(facts, facts.state)

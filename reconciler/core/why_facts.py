@@ -96,7 +96,8 @@ class Facts:
     `paused` is who suspended it, `changed` who changed its spec last, `renamed` what it is called now and who did that,
     `removed` who took it out of its file for good, `deletion` is of one that can be undone, `other` the thing of another
     kind that has the name. `controller` is the pid of the controller at work, None where none is; one was last at work at
-    `seen_ms`. `close` is a name like the one asked for.
+    `seen_ms`. `close` is a name like the one asked for. `again` are the options by which a command finds the same record
+    and specs, each after a space.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Facts:
     controller: int | None = None
     seen_ms: int | None = None
     close: str = ""
+    again: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Two spellings of a length, for two readers: `spelled` is the spec's own (`1h30m`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -14,6 +15,8 @@ MINUTE_MS: Final = 60 * SECOND_MS
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 WEEK_MS: Final = 7 * DAY_MS
+
+_COMMAND: Final = re.compile("`(reconcile(?: [^`]*)?)`")
 
 #: Failed, Paused and Completed jobs are purged this long after they got there.
 PURGE_AFTER_MS: Final = 90 * DAY_MS
@@ -27,6 +30,11 @@ _ROUGHLY: Final = (
     (2 * MINUTE_MS, MINUTE_MS, "min"),
     (SECOND_MS, SECOND_MS, "s"),
 )
+
+
+def with_options(text: str, again: str) -> str:
+    """The text, each command of ours in backticks with the options by which it finds the same folders (`again`)."""
+    return _COMMAND.sub(lambda found: f"`{found[1]}{again}`", text) if again else text
 
 
 def spelled(length_ms: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from reconciler.core.prune import approval_of, undeleted_words
+from reconciler.core.prune import approval_of
 from reconciler.core.rules import rules_of
 from reconciler.core.status import Counts, JobFacts, RunFacts
 from reconciler.errors import Problem
@@ -17,8 +17,11 @@ from reconciler.record.runs import RunRow, Runs
 HISTORY: Final = 5
 
 
-def job_facts(runs: Runs, job: JobRow, problems: Sequence[Problem], held: HeldSet | None) -> JobFacts:
-    """`problems` are those of the job's spec, `held` the deletions that the budget holds back."""
+def job_facts(
+    runs: Runs, job: JobRow, problems: Sequence[Problem], held: HeldSet | None, undeleted: str = ""
+) -> JobFacts:
+    """`problems` are those of the job's spec, `held` the deletions that the budget holds back, `undeleted` why the job waits
+    for its spec."""
     blocked_ms = None if held is None else held.jobs.get(job.name)
     return JobFacts(
         name=job.name,
@@ -46,7 +49,7 @@ def job_facts(runs: Runs, job: JobRow, problems: Sequence[Problem], held: HeldSe
         if held is None or blocked_ms is None
         else f"{held.reason}; `{approval_of(held.digest)}` approves these",
         blocked_ms=blocked_ms,
-        undeleted="" if job.life == "live" or job.life == "purged" else undeleted_words(job.path),
+        undeleted=undeleted,
         runs=[_run_facts(run) for run in runs.history(job.id, HISTORY)],
     )
 

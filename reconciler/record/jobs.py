@@ -272,13 +272,15 @@ class Jobs:
         )
 
     def mark_problems_dirty(self) -> None:
-        """What has problems, or had some when its status was last written, gets a new status."""
+        """What has problems, or had some when its status was last written, gets a new status, and so does what waits for its
+        spec."""
         self._sql.execute(
             "UPDATE resource SET dirty = 1 WHERE life = 'live' AND dirty = 0 AND (troubled <> EXISTS "
             "(SELECT 1 FROM problem p WHERE (p.kind = resource.kind AND p.name = resource.name) OR (p.name = '' AND "
             "p.path = resource.path AND NOT EXISTS (SELECT 1 FROM document d WHERE d.kind = resource.kind AND "
             "d.name = resource.name AND d.held = ''))))"
         )
+        self._sql.execute(f"UPDATE resource SET dirty = 1 WHERE dirty = 0 AND {_UNDELETED}")
 
     def _one(self, where: str, *values: object) -> JobRow | None:
         row = self._sql.execute(f"{_SELECT} {where}", values).fetchone()

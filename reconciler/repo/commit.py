@@ -106,9 +106,9 @@ class CommitTree:
             at = self._at(head, found)
         except GitUnusable as error:
             return self._kept(str(error).rstrip("."), now_ms)
+        self._looked = at or self._looked
         if not head.commit:
             return self._kept(head.why, now_ms)
-        self._looked = at
         self._unread_since_ms = None
         self._said = self._problems(found.trouble or head.why)
         return Look(

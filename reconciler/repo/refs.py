@@ -103,11 +103,16 @@ def unknown(repository: Repository, text: str) -> str:
     """What to tell of a REF that leads nowhere, with a near name where there is one."""
     if OBJECT.fullmatch(text):
         return f"there is no commit {text} in {repository.top}"
+    names = _names(repository)
+    if text == "HEAD" or not names:
+        return (
+            f"there is no commit in {repository.top} yet"
+            if not names
+            else f"HEAD leads to no commit in {repository.top}"
+        )
     if _SHORT_HASH.fullmatch(text):
         return f"there is no branch or tag '{text}' in {repository.top}; write the hash of a commit whole"
-    return (
-        f"there is no branch, tag or remote branch '{text}' in {repository.top}{did_you_mean(text, _names(repository))}"
-    )
+    return f"there is no branch, tag or remote branch '{text}' in {repository.top}{did_you_mean(text, names)}"
 
 
 def _names(repository: Repository) -> list[str]:

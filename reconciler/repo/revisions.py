@@ -94,12 +94,14 @@ class Committed:
 
     contents: dict[str, bytes] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    blobs: dict[str, str] = field(default_factory=dict)
 
 
-def committed(repository: Repository, commit: str) -> Committed:
-    """What a look at a work tree of that commit would read. Raises UsageError where the clone lacks a part of it."""
+def committed(repository: Repository, commit: str, known: Committed | None = None) -> Committed:
+    """What a look at a work tree of that commit would read; blobs that are `known` from another one are not read again.
+    Raises UsageError where the clone lacks a part of it."""
     try:
-        return _read(repository, commit)
+        return _read(repository, commit, known or Committed())
     except GitUnusable as error:
         if "lazy fetching" in str(error) or "promisor" in str(error):
             raise _lacking(commit) from error
@@ -113,7 +115,7 @@ def _lacking(commit: str) -> UsageError:
     )
 
 
-def _read(repository: Repository, commit: str) -> Committed:
+def _read(repository: Repository, commit: str, known: Committed) -> Committed:
     found = Committed()
     wanted: dict[str, str] = {}
     for path, blob in _specs(repository, commit):
@@ -121,6 +123,10 @@ def _read(repository: Repository, commit: str) -> Committed:
             wanted[path] = blob
         else:
             found.problems.append(Problem(printable(path), 1, 1, "", "has a name that is not UTF-8"))
+    there = {known.blobs[path]: content for path, content in known.contents.items()}
+    found.blobs.update(wanted)
+    found.contents.update({path: there[blob] for path, blob in wanted.items() if blob in there})
+    wanted = {path: blob for path, blob in wanted.items() if blob not in there}
     sizes = _sizes(repository, commit, wanted)
     for path, blob in sorted(wanted.items()):
         if sizes[blob] > MAX_FILE_BYTES:

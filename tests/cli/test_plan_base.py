@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.cli.merge import Reader
+from reconciler.providers import catalogue
+from reconciler.repo.git import Repository
+from reconciler.repo.policy_file import PolicySeen
 from reconciler.repo.revisions import WHOLE
 from tests.cli.conftest import STREAM, World, job_text
 
@@ -267,6 +271,59 @@ def test_a_merge_with_a_policy_that_is_wrong_does_nothing(repository: World) -> 
         assert result.code == 1
 
 
+def test_a_merge_that_leaves_no_spec_deletes_nothing_as_a_branch_without_files_does(repository: World) -> None:
+    (repository.root / "orders.yaml").unlink()
+    commit(repository.folder, "two")
+    for options in ([], ["--head", "feature"]):
+        found = body(repository, "--base", "main", *options)
+        assert (found["actions"], found.get("prune")) == ([], None)
+        assert {one["reason"] for one in found["waiting"]} == {  # type: ignore[attr-defined]
+            "no file declares it, but nothing is deleted now: a commit that holds no spec file deletes nothing; to mean it, "
+            "leave one, which may be empty"
+        }
+    repository.write("none.yaml", "")
+    result = repository.run("plan", "--base", "main")
+    assert (
+        "Restore their files, or approve exactly these deletions after the merge:\n    reconcile approve --prune "
+        in result.out
+    )
+
+
+def test_a_window_that_is_closed_now_is_said_and_holds_nothing_back_in_a_merge(repository: World) -> None:
+    (repository.folder / "policy.yaml").write_text("windows: [{name: freeze, before: 2999-01-01T00:00:00Z}]\n")
+    repository.write("more.yaml", job_text("third"))
+    said = "Nothing is applied until 2999-01-01T00:00:00.000Z (window freeze): what is merged before waits for that."
+    assert said in " ".join(repository.run("plan", "--base", "main").out.split())
+    assert said.replace("freeze", "`freeze`") in repository.run("plan", "--base", "main", "-o", "markdown").out
+    found = body(repository, "--base", "main")
+    assert acts(found) == [("create", "third")]
+    assert found["window"] == {"name": "freeze", "until": "2999-01-01T00:00:00.000Z"}
+    (repository.root / "more.yaml").unlink()
+    assert "freeze" not in repository.run("plan", "--base", "main").out, "nothing would be applied"
+
+
+def test_a_relative_path_needs_a_data_root_in_a_merge_into_what_commits_declare(repository: World) -> None:
+    repository.write("more.yaml", job_text("third"))
+    commit(repository.folder, "two")
+    result = repository.run("plan", "--base", "main", "--source", "git:feature")
+    assert (result.code, "create Job" in result.out) == (1, False)
+    assert "jobs.d/more.yaml:9:18: error: spec.config.path: " in result.err
+
+
+def test_what_both_sides_hold_is_read_and_parsed_once(repository: World) -> None:
+    repository.write("more.yaml", job_text("third"))
+    commit(repository.folder, "two")
+    opened = Repository.open(repository.root)
+    assert opened is not None
+    reader = Reader(opened, catalogue())
+    before = reader.committed(git(repository.folder, "rev-parse", "main"))
+    after = reader.committed(git(repository.folder, "rev-parse", "feature"))
+    there = reader.on_disk(repository.root, PolicySeen())
+    assert [one.name for one in after.documents] == ["third", "orders", "import-orders", "nightly"]
+    for other in (after, there):
+        assert all(any(one is known for known in other.documents) for one in before.documents)
+
+
 # --- what cannot be compared --------------------------------------------------------------------------------------------
 
 
@@ -274,6 +331,21 @@ def test_outside_a_repository_there_is_nothing_to_compare(world: World) -> None:
     result = world.run("plan", "--base", "main")
     expected = "Error: jobs.d is in no git work tree; --base compares the specs of two commits\n"
     assert (result.code, result.err) == (2, expected)
+
+
+def test_in_a_bare_repository_two_commits_are_compared(repository: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository.write("more.yaml", job_text("third"))
+    commit(repository.folder, "two")
+    bare = repository.folder.parent / "bare.git"
+    git(repository.folder, "clone", "-q", "--bare", str(repository.folder), str(bare))
+    monkeypatch.chdir(bare)
+    assert acts(body(repository, "--base", "main", "--head", "feature")) == [("create", "third")]
+    result = repository.run("plan", "--base", "main")
+    assert (result.code, result.err) == (
+        2,
+        "Error: jobs.d is in no git work tree; --base compares the specs of two commits; in a bare repository, --head names "
+        "what is merged\n",
+    )
 
 
 def test_a_repository_without_a_commit_says_so(world: World) -> None:

@@ -125,6 +125,24 @@ def test_a_rule_over_plans_holds_an_action_and_names_itself(applied: World) -> N
     assert notes[1:] == ["policy keep: delete: nobody deletes jobs."], "its spec is not invalid, and it is said once"
 
 
+def test_a_plan_that_a_rule_refuses_is_not_summed_up_as_an_invalid_spec(applied: World) -> None:
+    policy(applied, "rules:\n  - {name: keep, on: plan, cel: verb != 'create'}\n")
+    applied.write("more.yaml", job_text("another"))
+    assert applied.run("plan").out.endswith("\nNo changes, but the policy refuses 1 action.\n")
+    comment = applied.run("plan", "-o", "markdown").out
+    assert "### No changes, but the policy refuses 1 action.\n" in comment
+    assert (
+        "#### Refused by the policy\n\n- `jobs.d/more.yaml:2:1`: `policy keep: create: expected verb != 'create'`"
+        in comment
+    )
+    applied.write("more.yaml", job_text("another", schedule="{evry: 1h}"))
+    assert applied.run("plan").out == "No changes, but some specs are invalid.\n"
+    policy(applied, "rules: [\n")
+    assert applied.run("plan").out.endswith("No changes, but the policy is invalid.\n")
+    comment = applied.run("plan", "-o", "markdown").out
+    assert "- `policy.yaml:" in comment, "a place is where the file is"
+
+
 def test_who_needs_what_a_rule_holds_back_waits_too(world: World) -> None:
     world.write("orders.yaml", STREAM + job_text("import-orders"))
     policy(world, "rules:\n  - {name: streams, on: plan, cel: kind != 'Stream'}\n")

@@ -209,6 +209,40 @@ def test_undelete_says_which_file_to_restore_and_the_job_waits_for_it(shop: Worl
     assert shop.run("undelete").out == "No deleted job can be brought back.\n"
 
 
+def test_a_job_that_is_undeleted_twice_was_undeleted_once(shop: World) -> None:
+    remove(shop, "a")
+    assert shop.run().code == 0
+    assert shop.run("undelete", "a").out.startswith("'a' is back")
+    assert re.match(r"'a' was undeleted by \S+ before\.\n", shop.run("undelete", "a").out)
+    acts = [json.loads(line)["action"] for line in shop.run("history", "a", "-o", "json").out.splitlines()]
+    assert acts == ["create", "delete", "undelete"]
+
+
+def test_an_approval_that_stands_is_noted_once(shop: World) -> None:
+    remove(shop, "a", "b")
+    approved = digest(shop)
+    for _ in range(2):
+        assert shop.run("approve", "--prune", approved).code == 0
+    acts = [json.loads(line)["action"] for line in shop.run("history", "-o", "json").out.splitlines()]
+    assert acts.count("approve-prune") == 1
+
+
+def test_an_undeleted_job_whose_file_is_back_is_not_told_to_restore_it(shop: World) -> None:
+    remove(shop, "a")
+    assert shop.run().code == 0
+    assert shop.run("undelete", "a").code == 0
+    (shop.folder / "policy.yaml").write_text("windows:\n  - {name: freeze, before: 2999-01-01T00:00:00Z}\n")
+    shop.write("a.yaml", "# not yet\n")
+    assert shop.run("list").err == "a: undeleted; it waits until jobs.d/a.yaml declares it\n"
+    shop.write("a.yaml", job_text("a"))
+    assert shop.run().code == 0
+    assert shop.run("list").err == "a: undeleted; jobs.d/a.yaml declares it again, which is not applied yet\n"
+    said = "undeleted; a.yaml declares it again, which is not applied yet"
+    assert f"  now             {said}\n" in shop.run("show", "a").out
+    assert f'message: "{said}"\n' in (shop.root / "a.status.yaml").read_text()
+    assert json.loads(shop.run("why", "a", "-o", "json").out)["code"] == "HeldBack"
+
+
 def test_undelete_of_what_is_not_deleted_is_refused(shop: World) -> None:
     remove(shop, "a")
     assert shop.run().code == 0

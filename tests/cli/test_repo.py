@@ -74,6 +74,10 @@ def test_a_pause_of_what_is_in_a_repository_is_the_change_to_commit(world: World
     assert done.code == 0, done.err
     assert "+++ b/jobs.d/orders.yaml" in done.out
     assert "once this is committed to main" in done.err
+    done = world.run("pause", "import-orders", "--repo", upstream.url, "--data-root", ".")
+    assert done.err.endswith("import-orders: it is paused once this is committed to main\n"), (
+        "the default branch has a name"
+    )
 
 
 def test_a_repository_that_was_never_fetched_cannot_be_followed(world: World) -> None:
@@ -95,7 +99,7 @@ def test_without_the_network_the_last_good_revision_stays_and_the_exit_code_tell
     assert f"{upstream.url} cannot be fetched: " in done.err
     assert world.run("list", "-o", "name", *options).out == "import-orders\n"
     done = world.run("plan", *options)
-    assert (done.code, done.out) == (1, "No changes, but some specs are invalid.\n")
+    assert (done.code, done.out) == (1, "No changes, but the newest specs cannot be read.\n")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.cli.options import Call, call_of
+from reconciler.errors import SpecInvalid
 from tests.cli.conftest import STREAM, World, job_text
 
 
@@ -64,3 +65,14 @@ def test_what_only_reads_the_record_needs_no_settings(world: World, command: str
     assert world.run().code == 0
     (world.folder / "reconciler.yaml").write_text("slot: 3\n")
     assert world.run(command).code == 0
+
+
+def test_one_command_hears_the_operator_s_file_once(world: World) -> None:
+    path = world.folder / "reconciler.yaml"
+    path.write_text("slots: 3\n")
+    heard = call()
+    assert heard.operator().slots == 3
+    path.write_text("slots: x\n")
+    assert heard.on_disk().settings().slots == 3
+    with pytest.raises(SpecInvalid):
+        call().settings()

@@ -175,6 +175,25 @@ def test_a_branch_that_is_gone_keeps_the_last_good_revision_with_exit_code_1(com
     assert committed.run(*MAIN).code == 0
 
 
+def test_a_branch_that_is_gone_is_told_once_and_the_policy_of_the_last_good_revision_holds(committed: World) -> None:
+    git(committed, "checkout", "-q", "-f", "main")
+    (committed.root / "ghost.yaml").unlink()
+    (committed.folder / "policy.yaml").write_text("rules:\n  - {name: any, cel: 'true'}\n")
+    commit(committed)
+    assert committed.run(*MAIN).code == 0
+    git(committed, "checkout", "-q", "other")
+    git(committed, "branch", "-q", "-D", "main")
+    for arguments in (("plan", *MAIN), MAIN, ("plan", *MAIN)):
+        result = committed.run(*arguments)
+        (line,) = result.err.splitlines()
+        assert result.code == 1
+        assert line.startswith("jobs.d:1:1: error: the last good revision stays, main@sha1:")
+    assert result.out == "No changes, but the newest specs cannot be read.\n"
+    assert committed.run("list", *MAIN).err == (
+        "The newest specs cannot be read: run `reconcile plan --source git:main --data-root landing`\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
@@ -228,6 +247,14 @@ def test_pause_prints_the_patch_to_commit_and_edits_nothing(committed: World) ->
     assert (result.out, result.err) == ("", "import-orders is paused already: nothing to edit\n")
     result = committed.run("resume", "import-orders", *MAIN)
     assert "-  suspend: true\n+  suspend: false\n" in result.out
+
+
+def test_pause_of_a_commit_that_is_named_by_its_hash_says_what_else_it_takes(committed: World) -> None:
+    source = f"git:{git(committed, 'rev-parse', 'main')}"
+    result = committed.run("pause", "import-orders", "--source", source, "--data-root", "landing")
+    assert (result.code, result.err) == (
+        0, "import-orders: it is paused once this is committed and --source names that commit\n",
+    )  # fmt: skip
 
 
 def test_a_patch_holds_the_file_as_it_is_whatever_its_line_ends(committed: World) -> None:

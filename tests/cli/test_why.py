@@ -153,3 +153,19 @@ def test_a_stream_says_that_it_never_runs_and_who_uses_it(world: World) -> None:
     assert (answer["kind"], answer["code"], answer["status"]) == ("Stream", "NotAJob", None)
     assert answer["message"] == "it is a stream, which never runs by itself; used by import-orders."
     assert world.run("why", "orders").out.startswith("orders: stream\nWhy:   It is a stream, ")
+
+
+def test_its_commands_find_the_same_folders_as_it_did(world: World) -> None:
+    world.write("orders.yaml", STREAM + job_text("import-orders", extra="  suspend: true\n"))
+    options = ("--root", "jobs.d", "--state", "else where")
+    assert world.run(*options).code == 0
+    answer = json.loads(world.run("why", "import-orders", "-o", "json", *options).out)
+    command = "reconcile resume import-orders --root jobs.d --state 'else where'"
+    assert (answer["step"], answer["next"]) == (
+        command,
+        f"`{command}` takes it back to Sleeping (Scheduled).",
+    )
+    unknown = json.loads(world.run("why", "import-order", "-o", "json", *options).out)
+    assert unknown["step"] == "reconcile why import-orders --root jobs.d --state 'else where'"
+    (world.root / "orders.yaml").write_text(STREAM)
+    assert json.loads(world.run("plan", "-o", "json", *options).out)["prune"]["deletions"]

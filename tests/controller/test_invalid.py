@@ -46,3 +46,43 @@ def test_what_another_file_declares_now_is_not_troubled_by_the_file_it_left(shop
     assert report is not None
     assert [str(action.verb) for action in report.plan.actions] == ["move"]
     assert "invalid" not in str(status_of(shop, "orders")["message"])
+
+
+AUTH = (
+    "apiVersion: reconciler/v1\nkind: Authorization\nmetadata: {name: receiver}\n"
+    "spec: {provider: http, method: bearer, credentials: {token: {env: TOKEN}}}\n"
+)
+
+
+def test_a_new_job_waits_for_its_authorization_to_be_valid(shop: Shop) -> None:
+    auth = shop.root / "auth.yaml"
+    auth.write_text(AUTH.replace("token", "tokn"))
+    shop.job(
+        "send", provider="http", jobType="export-webhook", authorization="receiver", suspend="true",
+        config='{stream: orders, url: "https://example.org/in"}',
+    )  # fmt: skip
+    assert shop.go() == {"create": 1}, "the stream alone"
+    assert [(one.name, one.reason) for one in shop.report.plan.waiting] == [
+        ("send", "needs Authorization receiver, which is invalid at auth.yaml:4:53")
+    ]
+    auth.write_text(AUTH)
+    assert shop.go() == {"create": 2}
+    auth.write_text(AUTH.replace("token", "tokn"))
+    shop.job(
+        "send-more", provider="http", jobType="export-webhook", authorization="receiver", suspend="true",
+        config='{stream: orders, url: "https://example.org/in"}',
+    )  # fmt: skip
+    assert shop.go() == {"create": 1}, "the last known good one is there to refer to"
+
+
+def test_a_new_job_waits_for_its_stream_to_be_valid(shop: Shop) -> None:
+    stream = shop.root / "stream.yaml"
+    sound = stream.read_text()
+    stream.write_text(sound.replace("spec: {}", "spec: {column: {}}"))
+    shop.job(suspend="true")
+    assert shop.go() == {}
+    assert [one.reason for one in shop.report.plan.waiting] == [
+        "needs Stream orders, which is invalid at stream.yaml:4:8"
+    ]
+    stream.write_text(sound)
+    assert shop.go() == {"create": 2}

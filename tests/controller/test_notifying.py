@@ -180,6 +180,35 @@ def test_a_forge_is_told_of_the_commit_that_a_saved_plan_made_true(tmp_path: Pat
     assert (request.path.rpartition("/")[2], request.json["state"]) == (commit, "success")
 
 
+def test_a_forge_is_told_that_deletions_wait_by_a_saved_plan_as_by_a_pass(tmp_path: Path, runner: LocalRunner) -> None:
+    tree = WorkTree(tmp_path / "repo")
+    shop = Shop(tree.root, runner)
+    paths = [shop.job(f"job-{number}", suspend="true") for number in range(4)]
+    tree.commit()
+    shop.go()
+    for path in paths[:2]:
+        path.unlink()
+    commit = tree.commit()
+    (tmp_path / "token").write_text("t0ken")
+    document = preview(Settings(root=shop.root, state=shop.world.state), basis=True).document
+    saved = read_plan(canonical_json(document).encode(), "plan.json")
+    with Server(lambda _: Play(201)) as server:
+        rule = CommitStatusRule(
+            forge="github",
+            settings={"repository": "acme/jobs", "apiUrl": server.url},
+            credentials={"token": {"file": str(tmp_path / "token")}},
+        )
+        shop.world.settings["commit_statuses"] = (rule,)
+        report = shop.world.act(lambda controller: controller.apply(saved, "ada"))
+        assert report is not None
+        assert report.exit_code == 0, "it did what the plan said"
+        shop.go()
+    (request,) = server.requests
+    assert (request.path.rpartition("/")[2], request.json["state"], request.json["description"]) == (
+        commit, "failure", "2 deletions wait for an approval",
+    )  # fmt: skip
+
+
 def test_forges_show_what_came_of_each_commit(tmp_path: Any, runner: LocalRunner) -> None:
     tree = WorkTree(tmp_path / "repo")
     shop = Shop(tree.root, runner)

@@ -27,6 +27,30 @@ def facts(state: JobState | None = None, **changes: object) -> Facts:
     return replace(Facts(name="orders", now=NOW, state=state, rules=HOURLY, controller=42), **changes)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("status", [Status.PAUSED, Status.FAILED, Status.COMPLETED, Status.RUNNING])
+def test_every_command_of_an_answer_has_the_options_of_the_call(status: Status) -> None:
+    state = JobState(
+        status=status, since_ms=AGO, held_status=Status.SLEEPING if status is Status.PAUSED else None, run=7
+    )
+    plain, there = why(facts(state)), why(facts(state, again=" --root x"))
+    assert there.step == f"{plain.step} --root x"
+    assert there.then == plain.then.replace("orders`", "orders --root x`")
+    assert there.because == plain.because
+
+
+def test_a_step_that_is_no_command_has_no_options() -> None:
+    absent = why(facts(problems=(PROBLEM,), again=" --root x"))
+    assert absent.step == "reconcile validate --root x"
+    renewed = why(
+        facts(
+            JobState(status=Status.COMPLETED, since_ms=AGO, expired=True),
+            again=" --root x",
+            rules=replace(HOURLY, expires_at_ms=AGO),
+        )
+    )
+    assert renewed.step == "set a later spec.expiresAt"
+
+
 def sleeping(reason: Reason, **changes: object) -> JobState:
     return replace(JobState(reason=reason, since_ms=AGO, owed=Owed.SCHEDULE, owed_since_ms=AGO), **changes)  # type: ignore[arg-type]
 

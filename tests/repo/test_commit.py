@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -480,6 +481,13 @@ def test_a_ref_that_leads_nowhere_is_named_with_a_near_one(work: WorkTree, open_
     }.items():
         assert open_tree(ref).look(SETTLE_MS).unseen
         assert LocalSource(work.root, f"git:{ref}").head().why == why
+
+
+@pytest.mark.parametrize("source", ["git:main", "git:HEAD"])
+def test_a_repository_without_any_commit_says_so(tmp_path: Path, source: str) -> None:
+    (tmp_path / "jobs.d").mkdir()
+    subprocess.run(["git", "init", "-q", "-b", "main", str(tmp_path)], check=True)
+    assert LocalSource(tmp_path / "jobs.d", source).head().why == f"there is no commit in {tmp_path} yet"
 
 
 def test_a_source_outside_any_repository_is_refused(tmp_path: Path) -> None:

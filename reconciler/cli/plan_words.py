@@ -1,0 +1,106 @@
+"""What a plan says in sentences, whether they are printed or stand in a comment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from reconciler.core.backfill import amount
+from reconciler.core.policy import FILE_NAME as POLICY
+
+if TYPE_CHECKING:
+    from reconciler.core.planned import Plan, PlannedBackfill, PlannedExport
+    from reconciler.errors import Problem
+
+NOTHING: Final = "No changes. The record is what the specs declare."
+NOTHING_MERGED: Final = "No changes. The merge would do nothing."
+
+#: Verbs that the summary names even where there are none of them.
+_ALWAYS: Final = ("create", "update", "delete")
+
+
+def summary_line(made: Plan, problems: Sequence[Problem], nothing: str = NOTHING) -> str:
+    """`Plan: 2 to create, 1 to update, 0 to delete.`, or that nothing changes; what waits is never passed over."""
+    waits = "" if made.blocked is None else f" {_deletions(len(made.blocked.doomed))} blocked."
+    if made.is_empty and waits:
+        return f"No other changes;{waits}"
+    if made.is_empty and problems:
+        return f"No changes, but {_amiss(made, problems)}."
+    if made.is_empty:
+        waiting = len(made.waiting)
+        return f"No changes, but {waiting:,} {'waits' if waiting == 1 else 'wait'}." if waiting else nothing
+    counts = [f"{count} to {verb}" for verb, count in made.summary.items() if count or verb in _ALWAYS]
+    return f"Plan: {', '.join(counts)}.{waits}"
+
+
+def _amiss(made: Plan, problems: Sequence[Problem]) -> str:
+    """What keeps anything from being done, the weightiest first."""
+    if any(one.path == "." for one in problems):
+        return "the newest specs cannot be read"
+    if any(one.path == f"../{POLICY}" for one in problems):
+        return "the policy is invalid"
+    if {*problems} <= {*made.refused}:
+        count = len({(one.kind, one.name) for one in problems})
+        return f"the policy refuses {'1 action' if count == 1 else f'{count:,} actions'}"
+    return "some specs are invalid"
+
+
+def _deletions(number: int) -> str:
+    return f"{number:,} deletion is" if number == 1 else f"{number:,} deletions are"
+
+
+def export_words(export: PlannedExport) -> str:
+    """What an export would send, in one line."""
+    if export.unknown:
+        return f"unknown: {export.unknown}"
+    requests = "1 request" if export.requests == 1 else f"{export.requests:,} requests"
+    words = [
+        f"add {export.adds:,}, change {export.updates:,}, remove {export.removes:,} of {export.audience}, in {requests}"
+    ]
+    words += [f"omit {count:,}: {reason}" for reason, count in export.omits]
+    words += [f"held: {objection}" for objection in export.held]
+    if export.omitted_before:
+        words.append(f"{export.omitted_before:,} were omitted before (`reconcile rejects {export.name}`)")
+    if export.unsent:
+        words.append(f"{export.unsent:,} rows of an older plan are open")
+    if export.behind:
+        words.append(f"{export.behind:,} newer messages are built first, and may change this")
+    return "; ".join(words)
+
+
+def backfill_words(one: PlannedBackfill) -> str:
+    """What a person must know before it begins."""
+    found = one.estimate
+    if found is None:
+        adds = f"{one.name}: how much it adds to stream {one.stream} is not known: {one.unknown}."
+    elif not found.parts:
+        adds = f"{one.name} finds nothing new for stream {one.stream}."
+    else:
+        adds = f"{one.name} adds {amount(found)} to stream {one.stream}, which grows by about {one.adds / 1e6:,.1f} MB."
+    parts = [adds, _rebuild_growth(one), "" if one.timed or _is_nothing(one) else _UNTIMED]
+    if one.waits:
+        parts.append(f"It waits for approval, because that is more than backfill.maxMessages ({one.limit:,}).")
+    return " ".join(part for part in parts if part)
+
+
+#: What follows where the messages' own time is not known.
+_UNTIMED: Final = (
+    "Its messages have no time of their own (neither timestampField nor the stream's timestamp is given), so they count "
+    "as newer than all that is there."
+)
+
+
+def _is_nothing(one: PlannedBackfill) -> bool:
+    return one.estimate is not None and not one.estimate.parts
+
+
+def _rebuild_growth(one: PlannedBackfill) -> str:
+    """By how much a rebuild of the profiles grows."""
+    if one.rebuild is None or _is_nothing(one):
+        return ""
+    now, after = one.rebuild
+    if one.estimate is None:
+        return f"A rebuild of the profiles, which reads {now:,} messages now, grows by as many."
+    about = "" if one.estimate.exact else "about "
+    share = f" ({(after - now) / now:,.0%} more)" if now else ""
+    return f"A rebuild of the profiles then reads {about}{after:,} messages instead of {now:,}{share}."
