@@ -5,6 +5,7 @@ are done, and only if all of them still are what it says. So a file that somebod
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -95,7 +96,9 @@ def read_plan(content: bytes, shown: str) -> SavedPlan:
 
 def _object(content: bytes, shown: str) -> dict[str, Any]:
     try:
-        body = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        body = json.loads(
+            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+        )
     except UnicodeDecodeError:
         raise UsageError(f"{shown} is no plan: it is not UTF-8") from None
     except RecursionError:
@@ -112,6 +115,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a field stands in it twice")
     return found
+
+
+def _finite(word: str) -> float:
+    number = float(word)
+    if math.isinf(number):
+        raise ValueError(f"{word[:40]} is too large a number")
+    return number
 
 
 def _refuse_constant(word: str) -> Any:

@@ -22,7 +22,7 @@ from typing import IO, Any, Final, Literal, Protocol
 import pyarrow as pa
 
 from reconciler.core.provider import Block, Locate, Reject
-from reconciler.data.content import Content, Look, has_grown, hold_still, look, opened, trusted
+from reconciler.data.content import Content, Look, has_grown, hold_still, look, not_a_mark, opened, trusted
 from reconciler.errors import Fatal, Retriable
 
 #: About this much content is read, parsed and committed at a time: a run then needs some 170 MiB beyond its libraries,
@@ -83,7 +83,20 @@ class Mark:
 
     @classmethod
     def of(cls, value: dict[str, Any] | None) -> Mark | None:
-        return None if value is None else cls(**value)
+        """Raises Fatal for what no reading has left."""
+        if value is None:
+            return None
+        try:
+            mark = cls(**value)
+        except TypeError:
+            raise not_a_mark() from None
+        if not (_is_whole(mark.at) and _is_whole(mark.line) and isinstance(mark.digest, str)):
+            raise not_a_mark()
+        return mark
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 class _Reading:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from reconciler.core.provider import Block, Json, Locate
 from reconciler.data.blocks import CHANGED
-from reconciler.data.content import Look, hold_still, look, opened, trusted
+from reconciler.data.content import Look, hold_still, look, not_a_mark, opened, trusted
 from reconciler.data.names import MAX_COLUMNS, distinct, placeholders
 from reconciler.data.render import json_messages
 from reconciler.errors import Fatal
@@ -34,7 +34,9 @@ def parquet_blocks(path: Path, mark: Json, *, block_bytes: int, now_ms: int) -> 
     with opened(path) as file:
         before = look(path)
         digest = _digest(file)
-        same = mark is not None and mark["digest"] == digest
+        if mark is not None and not isinstance(mark.get("rows"), int):
+            raise not_a_mark()
+        same = mark is not None and mark.get("digest") == digest
         at = mark["rows"] if same else 0
         note = CHANGED if mark is not None and not same else ""
         try:

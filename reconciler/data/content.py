@@ -75,7 +75,16 @@ def look(path: Path) -> Look:
 
 def is_untouched(path: Path, mark: Json) -> bool:
     """Whether one stat shows that the file is as the mark of an earlier reading knows it. Raises as `opened` does."""
-    return mark is not None and mark.get("seen") is not None and mark["seen"] == look(path)
+    if mark is None:
+        return False
+    if not isinstance(mark, dict):
+        raise not_a_mark()
+    return mark.get("seen") is not None and mark["seen"] == look(path)
+
+
+def not_a_mark() -> Fatal:
+    """What is said of a mark that no reading of such a file has left."""
+    return Fatal("what the cursor says of it is no mark of such a file; change `restart` to begin anew")
 
 
 def trusted(seen: Look, now_ms: int) -> Look | None:

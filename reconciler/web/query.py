@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from reconciler.core.issue import quoted
 from reconciler.core.suggest import did_you_mean
 from reconciler.data.journal import Format
 from reconciler.web.answers import Refused
@@ -42,7 +43,7 @@ def query_of(text: str, format: Format) -> Query:
     for name, value in _pairs(text):
         if name not in known:
             raise Refused(
-                400, f"There is no parameter '{name[:MAX_NAME]}' here{did_you_mean(name[:MAX_NAME], known) or '.'}"
+                400, f"There is no parameter {quoted(name)} here{did_you_mean(name[:MAX_NAME], known) or '.'}"
             )
         if name in values:
             raise Refused(400, f"{name}: stands there twice.")
@@ -111,7 +112,7 @@ def _append(name: str, value: str) -> dict[str, str]:
     texts = {}
     for key, constant in found.items():
         if not isinstance(constant, str | bool):
-            raise Refused(400, f"{name}: '{key}' is neither text, a number, true nor false.")
+            raise Refused(400, f"{name}: {quoted(key)} is neither text, a number, true nor false.")
         texts[key] = str(constant) if isinstance(constant, _Number) else json.dumps(constant, ensure_ascii=False)
     return texts
 

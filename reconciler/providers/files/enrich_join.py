@@ -20,6 +20,7 @@ from reconciler.core.document import digest_of
 from reconciler.core.enrichment import ENRICHED_AT, Enrichment, News, Reference
 from reconciler.core.provider import Block, Context, Json, Reject, Table, TimestampRule, Unit
 from reconciler.errors import Fatal, Retriable
+from reconciler.providers.cursors import fields_of, texts_of
 
 #: A unit is committed once it holds about this much.
 UNIT_BYTES: Final = 8 << 20
@@ -59,8 +60,10 @@ class _Join:
         self._config = context.config
         self._hands = hands
         self._sources = context.expand(self._config.path)
-        self._before: Mapping[str, Any] = context.cursor or _BEGINNING
-        self._memory: tuple[str, ...] = tuple(self._before["memory"])
+        self._before = fields_of(
+            context.cursor or dict(_BEGINNING), "enrich-join", {"files": dict, "build": int, "shape": str}
+        )
+        self._memory = texts_of(self._before.get("memory"), "enrich-join")
         self._shape = digest_of(self._config.model_dump(mode="json"))
         self._build = 0
         self._readings: list[_Reading] = []

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal
 
 from reconciler.core.provider import Context, Intent, StreamReader, Unit
 from reconciler.errors import Fatal
+from reconciler.providers.cursors import fields_of
 
 Kind = Literal["csv", "ndjson", "parquet"]
 
@@ -40,7 +41,8 @@ def _all(kind: Kind, context: Context, reader: StreamReader) -> Iterator[Unit]:
 
 def _new(kind: Kind, context: Context, reader: StreamReader) -> Iterator[Unit]:
     cursor = context.cursor or {"position": 0, "run": None}
-    written = {cursor["run"]}
+    fields_of(cursor, "an export of files", {"position": int})
+    written = {cursor.get("run")}
     position = cursor["position"]
     for intent in context.open_intents:
         planned = intent.detail

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from reconciler.core.provider import Block, Context, Json, Reject, Table, TimestampRule, Unit
 from reconciler.errors import Fatal, Retriable
+from reconciler.providers.cursors import fields_of
 
 #: A unit is committed once it holds about this much.
 UNIT_BYTES: Final = 8 << 20
@@ -83,7 +84,7 @@ class _Batch:
 def land(read: Read, context: Context) -> Iterator[Unit]:
     """The units of an import: everything in the files of `config.path` that is new since the cursor."""
     rule = _rule(context.config)
-    marks = dict((context.cursor or {}).get("files", {}))
+    marks = _marks(context.cursor)
     batch = _Batch()
     for name, path in context.expand(context.config.path):
         for block in _blocks(read, context, name, path, marks.get(name), rule):
@@ -95,6 +96,12 @@ def land(read: Read, context: Context) -> Iterator[Unit]:
                 batch = _Batch()
     if batch.is_worth_a_unit:
         yield _unit(context, batch, marks, rule)
+
+
+def _marks(cursor: Json) -> dict[str, Json]:
+    """A mark for each file; one that another job type has left begins anew."""
+    files = {} if cursor is None else fields_of(cursor, "an import of files", {}).get("files", {})
+    return dict(fields_of(files, "an import of files", {}))
 
 
 def _rule(config: Any) -> TimestampRule | None:

@@ -22,6 +22,7 @@ from reconciler.core.document import digest_of
 from reconciler.core.enrichment import ENRICHED_AT, Due, Enrichment
 from reconciler.core.provider import Context, Json, Reject, Staged, TimestampRule, Unit
 from reconciler.errors import Fatal, Retriable, RunError
+from reconciler.providers.cursors import fields_of, texts_of
 from reconciler.providers.http.answers import excerpt, failure
 from reconciler.providers.http.authorize import credential_headers, redactor_of
 from reconciler.providers.http.client import label
@@ -52,7 +53,8 @@ def run(context: Context) -> Iterator[Unit]:
     if config.column in config.attributes:
         raise Fatal(f"attributes: {config.column!r} is the column that holds the identifier")
     hands = context.enrichment()
-    memory = tuple((context.cursor or {"memory": []})["memory"])
+    cursor = fields_of(context.cursor or {"memory": []}, "enrich-lookup", {})
+    memory = texts_of(cursor.get("memory"), "enrich-lookup")
     due = hands.due(
         config.stream, config.column, config.key.identity, memory,
         before_ms=context.now_ms() - config.ttl_ms, limit=config.max_requests_per_run,

@@ -22,6 +22,7 @@ from typing import Any, Final
 from reconciler.core.document import digest_of
 from reconciler.core.provider import Json
 from reconciler.errors import Fatal
+from reconciler.providers.cursors import fields_of, refused, texts_of
 
 #: So many answers of a listing without `incremental` are remembered; the ones after them land again in every run.
 MAX_PAGES_KEPT: Final = 1000
@@ -30,6 +31,8 @@ MAX_EDGE: Final = 20_000
 #: The longest text that a value of the incremental field may be (int() refuses more than 4300 digits).
 MAX_VALUE: Final = 1000
 
+
+_OWN: Final = "import-json"
 
 #: A comparable value, after the kind of order that it stands in.
 Key = tuple[str, Any]
@@ -59,13 +62,12 @@ class Progress:
     def load(cls, cursor: Json) -> Progress:
         if cursor is None:
             return cls()
-        if not isinstance(cursor, dict) or set(cursor) != {"since", "edge", "pages", "validators", "open"}:
-            raise Fatal("the cursor is not one of import-json; change `restart` to begin anew")
-        inner = cursor["open"]
-        listing = inner and Listing(**{**inner, "edge": tuple(inner["edge"]), "pages": tuple(inner["pages"])})
-        return cls(
-            **{**cursor, "edge": tuple(cursor["edge"]), "pages": tuple(cursor["pages"]), "open": listing or None}
-        )
+        if set(fields_of(cursor, _OWN, {"validators": dict})) != {"since", "edge", "pages", "validators", "open"}:
+            raise refused(_OWN)
+        assert isinstance(cursor, dict)
+        edge, pages = texts_of(cursor["edge"], _OWN), texts_of(cursor["pages"], _OWN)
+        validators = {str(name): str(value) for name, value in cursor["validators"].items()}
+        return cls(_value(cursor["since"]), edge, pages, validators, _listing(cursor["open"]))
 
     def cursor(self) -> Json:
         made = asdict(self)
@@ -83,6 +85,20 @@ class Progress:
         """After the last page."""
         assert self.open is not None
         return replace(self, since=self.open.high, edge=self.open.edge, pages=self.open.pages, open=None)
+
+
+def _listing(kept: Json) -> Listing | None:
+    if kept is None:
+        return None
+    one = fields_of(kept, _OWN, {"shape": str, "place": dict, "count": int})
+    edge, pages = texts_of(one.get("edge"), _OWN), texts_of(one.get("pages"), _OWN)
+    return Listing(one["shape"], one["place"], one["count"], _value(one.get("high")), edge, pages)
+
+
+def _value(kept: Json) -> Json:
+    if kept is not None and not _usable(kept):
+        raise refused(_OWN)
+    return kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from typing import Final
 
 from reconciler.core.provider import Context, Intent, Json, Reject, StreamReader, Unit
 from reconciler.errors import Fatal
+from reconciler.providers.cursors import fields_of
 from reconciler.providers.groups import Pace
 from reconciler.providers.http.answers import excerpt, failure
 from reconciler.providers.http.batches import Batch, again, halves, left_of, new_batches, unfinished
@@ -233,9 +234,7 @@ def _advanced(cursor: int, intent: Intent) -> int:
 def _position(cursor: Json) -> int:
     if cursor is None:
         return 0
-    if not isinstance(cursor, dict) or not isinstance(cursor.get("next"), int):
-        raise Fatal("the cursor is not one of export-webhook; change `restart` to begin anew")
-    return int(cursor["next"])
+    return int(fields_of(cursor, "export-webhook", {"next": int})["next"])
 
 
 def _message(accepted: Sequence[Batch], refused: Sequence[_Refused]) -> str:
