@@ -11,7 +11,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.csv
@@ -21,6 +21,10 @@ from reconciler.data.blocks import Parsed, Tail, newlines
 from reconciler.data.names import MAX_COLUMNS, distinct, placeholders
 from reconciler.data.records import Dialect, open_quote, records, whole
 from reconciler.errors import Fatal
+
+
+#: Arrow takes these bytes at the beginning of whatever it is given for a mark and drops them; here they are a field's.
+_MARK: Final = b"\xef\xbb\xbf"
 
 
 @dataclass
@@ -94,6 +98,8 @@ class Delimited:
         names = placeholders(len(self.names))
         if not data.strip(b"\r\n"):
             return pa.table([pa.array([], pa.string()) for _ in names], names=list(self.names))
+        if data.startswith(_MARK):
+            data = _MARK + data
         table = pa.csv.read_csv(
             pa.BufferReader(data),
             read_options=pa.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),

@@ -189,6 +189,14 @@ def test_what_is_not_text_in_the_encoding_is_rejected_by_line(path: Path, encodi
     assert [(one.line, one.reason) for one in rejects(found)] == [(3, "not valid text in the file's encoding")]
 
 
+def test_a_mark_that_begins_a_record_is_a_field_s_own_in_every_block(path: Path) -> None:
+    path.write_bytes("a,b\n\ufeff1,2\n\ufeff3,4\n".encode())
+    for block_bytes in (8, 1 << 20):
+        assert rows(read(path, block_bytes=block_bytes)) == [["\ufeff1", "2"], ["\ufeff3", "4"]]
+    path.write_bytes("a,b\n\ufeff1\n".encode())
+    assert [one.reason for one in rejects(read(path))] == ["expected 2 columns, found 1"]
+
+
 def test_a_nul_is_an_ordinary_character(path: Path) -> None:
     path.write_bytes(b"a,b\n\x00,x\x00y\n")
     assert rows(read(path)) == [["\x00", "x\x00y"]]
