@@ -22,7 +22,6 @@ from reconciler.data.names import MAX_COLUMNS, distinct, placeholders
 from reconciler.data.records import Dialect, open_quote, records, whole
 from reconciler.errors import Fatal
 
-
 #: Arrow takes these bytes at the beginning of whatever it is given for a mark and drops them; here they are a field's.
 _MARK: Final = b"\xef\xbb\xbf"
 
