@@ -82,6 +82,7 @@ class Controller:
         self._listening = Listening(hands)
         self._inbox = Inbox(hands.settings.state, DEEDS)
         self._next_look_ms = 0
+        self._next_whole_ms = 0
         self._alive_saved_ms = 0
         self._torn: str | None = None
         self._told: tuple[Problem, ...] = ()
@@ -243,14 +244,18 @@ class Controller:
             self._hands.tree.ask()
         if wakeups.look_wanted or conductor.plan_wanted or now.alive_ms >= self._next_look_ms:
             wakeups.look_wanted = conductor.plan_wanted = False
-            observation, plan = self._reconcile(lives)
+            hinted = not wakeups.take_whole() and now.alive_ms < self._next_whole_ms
+            observation, plan = self._reconcile(lives, hinted=hinted)
             conductor.tell_stops()
             self._tell_problems(plan)
             if (news := self._pruner.news(plan)) is not None:
                 self._hands.listener.blocked(news)
             self._listening.looked(now)
             closed_ms = self._policing.again_ms(now) or FULL_LOOK_MS
-            self._next_look_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, closed_ms, FULL_LOOK_MS)
+            if not hinted:
+                self._next_whole_ms = now.alive_ms + FULL_LOOK_MS
+            again_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, closed_ms)
+            self._next_look_ms = min(again_ms, self._next_whole_ms)
         conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
         now = self._hands.clock.now()
         self._serve(lives, wakeups, now)
@@ -271,7 +276,7 @@ class Controller:
         if self._listening.take_wakes():
             self._intake.wake()
             if self._listening.take_push():
-                wakeups.look_wanted = wakeups.ask_wanted = True
+                wakeups.look_wanted = wakeups.whole_wanted = wakeups.ask_wanted = True
 
     def _sleep_ms(self, now: Now) -> int:
         """Until the next job's time, the next look, or messages that have come are to be folded."""
@@ -304,18 +309,18 @@ class Controller:
             lives=lives,
             catalogue=self._hands.catalogue,
             builder=self._builder,
-            look=wakeups.wake,
+            look=wakeups.wake_whole,
         )
         self._inbox.serve(desk, now)
 
-    def _reconcile(self, lives: Lives) -> tuple[Observation, Plan]:
-        """Looks; plans what differs; enacts it."""
+    def _reconcile(self, lives: Lives, *, hinted: bool = False) -> tuple[Observation, Plan]:
+        """Looks, at everything or, `hinted`, where a watch has named what is new; plans what differs; enacts it."""
         with collection_paused():
-            return self._look_and_enact(lives)
+            return self._look_and_enact(lives, hinted=hinted)
 
-    def _look_and_enact(self, lives: Lives) -> tuple[Observation, Plan]:
+    def _look_and_enact(self, lives: Lives, *, hinted: bool) -> tuple[Observation, Plan]:
         now = self._hands.clock.now()
-        observation = self._observer.observe(now)
+        observation = self._observer.observe(now, hinted=hinted)
         if observation.torn and observation.torn != self._torn:
             self._hands.listener.notice(f"{observation.torn}; looking again")
         self._torn = observation.torn

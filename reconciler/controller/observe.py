@@ -75,9 +75,11 @@ class Observer:
         self._overlay = overlay
         self.grace_ms: int | None = None  # how long a tree must have stood still before what it lacks is absent
 
-    def observe(self, now: Now) -> Observation:
-        """One look, made the desired state as far as it can be believed."""
-        look = self._tree.look(now.alive_ms, self.grace_ms)
+    def observe(self, now: Now, *, hinted: bool = False) -> Observation:
+        """One look, made the desired state as far as it can be believed. `hinted`: what a watch has named is enough; but what
+        is held waits for a look at everything."""
+        hinted = hinted and not self._desired.held_paths()
+        look = self._tree.look(now.alive_ms, self.grace_ms, hinted=hinted)
         contents = {} if look.unseen else self._contents(look)
         problems = list(look.problems)
         again_ms = look.again_ms

@@ -22,6 +22,7 @@ class Wakeups:
         self._before_fd = -1
         self.stopping: signal.Signals | None = None
         self.look_wanted = False
+        self.whole_wanted = False
         self.ask_wanted = False
 
     def __enter__(self) -> Wakeups:
@@ -47,6 +48,19 @@ class Wakeups:
         except (BlockingIOError, OSError):
             return  # the pipe is full: the loop will wake anyway; or closed: the loop has ended
 
+    def wake_whole(self) -> None:
+        """The same, where nobody names what: the look is to be at everything."""
+        self.whole_wanted = True
+        self.wake()
+
+    def take_whole(self) -> bool:
+        """Whether the look that now begins is to be at everything. A signal may come at any moment: what it sets is cleared
+        only where it was seen."""
+        if self.whole_wanted:
+            self.whole_wanted = False
+            return True
+        return False
+
     def wait(self, fds: tuple[int, ...], timeout_s: float | None) -> None:
         """Returns when one of `fds` is readable, something woke the loop, or the time is over."""
         poll = select.poll()
@@ -64,6 +78,6 @@ class Wakeups:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
-            self.look_wanted = self.ask_wanted = True
+            self.look_wanted = self.whole_wanted = self.ask_wanted = True
         else:
             self.stopping = signal.Signals(number)

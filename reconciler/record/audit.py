@@ -6,6 +6,7 @@ Its mirror (`audit_mirror.py`) follows. So there are two copies, and the record 
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -29,9 +30,6 @@ from reconciler.core.audit import (
 from reconciler.errors import RecordUnusable
 from reconciler.record.audit_mirror import Mirror
 from reconciler.record.database import snapshot, transaction
-
-#: Up to so many things are asked for by name.
-FEW: Final = 100
 
 _NAMES: Final = (*FIELDS, "hash")
 _COLUMNS: Final = ", ".join({"commit": "commit_"}.get(name, name) for name in _NAMES)
@@ -75,13 +73,12 @@ class Audit:
 
     def with_what_is_there(self, deeds: Sequence[Deed]) -> list[Deed]:
         """The deeds with the generation, digest and life that the record has for each thing now."""
-        if len(deeds) <= FEW:
-            found = {deed.name for deed in deeds}
-            marks = ", ".join("?" * len(found))
-            where, values = f"WHERE name IN ({marks})", tuple(sorted(found))
-        else:
-            where, values = "", ()
-        rows = self._sql.execute(f"SELECT kind, name, generation, digest, life FROM resource {where}", values)
+        names = json.dumps(sorted({(deed.kind, deed.name) for deed in deeds}))
+        rows = self._sql.execute(
+            "SELECT kind, name, generation, digest, life FROM json_each(?) one CROSS JOIN resource "
+            "ON kind = one.value ->> 0 AND name = one.value ->> 1",
+            (names,),
+        )
         known = {(kind, name): rest for kind, name, *rest in rows}
         return [_after(deed, known.get((deed.kind, deed.name))) for deed in deeds]
 

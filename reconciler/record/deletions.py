@@ -16,8 +16,8 @@ from reconciler.record.database import transaction
 Left = Literal["orphaned", "deleted", "undeleted"]
 
 _SELECT: Final = (
-    "SELECT job, name, path, at_ms, commit_, keeps, undeleted_ms, undeleted_by FROM deletion JOIN resource ON resource.id = job "
-    "WHERE kind = 'Job' AND life = 'orphaned'"
+    "SELECT job, name, path, at_ms, commit_, keeps, undeleted_ms, undeleted_by FROM deletion "
+    "CROSS JOIN resource ON resource.id = job WHERE kind = 'Job' AND life = 'orphaned'"
 )
 
 
@@ -81,7 +81,7 @@ class Deletions:
     def left(self) -> dict[str, Left]:
         """What is left of each deleted job, by name."""
         rows = self._sql.execute(
-            "SELECT name, keeps, undeleted_ms FROM resource LEFT JOIN deletion ON job = resource.id "
+            "SELECT name, keeps, undeleted_ms FROM resource INDEXED BY resource_orphaned LEFT JOIN deletion ON job = resource.id "
             "WHERE kind = 'Job' AND life = 'orphaned'"
         )
         return {str(name): left_of(keeps, undeleted_ms) for name, keeps, undeleted_ms in rows}

@@ -39,9 +39,10 @@ _COLUMNS: Final = (
     f"rows, added, removed, omitted, {', '.join(_STATE)}"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM resource JOIN job USING (id)"
-#: Backfills are found by an index of their own (a cross join keeps its order): the queue of live jobs may be long.
+#: The queue of live jobs may be long: it is read in its index's order, no further than is asked for, and backfills are found
+#: by an index of their own. (A cross join keeps its order.)
 _IN_LANE: Final = {
-    LIVE: "resource JOIN job USING (id) WHERE spec ->> '$.lane' IS NULL",
+    LIVE: "job INDEXED BY job_queue CROSS JOIN resource USING (id) WHERE spec ->> '$.lane' IS NULL",
     BACKFILL: "resource INDEXED BY resource_backfill CROSS JOIN job USING (id) WHERE spec ->> '$.lane' = 'backfill'",
 }
 _UNDELETED: Final = "life = 'orphaned' AND resource.id IN (SELECT job FROM deletion WHERE undeleted_ms IS NOT NULL)"
@@ -100,10 +101,10 @@ class Jobs:
     def job(self, name: str) -> JobRow | None:
         """The live or purged job of that name, or the one that waits for its spec since it was undeleted (its life is given
         as `undeleted`)."""
-        found = self._one("WHERE resource.name = ? AND life IN ('live', 'purged')", name)
+        found = self._one("WHERE resource.kind = 'Job' AND resource.name = ? AND life IN ('live', 'purged')", name)
         if found is not None:
             return found
-        waits = self._one(f"WHERE resource.name = ? AND {_UNDELETED}", name)
+        waits = self._one(f"WHERE resource.kind = 'Job' AND resource.name = ? AND {_UNDELETED}", name)
         return None if waits is None else replace(waits, life="undeleted")
 
     def by_id(self, job_id: int) -> JobRow | None:
@@ -115,7 +116,9 @@ class Jobs:
             return self._many("WHERE life = 'live' ORDER BY resource.name")
         wanted = json.dumps(sorted(set(names)))
         return self._many(
-            "WHERE life = 'live' AND resource.name IN (SELECT value FROM json_each(?)) ORDER BY resource.name", wanted
+            "WHERE life = 'live' AND resource.kind = 'Job' AND resource.name IN (SELECT value FROM json_each(?)) "
+            "ORDER BY resource.name",
+            wanted,
         )
 
     def count(self) -> int:
@@ -127,7 +130,7 @@ class Jobs:
 
     def undeleted(self) -> list[JobRow]:
         """Jobs that wait for their spec, by name; their life is given as `undeleted`."""
-        return [replace(job, life="undeleted") for job in self._many(f"WHERE {_UNDELETED} ORDER BY resource.name")]
+        return [replace(job, life="undeleted") for job in self._many(f"WHERE {_UNDELETED} ORDER BY +resource.name")]
 
     def awake(self, now_ms: int) -> list[JobRow]:
         """Live jobs whose time to be looked at has come."""
@@ -138,14 +141,14 @@ class Jobs:
         return None if row[0] is None else int(row[0])
 
     def queue(self, limit: int, lane: str = LIVE, besides: Container[int] = ()) -> list[JobRow]:
-        """The first `limit` jobs of a lane's slot queue, first come first; those with an id among `besides` are left
-        out."""
+        """The first `limit` jobs of a lane's slot queue, first come first, then by age; those with an id among `besides`
+        are left out."""
         rows = self._sql.execute(
             f"SELECT job.id FROM {_IN_LANE[lane]} AND life = 'live' AND status = 'Sleeping' AND "
-            "queued_ms IS NOT NULL ORDER BY queued_ms, resource.name"
+            "queued_ms IS NOT NULL ORDER BY queued_ms, job.id"
         )
         ids = list(islice((row[0] for row in rows if row[0] not in besides), limit))
-        where = "WHERE resource.id IN (SELECT value FROM json_each(?)) ORDER BY queued_ms, resource.name"
+        where = "WHERE resource.id IN (SELECT value FROM json_each(?)) ORDER BY queued_ms, resource.id"
         return self._many(where, json.dumps(ids)) if ids else []
 
     def statuses(self) -> dict[str, int]:
@@ -246,8 +249,8 @@ class Jobs:
     def dirty(self) -> list[int]:
         """The ids of the jobs that are live or wait for their spec, and whose status file is out of date, by path and name."""
         rows = self._sql.execute(
-            f"SELECT resource.id FROM resource JOIN job USING (id) WHERE resource.dirty = 1 AND (life = 'live' OR {_UNDELETED}) "
-            "ORDER BY resource.path, resource.name"
+            "SELECT resource.id FROM resource INDEXED BY resource_dirty CROSS JOIN job USING (id) WHERE resource.dirty = 1 AND "
+            f"(life = 'live' OR {_UNDELETED}) ORDER BY resource.path, resource.name"
         )
         return [int(row[0]) for row in rows]
 
@@ -275,7 +278,10 @@ class Jobs:
         """What has problems, or had some when its status was last written, gets a new status, and so does what waits for its
         spec."""
         self._sql.execute(
-            "UPDATE resource SET dirty = 1 WHERE life = 'live' AND dirty = 0 AND (troubled <> EXISTS "
+            "UPDATE resource SET dirty = 1 WHERE id IN (SELECT id FROM resource INDEXED BY resource_troubled WHERE troubled = 1 "
+            "UNION SELECT r.id FROM problem p CROSS JOIN resource r ON r.kind = p.kind AND r.name = p.name "
+            "UNION SELECT r.id FROM problem p CROSS JOIN resource r ON r.path = p.path WHERE p.name = '') "
+            "AND life = 'live' AND dirty = 0 AND (troubled <> EXISTS "
             "(SELECT 1 FROM problem p WHERE (p.kind = resource.kind AND p.name = resource.name) OR (p.name = '' AND "
             "p.path = resource.path AND NOT EXISTS (SELECT 1 FROM document d WHERE d.kind = resource.kind AND "
             "d.name = resource.name AND d.held = ''))))"

@@ -67,7 +67,7 @@ class Runs:
 
     def live(self) -> list[RunRow]:
         """Runs with a process at work, or left behind by a controller that died."""
-        return [_run(row) for row in self._sql.execute("SELECT * FROM run WHERE live = 1 ORDER BY id")]
+        return [_run(row) for row in self._sql.execute("SELECT * FROM run WHERE live = 1 ORDER BY +id")]
 
     def history(self, job_id: int, limit: int = 5) -> list[RunRow]:
         """The newest runs of a job, newest first."""

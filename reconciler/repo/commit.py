@@ -96,7 +96,7 @@ class CommitTree:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def look(self, now_ms: int, grace_ms: int | None = None) -> Look:  # noqa: ARG002 (a commit needs no grace)
+    def look(self, now_ms: int, grace_ms: int | None = None, *, hinted: bool = False) -> Look:  # noqa: ARG002 (no need)
         """One look at the newest commit; what is wrong with it or its source is in the answer. `now_ms` is any clock
         that only goes forward."""
         head = self._source.head()
@@ -117,7 +117,6 @@ class CommitTree:
             vanished=found.vanished,
             held=(),
             problems=self._said,
-            invalid=(),
             head=at.commit if at else None,
             torn=None,
             again_ms=None,
@@ -141,7 +140,6 @@ class CommitTree:
             vanished=(),
             held=(),
             problems=self._said,
-            invalid=(),
             head=None,
             torn=None,
             again_ms=STANDING_MS if lasts else self.settle_ms,

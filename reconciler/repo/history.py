@@ -58,12 +58,19 @@ class History:
         if head is None or not wanted:
             return {}
         if head != self._head:
+            if self._is_work_in_progress(wanted):
+                return {}
             self._read(head)
         known = wanted & self._commits.keys()
         gone = {path for path in wanted - known if not self._repository.is_on_disk(path)}
         found = {path: self._commits[path] for path in known - self._repository.differing(known)}
         found |= self._log(head, gone) if gone else {}
         return {path: found[path] for path in sorted(found)}
+
+    def _is_work_in_progress(self, wanted: set[str]) -> bool:
+        """Whether these few are there and all differ from HEAD: then no commit made them, and none need be read."""
+        is_there = len(wanted) <= MAX_ARGUMENTS and all(map(self._repository.is_on_disk, wanted))
+        return is_there and wanted <= self._repository.differing(wanted)
 
     def _read(self, head: str) -> None:
         blobs = self._repository.blobs(head)

@@ -185,10 +185,12 @@ class Index:
             database.executemany("DELETE FROM file WHERE path = ?", [(path,) for path in gone])
             _insert(database, "file", 8, [(path, *row) for path, row in rows.items()])
             _insert(database, "meta", 2, [("identity", self._identity), ("head", head)])
-            self._prune(database)
+            if self._fresh:
+                self._prune(database)
 
         if rows or gone or not self.told or head != self.head or known != self._identity:
             self._change(work)
+            self._fresh = 0
         self.told, self.head = True, head
 
     def tell_commit(self, blobs: Callable[[], Collection[str]]) -> None:
@@ -219,11 +221,22 @@ class Index:
             parsed, before = 0, len(wanted)
         _insert(database, "meta", 2, [("parsed", str(parsed)), ("blobs", str(before))])
 
+    def _prune(self, database: sqlite3.Connection) -> None:
+        """As of blobs, but that the contents to keep are those of the files. They are counted only where enough were parsed
+        since: counting reads all of them."""
+        meta = dict(database.execute("SELECT name, value FROM meta WHERE name IN ('parsed', 'blobs')"))
+        parsed, before = int(meta.get("parsed", 0)) + self._fresh, int(meta.get("blobs", 0))
+        if parsed > before + SPARE_PARSED:
+            parsed, before = 0, self._prune_files(database)
+        _insert(database, "meta", 2, [("parsed", str(parsed)), ("blobs", str(before))])
+
     @staticmethod
-    def _prune(database: sqlite3.Connection) -> None:
+    def _prune_files(database: sqlite3.Connection) -> int:
+        """How many files there are."""
         kept, files = database.execute("SELECT (SELECT count(*) FROM parsed), (SELECT count(*) FROM file)").fetchone()
         if kept > 2 * files + SPARE_PARSED:
             database.execute("DELETE FROM parsed WHERE digest NOT IN (SELECT digest FROM file)")
+        return int(files)
 
     def _change(self, work: Callable[[sqlite3.Connection], None]) -> None:
         """Does `work` in a transaction. What fails is not kept, nor is anything after it: the next process finds it

@@ -55,7 +55,7 @@ class Look:
 
     `whole`: this record was told nothing yet, so `changed` is every file. `vanished` are files that were settled and
     are not there. `held` are files whose new content does not count yet: neither changed nor vanished. `problems` are
-    those of reading; those of parsing are in `changed`, and `invalid` names the unchanged files that have some. `torn`
+    those of reading; those of parsing are in `changed`. `torn`
     says why the tree may be in the making: act on no absence. `again_ms`: something was left open, look again after so
     long. `settled`: the listing equals that of an earlier look, so long ago that nobody is at work. `files` and
     `touched` are for `Tree.settle`. `mark` says which commit the desired state is once the look is taken, for the record
@@ -67,7 +67,6 @@ class Look:
     vanished: tuple[str, ...]
     held: tuple[str, ...]
     problems: tuple[Problem, ...]
-    invalid: tuple[str, ...]
     head: str | None
     torn: str | None
     again_ms: int | None
@@ -81,6 +80,12 @@ class Look:
     def count(self) -> int:
         """How many spec files there are."""
         return len(self.files)
+
+    @property
+    def invalid(self) -> tuple[str, ...]:
+        """The unchanged files whose content has problems."""
+        others = {*(seen.path for seen in self.changed), *self.held}
+        return tuple(sorted(path for path, row in self.files.items() if row.invalid and path not in others))
 
     @property
     def unreadable(self) -> bool:

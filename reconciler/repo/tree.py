@@ -4,6 +4,10 @@ A look walks the folders once and compares stamps with the index: only files who
 that were never met are parsed, and only what differs from what the controller was last told (`settle`) is handed on.
 A look marks nothing; a difference that is not settled is there again at the next.
 
+While a watch names what happens (`hints.py`), a look may ask about that alone. It does so only where the last look left
+nothing open and git has not moved since, and only for files whose content is new: as soon as anything is gone, or
+looks odd, the whole tree is walked, so nothing is ever absent because of a hint.
+
 No look trusts a tree in the making. While git is at work, and where it was during the look, a changed file counts only
 once two looks have seen the same, and nothing is absent.
 """
@@ -16,11 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reconciler.errors import Problem
 from reconciler.repo.absence import Trace, judge
 from reconciler.repo.git import Moment, Repository
+from reconciler.repo.hints import Hints
 from reconciler.repo.index import Index, Row, is_racy, slack_ns
 from reconciler.repo.look import FileSeen, Gone, Look, Verdict
-from reconciler.repo.walk import BeingWritten, Listing, Stamp, Unreadable, content_digest, moment_ns, read, walk
+from reconciler.repo.walk import BeingWritten, Listing, Stamp, Unreadable, content_digest, glance, moment_ns, read, walk
 
 if TYPE_CHECKING:  # imported late: a look that finds nothing new parses nothing
     from reconciler.core.provider import Catalogue
@@ -48,14 +54,28 @@ BATCH_BYTES: Final = 16 << 20
 
 @dataclass(slots=True)
 class _Found:
-    """What one look is finding out. `unparsed` holds bytes by path until there are enough of them for a batch."""
+    """What one look is finding out. `moved`: a file is new or bears another stamp than at the last look. `unparsed` holds
+    bytes by path until there are enough of them for a batch."""
 
     rows: dict[str, Row] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
     touched: list[str] = field(default_factory=list)
     written: set[str] = field(default_factory=set)
+    racy: set[str] = field(default_factory=set)
+    moved: bool = False
     unparsed: dict[str, bytes] = field(default_factory=dict)
     unparsed_bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Calm:
+    """A look that left nothing open, but for the changed files in `unsettled`: the next may ask about what was named since,
+    and about the `racy`. `moment` is git's, `folders` are those that were read."""
+
+    moment: Moment | None
+    unsettled: set[str]
+    racy: set[str]
+    folders: set[str]
 
 
 class Tree:
@@ -82,7 +102,9 @@ class Tree:
         self._parsed: dict[str, Parsed] = {}  # by content digest, of what is not settled
         self._blobs: dict[str, Parsed] = {}  # by blob id, of what is gone from disk but not from HEAD
         self._held: dict[str, tuple[Row, int]] = {}
-        self._listing: Mapping[str, Stamp] | None = None
+        self._hints = Hints()
+        self._calm: _Calm | None = None
+        self._missing: Collection[str] | None = None  # the rows that the last look has not seen
         self._equal_since_ms = 0
         self._torn: str | None = None
         self._torn_since_ms = 0
@@ -94,25 +116,34 @@ class Tree:
         """Calls `wake`, from any thread, whenever a look may find something new."""
         from reconciler.repo.watch import Watch  # only a daemon watches
 
-        return Watch(Path(self._root), wake)
+        return Watch(Path(self._root), wake, self._hints)
 
     def ask(self) -> None:
         """A folder is read at every look."""
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
-    def look(self, now_ms: int, grace_ms: int | None = None) -> Look:
+    def look(self, now_ms: int, grace_ms: int | None = None, *, hinted: bool = False) -> Look:
         """One look at the whole tree; what is wrong with the tree is in the answer. `now_ms` is any clock that only
         goes forward (alive time will do). So long must a tree have stood still before what it lacks is absent, where no
-        commit says so: `grace_ms`, else `settle_ms`."""
+        commit says so: `grace_ms`, else `settle_ms`. `hinted`: what the watch has named is enough, where that can be."""
+        named = self._hints.take()
         repository = Repository.open(Path(self._root))
         before = repository.moment() if repository else None
         kernel_ns = moment_ns()
+        grace_ms = self.settle_ms if grace_ms is None else grace_ms
+        if hinted and named is not None:
+            found = self._glance(named, repository, before, now_ms, kernel_ns)
+            if found is not None:
+                patience_ms = self._patience_left(torn=None, moved=found.moved, now_ms=now_ms, grace_ms=grace_ms)
+                return self._answer(found, self._rows, before, settled=patience_ms == 0)
         listing = walk(self._root)
         found = self._compare(listing, kernel_ns)
         after = repository.moment() if repository else None
         torn, again_ms = _torn(before, after, kernel_ns)
-        patience_ms = self._patience_left(listing, torn, now_ms, self.settle_ms if grace_ms is None else grace_ms)
+        missing = self._rows.keys() - listing.files.keys()
+        moved = found.moved or missing != self._missing
+        patience_ms = self._patience_left(torn=torn, moved=moved, now_ms=now_ms, grace_ms=grace_ms)
         settled = patience_ms == 0
         held = self._hold(found, torn is not None, now_ms, kernel_ns)
         vanished = sorted(path for path in self._told.keys() - listing.files.keys() if listing.knows(path))
@@ -122,21 +153,55 @@ class Tree:
             again_ms = min(again_ms or patience_ms, patience_ms)
         again_ms = self._patience(torn, again_ms, now_ms)
         unseen = (self._told.keys() & self._rows.keys()) - found.rows.keys()
-        self._rows = {path: self._rows[path] for path in unseen} | found.rows
+        self._missing = unseen - listing.files.keys()
+        self._rows = {path: self._rows[path] for path in unseen} | found.rows if unseen else found.rows
+        is_calm = not (torn or held or vanished or listing.problems or listing.targets or unseen) and again_ms is None
+        self._calm = _Calm(after, set(found.changed), found.racy, listing.folders) if is_calm else None
+        problems = tuple(problem for _, problem in sorted(listing.problems.items()))
+        return self._answer(
+            found, found.rows, after, settled=settled, held=held, vanished=vanished, problems=problems, torn=torn,
+            again_ms=again_ms,
+        )  # fmt: skip
+
+    def _answer(
+        self, found: _Found, files: Mapping[str, Row], moment: Moment | None, *, settled: bool,
+        held: Collection[str] = (), vanished: Iterable[str] = (), problems: tuple[Problem, ...] = (),
+        torn: str | None = None, again_ms: int | None = None,
+    ) -> Look:  # fmt: skip
+        """`files` are all that there are."""
         return Look(
             whole=not self._index.told,
-            changed=tuple(self._seen(path, found.rows[path]) for path in sorted(found.changed - held)),
+            changed=tuple(self._seen(path, found.rows[path]) for path in sorted(found.changed.difference(held))),
             vanished=tuple(vanished),
             held=tuple(sorted(held)),
-            problems=tuple(problem for _, problem in sorted(listing.problems.items())),
-            invalid=tuple(sorted(p for p, row in found.rows.items() if row.invalid and p not in found.changed)),
-            head=after.head if after else None,
+            problems=problems,
+            head=moment.head if moment else None,
             torn=torn,
             again_ms=again_ms,
             settled=settled,
-            files=found.rows,
+            files=files,
             touched=tuple(found.touched),
         )
+
+    def _glance(
+        self, named: Collection[str], repository: Repository | None, before: Moment | None, now_ms: int, kernel_ns: int
+    ) -> _Found | None:
+        """What differs, as far as the watch has named it; None where only a walk can tell."""
+        calm = self._calm
+        if calm is None or calm.unsettled or calm.moment != before or not self._index.told:
+            return None
+        stamps = glance(self._root, calm.racy.union(named), self._rows, calm.folders)
+        if stamps is None:
+            return None
+        listing = Listing(files=stamps)
+        found = self._compare(listing, kernel_ns)
+        after = repository.moment() if repository else None
+        is_odd = listing.problems or found.written or len(found.rows) < len(stamps) or after != before
+        if is_odd or self._hold(found, False, now_ms, kernel_ns) or self._loses_documents(found, ()):
+            return None
+        self._rows |= found.rows
+        calm.racy, calm.unsettled = found.racy, set(found.changed)
+        return found
 
     def _compare(self, listing: Listing, kernel_ns: int) -> _Found:
         """Reads the files whose stamps say nothing yet, parses what was never met, and finds what differs from what
@@ -162,12 +227,16 @@ class Tree:
 
     def _read(self, listing: Listing, found: _Found, path: str, stamp: Stamp, kernel_ns: int) -> None:
         content = self._content(listing, path, stamp, found.written)
+        old = self._rows.get(path)
+        if path in listing.files and (old is None or old.stamp != stamp):
+            found.moved = True
         if content is None:
             return
         digest = content_digest(content)
-        old = self._rows.get(path)
         row = Row(*stamp, digest, is_racy(stamp, kernel_ns), old is not None and old.invalid)
         found.rows[path] = row
+        if row.racy:
+            found.racy.add(path)
         if self._told.get(path) == digest:
             if row != old:
                 found.touched.append(path)
@@ -248,10 +317,11 @@ class Tree:
             return again_ms
         return max(again_ms, STANDING_MS)
 
-    def _patience_left(self, listing: Listing, torn: str | None, now_ms: int, grace_ms: int) -> int:
-        """How much longer this listing must equal the earlier ones until the tree is settled; 0 where it is."""
-        if torn is not None or listing.files != self._listing:
-            self._listing, self._equal_since_ms = listing.files, now_ms
+    def _patience_left(self, *, torn: str | None, moved: bool, now_ms: int, grace_ms: int) -> int:
+        """How much longer a listing must equal the earlier ones until the tree is settled; 0 where it is. `moved`: this one
+        does not."""
+        if torn is not None or moved:
+            self._equal_since_ms = now_ms
         return max(0 if torn is None else 1, self._equal_since_ms + grace_ms - now_ms)
 
     def _hold(self, found: _Found, torn: bool, now_ms: int, kernel_ns: int) -> set[str]:
@@ -300,7 +370,9 @@ class Tree:
         for path in gone:
             del self._told[path]
             self._rows.pop(path, None)
-        still = {row.digest for path, row in self._rows.items() if self._told.get(path) != row.digest}
+        if self._calm is not None:
+            self._calm.unsettled -= changed.keys()
+        still = {self._rows[path].digest for path in (*kept, *look.held) if path in self._rows}
         self._parsed = {digest: parsed for digest, parsed in self._parsed.items() if digest in still}
 
     def parsed(self, look: Look, paths: Iterable[str] | None = None) -> dict[str, Parsed]:

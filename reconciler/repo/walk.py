@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,10 +38,11 @@ class BeingWritten(Exception):
 
 @dataclass(slots=True)
 class Listing:
-    """What one walk saw. `files` are specs; `targets` the real path of those that are links. `blind` are the folders
-    (relative, ending in a slash; "" is the root) of which nothing is known."""
+    """What one walk saw. `files` are specs; `targets` the real path of those that are links. Folders are relative and end in
+    a slash, "" is the root: `folders` are those that were read, `blind` those of which nothing is known."""
 
     files: dict[str, Stamp] = field(default_factory=dict)
+    folders: set[str] = field(default_factory=set)
     targets: dict[str, str] = field(default_factory=dict)
     problems: dict[str, Problem] = field(default_factory=dict)
     blind: list[str] = field(default_factory=list)
@@ -73,6 +74,7 @@ def _descend(listing: Listing, stack: list[tuple[str, str]]) -> list[tuple[str, 
     files = listing.files
     while stack:
         prefix, folder = stack.pop()
+        listing.folders.add(prefix)
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
@@ -87,6 +89,25 @@ def _descend(listing: Listing, stack: list[tuple[str, str]]) -> list[tuple[str, 
             listing.blind.append(prefix)
             listing.refuse(prefix.rstrip("/") or ".", _folder_refused(prefix, error))
     return links
+
+
+def glance(root: str, paths: Iterable[str], known: Container[str], folders: Container[str]) -> dict[str, Stamp] | None:
+    """The stamps of these paths, where a walk would find what it found before but for the content of files, and files that
+    are new in a folder that it has read: else None, and only a walk can tell. `known` and `folders` are what the last walk
+    listed; what it did not list, and is not there now, says nothing."""
+    found: dict[str, Stamp] = {}
+    for path in paths:
+        try:
+            seen = os.lstat(f"{root}/{path}")
+        except OSError as error:
+            if isinstance(error, _GONE) and path not in known and f"{path}/" not in folders:
+                continue
+            return None
+        is_sound = stat.S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii()
+        if not (is_sound and is_spec_path(path) and (path in known or path[: path.rfind("/") + 1] in folders)):
+            return None
+        found[path] = _stamp(seen)
+    return found
 
 
 def _is_plain(files: dict[str, Stamp], entry: os.DirEntry[str], path: str) -> bool:

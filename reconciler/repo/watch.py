@@ -1,4 +1,5 @@
-"""A thread that wakes the loop when the tree may have changed. It never says what changed: the loop looks.
+"""A thread that wakes the loop when the tree may have changed. It never says what changed: the loop looks. Which paths were
+named is a hint of where to look first (`hints.py`).
 
 What we write ourselves never wakes it, nor does anything hidden. Beside the root it watches git's own folder, because a
 commit changes no file of the tree and yet decides what is absent, and the folder that holds the root, for the policy.
@@ -11,13 +12,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
 
 from reconciler.core.policy import FILE_NAME as POLICY_NAME
 from reconciler.repo.git import Repository
+from reconciler.repo.hints import Hints
 from reconciler.repo.names import is_hidden, is_ours, is_spec
 
 #: The loop is woken when nothing more has happened for QUIET_MS, and after MOST_MS at the latest.
@@ -30,6 +32,10 @@ AGAIN_S: Final = 5.0
 
 #: How long `close` waits for a thread; it ends within QUIET_MS unless the system hangs.
 CLOSE_S: Final = 5.0
+
+#: The system forgets what happens once its queue is full (16,384 events by default, some of them of the same file) and says
+#: so to nobody: where so much comes at once, what was named is no hint.
+MANY_EVENTS: Final = 1_000
 
 #: The files of git's that change when HEAD or the work tree does.
 _GIT_NAMES: Final = frozenset(
@@ -71,13 +77,14 @@ class _Watch:
 
 
 class Watch(_Watch):
-    """Of the specs below a root, and of git's marks where it lies in a work tree."""
+    """Of the specs below a root, and of git's marks where it lies in a work tree. `hints` are told which paths below the root
+    were named."""
 
-    def __init__(self, root: Path, wake: Callable[[], None]) -> None:
+    def __init__(self, root: Path, wake: Callable[[], None], hints: Hints | None = None) -> None:
         super().__init__()
         repository = Repository.open(root)
         eyes = [
-            _Eye(root, wake, self._stop, _tells_of_specs(root), recursive=True),
+            _Eye(root, wake, self._stop, _tells_of_specs(root), recursive=True, hints=hints),
             _Eye(root.absolute().parent, wake, self._stop, _tells_of_policy, recursive=False),
         ]
         if repository is not None:
@@ -108,9 +115,11 @@ class _Eye(threading.Thread):
 
     def __init__(
         self, folder: Path, wake: Callable[[], None], stop: threading.Event, tells: Callable[[object, str], bool], *,
-        recursive: bool,
+        recursive: bool, hints: Hints | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name=f"watch {folder.name}", daemon=True)
+        self._hints = hints or Hints()
+        self._events = 0
         self.healthy = False
         self.trouble = ""
         self._folder = folder.absolute()
@@ -126,6 +135,7 @@ class _Eye(threading.Thread):
             except (OSError, RuntimeError) as error:
                 self.trouble = f"{self._folder} cannot be watched: {error}"
             self.healthy = False
+            self._hints.fall()
             if not self._stop_wanted.is_set():
                 self._wake()  # what happened unseen is found by looking
                 self._stop_wanted.wait(AGAIN_S if self.trouble else 0)
@@ -136,7 +146,7 @@ class _Eye(threading.Thread):
 
         watched = _identity(self._folder)
         batches = watchfiles.watch(
-            self._folder, watch_filter=self._tells, stop_event=self._stop_wanted, debounce=MOST_MS, step=QUIET_MS,
+            self._folder, watch_filter=self._counted, stop_event=self._stop_wanted, debounce=MOST_MS, step=QUIET_MS,
             rust_timeout=CHECK_MS, yield_on_timeout=True, raise_interrupt=False, recursive=self._recursive,
             ignore_permission_denied=True,
         )  # fmt: skip
@@ -144,9 +154,23 @@ class _Eye(threading.Thread):
             for batch in batches:
                 if self._stop_wanted.is_set() or _identity(self._folder) != watched:
                     return
+                self._hint(batch)
                 if batch or not self.healthy:  # what happened before the watch stood is found by looking
                     self.healthy, self.trouble = True, ""
                     self._wake()
+
+    def _counted(self, change: object, path: str) -> bool:
+        self._events += 1
+        return self._tells(change, path)
+
+    def _hint(self, batch: Iterable[tuple[object, str]]) -> None:
+        if not self.healthy:
+            self._hints.stand()
+        events, self._events = self._events, 0
+        if events > MANY_EVENTS:
+            self._hints.lose()
+        skip = len(os.fspath(self._folder).rstrip("/")) + 1
+        self._hints.name(path[skip:] for _, path in batch)
 
 
 def _identity(folder: Path) -> tuple[int, int]:

@@ -180,7 +180,9 @@ def test_a_file_that_differs_from_head_or_is_not_in_it_has_no_commit(tree: WorkT
     tree.commit()
     tree.write({"a.yaml": "2", "new.yaml": "1", "gone.yaml": "1"})
     history = History(opened(tree.root), None)
+    assert history.authors(["a.yaml"]) == {}, "no history need be read for work in progress"
     assert history.authors(["a.yaml", "b.yaml", "new.yaml", "gone.yaml"]).keys() == {"b.yaml"}
+    assert history.authors(["a.yaml"]) == {}
     assert os_user()
 
 
