@@ -20,6 +20,7 @@ from reconciler.web import bulk, hooks, live
 from reconciler.web.answers import Answer, Gone, Refused, encoded, unable
 from reconciler.web.describe import DOCUMENT
 from reconciler.web.desk import Desk
+from reconciler.web.express import Lane
 
 #: The controller looks at everything at least once a minute; after this long without a look it is not well.
 STALE_MS: Final = 150_000
@@ -88,9 +89,10 @@ async def _send(send: Send, answer: Answer) -> None:
 
 
 class Front:
-    """The ASGI application: live messages go straight to their endpoint, which spares an eighth of what one costs."""
+    """The ASGI application: live messages go straight to their endpoint, or do not come here at all: `lane`."""
 
-    def __init__(self, live_messages: Endpoint, others: Starlette) -> None:
+    def __init__(self, lane: Lane, live_messages: Endpoint, others: Starlette) -> None:
+        self.lane = lane
         self._live = live_messages
         self._others = others
 
@@ -145,7 +147,7 @@ def application(desk: Callable[[], Desk], checker: bulk.Checker, lifespan: Lifes
         exception_handlers={HTTPException: _not_served},  # type: ignore[dict-item]
         lifespan=lifespan,
     )
-    return Front(Endpoint("json", desk, lambda *told: live.collect(desk(), *told)), others)
+    return Front(Lane(desk, "json"), Endpoint("json", desk, lambda *told: live.collect(desk(), *told)), others)
 
 
 async def _not_served(request: Request, error: HTTPException) -> Response:

@@ -13,7 +13,6 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +60,7 @@ class Commits:
     def start(self) -> None:
         self._thread.start()
 
-    def commit(self, payload: bytes, note: Note | None) -> Awaitable[None]:
+    def commit(self, payload: bytes, note: Note | None) -> asyncio.Future[None]:
         """Done once the payload is on the disk. Raises Refused (503) where the disk refuses it."""
         done: asyncio.Future[None] = self._loop.create_future()
         if not self._coming:

@@ -91,10 +91,14 @@ class Desk:
         self._bulk_bytes = sum(one.size for one in found.bulk)
         return True
 
+    def has_room(self, size: int) -> bool:
+        """Whether one more body of live messages may be in memory."""
+        return not self.in_flight or self.in_flight + size <= self.limits.in_flight_bytes
+
     @contextmanager
     def reading(self, size: int) -> Iterator[None]:
         """A body of live messages is in memory. Raises Refused (429) where too many are."""
-        if self.in_flight + size > self.limits.in_flight_bytes and self.in_flight:
+        if not self.has_room(size):
             raise busy("Too many bodies are being read; come again in a moment.", 1)
         self.in_flight += size
         try:

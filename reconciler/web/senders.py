@@ -57,12 +57,19 @@ class Senders:
         self._reading = asyncio.Lock()
         self._complaints: dict[str, str] = {}
 
+    def knows(self, authorization: str, alive_ms: int) -> bool:
+        """Whether the header says who sends, by rules that need no look."""
+        return alive_ms < self._look_ms and _digest(authorization) in self._rules.senders
+
+    def has_stream(self, name: str) -> bool:
+        """Whether there is such a stream, as far as is known."""
+        return name in self._rules.streams
+
     async def sender(self, authorization: str) -> str:
         """The name of whoever sends, by the header. Raises Refused (401)."""
-        kind, _, token = authorization.partition(" ")
-        if kind.lower() != "bearer" or not token:
+        digest = _digest(authorization)
+        if not digest:
             raise _unauthorized("Say who you are: Authorization: Bearer TOKEN.")
-        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogatepass")).digest()
         if self._clock.now().alive_ms >= self._look_ms:
             await self._look()
         if digest not in self._rules.senders:
@@ -141,6 +148,14 @@ class Senders:
         if self._complaints.get(name) != why:
             self._complaints[name] = why
             print(f"{name}: {why}", file=sys.stderr, flush=True)
+
+
+def _digest(authorization: str) -> bytes:
+    """That of the token in a header; empty where there is none."""
+    kind, _, token = authorization.partition(" ")
+    if kind.lower() != "bearer" or not token:
+        return b""
+    return hashlib.sha256(token.strip().encode("utf-8", "surrogatepass")).digest()
 
 
 def _token(told: Mapping[str, Any], authorization: Mapping[str, Any]) -> bytes:

@@ -1,4 +1,5 @@
-"""What is written within one turn of the loop goes to the socket together, before it is closed, and not after."""
+"""What is written within one turn of the loop goes to the socket together, before it is closed, and not after; and live
+messages in the express lane are answered as they are in the other."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import socket
 import pytest
 
 from reconciler.web.protocol import Together
-from tests.web.served import Served
+from tests.web.served import TOKEN, Served
 
 
 class Sock(asyncio.Transport):
@@ -57,3 +58,64 @@ def test_requests_that_come_one_after_the_other_in_one_piece_are_answered_in_ord
         while piece := sock.recv(65536):
             said += piece
     assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200", b"200", b"404"]
+
+
+def live(body: bytes, more: str = "") -> bytes:
+    head = f"POST /collect/json/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n{more}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def answers(served: Served, *pieces: bytes) -> list[tuple[bytes, bytes]]:
+    """The status and the body of each answer on one connection; the pieces are sent apart from each other."""
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", served.port)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in (*pieces[:-1], pieces[-1] + last):
+            sock.sendall(piece)
+        said = b""
+        while piece := sock.recv(65536):
+            said += piece
+    return re.findall(rb"HTTP/1.1 (\d+) .*?\r\n\r\n([^H]*)", said, re.DOTALL)[:-1]
+
+
+def test_live_messages_that_come_together_are_answered_in_order_and_kept_in_order(served: Served) -> None:
+    before = len(served.messages())
+    said = answers(served, live(b'{"n": 1}') + live(b'[{"n": 2}, {"n": 3}]') + live(b"1") + live(b'{"n": 4}'))
+    assert [status for status, _ in said] == [b"202", b"202", b"422", b"202"]
+    assert [body for status, body in said if status == b"202"] == [
+        b'{"accepted":1}', b'{"accepted":2}', b'{"accepted":1}'
+    ]  # fmt: skip
+    assert served.messages()[before:] == [{"n": 1}, {"n": 2}, {"n": 3}, {"n": 4}]
+
+
+@pytest.mark.parametrize("cut", range(1, 190, 27))
+def test_wherever_a_request_is_cut_it_is_answered_alike(served: Served, cut: int) -> None:
+    whole = live(b'{"cut": true}', "Content-Type: application/json; charset=utf-8\r\nConnection: keep-alive\r\n")
+    before = len(served.messages())
+    assert answers(served, whole[:cut], whole[cut:] + live(b"{}")) == [(b"202", b'{"accepted":1}')] * 2
+    assert served.messages()[before:] == [{"cut": True}, {}]
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ("Content-Type: text/html\r\n", b"415"),
+        ("Content-Encoding: br\r\n", b"415"),
+        ("Authorization: Bearer another-token-of-no-one\r\n", b"401"),
+        ("Idempotency-Key: \r\n", b"400"),
+        ("Expect: 100-continue\r\n", b"100"),
+    ],
+)
+def test_what_raises_a_question_is_decided_in_the_other_lane(served: Served, more: str, status: bytes) -> None:
+    assert answers(served, live(b"{}", more))[0][0] == status
+
+
+def test_metrics_count_both_lanes_alike(served: Served) -> None:
+    def counted() -> float:
+        name = 'reconcile_intake_requests_total{endpoint="json",status="202"}'
+        lines = served.client.get("/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    before = counted()
+    answers(served, live(b"{}") + live(b"{}", "Idempotency-Key: counted\r\n"))
+    assert counted() - before == 2

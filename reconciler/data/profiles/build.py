@@ -199,10 +199,10 @@ class _Build:
         now = self._order.receipt_and_place("k")
         if not self._tables.has(IDENTIFIER):
             self._do(f"""
-                CREATE OR REPLACE TABLE node AS
+                CREATE OR REPLACE VIEW node AS
                 SELECT n, key, value, {now} AS k, n + {self._first_number} AS no, false AS known, NULL::BIGINT AS pk,
                     false AS moved
-                FROM found""")
+                FROM found""")  # the texts of all identifiers are held once
             return
         self._do(f"""
             CREATE OR REPLACE TABLE node AS
@@ -395,13 +395,15 @@ class _Build:
         self._do(f"""
             CREATE TABLE leader AS SELECT pk, arg_min(n, {self._precedence()}) AS n, min(k) AS k
             FROM found JOIN owner USING (n) GROUP BY pk""")
-        if len(self._tables.sheets) == 1:  # a further sheet would ask for it again
+        if len(self._tables.sheets) == 1 and self._tables.has(IDENTIFIER):  # else it is asked for again
             self._do("DROP TABLE found")
 
     def _precedence(self) -> str:
         """The order of identifiers: by first commit, then key, then value. Only what one message carried has one commit."""
         if self._order.is_narrow and all(len(set(one.keys)) == len(one.keys) for one in self._streams):
-            return "k::HUGEINT << 16 | key"
+            bits = len(self._work.rules.keys).bit_length()
+            wide = "" if self._order.commit_bits + bits < 63 else "::HUGEINT"
+            return f"k{wide} << {bits} | key"
         return "{'k': k, 'key': key, 'value': value}"
 
     def _read_again(self, sheet: int) -> Signatures:

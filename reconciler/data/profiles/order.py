@@ -41,7 +41,12 @@ class Order:
     @property
     def is_narrow(self) -> bool:
         """Whether a commit is a number of 64 bits."""
-        return self.receipt_bits > 0 and self.receipt_bits + self._place_bits < 63
+        return self.receipt_bits > 0 and self.commit_bits < 63
+
+    @property
+    def commit_bits(self) -> int:
+        """How wide a commit is; 0 where the order is a struct."""
+        return self.receipt_bits + self._place_bits
 
     @property
     def _place_bits(self) -> int:
@@ -51,7 +56,7 @@ class Order:
         """The order of a message of the stream with this number."""
         if not self.receipt_bits:
             return "{'t': t, 'r': r, 'p': p}"
-        shift = self.receipt_bits + self._place_bits
+        shift = self.commit_bits
         return f"((t - {FIRST_US})::HUGEINT << {shift}) | {self.commit(slot)}"
 
     def commit(self, slot: int) -> str:
@@ -78,7 +83,7 @@ class Order:
         """`t`, `r` and `p` of an order."""
         if not self.receipt_bits:
             return f"({order}).t", f"({order}).r", f"({order}).p"
-        shift = self.receipt_bits + self._place_bits
+        shift = self.commit_bits
         commit = f"(({order}) & {(1 << shift) - 1}::HUGEINT)"
         return f"(({order}) >> {shift})::BIGINT + {FIRST_US}", self._receipt(commit), self._place(commit)
 
