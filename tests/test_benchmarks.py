@@ -45,6 +45,42 @@ def test_no_result_is_kept_of_a_row_that_is_no_more_or_of_fewer_than_five_rounds
         assert all(len(pairs) >= command.LEAST_ROUNDS for pairs in one["figures"].values())
 
 
+#: Every line of the two tables of aims, and what its rows must name.
+AIMED = {
+    "validate": ("10,000", "`check-jsonschema`", "jsonschema-rs"),
+    "first pass": ("10,000", "`validate`"),
+    "plan": ("10,000", "100,000", "work tree", "git mode", "one changed", "`git status`"),
+    "edit to decision": ("10,000", "100,000", "p50", "p99", "watchfiles"),
+    "commit to decision": ("1,000 changed specs of 100,000", "one changed spec of 100,000", "`git diff-tree`"),
+    "CSV import": ("5 million", "DuckDB `COPY`", "dlt", "ingestr 0.15"),
+    "JSON import": ("1 million", "pages of 1,000", "bare httpx loop"),
+    "webhook export": ("1 million", "batches of 500", "bare httpx loop", "drt-core"),
+    "runs that do nothing": ("fork and reap", "huey", "Celery"),
+    "dependents' start": ("p99", "SQLite transaction"),
+    "daemon memory": ("10,000", "100,000", "idle"),
+    "start to ready": ("100,000", "reads and hashes"),
+    "the record after a simulated year": ("size", "`list`", "`plan`", "`why NAME`"),
+    "rebuild": ("10 million", "1 million", "`GROUP BY`", "peak memory", "1 % new messages"),
+    "audience difference": ("5 million", "anti-join"),
+    "export of changes": ("1 million", "batches of 500", "bare httpx loop", "drt-core"),
+    "live messages": ("p50", "p99", "backfill"),
+    "durable messages": ("SQLite",),
+}
+
+
+@pytest.mark.parametrize("line", AIMED)
+def test_every_line_of_the_tables_of_aims_has_its_rows(line: str) -> None:
+    rows = [row for row in ROWS if row.asks == line]
+    told = "; ".join(f"{figure.what}, {figure.yardstick}" for row in rows for figure in row.figures.values())
+    assert not [words for words in AIMED[line] if words not in told], told
+    assert any(figure.aim for row in rows for figure in row.figures.values())
+
+
+def test_every_row_answers_a_line_and_says_where_the_work_is_not_the_same() -> None:
+    assert {row.asks for row in ROWS} == AIMED.keys()
+    assert not [row.name for row in ROWS if not row.differs]
+
+
 def test_names_of_rows_are_told_apart() -> None:
     names = [row.name for row in ROWS]
     assert len(names) == len(set(names))

@@ -33,4 +33,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    command.leave_nothing()
     sys.exit(main(sys.argv[1:]))

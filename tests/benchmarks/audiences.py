@@ -16,7 +16,7 @@ import resource
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -31,6 +31,7 @@ from reconciler.data.members import THREADS, MemberHands, Selection
 from reconciler.providers.http import PROVIDER
 from reconciler.testing import BenchContext, Place
 from reconciler.testing import Ledger as Record
+from tests.benchmarks.rows import Bench, Figure, Round, Row, under
 
 TYPES: Final = {"plan": "text", "spent": "decimal(12,2)"}
 FIELDS: Final = {"email": {"from": "email"}, "plan": {"from": "plan"}, "spent": {"from": "spent"}}
@@ -122,6 +123,46 @@ def difference(folder: Path, members: int, memory_mb: int, times: int) -> None:
         f"  nothing changed: {timed(lambda: hands(folder, before, memory_mb).compare(WISH, ledger, now_ms=0), times):.2f} s"
     )
     print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB, {memory_mb} MiB asked for")
+
+
+def differences(run: Bench) -> Iterator[Round]:
+    members, memory_mb = run.size(5_000_000, 50_000), 1024
+    with run.scratch() as folder:
+        before, after = write_people(folder, members, 0), write_people(folder, members, 1)
+        first = hands(folder, before, memory_mb)
+        found = first.compare(WISH, Ledger(), now_ms=0)
+        ledger = first.fold(Ledger(), found.plan, found.rows, (), now_ms=0)
+        second, base = hands(folder, after, memory_mb), parquet(folder, ledger.files[0].file)
+
+        def anti_joins() -> None:
+            with workspace(folder, memory_mb=memory_mb, threads=THREADS) as db:
+                people = f"read_parquet('{after}')"
+                for name, one, other in (("came", people, base), ("went", base, people)):
+                    db.execute(
+                        f"CREATE TEMP TABLE {name} AS SELECT a.id FROM {one} a ANTI JOIN {other} b USING (id)"
+                    ).fetchall()
+
+        for _ in range(run.rounds):
+            theirs = timed(anti_joins, 1)
+            yield {"": (timed(lambda: second.compare(WISH, ledger, now_ms=0), 1), theirs)}
+        run.note(f"a difference of {dict(second.compare(WISH, ledger, now_ms=0).calls)}")
+
+
+ROWS: Final = (
+    Row(
+        name="audience-difference",
+        asks="audience difference",
+        figures={
+            "": Figure(
+                what="difference between an audience of 5 million members and its ledger",
+                yardstick="DuckDB's anti-join of the same two files, both ways",
+                aim=under(1.5),
+            )
+        },
+        measure=differences,
+        differs="the anti-joins find who came and who went; ours also finds who changed, digests the fields, and writes all of it",
+    ),
+)
 
 
 # --- sending --------------------------------------------------------------------------------------------------------

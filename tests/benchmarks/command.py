@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -85,6 +86,11 @@ def run(
     return int(failed)
 
 
+def leave_nothing() -> None:
+    """From now on SIGTERM ends this process as an exception does: folders and daemons go with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=LEAST_ROUNDS, help="at least 5, which is the default")
     parser.add_argument("--quick", action="store_true", help="a small size and one round, to try a row; kept nowhere")
@@ -104,6 +110,7 @@ def alone(about: str | None, rows: Sequence[Row]) -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help="the name of a row, or how it begins; all by default")
     options(parser)
     given = parser.parse_args()
+    leave_nothing()
     return run(chosen(rows, given.rows), rounds_of(parser, given), quick=given.quick)
 
 

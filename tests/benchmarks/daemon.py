@@ -52,12 +52,14 @@ for folder, _, names in os.walk(sys.argv[1]):
 
 
 @contextlib.contextmanager
-def daemon(folder: Path, *arguments: str) -> Iterator[int]:
-    """The pid of a daemon that watches."""
+def daemon(folder: Path, *arguments: str, path: Path | None = None) -> Iterator[int]:
+    """The pid of a daemon that watches; providers are also looked for at `path`."""
+    env = environment()
+    env["PYTHONPATH"] += f":{path}" if path else ""
     with subprocess.Popen(
         [*RECONCILE, "--watch", *arguments],
         cwd=folder,
-        env=environment(),
+        env=env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

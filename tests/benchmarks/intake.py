@@ -1,34 +1,39 @@
 """Messages over HTTP: how many a second are durable, and what a backfill beside them costs the live ones.
 
-    python -m tests.benchmarks.intake [BULK_ROWS [SECONDS]]
+    python -m tests.benchmarks.intake [ROW …] [--rounds N] [--quick]
 
 A real daemon takes them in and puts them on their stream meanwhile. Sixteen senders, each with one connection of its own
 (bare sockets in one process), send batches of 1 and of 100. The yardstick is SQLite alone, in one process without any
 network: the same messages of sixteen senders in one transaction, committed with WAL and synchronous=FULL. Then live messages
-are sent at a steady rate, without and with a bulk body of BULK_ROWS rows (5 million) that comes, is gone through, and is put
-on its stream beside them: the time to the answer, and to the stream.
+are sent at a steady rate, without and with a bulk body that comes, is gone through, and is put on its stream beside them:
+the time to the answer, and to the stream.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
+import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from reconciler.record.store import Record
+from tests.benchmarks.command import alone
+from tests.benchmarks.daemon import at
+from tests.benchmarks.rows import Bench, Figure, Round, Row, over, under
 from tests.end_to_end.daemon import Daemon
 
 SENDERS = 16
 RATE = 100  # live messages a second beside the backfill
+ROWS_A_PART: Final = 1_000_000
+BATCHES: Final = (1, 100)
 TOKEN = "a-token-of-the-benchmark"
 SPECS = """\
 apiVersion: reconciler/v1
@@ -117,13 +122,14 @@ def sqlite_per_s(folder: Path, batch: int, seconds: float) -> float:
     return rows / seconds
 
 
-def throughput(port: int, folder: Path, seconds: float) -> None:
-    for batch in (1, 100):
-        pairs = [(ours_per_s(port, batch, seconds), sqlite_per_s(folder, batch, seconds)) for _ in range(3)]
-        for ours, theirs in pairs:
-            print(f"batches of {batch}: ours {ours:,.0f}/s, SQLite {theirs:,.0f}/s, ratio {ours / theirs:.2f}")
-        ratio = sorted(ours / theirs for ours, theirs in pairs)[1]
-        print(f"batches of {batch}: median ratio {ratio:.2f} (aim: over 0.5)", flush=True)
+def durable(bench: Bench) -> Iterator[Round]:
+    seconds = bench.size(4, 1)
+    with bench.scratch() as folder, listening(folder) as (port, _):
+        for _ in range(bench.rounds):
+            yield {
+                f"{batch}": (ours_per_s(port, batch, seconds), sqlite_per_s(folder, batch, seconds))
+                for batch in BATCHES
+            }
 
 
 # --- live messages beside a backfill ----------------------------------------------------------------------------------
@@ -176,12 +182,14 @@ async def _steadily(port: int, goes_on: Callable[[], bool]) -> list[tuple[float,
     return taken
 
 
-def percentile(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))] * 1000
+class Taken(NamedTuple):
+    """How long live messages took, in seconds, sorted: to their answer, and to their stream."""
+
+    answer: list[float]
+    stream: list[float]
 
 
-def measured(name: str, port: int, state: Path, goes_on: Callable[[], bool]) -> tuple[float, float]:
-    """The 99th percentile of the time to the answer, and to the stream, in milliseconds."""
+def steadily(port: int, state: Path, goes_on: Callable[[], bool]) -> Taken:
     with Record.reading(state) as record:
         before = record.streams.counts("live")[0]
     landed = Landed(state)
@@ -190,23 +198,12 @@ def measured(name: str, port: int, state: Path, goes_on: Callable[[], bool]) -> 
     due = sorted(one for one, _ in taken)
     wait_for(state, "live", before + len(taken))
     landed.stop()
-    answers, on_stream, at = [seconds for _, seconds in taken], [], 0
+    on_stream, done = [], 0
     for moment, count in landed.seen:
-        while at < len(due) and before + at < count:
-            on_stream.append(moment - due[at])
-            at += 1
-    found = [
-        percentile(answers, 0.5),
-        percentile(answers, 0.99),
-        percentile(on_stream, 0.5),
-        percentile(on_stream, 0.99),
-    ]
-    print(
-        f"{name}: {len(taken):,} messages; answer p50 {found[0]:.1f} ms, p99 {found[1]:.1f} ms; "
-        f"on the stream p50 {found[2]:.0f} ms, p99 {found[3]:.0f} ms",
-        flush=True,
-    )
-    return found[1], found[3]
+        while done < len(due) and before + done < count:
+            on_stream.append(moment - due[done])
+            done += 1
+    return Taken(sorted(seconds for _, seconds in taken), sorted(on_stream))
 
 
 def wait_for(state: Path, stream: str, count: int) -> None:
@@ -215,8 +212,7 @@ def wait_for(state: Path, stream: str, count: int) -> None:
             time.sleep(0.05)
 
 
-def backfill(port: int, state: Path, folder: Path, rows: int, seconds: float) -> None:
-    path = folder / "history.csv"
+def write_history(path: Path, rows: int) -> None:
     with path.open("w") as file:
         file.write("id,email,event,price,ordered_at\n")
         for start in range(0, rows, 100_000):
@@ -224,42 +220,62 @@ def backfill(port: int, state: Path, folder: Path, rows: int, seconds: float) ->
                 f"{number},person{number % 1_000_000}@example.com,bought,{number % 977}.50,2024-05-06T07:08:09Z\n"
                 for number in range(start, min(rows, start + 100_000))
             )
-    end_s = time.perf_counter() + seconds
-    alone = measured("alone", port, state, lambda: time.perf_counter() < end_s)
-    begin = time.perf_counter()
-    upload = subprocess.Popen(
-        [sys.executable, "-c", _UPLOAD, str(port), TOKEN, str(path)], stdout=subprocess.PIPE, text=True
-    )
-    with Record.reading(state) as record:
-
-        def goes_on() -> bool:
-            return record.streams.counts("history")[0] < rows
-
-        beside = measured(f"beside a backfill of {rows:,} rows", port, state, goes_on)
-    assert upload.stdout is not None
-    print(f"the backfill: {upload.stdout.read().strip()}, on its stream after {time.perf_counter() - begin:.1f} s")
-    for what, before, after in zip(("answer", "on the stream"), alone, beside, strict=True):
-        print(f"{what}: p99 beside the backfill / alone {after / before:.2f} (aim: under 1.5)", flush=True)
 
 
-def main(rows: int, seconds: float) -> None:
-    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as name:
-        folder = Path(name)
-        root = folder / "jobs"
-        root.mkdir()
-        (root / "specs.yaml").write_text(SPECS)
-        port = 18_080
-        with Daemon(root, "--listen", f"127.0.0.1:{port}", env={"BENCH_TOKEN": TOKEN}) as daemon:
-            daemon.wait_for("stream/live")
-            drain = threading.Thread(target=_read_on, args=(daemon,), daemon=True)
-            drain.start()
-            state = root / ".reconciler"
-            asyncio.run(_ready(port))
-            throughput(port, folder, seconds / 4)
-            backfill(port, state, folder, rows, seconds)
-            daemon.process.terminate()  # and with it the process that listens
-            daemon.process.wait(60)
-            drain.join()
+def beside_backfill(bench: Bench) -> Iterator[Round]:
+    """Each round: alone, then beside another part of the backfill, until that is on its stream."""
+    rows, seconds = bench.size(ROWS_A_PART, 20_000), bench.size(15, 2)
+    with bench.scratch() as folder, listening(folder) as (port, state):
+        path = folder / "history.csv"
+        write_history(path, rows)
+        for number in range(bench.rounds):
+            end_s = time.perf_counter() + seconds
+            quiet = steadily(port, state, lambda end_s=end_s: time.perf_counter() < end_s)  # type: ignore[misc]
+            with uploading(port, path), Record.reading(state) as record:
+
+                def goes_on(record: Record = record, until: int = rows * (number + 1)) -> bool:
+                    return record.streams.counts("history")[0] < until
+
+                busy = steadily(port, state, goes_on)
+            yield {
+                f"{what}-p{rank}": (at(getattr(busy, what), rank), at(getattr(quiet, what), rank))
+                for what in ("answer", "stream")
+                for rank in (50, 99)
+            }
+
+
+@contextmanager
+def uploading(port: int, path: Path) -> Iterator[None]:
+    """A process that sends a file as one bulk body."""
+    command = [sys.executable, "-c", _UPLOAD, str(port), TOKEN, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as upload:
+        assert upload.stdout is not None
+        yield
+        said = upload.stdout.read()
+    assert said.startswith("202"), said
+
+
+@contextmanager
+def listening(folder: Path) -> Iterator[tuple[int, Path]]:
+    """A daemon that takes messages in: its port, and its state."""
+    root = folder / "jobs"
+    root.mkdir()
+    (root / "specs.yaml").write_text(SPECS)
+    port = free_port()
+    with Daemon(root, "--listen", f"127.0.0.1:{port}", env={"BENCH_TOKEN": TOKEN}) as daemon:
+        daemon.wait_for("stream/live")
+        drain = threading.Thread(target=_read_on, args=(daemon,), daemon=True)
+        drain.start()
+        asyncio.run(_ready(port))
+        yield port, root / ".reconciler"
+        daemon.process.terminate()  # and with it the process that listens
+        daemon.process.wait(60)
+        drain.join()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def _read_on(daemon: Daemon) -> None:
@@ -279,8 +295,38 @@ async def _ready(port: int) -> None:
             return
 
 
+ROWS: Final = (
+    Row(
+        name="collect-durable",
+        asks="durable messages",
+        figures={
+            f"{batch}": Figure(
+                what=f"durable messages a second through `/collect`, {batch} a request",
+                yardstick="SQLite's group commits of the same messages",
+                aim=over(0.5),
+                unit="/s",
+            )
+            for batch in BATCHES
+        },
+        measure=durable,
+        differs="SQLite commits what is in its own process; ours reads HTTP of sixteen connections, whose senders share the cores",
+    ),
+    Row(
+        name="collect-live",
+        asks="live messages",
+        figures={
+            f"{what}-p{rank}": Figure(
+                what=f"live messages beside a backfill, to {place}, p{rank}",
+                yardstick="without a backfill",
+                aim=under(1.5) if rank == 99 else None,
+            )
+            for what, place in (("answer", "the answer"), ("stream", "the stream"))
+            for rank in (50, 99)
+        },
+        measure=beside_backfill,
+        differs="the backfill of 5 million rows comes in bodies of a million, one beside each round",
+    ),
+)
+
 if __name__ == "__main__":
-    main(
-        int(sys.argv[1]) if len(sys.argv) > 1 else 5_000_000,
-        float(sys.argv[2]) if len(sys.argv) > 2 else 20.0,
-    )
+    sys.exit(alone(__doc__, ROWS))

@@ -11,7 +11,7 @@
 
 All sides of a ratio take turns, several times; what is printed are the medians, and the least and the greatest ratio.
 
-drt-core is installed with pip into an environment of its own in a temporary folder. It is told to post batches of the same
+drt-core is installed with pip into an environment of its own (see rivals.py). It is told to post batches of the same
 size (`body_mode: batch`), as fast as it can, in its default mode `full`: it reads the rows, renders each batch with a
 template and posts it. It keeps no receipt of a batch, so what is compared is the way out alone: a second run of ours sends
 nothing, a second run of drt in this mode sends everything again. Importing the rows and building profiles, which drt has no
@@ -41,6 +41,8 @@ from typing import Any, Final
 import duckdb
 import httpx
 
+from tests.benchmarks.rivals import rival, version
+from tests.benchmarks.rows import Bench, Figure, Round, Row, over
 from tests.providers.audience_bench import bench, people
 from tests.servers import Play, Request
 
@@ -185,7 +187,7 @@ def timed(command: Sequence[str], folder: Path, **env: str) -> float:
     begin = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     return time.perf_counter() - begin
 
 
@@ -242,16 +244,14 @@ def durable(url: str, bodies: Path) -> float:
 
 
 class Drt:
-    """drt-core over the same rows; None of it where pip cannot have it."""
+    """drt-core over the same rows. Raises Unavailable where pip cannot have it."""
 
     def __init__(self, folder: Path, url: str, batch: int, rows: Path) -> None:
         self._folder = folder / "drt"
         self._home = folder / "home"
-        self._bin = folder / "venv" / "bin"
+        self._bin = rival("drt-core")
         (self._folder / "syncs").mkdir(parents=True)
         (self._home / ".drt").mkdir(parents=True)
-        subprocess.run([sys.executable, "-m", "venv", str(self._bin.parent)], check=True)
-        subprocess.run([self._bin / "pip", "install", "-q", "drt-core[duckdb]==1.2.*"], check=True, capture_output=True)
         (self._folder / "drt_project.yml").write_text("name: bench\nprofile: local\n")
         (self._folder / "syncs" / "people.yml").write_text(DRT_SYNC.replace("URL", url).replace("BATCH", str(batch)))
         database = self._folder / "people.duckdb"
@@ -295,6 +295,103 @@ def export(folder: Path, specs: str, members: int, batch: int, times: int, *, wi
     spread("our rate of the whole command, of the bare loop's", "", [one[0] / one[2] for one in found])
     if with_drt:
         spread("our rate of the whole command, of drt's whole command", "", [one[4] / one[2] for one in found])
+
+
+# --- the rows of the table -------------------------------------------------------------------------------------------
+
+
+def exports(run: Bench, specs: str) -> Iterator[Round]:
+    """The whole command, and what of it is sending, against the bare loop with the same bodies."""
+    members, batch = run.size(1_000_000, 5_000), 500
+    with run.scratch() as folder, sinking(folder / "bodies") as sink:
+        ours = Ours(folder, specs, sink.url, members, batch)
+        sink.keep.value = 1
+        ours.export()
+        sink.keep.value = 0
+        sink.counted()
+        for _ in range(run.rounds):
+            loop = bare(sink.url, sink.file)
+            calls, _ = sink.counted()
+            kept = durable(sink.url, sink.file)
+            sink.counted()
+            whole = ours.export()
+            ours_calls, sending = sink.counted()
+            assert calls == ours_calls == -(-members // batch), "both send the same requests"
+            yield {"": (whole, loop), "sending": (sending, loop), "durable": (whole, kept)}
+
+
+def exports_beside_drt(run: Bench, specs: str) -> Iterator[Round]:
+    members, batch = run.size(200_000, 2_000), 500
+    run.note(version("drt-core"))
+    with run.scratch() as folder, sinking(folder / "bodies") as sink:
+        ours = Ours(folder, specs, sink.url, members, batch)
+        drt = Drt(folder, sink.url, batch, ours.root / "people.csv")
+        for _ in range(run.rounds):
+            sink.counted()
+            other = drt.export()
+            calls, _ = sink.counted()
+            whole = ours.export()
+            assert calls == sink.counted()[0], "both send as many requests"
+            yield {"": (whole, other)}
+
+
+def _export_row(name: str, asks: str, specs: str, what: str) -> Row:
+    bare_loop = "a bare httpx loop that posts the same bodies"
+    return Row(
+        name=name,
+        asks=asks,
+        figures={
+            "": Figure(
+                what=f"{what}, batches of 500, whole command",
+                yardstick=bare_loop,
+                aim=over(0.7, "over 0.7 of its rate"),
+                faster=True,
+            ),
+            "sending": Figure(
+                what="of it, from the first request to the last answer", yardstick=bare_loop, faster=True
+            ),
+            "durable": Figure(
+                what="the whole command", yardstick="the loop with two commits to SQLite for each request", faster=True
+            ),
+        },
+        measure=lambda run: exports(run, specs),
+        differs=(
+            "the loop has its bodies ready and keeps nothing; ours starts Python, reads and renders what it sends, and commits "
+            "each batch before it leaves and once it is acknowledged (fsync)"
+        ),
+    )
+
+
+def _drt_row(name: str, asks: str, specs: str, what: str, *, aimed: bool) -> Row:
+    return Row(
+        name=name,
+        asks=asks,
+        figures={
+            "": Figure(
+                what=f"{what}, batches of 500",
+                yardstick="`drt run` of drt-core 1.2 over the same rows",
+                aim=over(10, "over 10 times as fast") if aimed else None,
+                faster=True,
+            )
+        },
+        measure=lambda run: exports_beside_drt(run, specs),
+        differs=(
+            "drt-core reads a DuckDB file, and keeps no receipt of a batch: a second run of its sends everything again. A fifth "
+            "of the million, because drt-core takes so long; that our start counts fivefold is to our disadvantage"
+        ),
+    )
+
+
+ROWS: Final = (
+    _export_row("export-webhook", "webhook export", STREAM_SPECS, "webhook export, 1 million rows"),
+    _drt_row("export-webhook-drt", "webhook export", STREAM_SPECS, "webhook export, 200,000 rows", aimed=True),
+    _export_row(
+        "export-audience", "export of changes", SPECS, "export of 1 million changes of an audience to a webhook"
+    ),
+    _drt_row(
+        "export-audience-drt", "export of changes", SPECS, "export of 200,000 changes of an audience", aimed=False
+    ),
+)
 
 
 # --- bad rows -------------------------------------------------------------------------------------------------------
