@@ -141,7 +141,8 @@ def built_words(behind: Behind, now: Now) -> str:
         return (
             f"{words}, before its streams changed; all {behind.messages:,} messages are built anew with the next build"
         )
-    return f"{words}; {behind.messages:,} newer messages wait" if behind.messages else words
+    newer = f"{behind.messages:,} newer message{'s wait' if behind.messages > 1 else ' waits'}"
+    return f"{words}; {newer}" if behind.messages else words
 
 
 def _fact(call: Call, name: str, value: str) -> None:

@@ -39,6 +39,9 @@ from reconciler.runner.processes import start_ticks
 if TYPE_CHECKING:
     from reconciler.record.store import Record
 
+#: How what the process says of a secret that cannot be had begins, and how much of it is passed on at a time.
+COMPLAINTS: Final = ("authorization ", "hooks.")
+MAX_PASSED_ON: Final = 16_384
 #: The provider whose authorizations are tokens of senders.
 PROVIDER: Final = "collect"
 #: What must be installed to listen.
@@ -85,6 +88,7 @@ class Listening:
         self._retry_ms = 0
         self._wait_ms = 0
         self._pushes = 0
+        self._heard = 0
 
     def open(self, now: Now) -> None:
         """Takes over the process that an earlier daemon left, or starts one; without an address, ends what is left.
@@ -97,6 +101,7 @@ class Listening:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._open_pipe()
         self._pushes = self._pushed()
+        self._heard = self._log_size()
         self.tell()
         if not self._take_over(now):
             self._start(now)
@@ -144,6 +149,30 @@ class Listening:
         if self._address is not None:
             self.tell()
             _write(self._folder / "heartbeat", f"{now.wall_ms}\n")
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """What the process has said of secrets that cannot be had, since it was last passed on."""
+        size = self._log_size()
+        before, self._heard = (self._heard if self._heard <= size else 0), size
+        if size == before:
+            return
+        with open(self._log, "rb") as log:
+            log.seek(before)
+            said = log.read(MAX_PASSED_ON).decode("utf-8", "replace")
+        for line in said.splitlines():
+            if line.startswith(COMPLAINTS):
+                self._hands.listener.notice(line)
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "intake.log"
+
+    def _log_size(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def tell(self) -> None:
         """Writes down what may be accepted, where it has changed."""
@@ -220,9 +249,8 @@ class Listening:
         path = [os.path.abspath(one) for one in sys.path]
         state = str(self._hands.settings.state.resolve())
         boot = _BOOT.format(path=path, fd=listening.fileno(), lock=lock, state=state)
-        log = self._folder / "intake.log"
-        fresh = log.exists() and log.stat().st_size > LOG_BYTES
-        with open(log, "wb" if fresh else "ab") as said:
+        fresh = self._log_size() > LOG_BYTES
+        with open(self._log, "wb" if fresh else "ab") as said:
             return subprocess.Popen(
                 [sys.executable, "-P", "-c", boot],
                 stdin=subprocess.DEVNULL,
@@ -281,8 +309,8 @@ class Listening:
             self._put_off(now)
         else:
             self._wait_ms = 0
-        log = self._folder / "intake.log"
-        self._hands.listener.notice(f"the process that listens has died{code}; it is started again; see {log}")
+        said = f"the process that listens has died{code}; it is started again; see {self._log}"
+        self._hands.listener.notice(said)
 
 
 def trouble(record: Record) -> str:

@@ -146,10 +146,12 @@ class Block:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimestampRule:
     """Which raw column holds a message's own time, and how it is written: `iso8601` (default), `epoch_s`, `epoch_ms`,
-    or a strptime pattern. A time without an offset is UTC."""
+    or a strptime pattern. A time without an offset is UTC. `is_optional`: messages name their own columns, as JSON does,
+    so that those without it have no time; a column that is missing is an error otherwise."""
 
     field: str
     format: str = "iso8601"
+    is_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

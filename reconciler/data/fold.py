@@ -254,7 +254,7 @@ def _format(bulk: Bulk) -> Format:
 
 
 def _rule(bulk: Bulk) -> TimestampRule:
-    return TimestampRule(field=bulk.timestamp_field, format=bulk.timestamp_format)
+    return TimestampRule(field=bulk.timestamp_field, format=bulk.timestamp_format, is_optional=bulk.format == "json")
 
 
 def _appended(table: pa.Table, constants: dict[str, str]) -> pa.Table:

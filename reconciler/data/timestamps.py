@@ -34,7 +34,9 @@ _ISO: Final = (
 
 def read_times(table: pa.Table, rule: TimestampRule) -> tuple[pa.Array, pa.Array]:
     """The time of each row (null where it has none or it cannot be read), and whether it cannot be read. Raises Fatal
-    where the column is missing, of a type that holds no times, or the pattern is not one."""
+    where the column is missing and not optional, of a type that holds no times, or the pattern is not one."""
+    if rule.is_optional and rule.field not in table.column_names:
+        return pa.nulls(table.num_rows, TIME), _all_false(table.num_rows)
     column = _column(table, rule.field)
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         times = _bounded(_microseconds(column))

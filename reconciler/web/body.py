@@ -20,12 +20,14 @@ JSON_TYPES: Final = (
     "text/plain",
 )
 CSV_TYPES: Final = ("text/csv", "application/csv", "text/plain")
+#: What `curl -d` and Python's urllib say of any body where nobody told them: it says nothing.
+_UNSAID: Final = ("", "application/x-www-form-urlencoded")
 
 
 def check_type(headers: Mapping[str, str], types: tuple[str, ...]) -> None:
     """Raises Refused (415)."""
     said = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if said and said not in types:
+    if said not in _UNSAID and said not in types:
         raise Refused(415, f"A body of type '{said[:80]}' is not taken here; send {types[0]}.")
 
 

@@ -259,6 +259,14 @@ def test_a_daemon_of_another_environment_replaces_the_process(site: Site) -> Non
         assert site.post({"n": 2}, Authorization="Bearer another-token-of-the-shop").status_code == 202
 
 
+def test_a_daemon_says_which_token_cannot_be_had(site: Site) -> None:
+    (site.root / "gone.yaml").write_text(SPECS.split("---\n")[1].replace("shop", "gone").replace("SHOP", "GONE"))
+    with site.daemon() as daemon:
+        site.post_when_declared({"n": 1})
+        (site.root / "more.yaml").write_text("")
+        daemon.wait_for("authorization gone: credentials.token: the environment variable GONE_TOKEN is not set")
+
+
 def test_a_daemon_that_does_not_listen_ends_what_an_earlier_one_left(site: Site) -> None:
     with site.daemon() as daemon:
         site.post_when_declared({"n": 1})

@@ -162,6 +162,16 @@ def test_a_missing_timestamp_column_is_fatal(world: World) -> None:
         world.start("import-csv", CSV | {"timestampField": "at"})
 
 
+def test_lines_of_json_that_do_not_say_when_have_no_time(world: World) -> None:
+    world.write("a.ndjson", '{"id": 1}\n')
+    config = {"path": "a.ndjson", "stream": "s", "timestampField": "at"}
+    (unit,) = world.start("import-ndjson", config)
+    assert (unit.rows, [staged.untimed for staged in unit.segments]) == (1, [1])
+    world.write("a.ndjson", '{"id": 1}\n{"id": 2, "at": "2020-01-01"}\n')
+    (unit,) = world.start("import-ndjson", config)
+    assert (unit.rows, [staged.untimed for staged in unit.segments]) == (1, [0])
+
+
 def test_a_wrong_strptime_pattern_is_fatal(world: World) -> None:
     world.write("a.csv", "at\n1\n")
     with pytest.raises(Fatal, match=r"^a\.csv: timestampFormat: .*%Q"):

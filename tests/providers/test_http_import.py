@@ -407,6 +407,16 @@ def test_a_record_with_a_time_that_cannot_be_read_is_omitted(tmp_path: Path) -> 
     assert [one["line"] for one in job.rejects()] == [2]
 
 
+def test_records_that_do_not_say_when_have_no_time(tmp_path: Path) -> None:
+    with (
+        serving([as_json([{"id": 1}])]) as server,
+        bench(tmp_path, "import-json", url=server.url, timestampField="at") as job,
+    ):
+        job.run()
+    assert ids(job.landed()) == [1]
+    assert [one.untimed for unit in job.ledger.units for one in unit.segments] == [1]
+
+
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [

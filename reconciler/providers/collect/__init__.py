@@ -10,17 +10,17 @@ from typing import Any, Final
 from reconciler.core.provider import Method, Provider, Secret
 from reconciler.errors import Fatal
 
-#: A token shorter than this is guessed too easily.
-MIN_TOKEN: Final = 16
+#: A token shorter than this is accepted, and `auth check` says that it is guessed easily.
+SAFE_TOKEN: Final = 16
 
 
 def check(method: str, credentials: Mapping[str, Secret], uses: Sequence[tuple[str, Mapping[str, Any]]]) -> str:  # noqa: ARG001
     """Whether the token can be one: nobody else is asked."""
     token = credentials["token"].reveal()
-    if len(token) < MIN_TOKEN:
-        raise Fatal(f"credentials.token: a token needs {MIN_TOKEN} characters, so that it cannot be guessed")
     if not (token.isascii() and token.isprintable()) or " " in token:
         raise Fatal("credentials.token: a token is printable ASCII without spaces; nothing else fits into a header")
+    if len(token) < SAFE_TOKEN:
+        return f"senders may use this token; one of fewer than {SAFE_TOKEN} characters is guessed easily"
     return "senders may use this token"
 
 
@@ -28,7 +28,11 @@ PROVIDER = Provider(
     name="collect",
     title="Messages sent to this machine over HTTP",
     methods=(
-        Method(name="bearer", title="A token that senders show", fields={"token": "The token, 16 characters or more"}),
+        Method(
+            name="bearer",
+            title="A token that senders show",
+            fields={"token": "The token; 16 random characters or more are not guessed"},
+        ),
     ),
     check=check,
 )

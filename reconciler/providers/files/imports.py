@@ -83,7 +83,7 @@ class _Batch:
 
 def land(read: Read, context: Context) -> Iterator[Unit]:
     """The units of an import: everything in the files of `config.path` that is new since the cursor."""
-    rule = _rule(context.config)
+    rule = _rule(context.config, is_optional=read is _ndjson)
     marks = _marks(context.cursor)
     batch = _Batch()
     for name, path in context.expand(context.config.path):
@@ -104,10 +104,10 @@ def _marks(cursor: Json) -> dict[str, Json]:
     return dict(fields_of(files, "an import of files", {}))
 
 
-def _rule(config: Any) -> TimestampRule | None:
+def _rule(config: Any, *, is_optional: bool) -> TimestampRule | None:
     if config.timestamp_field is None:
         return None
-    return TimestampRule(field=config.timestamp_field, format=config.timestamp_format)
+    return TimestampRule(field=config.timestamp_field, format=config.timestamp_format, is_optional=is_optional)
 
 
 def _weight(block: Block, path: Path) -> int:

@@ -162,7 +162,7 @@ class _Importer:
     def _rule(self) -> TimestampRule | None:
         if self._config.timestamp_field is None:
             return None
-        return TimestampRule(field=self._config.timestamp_field, format=self._config.timestamp_format)
+        return TimestampRule(field=self._config.timestamp_field, format=self._config.timestamp_format, is_optional=True)
 
     def _refuse_too_many(self, rejects: tuple[Reject, ...]) -> None:
         if rejects and self._omitted + len(self._rejects) + len(rejects) > self._config.max_rejects:
