@@ -30,6 +30,10 @@ class Clock:
         alive_ms = self._alive_base_ms + int((time.monotonic() - self._born_s) * 1000)
         return Now(wall_ms=time.time_ns() // 1_000_000, alive_ms=alive_ms)
 
+    def pause(self, seconds: float) -> None:
+        """Waits. For a look that has nothing to select on until the tree has settled."""
+        pause(seconds)
+
 
 def utc(wall_ms: int) -> datetime:
     """The aware UTC datetime of a wall time."""

@@ -193,7 +193,7 @@ def test_the_top_level_holds_what_belongs_there() -> None:
 def test_tests_mirror_the_package() -> None:
     packages = {path.parts[1] for path in modules() if len(path.parts) > 2}
     folders = {path.parts[1] for path in modules("tests") if len(path.parts) > 2}
-    assert folders - packages == {"benchmarks", "end_to_end", "fuzz", "soak"}
+    assert folders - packages == {"benchmarks", "end_to_end", "fuzz", "simulation", "soak"}
 
 
 # --- what stands in it ----------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from reconciler.clock import Clock
     from reconciler.controller.settings import Listener, Settings
+    from reconciler.controller.wakeups import Wakeups
     from reconciler.core.messages import FromRun, Order
     from reconciler.core.provider import Catalogue
     from reconciler.record.store import Record
@@ -75,7 +76,8 @@ class Runner(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hands:
     """All of them. `chance` draws from [0, 1). `end_leftover` ends the process of an earlier controller's run by pid and
-    start time, if it is still that one. `catalogue` is asked for only when something runs or is parsed."""
+    start time, if it is still that one. `catalogue` is asked for only when something runs or is parsed. `wakeups` makes
+    what the loop waits on, for as long as it runs."""
 
     settings: Settings
     record: Record
@@ -88,3 +90,4 @@ class Hands:
     chance: Callable[[], float]
     listener: Listener
     catalogue: Callable[[], Catalogue]
+    wakeups: Callable[[], Wakeups]

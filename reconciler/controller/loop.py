@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-from reconciler.clock import Now, pause
+from reconciler.clock import Now
 from reconciler.controller.building import Builder
 from reconciler.controller.bulk import collection_paused
 from reconciler.controller.conduct import Conductor, Pass
@@ -30,13 +30,13 @@ from reconciler.controller.pruning import Pruner
 from reconciler.controller.report import Reporter
 from reconciler.controller.requests import Answer, Desk, Inbox, Request, note, user_name
 from reconciler.controller.settings import Report
-from reconciler.controller.wakeups import Wakeups
 from reconciler.core.audit import Deed
 from reconciler.core.planned import Plan
 from reconciler.core.profile import ProfileSet
 from reconciler.errors import Problem, Retriable
 
 if TYPE_CHECKING:
+    from reconciler.controller.wakeups import Wakeups
     from reconciler.core.saved_plan import SavedPlan
 
 #: A full look at least this often, in milliseconds of uptime: a watch may die silently.
@@ -91,7 +91,7 @@ class Controller:
 
     def run_pass(self) -> Report:
         """Load, plan, apply, run what is due, wait for those runs, write statuses."""
-        with Wakeups() as wakeups, self._inbox:
+        with self._hands.wakeups() as wakeups, self._inbox:
             now = self._hands.clock.now()
             self._pruner.began_ms = now.wall_ms
             lives = Lives(self._record, self._hands.chance)
@@ -105,7 +105,7 @@ class Controller:
         before anything is changed, where it was applied already or anything that it was made from has moved."""
         from reconciler.controller.applying import agreed
 
-        with Wakeups() as wakeups, self._inbox:
+        with self._hands.wakeups() as wakeups, self._inbox:
             observation = self._observer.observe_until_settled(self._hands.clock)
             if observation.changed:
                 self._record.jobs.mark_problems_dirty()
@@ -152,7 +152,7 @@ class Controller:
             done.append(plan)
             if observation.again_ms is None or observation.again_ms > PATIENCE_MS or wakeups.stopping:
                 break
-            pause(observation.again_ms / 1000)
+            self._hands.clock.pause(observation.again_ms / 1000)
         actions = tuple(action for plan in done for action in plan.actions)
         rebuild = next((plan.rebuild for plan in done if plan.rebuild), None)
         return replace(done[-1], actions=actions, rebuild=rebuild)
@@ -178,7 +178,7 @@ class Controller:
 
     def rebuild(self) -> ProfileSet:
         """Builds all profiles anew from the raw messages, and waits for it. Raises Retriable where that fails."""
-        with Wakeups() as wakeups:
+        with self._hands.wakeups() as wakeups:
             lives = Lives(self._record, self._hands.chance)
             conductor = self._conductor(lives)
             now = self._hands.clock.now()
@@ -197,7 +197,7 @@ class Controller:
 
     def forget(self) -> None:
         """Carries out what was asked, as far as nothing has to be waited for."""
-        with Wakeups() as wakeups:
+        with self._hands.wakeups() as wakeups:
             lives = Lives(self._record, self._hands.chance)
             conductor = self._conductor(lives)
             now = self._hands.clock.now()
@@ -215,7 +215,7 @@ class Controller:
     def watch(self) -> int:
         """Until SIGTERM or SIGINT: what is true of the tree is made true, and what is due runs. The exit code."""
         self._observer.grace_ms = GRACE_MS
-        with Wakeups() as wakeups, self._inbox:
+        with self._hands.wakeups() as wakeups, self._inbox:
             lives = Lives(self._record, self._hands.chance)
             conductor = self._conductor(lives)
             conductor.recover(self._hands.clock.now())

@@ -6,11 +6,11 @@ says what it waits for, and its file remains a difference for the next look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from reconciler.clock import Clock, Now, pause
+from reconciler.clock import Clock, Now
 from reconciler.core.document import Document
 from reconciler.errors import Problem
 from reconciler.record.desired import Desired
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.controller.hands import Specs
     from reconciler.controller.policing import Policing
     from reconciler.core.provider import Catalogue
+    from reconciler.record.resources import ResourceRow
     from reconciler.repo.parse import Parsed
 
 #: The setting of the record that says which commit the desired half of it is (`Look.mark`): written with it, so that the
@@ -98,7 +99,7 @@ class Observer:
             observation = self.observe(clock.now())
             if observation.again_ms is None or observation.again_ms > PATIENCE_MS:
                 break
-            pause(observation.again_ms / 1000)
+            clock.pause(observation.again_ms / 1000)
         return observation
 
     def _contents(self, look: Look) -> dict[str, Parsed | None]:
@@ -142,7 +143,8 @@ class Observer:
 
     def _kept(self, look: Look, contents: Mapping[str, Parsed | None]) -> dict[str, list[tuple[Document, Verdict]]]:
         """The documents of each file that nothing declares any more, but whose absence is not certain, and why not."""
-        before = {path: self._desired.documents_of(path) for path in contents}
+        invalid = self._invalid(contents)
+        before = {path: [*self._desired.documents_of(path), *invalid.get(path, ())] for path in contents}
         mentioned = {name for parsed in contents.values() if parsed for name in _names(parsed)}
         lost = [
             (document, Gone(path, document.kind, document.name))
@@ -151,7 +153,7 @@ class Observer:
             if (document.kind, document.name) not in mentioned
             and not self._desired.declared_elsewhere(document.kind, document.name, contents)
         ]
-        broken = {path for path, parsed in contents.items() if parsed and any(not one.name for one in parsed.problems)}
+        broken = {path for path, parsed in contents.items() if parsed and any(map(_is_nameless, parsed.problems))}
         verdicts = self._tree.absent(look, [gone for _, gone in lost if gone.path not in broken])
         verdicts |= {gone: _may_be_there(gone) for _, gone in lost if gone.path in broken}
         kept: dict[str, list[tuple[Document, Verdict]]] = {}
@@ -159,6 +161,18 @@ class Observer:
             if verdicts[gone].absence is not Absence.ABSENT:
                 kept.setdefault(gone.path, []).append((document, verdicts[gone]))
         return kept
+
+    def _invalid(self, paths: Container[str]) -> dict[str, list[Document]]:
+        """What these files declared that was invalid, by path: what is known of it, as it was made true. Once its file says
+        nothing of it, it is no more certainly gone than what was valid."""
+        wrong = [one for one in self._desired.problems_of("file") if one.path in paths and not _is_nameless(one)]
+        found: dict[str, list[Document]] = {}
+        for path, kind, name, line in sorted({(one.path, one.kind, one.name, one.line) for one in wrong}):
+            known = self._record.resources.resource(kind, name)
+            listed = found.setdefault(path, [])
+            if known is not None and known.life in ("live", "purged") and all(one.name != name for one in listed):
+                listed.append(_as_known(known, path, line))
+        return found
 
     def _refers_alike(self, contents: Mapping[str, Parsed | None]) -> bool:
         """Whether these few files have the names and references that they had, and nothing is wrong anywhere: then no
@@ -189,6 +203,23 @@ def identity_of(record: Record) -> str:
     """Names the record as it is by the last look that it has taken in: what an index was told to one before is behind, and
     a file that came back to what it was then would look unchanged."""
     return f"{record.id} {record.setting(TAKEN, 0)}"
+
+
+def _is_nameless(problem: Problem) -> bool:
+    return not problem.name
+
+
+def _as_known(known: ResourceRow, path: str, line: int) -> Document:
+    return Document(
+        kind=known.kind,  # type: ignore[arg-type]
+        name=known.name,
+        path=path,
+        line=line,
+        title=known.title,
+        description=known.description,
+        labels=known.labels,
+        spec=known.spec,
+    )
 
 
 def _may_be_there(gone: Gone) -> Verdict:

@@ -9,6 +9,7 @@ from reconciler.controller.hands import Hands
 from reconciler.controller.looking import check_root, installed, open_tree
 from reconciler.controller.loop import Controller
 from reconciler.controller.settings import WRITTEN_SINCE, WRITTEN_TO, Listener, Settings, Silent
+from reconciler.controller.wakeups import Wakeups
 from reconciler.record.store import Record
 from reconciler.repo.write import Writer
 from reconciler.runner.local import LocalRunner
@@ -55,4 +56,5 @@ def _hands(settings: Settings, record: Record, listener: Listener) -> Hands:
         chance=random.random,
         listener=listener,
         catalogue=installed,
+        wakeups=Wakeups,
     )

@@ -318,6 +318,10 @@ class Context(Protocol):
         """Wall time in milliseconds."""
         ...
 
+    def alive_ms(self) -> int:
+        """Milliseconds of a clock that only goes forward, whatever becomes of wall time: for measuring how long."""
+        ...
+
     def log(self, text: str) -> None:
         """One line into the captured output of the run, redacted."""
         ...

@@ -8,9 +8,8 @@ for others only for a moment, and a group grows only where the one before it wen
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
-
-from reconciler.clock import Clock
 
 #: So many batches are intended in the first commit of a run, and in any; fewer where they reach so many bytes before.
 FIRST_AHEAD: Final = 8
@@ -21,10 +20,11 @@ WAITS_MS: Final = 100
 
 
 class Pace:
-    """How many batches the next group may have, and how long an outcome has been waiting."""
+    """How many batches the next group may have, and how long an outcome has been waiting, by a clock that only goes
+    forward."""
 
-    def __init__(self) -> None:
-        self._clock = Clock()
+    def __init__(self, alive_ms: Callable[[], int]) -> None:
+        self._alive_ms = alive_ms
         self._ahead = FIRST_AHEAD
         self._began_ms = 0
         self._since_ms: int | None = None
@@ -35,11 +35,11 @@ class Pace:
 
     def begin(self) -> None:
         """A group is sent from now on."""
-        self._began_ms = self._clock.now().alive_ms
+        self._began_ms = self._alive_ms()
 
     def end(self) -> None:
         """It has its outcome."""
-        taken_ms = self._clock.now().alive_ms - self._began_ms
+        taken_ms = self._alive_ms() - self._began_ms
         if taken_ms * 2 <= WAITS_MS:
             self._ahead = min(self._ahead * 2, MAX_AHEAD)
         elif taken_ms > WAITS_MS:
@@ -48,7 +48,7 @@ class Pace:
     def wait(self) -> None:
         """There is an outcome; it may not be the first."""
         if self._since_ms is None:
-            self._since_ms = self._clock.now().alive_ms
+            self._since_ms = self._alive_ms()
 
     def commit(self) -> None:
         """All outcomes are being committed."""
@@ -57,4 +57,4 @@ class Pace:
     @property
     def is_over(self) -> bool:
         """Whether the oldest outcome has waited for long enough."""
-        return self._since_ms is not None and self._clock.now().alive_ms - self._since_ms >= WAITS_MS
+        return self._since_ms is not None and self._alive_ms() - self._since_ms >= WAITS_MS

@@ -439,7 +439,9 @@ class Tree:
 
 
 def _names(parsed: Parsed) -> set[tuple[str, str]]:
-    return {(document.kind, document.name) for document in parsed.documents}
+    """Of what a file declares, what is invalid included."""
+    valid = {(document.kind, document.name) for document in parsed.documents}
+    return valid | {(problem.kind, problem.name) for problem in parsed.problems if problem.name}
 
 
 def _torn(before: Moment | None, after: Moment | None, kernel_ns: int) -> tuple[str | None, int | None]:

@@ -118,6 +118,9 @@ class RunContext:
     def now_ms(self) -> int:
         return self._clock.now().wall_ms
 
+    def alive_ms(self) -> int:
+        return self._clock.now().alive_ms
+
     def log(self, text: str) -> None:
         self._channel.capture.line(str(text))
 

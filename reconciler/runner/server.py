@@ -36,6 +36,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from reconciler.clock import Clock
 from reconciler.core.backfill import LIVE
 from reconciler.core.provider import Catalogue
 from reconciler.errors import ReconcileError
@@ -235,7 +236,7 @@ class Server:
         from reconciler.runner.work import Work  # loaded already, by `_preload`
 
         try:
-            channel.end(Work(channel, self._catalogue, self._state_dir).run())
+            channel.end(Work(channel, self._catalogue, self._state_dir, Clock()).run())
         finally:
             os._exit(70)
 

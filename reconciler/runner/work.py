@@ -48,8 +48,9 @@ ENDS: Final[tuple[tuple[type[BaseException], How], ...]] = (
 class Work:
     """One attempt. `run` returns how it ended, whatever the provider does short of ending the process."""
 
-    def __init__(self, channel: Channel, catalogue: Catalogue, state_dir: str) -> None:
+    def __init__(self, channel: Channel, catalogue: Catalogue, state_dir: str, clock: Clock) -> None:
         self._channel = channel
+        self._clock = clock
         self._order = channel.order
         self._catalogue = catalogue
         self._state_dir = state_dir
@@ -75,7 +76,7 @@ class Work:
             os.environ.pop(name, None)
         assert self._redactor is not None, "what to redact is known with the credentials"
         paths = Paths(order.root, _folder(order), order.allow_paths, self._state_dir)
-        context = RunContext(self._channel, config, credentials, self._redactor, paths, Clock())
+        context = RunContext(self._channel, config, credentials, self._redactor, paths, self._clock)
         if order.max_messages is not None and order.unit == 1 and job_type.estimate is not None:
             judge(job_type.estimate(context), order.max_messages, context.approved)
         return self._produce(job_type, context)
@@ -123,7 +124,7 @@ class Work:
             Path(order.data_dir), work, memory_mb=order.memory_mb, threads=BUILD_THREADS, progress=self._progress()
         )
         sizes = audience_sizes(
-            Path(order.data_dir), made, work.rules, order.config["audiences"], Clock().now().wall_ms,
+            Path(order.data_dir), made, work.rules, order.config["audiences"], self._clock.now().wall_ms,
             memory_mb=order.memory_mb,
         )  # fmt: skip
         counted = {name: (one.size, one.next_change_ms) for name, one in sizes.items()}
@@ -159,10 +160,10 @@ class Work:
 
     def _progress(self) -> Callable[[str, int, int], None]:
         """Says how far a step is, once for each step and then every two seconds."""
-        clock, said = Clock(), dict[str, int]()
+        said = dict[str, int]()
 
         def tell(step: str, done: int, total: int) -> None:
-            now_ms = clock.now().alive_ms
+            now_ms = self._clock.now().alive_ms
             if step not in said or now_ms - said[step] >= PROGRESS_EVERY_MS or done == total:
                 said[step] = now_ms
                 self._channel.tell(Output(self._order.run, f"{step}: {done:,} of {total:,}"))

@@ -29,6 +29,8 @@ MAX_CURSOR: Final = 1024 * 1024
 #: What the memory of a comparison may come to.
 MEMORY_MB: Final = 256
 
+_CLOCK: Final = Clock()
+
 
 class Nonconformance(AssertionError):
     """A provider broke a rule; the text says which."""
@@ -221,8 +223,12 @@ def _data(place: Place, job: str, unit: Callable[[], int]) -> Data:
     return open_data(place.data_dir, job=job, run=place.run, attempt=place.attempt, unit=unit, received_ms=_now_ms)
 
 
+def _alive_ms() -> int:
+    return _CLOCK.now().alive_ms
+
+
 def _now_ms() -> int:
-    return Clock().now().wall_ms
+    return _CLOCK.now().wall_ms
 
 
 class BenchContext:
@@ -292,6 +298,7 @@ class BenchContext:
         self.open_intents = tuple(self._place.ledger.open.values())
 
     now_ms = staticmethod(_now_ms)
+    alive_ms = staticmethod(_alive_ms)
 
     def log(self, text: str) -> None:
         require(len(text) <= MAX_LINE, f"a line of the log is longer than {MAX_LINE} letters")

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
 import yaml
 
+from reconciler.controller.hands import Hands
+from reconciler.record.store import Record
 from tests.controller.conftest import Shop
 from tests.controller.specs import job_text
+from tests.end_to_end.inprocess import Ahead, World
 
 
 def status_of(shop: Shop, name: str) -> dict[str, object]:
@@ -86,3 +93,60 @@ def test_a_new_job_waits_for_its_stream_to_be_valid(shop: Shop) -> None:
     ]
     stream.write_text(sound)
     assert shop.go() == {"create": 2}
+
+
+class _Mended(Ahead):
+    """A clock by which somebody has finished writing a file when the second look is taken."""
+
+    def __init__(self, mend: Callable[[], object]) -> None:
+        super().__init__(0, 0)
+        self._mend = mend
+
+    def pause(self, seconds: float) -> None:
+        self._mend()
+        super().pause(seconds)
+
+
+class _MendedWorld(World):
+    mend: Callable[[], object]
+
+    def _hands(self, record: Record) -> Hands:
+        return replace(super()._hands(record), clock=_Mended(self.mend))
+
+
+@pytest.mark.parametrize("meanwhile", ["\n", "x: [\n", None])
+def test_an_invalid_job_is_not_gone_because_its_file_is_empty_or_not_there_while_it_is_mended(
+    shop: Shop, meanwhile: str | None
+) -> None:
+    shop.stay()
+    spec = shop.job("orders", rerun="one")
+    shop.go()
+    whole = spec.read_text()
+    spec.write_text(whole.replace("rerun", "reruns"))
+    shop.go()
+    if meanwhile == "x: [\n":  # whoever looks at this does not learn whom it is about
+        spec.write_text(meanwhile)
+        shop.go()
+        meanwhile = "\n"
+    if meanwhile is None:
+        spec.unlink()
+    else:
+        spec.write_text(meanwhile)
+    world = _MendedWorld(shop.root, shop.world.runner)
+    world.mend = lambda: spec.write_text(whole.replace("one", "two"))
+    report = world.live()
+    assert report is not None
+    assert [(str(one.verb), one.name) for one in report.plan.actions] == [("rerun", "orders")]
+    assert "Deleted" not in shop.events("orders")
+    spec.unlink()
+    assert shop.go() == {"delete": 1}
+
+
+def test_an_invalid_job_that_is_taken_out_is_gone(shop: Shop) -> None:
+    shop.stay()
+    spec = shop.job("orders")
+    shop.go()
+    spec.write_text(spec.read_text().replace("provider", "providers"))
+    assert shop.go() == {}
+    spec.unlink()
+    assert shop.go() == {"delete": 1}

@@ -17,6 +17,7 @@ from reconciler.controller.hands import Hands
 from reconciler.controller.loop import Controller
 from reconciler.controller.observe import identity_of
 from reconciler.controller.settings import Report, Settings, Silent
+from reconciler.controller.wakeups import Wakeups
 from reconciler.providers import catalogue
 from reconciler.record.store import Record
 from reconciler.repo.history import WorkTreeOrigin
@@ -239,4 +240,5 @@ class World:
             chance=lambda: 0.5,
             listener=Silent(),
             catalogue=catalogue,
+            wakeups=Wakeups,
         )

@@ -35,8 +35,13 @@ REFUSES_CONTENT: Final = frozenset({400, 413, 422})
 def run(context: Context) -> Iterator[Unit]:
     config: ExportAudience = context.config
     with Client(allow_private=config.allow_private_addresses, timeout_s=config.timeout_seconds) as client:
-        receiver = _Receiver(context, config, client)
-        yield from export(context, lambda progress: Sender(context, receiver, progress))
+        yield from deliver(context, client)
+
+
+def deliver(context: Context, client: Client) -> Iterator[Unit]:
+    """The same through a client that is there."""
+    receiver = _Receiver(context, context.config, client)
+    yield from export(context, lambda progress: Sender(context, receiver, progress))
 
 
 class _Receiver:

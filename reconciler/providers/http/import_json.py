@@ -37,18 +37,23 @@ def run(context: Context) -> Iterator[Unit]:
     committed."""
     config: ImportJson = context.config
     with Client(allow_private=config.allow_private_addresses, timeout_s=config.timeout_seconds) as client:
-        importer = _Importer(context, config, client)
-        while not importer.finished:
-            try:
-                importer.step()
-            except RunError:
-                if importer.has_unit:
-                    yield importer.unit()
-                raise
-            if importer.is_full or (context.stopping() and not importer.finished):
+        yield from fetch(context, client)
+
+
+def fetch(context: Context, client: Client) -> Iterator[Unit]:
+    """The same through a client that is there."""
+    importer = _Importer(context, context.config, client)
+    while not importer.finished:
+        try:
+            importer.step()
+        except RunError:
+            if importer.has_unit:
                 yield importer.unit()
-        if importer.has_unit:
+            raise
+        if importer.is_full or (context.stopping() and not importer.finished):
             yield importer.unit()
+    if importer.has_unit:
+        yield importer.unit()
 
 
 class _Importer:

@@ -37,7 +37,12 @@ def run(context: Context) -> Iterator[Unit]:
     """Sends what is open, then what is new. The cursor is `{"next": POSITION}`."""
     config: ExportWebhook = context.config
     with Client(allow_private=config.allow_private_addresses, timeout_s=config.timeout_seconds) as client:
-        yield from _Sender(context, config, client).units()
+        yield from deliver(context, client)
+
+
+def deliver(context: Context, client: Client) -> Iterator[Unit]:
+    """The same through a client that is there."""
+    yield from _Sender(context, context.config, client).units()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class _Sender:
         self._empty: dict[int, int] = {}  # from a position, up to one before which no message is left
         self._refused: list[_Refused] = []
         self._accepted: list[Batch] = []  # in order; whatever was refused before them is committed already
-        self._pace = Pace()
+        self._pace = Pace(context.alive_ms)
 
     def units(self) -> Iterator[Unit]:
         """Everything. What was accepted is committed before an error ends the run."""

@@ -53,7 +53,7 @@ class Sender:
         self._closing: list[str] = [*self._unfinished.given_up, *self._unfinished.split]
         self._bad: list[_Bad] = []
         self._accepted: list[tuple[Batch, int]] = []  # all of one action, and how many members of each were taken
-        self._pace = Pace()
+        self._pace = Pace(context.alive_ms)
 
     def resolve(self) -> Iterator[Unit]:
         """Brings every batch that earlier attempts left open to its outcome, and what lies between them."""

@@ -1,0 +1,27 @@
+"""Deterministic simulation: a seed is a world, and a world is lived through in one thread, in simulated time.
+
+    python -m tests.simulation --seeds 1000        a thousand worlds, one after the other
+    python -m tests.simulation --seed 42           one of them again, exactly as it was; --trace 0 prints all of it
+
+A world is a tree of specs that people edit, files that come in, a destination on the other side of a network, and a controller
+that lives, dies and is started again, over days to years. Whatever can go wrong is drawn from the seed.
+
+What is real: the controller, the planner, the state machine and every other line of `reconciler`; the record (SQLite, in a
+folder in memory), the index, the spec files and the walk through them, the commits of a git repository and git itself, data
+files, statuses and logs; the work of a run (`reconciler.runner.work`) and its providers, from the order to the last unit, with
+every message encoded and decoded as on the wire.
+
+What stands behind a collaborator that a constructor takes, and is simulated here:
+
+    timeline.py     time, and everything that is to happen in it; one thing at a time
+    processes.py    the runner: a run is a coroutine, which can be killed, be slow, or never begin
+    network.py      HTTP: a destination that refuses, is late, loses requests and answers, and notes what reaches it
+    hands.py        the clock, the loop's waiting, the disk that is full, SQLite's commits
+    people.py       who edits the specs, one step of a file at a time; what they had in force, and when
+    weather.py      how often what goes wrong, and when that changes
+    laws.py         what must hold all along, and at the end
+    world.py        all of it together
+
+Not simulated: the process that listens for HTTP, remote clones, notices. A controller that dies at a call does so by an
+exception, as in tests/end_to_end/inprocess.py; its `finally` blocks run, and leave nothing behind that counts.
+"""

@@ -1,0 +1,521 @@
+"""One world: what it is made of, how a controller lives in it, and how it comes to rest."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow.parquet as pq
+
+from reconciler.clock import iso
+from reconciler.controller.hands import Hands
+from reconciler.controller.looking import installed
+from reconciler.controller.loop import Controller
+from reconciler.controller.observe import MARK, identity_of
+from reconciler.controller.settings import Settings, Silent
+from reconciler.core.prune import Budget
+from reconciler.errors import ReconcileError
+from reconciler.record import database
+from reconciler.record.store import Record
+from reconciler.repo.commit import CommitTree
+from reconciler.repo.history import WorkTreeOrigin
+from reconciler.repo.source import LocalSource
+from reconciler.repo.tree import Tree
+from tests.end_to_end.inprocess import Died, Fuse, Mortal
+from tests.simulation.hands import FaultyConnection, FullDiskWriter, SimulatedClock, SimulatedWakeups, WatchedTree
+from tests.simulation.laws import Broken, Laws, require
+from tests.simulation.network import Receiver
+from tests.simulation.people import People, Wanted, make_repository
+from tests.simulation.processes import Runner
+from tests.simulation.slots import Slots
+from tests.simulation.timeline import Timeline
+from tests.simulation.weather import Weather
+
+SECOND_MS: Final = 1_000
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+#: The loop looks at least so often when nothing happens; in a simulation that jumps over it, so often.
+LOOP_MS: Final = 10_000
+#: So many turns no world needs.
+MAX_TURNS: Final = 20_000
+#: How long a world may take to come to rest once nothing goes wrong any more.
+REST_MS: Final = 60 * DAY_MS
+#: Worlds begin in the years 2026 to 2028, at a time when clocks are about to be set as well as at any other.
+BEGINS: Final = 1_767_225_600_000
+EVES: Final = (1_774_656_000_000, 1_792_800_000_000, 1_773_014_400_000, 1_793_491_200_000)
+SPANS: Final = (2 * DAY_MS, 9 * DAY_MS, 60 * DAY_MS, 400 * DAY_MS, 1_200 * DAY_MS)
+ZONES: Final = ("Europe/Paris", "America/New_York", "Australia/Lord_Howe", "UTC")
+
+
+class World:
+    """Everything is drawn from `seed`. `live` lives through it; raises Broken where a law does not hold."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.seed = seed
+        self.folder = folder
+        dice = self.dice = random.Random(f"world {seed}")
+        self.trace: list[str] = []
+        self.span_ms = dice.choice(SPANS)
+        began_ms = dice.choice([dice.choice(EVES), BEGINS + dice.randrange(700) * DAY_MS]) + dice.randrange(DAY_MS)
+        self.timeline = Timeline(began_ms)
+        self.weather = Weather(random.Random(f"weather {seed}"))
+        self.mode = dice.choices(("daemon", "passes", "git"), (6, 2, 2))[0]
+        self.root, self.state, self.inbox = folder / "jobs.d", folder / "state", folder / "inbox"
+        self.root.mkdir()
+        self.inbox.mkdir()
+        if self.mode == "git":
+            make_repository(self.root / ".git")
+        self.budget = Budget(max_deletes=dice.choice([1, 5, 100]), max_percent=dice.choice([10, 50, 100]))
+        self.slots = Slots()
+        self.receiver = Receiver(self.note, lambda one: one.endswith("7") and self._has_poison)
+        self._has_poison = dice.random() < 0.3
+        self.people = People(self, random.Random(f"people {seed}"), self.root)
+        self.laws = Laws(self)
+        self.run_clock = SimulatedClock(self, 0)
+        self.record: Record | None = None
+        self.wakeups: SimulatedWakeups | None = None
+        self.told_of_changes: Callable[[], None] | None = None
+        self.runner: Runner | None = None
+        self.broken: list[Broken] = []
+        self.graveyard: list[Any] = []
+        self.job_of_run: dict[int, str] = {}
+        self.clock_steps = 0
+        self.lives = 0
+        self.turns = 0
+        self._pids = self._stamps = self._messages = 0
+        self._is_doomed = False
+        self._rests = False
+        self._rests_ms = 0
+        self._ids: dict[str, list[str]] = {}  # by segment
+        self._sent: dict[str, list[str]] = {}
+        self.all_streams: list[str] = []
+        self.all_jobs: dict[str, Wanted] = {}
+
+    # --- small things
+
+    def note(self, text: str) -> None:
+        self.trace.append(f"{self.timeline.true_ms:>13,} {iso(self.timeline.wall_ms)} {text}")
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:16]
+
+    def next_pid(self) -> int:
+        self._pids += 1
+        return 1_000_000 + self._pids
+
+    def next_stamp(self) -> int:
+        self._stamps += 1
+        return self._stamps
+
+    def tell_of_change(self) -> None:
+        if self.told_of_changes is not None:
+            self.told_of_changes()
+
+    # --- what there is
+
+    def draw_schedule(self, *, is_import: bool) -> str:
+        dice = self.dice
+        if not is_import and dice.random() < 0.5:
+            return "{afterDependencies: true}"
+        kind = dice.choice(("every", "every", "cron", "cron", "once"))
+        if kind == "once":
+            return "{once: true}"
+        if kind == "every":
+            return f"{{every: {max(1, self.span_ms // dice.randint(8, 30) // MINUTE_MS)}m}}"
+        zone, hour, minute = dice.choice(ZONES), dice.choice([0, 1, 2, 2, 3, 9]), dice.choice([0, 15, 30])
+        if self.span_ms <= 2 * DAY_MS:
+            when = f"{minute} {dice.choice(['*/3', '*/6', str(hour)])} * * *"
+        elif self.span_ms <= 60 * DAY_MS:
+            when = f"{minute} {hour} * * {dice.choice(['*', 'sun', 'mon'])}"
+        else:
+            when = f"{minute} {hour} {dice.choice(['1', '29', '15'])} * *"
+        return f'{{cron: "{when}", timezone: {zone}}}'
+
+    def _draw_jobs(self) -> list[Wanted]:
+        dice, jobs = self.dice, []
+        for number in range(dice.randint(1, 3)):
+            stream = f"orders-{number}"
+            self.all_streams.append(stream)
+            jobs.append(self._draw_job(stream, imports=True, reads=""))
+            names = [f"out-{number}-{export}" for export in range(dice.choice([0, 1, 1, 2]))]
+            jobs += [self._draw_job(name, imports=False, reads=stream) for name in names]
+        self.all_jobs = {job.name: job for job in jobs}
+        return jobs
+
+    def _draw_job(self, name: str, *, imports: bool, reads: str) -> Wanted:
+        dice = self.dice
+        retry = dice.choice(
+            ("{initial: 30s, max: 10m}", "{initial: 1m, max: 2h, failAfter: 3h}", "{initial: 10s, jitter: 1}")
+        )
+        more = "" if dice.random() < 0.7 else ', quiet: {from: "22:00", to: "04:00", timezone: Europe/Paris}'
+        more += "" if dice.random() < 0.7 else ", timeout: 30m"
+        file = f"team-{dice.randrange(2)}/file-{dice.randrange(4)}.yaml"
+        return Wanted(
+            name=name, file=file, imports=imports, reads=reads, retry=retry, more=more, batch=dice.randint(1, 6),
+            schedule=self.draw_schedule(is_import=imports), suspend=dice.random() < 0.1, is_orphaned=dice.random() < 0.5,
+        )  # fmt: skip
+
+    def bring(self) -> str:
+        """A file with new messages comes in, whole."""
+        stream = self.dice.choice(self.all_streams)
+        ids = [f"m{self._messages + number}" for number in range(self.dice.choice([1, 2, 5, 12]))]
+        self._messages += len(ids)
+        beside = self.folder / "coming"
+        beside.write_text("id,amount\n" + "".join(f"{one},{len(one)}\n" for one in ids))
+        (self.inbox / stream).mkdir(exist_ok=True)
+        beside.rename(self.inbox / stream / f"{self._messages:06d}.csv")
+        self._sent.setdefault(stream, []).extend(ids)
+        return f"{len(ids)} messages for {stream}"
+
+    # --- its life
+
+    def live(self) -> None:
+        self.note(f"seed {self.seed}: {self.mode}, {self.span_ms // DAY_MS} days")
+        jobs = self._draw_jobs()
+        for stream in self.all_streams:
+            (self.inbox / stream).mkdir()
+        self.people.declare(jobs)
+        self._plan_events()
+        while self.timeline.true_ms < self.span_ms:
+            self._live_once()
+            self._dead_for(self._downtime_ms())
+        self._come_to_rest()
+
+    def _plan_events(self) -> None:
+        """When what happens; a busy world has a hundred things in it, however long it is."""
+        dice = self.dice
+        deeds: list[tuple[int, Callable[[], str]]] = [
+            (dice.randint(5, 25), self.people.edit),
+            (dice.randint(8, 25), self.bring),
+            (dice.randint(2, 12), self.weather.change),
+            (dice.choice([0, 0, 2, 5]), self._step_clock),
+        ]
+        for count, deed in deeds:
+            for _ in range(count):
+                self.timeline.after(dice.randrange(self.span_ms), self._noted(deed))
+
+    def _noted(self, deed: Callable[[], str]) -> Callable[[], None]:
+        def act() -> None:
+            if not self._rests:
+                self.note(f"{deed.__name__.strip('_')}: {deed()}")
+
+        return act
+
+    def _step_clock(self) -> str:
+        wrong_ms = self.dice.choice((0, 0, -700, 700, -5 * MINUTE_MS, HOUR_MS, -HOUR_MS, 40 * DAY_MS, -40 * DAY_MS))
+        self._set_clock(wrong_ms)
+        return f"the clock is wrong by {wrong_ms} ms"
+
+    def _set_clock(self, wrong_ms: int) -> None:
+        if wrong_ms != self.timeline.wrong_ms:
+            self.timeline.wrong_ms = wrong_ms
+            self.clock_steps += 1
+
+    def _downtime_ms(self) -> int:
+        if self.mode == "passes":
+            return max(SECOND_MS, int(self.span_ms / 60 * self.dice.random()))
+        return self.dice.choice([0, SECOND_MS, MINUTE_MS, HOUR_MS, self.span_ms // 30])
+
+    def _dead_for(self, milliseconds: int) -> None:
+        self.timeline.pass_until(self.timeline.true_ms + milliseconds)
+
+    def _live_once(self) -> None:
+        """A controller lives: until it dies at a call, is killed or told to end, or the world is over."""
+        dice = self.dice
+        fuse = None
+        if not self._rests:
+            kind = dice.choice(("call", "call", "kill", "end", "long"))
+            if kind == "call":
+                fuse = Fuse(round(math.exp(dice.random() * math.log(3_000))) + 1)
+            life_ms = self.span_ms if kind == "long" else int(self.span_ms / 6 * dice.random())
+            self._end_later(life_ms, kind)
+        self.lives += 1
+        self._is_doomed = False
+        self.note(f"a controller begins{'' if fuse is None else f', and dies at its deed {fuse.left}'}")
+        try:
+            self._act(fuse)
+        except Died as died:
+            self.note(f"it dies: {died}")
+        except ReconcileError as error:
+            self.note(f"it gives up: {type(error).__name__}: {self._without_folder(str(error))}")
+            require(not self.weather.is_calm, f"nothing is wrong, and it gives up: {error}")
+        if self.broken:
+            raise self.broken[0]
+
+    def _without_folder(self, text: str) -> str:
+        return text.replace(str(self.folder), "")
+
+    def _end_later(self, life_ms: int, kind: str) -> None:
+        number = self.lives + 1
+
+        def end() -> None:
+            if self.lives != number or self.wakeups is None or self._rests:
+                return
+            if kind == "end":
+                self.wakeups.terminate()
+            else:
+                self._is_doomed = True
+
+        self.timeline.after(max(1, min(life_ms, self.span_ms - self.timeline.true_ms)), end)
+
+    def _act(self, fuse: Fuse | None) -> None:
+        record = self._open()
+        self.record = record
+        self.runner = Runner(self)
+        try:
+            hands = self._hands(record)
+        except BaseException:
+            record.close()
+            raise
+        if fuse is not None:
+            mortal: dict[str, Any] = {
+                name: Mortal(getattr(hands, name), fuse, name) for name in ("record", "tree", "writer", "runner")
+            }
+            hands = replace(hands, **mortal)
+        try:
+            self.laws.begins()
+            record.audit.begin(hands.clock.now().wall_ms)
+            controller = Controller(hands)
+            if self.mode == "passes":
+                self.note(f"a pass ends: {controller.run_pass().exit_code}")
+            else:
+                controller.watch()
+                self.note("it ends")
+            self.laws.check()
+        finally:
+            self.runner.close()
+            self.told_of_changes = None
+            hands.tree.close()
+            record.close()
+            self.record = self.runner = None
+
+    def _open(self) -> Record:
+        """The writer's record, on a disk that may refuse."""
+        database.prepare_state(self.state)
+        lock = database.WriterLock(self.state / "lock")
+        lock.acquire()
+        try:
+            connection: Any = database.open_for_writing(self.state)
+        except BaseException:
+            lock.release()
+            raise
+        connection.execute("PRAGMA synchronous = OFF")  # nothing here loses power
+        if not self.weather.is_calm:
+            connection = FaultyConnection(connection, self)
+        return Record(connection, lock, self.state)
+
+    def _hands(self, record: Record) -> Hands:
+        settings = Settings(
+            root=self.root, state=self.state, allow_paths=(self.inbox,), budget=self.budget, slots=2,
+            source="git:main" if self.mode == "git" else "", data_root=self.folder if self.mode == "git" else None,
+            status_dir=self.state / "status" if self.mode == "git" else None,
+        )  # fmt: skip
+        cache = self.state / "cache"
+        tree: Any
+        origin: Any
+        mark = str(record.setting(MARK, ""))
+        if self.mode == "git":
+            source = LocalSource(self.root, "git:main")
+            tree = CommitTree(source, cache, mark=mark, identity=record.id, version="1", catalogue=installed)
+            origin = tree
+        else:
+            tree = Tree(self.root, cache, identity=identity_of(record), version="1", catalogue=installed, told=not mark)
+            origin = WorkTreeOrigin(self.folder, cache)
+        writer = FullDiskWriter(self.root, settings.status_dir, is_private=settings.keeps_statuses)
+        writer.weather = self.weather
+        clock: Any = SimulatedClock(self, record.alive_ms)
+        return Hands(
+            settings=settings,
+            record=record,
+            tree=WatchedTree(tree, self),
+            origin=origin,
+            writer=writer,
+            runner=self.runner,  # type: ignore[arg-type]
+            end_leftover=lambda *_: False,
+            clock=clock,
+            chance=self.dice.random,
+            listener=Silent(),
+            catalogue=installed,
+            wakeups=lambda: SimulatedWakeups(self),  # type: ignore[arg-type, return-value]
+        )
+
+    # --- waiting
+
+    def wait(self, timeout_ms: int) -> None:
+        """The loop has nothing to do: until something happens, or that time is over. Where the loop would only wake to find
+        nothing, the world goes on to what comes next."""
+        self.turns += 1
+        require(self.turns < MAX_TURNS, "the loop turns and turns")
+        self._look_after()
+        assert self.record is not None
+        assert self.runner is not None
+        if timeout_ms >= LOOP_MS:
+            timeout_ms = self._idle_ms(timeout_ms)
+        self.timeline.pass_until(self.timeline.true_ms + timeout_ms, self._has_news)
+        self._look_after()
+        if self._is_doomed:
+            raise Died("killed")
+
+    def _idle_ms(self, timeout_ms: int) -> int:
+        assert self.record is not None
+        next_ms = self.record.jobs.next_wake_ms()
+        times = [DAY_MS * 10] + ([] if next_ms is None else [next_ms - self.timeline.wall_ms])
+        return max(timeout_ms, min(times))
+
+    def _has_news(self) -> bool:
+        assert self.runner is not None
+        assert self.wakeups is not None
+        return (
+            bool(self.runner.has_news or self.wakeups.is_woken or self._is_doomed or self.broken) or self._is_at_rest()
+        )
+
+    def _is_at_rest(self) -> bool:
+        return False
+
+    def _look_after(self) -> None:
+        if self.broken:
+            raise self.broken[0]
+        self.laws.check()
+        wakeups = self.wakeups
+        if (
+            self._rests
+            and self.mode != "passes"
+            and wakeups is not None
+            and wakeups.stopping is None
+            and self.laws.is_still()
+        ):
+            wakeups.terminate()
+        if self._rests and self.timeline.true_ms > self._rests_ms + REST_MS:
+            self.laws.check_end()
+
+    def pause(self, milliseconds: int) -> None:
+        self.timeline.pass_until(self.timeline.true_ms + milliseconds)
+
+    # --- the end
+
+    def _come_to_rest(self) -> None:
+        """Nothing goes wrong any more; what is wanted comes true, and stays."""
+        self.timeline.pass_until(self.timeline.true_ms + MINUTE_MS)  # whatever is under way gets there
+        self._rests = True
+        self.weather.calm()
+        self._set_clock(0)
+        self.people.settle_down()
+        self.note("it is calm")
+        self._rests_ms = self.timeline.true_ms
+        self._settle_until(self._rests_ms + REST_MS)
+        self._check_still()
+
+    def _settle_until(self, ends_ms: int) -> None:
+        while True:
+            self._live_once()
+            if self._is_still():
+                return
+            if self.timeline.true_ms >= ends_ms:
+                with Record.reading(self.state) as self.record:
+                    self.laws.check_end()
+            self._dead_for(HOUR_MS)
+
+    def _is_still(self) -> bool:
+        with Record.reading(self.state) as self.record:
+            still = self.laws.is_still()
+        self.record = None
+        return still
+
+    def _check_still(self) -> None:
+        with Record.reading(self.state) as self.record:
+            self.laws.check_end()
+            found = self.record.check()
+            require(not found, f"the record is not sound: {found}")
+            head, wrong = self.record.audit.check()
+            require(wrong is None, f"the audit log is broken: {wrong}")
+            events = self.record.events.last_id()
+        self.record = None
+        self._rest_once(head.count, events)
+
+    def _rest_once(self, audited: int, events: int) -> None:
+        """A further look changes nothing."""
+        self._live_once()
+        with Record.reading(self.state) as self.record:
+            self.laws.check_end()
+            found = self.record.audit.head().count
+        require(found == audited, "a further pass does something, though nothing has changed")
+        self.record = None
+        self.note(f"still: {audited} entries in the audit log")
+
+    # --- what the streams hold
+
+    def messages(self, stream: str) -> list[str]:
+        assert self.record is not None
+        found: list[str] = []
+        for segment in self.record.streams.segments(stream):
+            if segment.file not in self._ids:
+                table = pq.read_table(self.state / "data" / segment.file, columns=["id"], use_threads=False)
+                require(
+                    table.num_rows == segment.rows, f"{segment.file} holds {table.num_rows} rows, not {segment.rows}"
+                )
+                self._ids[segment.file] = table.column("id").to_pylist()
+            found += self._ids[segment.file]
+        return found
+
+    def check_positions(self, stream: str) -> None:
+        assert self.record is not None
+        at = 0
+        for segment in self.record.streams.segments(stream):
+            require(segment.first == at, f"{stream}: a gap before {segment.first}")
+            at += segment.rows
+
+    def sent_in(self, stream: str) -> set[str]:
+        return set(self._sent.get(stream, ()))
+
+    def lacking(self, stream: str) -> list[str]:
+        assert self.record is not None
+        count = sum(segment.rows for segment in self.record.streams.segments(stream))
+        wanted = self._sent.get(stream, [])
+        if count == len(wanted):
+            return []
+        return sorted(set(wanted) - set(self.messages(stream)))
+
+    def undelivered(self, job: str, stream: str) -> list[str]:
+        """What the destination of a job should have and has not."""
+        taken = self.receiver.taken.get(f"receiver.test/{job}", {})
+        good = [one for one in self._sent.get(stream, []) if not (self._has_poison and one.endswith("7"))]
+        if len(taken) == len(good):
+            return []
+        landed = set(self.messages(stream))
+        return sorted(one for one in good if one in landed and one not in taken)
+
+
+def live(seed: int) -> World:
+    """Lives through the world of a seed, in a folder in memory where there is one. Raises Broken, with the world's trace."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="reconcile-world-", dir=memory if memory.is_dir() else None))
+    world = World(seed, folder)
+    try:
+        world.live()
+    except Broken as error:
+        error.trace = world.trace  # type: ignore[attr-defined]
+        raise
+    except Exception as error:
+        error.trace = world.trace  # type: ignore[attr-defined]
+        raise
+    finally:
+        _bury(world)
+        shutil.rmtree(folder, ignore_errors=True)
+    return world
+
+
+def _bury(world: World) -> None:
+    """What was killed while it waited is let go."""
+    for code in world.graveyard:
+        if not code.dead:
+            code.throw()
+    world.graveyard.clear()
