@@ -99,18 +99,20 @@ def _absent(facts: MemberFacts) -> MemberAnswer:
     if not facts.is_member:
         return MemberAnswer("NotAMember", _not_a_member(facts), "nothing, until the attributes or the audience change.")
     if facts.next == "omit":
-        because = f"{facts.audience} has this person, and the mapping leaves them out: {facts.omission}."
+        because = f"the audience '{facts.audience}' has this person, and the mapping leaves them out: {facts.omission}."
         return MemberAnswer("Omitted", because, "nothing, until the attributes or the mapping change.")
     if not facts.next:
-        because = f"{facts.audience} has this person, and the export's mode and events ask for no call."
+        because = f"the audience '{facts.audience}' has this person, and the export's mode and events ask for no call."
         return MemberAnswer("NotAsked", because, "nothing.")
-    because = f"{facts.audience} has this person, and no run has sent that yet."
+    because = f"the audience '{facts.audience}' has this person, and no run has sent that yet."
     return MemberAnswer("NotYet", because, _then(facts, "nothing."))
 
 
 def _not_a_member(facts: MemberFacts) -> str:
     values = ", ".join(f"{name} is {_shown(value)}" for name, value in facts.values.items())
-    return f"{facts.audience} does not have this person: {facts.where}" + (f", and {values}." if values else ".")
+    return f"the audience '{facts.audience}' does not have this person: {facts.where}" + (
+        f", and {values}." if values else "."
+    )
 
 
 def _shown(value: Any) -> str:

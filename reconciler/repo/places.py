@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.core.issue import Path, field_path, field_text, without_offset
@@ -50,16 +51,34 @@ def _placed(problem: Problem, root: Node) -> tuple[Problem, Node]:
 
 
 def inside(problem: Problem, node: Node, chunk: Chunk) -> Problem:
-    """A problem of one character of a value, at that character; where the file writes the value otherwise (over several
-    lines, with escapes before it), the message goes on naming the character."""
+    """A problem of one character of a value, at that character, also within a block; where the file writes the value
+    otherwise (with escapes before it, say), the message goes on naming the character."""
     message, offset = without_offset(problem.message)
     if not offset or not isinstance(node.value, str):
         return problem
-    line = chunk.text.split("\n")[node.line - chunk.line][node.column - 1 :]
+    line, *below = chunk.text.split("\n")[node.line - chunk.line :]
+    line = line[node.column - 1 :]
+    if line[:1] in ("|", ">"):
+        row, column = _within_block(node.value[:offset], "\n" if line[0] == "|" else " ", below)
+        return replace(problem, line=node.line + row, column=column, message=message) if row else problem
     begins = 1 if line[:1] in ("'", '"') else 0
     if line[begins : begins + offset] != node.value[:offset]:
         return problem
     return replace(problem, column=node.column + begins + offset, message=message)
+
+
+def _within_block(before: str, separator: str, lines: Sequence[str]) -> tuple[int, int]:
+    """Where the character that has this text before it stands in the lines of a block: so many lines further down, and in
+    which column; (0, 0) where the lines do not read so."""
+    indent = next((len(one) - len(one.lstrip(" ")) for one in lines if one.strip()), 0)
+    read = ""
+    for number, one in enumerate(lines, 1):
+        read += one[indent:]
+        if len(read) >= len(before):
+            left = len(before) - (len(read) - len(one[indent:]))
+            return (number, indent + left + 1) if read.startswith(before) and left >= 0 else (0, 0)
+        read += separator
+    return 0, 0
 
 
 def _as_written(root: Node, path: Path) -> Path:

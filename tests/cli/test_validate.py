@@ -121,3 +121,18 @@ def test_the_formats_of_ci_systems_are_printed_whole(mixed: World, output: str, 
     result = mixed.run("validate", "-o", output)
     assert (result.code, result.err) == (1, "")
     assert result.out.startswith(begins)
+
+
+def test_a_mistake_in_an_expression_that_is_a_block_has_its_line_and_column(world: World) -> None:
+    world.write(
+        "audience.yaml",
+        "apiVersion: reconciler/v1\nkind: Audience\nmetadata: {name: a}\nspec:\n  where: |\n    1 > 0\n      and frob(1)\n",
+    )
+    said = world.run("validate").out.splitlines()
+    assert said[0] == "jobs.d/audience.yaml:7:11: error: spec.where: unknown function 'frob'"
+    world.write(
+        "audience.yaml",
+        "apiVersion: reconciler/v1\nkind: Audience\nmetadata: {name: a}\nspec:\n  where: >\n    1 > 0\n    and frob(1)\n",
+    )
+    said = world.run("validate").out.splitlines()
+    assert said[0] == "jobs.d/audience.yaml:7:9: error: spec.where: unknown function 'frob'"

@@ -22,20 +22,24 @@ CASES = {
     ),
     "NotAMember": (
         BASE,
-        "big does not have this person: spent > 1000, and spent is 12.",
+        "the audience 'big' does not have this person: spent > 1000, and spent is 12.",
         "nothing, until the attributes or the audience change.",
     ),
     "NotYet": (
         replace(MEMBER, next="add", waits="the job is Paused"),
-        "big has this person, and no run has sent that yet.",
+        "the audience 'big' has this person, and no run has sent that yet.",
         "the next run adds this member; it waits: the job is Paused.",
     ),
     "Omitted": (
         replace(MEMBER, next="omit", omission="no value for the required field 'phone'"),
-        "big has this person, and the mapping leaves them out: no value for the required field 'phone'.",
+        "the audience 'big' has this person, and the mapping leaves them out: no value for the required field 'phone'.",
         "nothing, until the attributes or the mapping change.",
     ),
-    "NotAsked": (MEMBER, "big has this person, and the export's mode and events ask for no call.", "nothing."),
+    "NotAsked": (
+        MEMBER,
+        "the audience 'big' has this person, and the export's mode and events ask for no call.",
+        "nothing.",
+    ),
     "Sent": (
         SENT,
         "sent and acknowledged; run 7 (2026-09-21T14:13:20.000Z) was the last to do so.",
@@ -44,7 +48,7 @@ CASES = {
     "Sent, leaving": (
         replace(SENT, is_member=False, values={"spent": None, "active": True}, next="remove", waits="a guard holds it"),
         "sent and acknowledged; run 7 (2026-09-21T14:13:20.000Z) was the last to do so. "
-        "big does not have this person: spent > 1000, and spent is unknown, active is true.",
+        "the audience 'big' does not have this person: spent > 1000, and spent is unknown, active is true.",
         "the next run removes this member; it waits: a guard holds it.",
     ),
     "Sent, amiss": (
