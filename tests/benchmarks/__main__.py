@@ -33,5 +33,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    command.leave_nothing()
+    command.mind_signals()
     sys.exit(main(sys.argv[1:]))

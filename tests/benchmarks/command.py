@@ -19,6 +19,8 @@ from tests.benchmarks.rows import Bench, Row, Unavailable
 LEAST_ROUNDS: Final = 5
 #: Characters of an error that are kept.
 KEPT_ERROR: Final = 300
+#: Of one row, where signals are minded.
+LONGEST_S: Final = 60 * 60
 
 
 def measure(row: Row, bench: Bench) -> dict[str, Any]:
@@ -78,6 +80,8 @@ def run(
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
         bench = Bench(Path(name), rounds, quick=quick)
         for row in rows:
+            if signal.getsignal(signal.SIGALRM) is _give_up:
+                signal.alarm(LONGEST_S)
             one = measure(row, bench)
             say(row, one)
             failed = failed or bool(one["error"])
@@ -86,9 +90,15 @@ def run(
     return int(failed)
 
 
-def leave_nothing() -> None:
-    """From now on SIGTERM ends this process as an exception does: folders and daemons go with it."""
+def mind_signals() -> None:
+    """From now on SIGTERM ends this process as an exception does: folders and daemons go with it; and a row that hangs is
+    given up, and is no reason not to measure the others."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    signal.signal(signal.SIGALRM, _give_up)
+
+
+def _give_up(*_: object) -> None:
+    raise TimeoutError(f"given up after {LONGEST_S // 60} minutes")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +120,7 @@ def alone(about: str | None, rows: Sequence[Row]) -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help="the name of a row, or how it begins; all by default")
     options(parser)
     given = parser.parse_args()
-    leave_nothing()
+    mind_signals()
     return run(chosen(rows, given.rows), rounds_of(parser, given), quick=given.quick)
 
 

@@ -29,7 +29,7 @@ PATIENCE_S: Final = 120
 IDLE_S: Final = 60
 #: Edits of a round, and the pause after each in which statuses are written.
 EDITS: Final = 100
-PAUSE_S: Final = 0.1
+PAUSE_S: Final = 0.05
 
 #: The bare event: watchfiles with the timings that the daemon gives it, in a process of its own. It prints when an event
 #: came, by the clock that all processes share.
