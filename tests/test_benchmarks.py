@@ -153,6 +153,15 @@ def test_a_machine_is_told_by_what_matters_and_once_where_it_is_one(tmp_path: Pa
     assert page.count("\nMachine: ") == 1
 
 
+def test_rows_are_chosen_by_their_name_or_by_how_it_begins() -> None:
+    def names(*given: str) -> list[str]:
+        return [row.name for row in command.chosen(ROWS, given)]
+
+    assert names("edit-10000") == ["edit-10000"]
+    assert names("edit", "first-pass") == ["first-pass", "edit-10000", "edit-100000"]
+    assert names() == [row.name for row in ROWS]
+
+
 def test_the_command_lists_its_rows_and_refuses_what_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--list"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [row.name for row in ROWS]

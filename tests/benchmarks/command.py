@@ -125,7 +125,14 @@ def alone(about: str | None, rows: Sequence[Row]) -> int:
 
 
 def chosen(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
-    """Rows of these names, or that begin with one; all where there is none. Raises SystemExit for an unknown one."""
-    if unknown := [name for name in names if not any(row.name.startswith(name) for row in rows)]:
-        raise SystemExit(f"no row is called {', '.join(unknown)}; there are {', '.join(row.name for row in rows)}")
-    return [row for row in rows if not names or any(row.name.startswith(name) for name in names)]
+    """Rows of these names, or of those that begin so where none has just that name; all where nothing is named. Raises
+    SystemExit for an unknown one."""
+    wanted: set[str] = set()
+    for name in names:
+        found = {row.name for row in rows if row.name == name} or {
+            row.name for row in rows if row.name.startswith(name)
+        }
+        if not found:
+            raise SystemExit(f"no row is called {name}; there are {', '.join(row.name for row in rows)}")
+        wanted |= found
+    return [row for row in rows if not names or row.name in wanted]
