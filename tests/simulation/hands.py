@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.clock import Now
+from reconciler.controller.wakeups import Wakeups
+from reconciler.repo.hints import Hints
 from reconciler.repo.look import Look
 from reconciler.repo.write import Writer
 
@@ -35,14 +37,13 @@ class SimulatedClock:
         self._world.pause(int(seconds * 1000))
 
 
-class SimulatedWakeups:
-    """In the place of `controller.wakeups.Wakeups`: what is waited for is on the timeline."""
+class SimulatedWakeups(Wakeups):
+    """Without a pipe and without signals: what is waited for is on the timeline."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.stopping: signal.Signals | None = None
-        self.look_wanted = False
-        self.ask_wanted = False
+        self.look_wanted = self.whole_wanted = self.ask_wanted = False
         self.is_woken = False
 
     def __enter__(self) -> SimulatedWakeups:
@@ -75,16 +76,44 @@ class WatchedTree:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tree, name)
 
-    def look(self, now_ms: int, grace_ms: int | None = None) -> Look:
+    def look(self, now_ms: int, grace_ms: int | None = None, *, hinted: bool = False) -> Look:
         self._world.laws.looked()
-        return self._tree.look(now_ms, grace_ms)
+        return self._tree.look(now_ms, grace_ms, hinted=hinted)
 
-    def watch(self, wake: Callable[[], None]) -> WatchedTree:
-        self._world.told_of_changes = wake
-        return self
+    def watch(self, wake: Callable[[], None]) -> Watch:
+        hints = None if self._world.mode == "git" else self._tree._hints
+        return Watch(self._world, wake, hints)
+
+
+class Watch:
+    """It stands a moment later, and names what happens from then on, as `repo.watch` does."""
+
+    def __init__(self, world: World, wake: Callable[[], None], hints: Hints | None) -> None:
+        self._world = world
+        self._wake = wake
+        self._hints = hints
+        world.watch = self
+        world.timeline.after(5, self.stand)
+
+    def stand(self) -> None:
+        if self._world.watch is self:
+            if self._hints is not None:
+                self._hints.stand()
+            self._wake()
+
+    def name(self, path: str) -> None:
+        """A path below the root."""
+        if self._hints is not None and path:
+            self._hints.name([path])
+        self._wake()
+
+    def fall(self) -> None:
+        if self._hints is not None:
+            self._hints.fall()
+        self._wake()
 
     def close(self) -> None:
-        self._world.told_of_changes = None
+        self._world.watch = None
 
 
 class FullDiskWriter(Writer):

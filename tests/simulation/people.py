@@ -222,7 +222,7 @@ class People:
         beside.write_text(text)
         self._stamp(beside)
         os.replace(beside, whole)
-        self._tell()
+        self._tell(path)
 
     def _stamp(self, path: Path) -> None:
         """No two contents have one time, however fast the world goes."""
@@ -231,23 +231,30 @@ class People:
 
     def _unlink(self, path: str) -> None:
         (self.root / path).unlink(missing_ok=True)
-        self._tell()
+        self._tell(path)
 
     def _away(self) -> None:
         self.root.rename(self.world.folder / "away")
-        self._tell()
+        self._lose_sight()
 
     def _back(self) -> None:
         if self.root.exists():  # somebody has made a folder in its place
             shutil.copytree(self.root, self.world.folder / "away", dirs_exist_ok=True)
             shutil.rmtree(self.root)
         (self.world.folder / "away").rename(self.root)
-        self._tell()
+        self._lose_sight()
 
-    def _tell(self) -> None:
+    def _lose_sight(self) -> None:
+        """The watch is of a folder that is not the root any more; it looks for another one."""
+        watch = self.world.watch
+        if watch is not None:
+            watch.fall()
+            self.world.timeline.after(self.dice.randint(1, 900), watch.stand)
+
+    def _tell(self, path: str = "") -> None:
         """The watch says so after a moment, if it says so at all."""
         if not self.world.weather.strikes("late word"):
-            self.world.timeline.after(self.dice.randint(1, 60), self.world.tell_of_change)
+            self.world.timeline.after(self.dice.randint(1, 60), partial(self.world.tell_of_change, path))
 
     def _comes(self, texts: Mapping[str, str], commit: str = "") -> None:
         """What is in force from now on: each file says what it said, nothing, or this."""

@@ -29,7 +29,14 @@ from reconciler.repo.history import WorkTreeOrigin
 from reconciler.repo.source import LocalSource
 from reconciler.repo.tree import Tree
 from tests.end_to_end.inprocess import Died, Fuse, Mortal
-from tests.simulation.hands import FaultyConnection, FullDiskWriter, SimulatedClock, SimulatedWakeups, WatchedTree
+from tests.simulation.hands import (
+    FaultyConnection,
+    FullDiskWriter,
+    SimulatedClock,
+    SimulatedWakeups,
+    Watch,
+    WatchedTree,
+)
 from tests.simulation.laws import Broken, Laws, require
 from tests.simulation.network import Receiver
 from tests.simulation.people import People, Wanted, make_repository
@@ -82,7 +89,7 @@ class World:
         self.run_clock = SimulatedClock(self, 0)
         self.record: Record | None = None
         self.wakeups: SimulatedWakeups | None = None
-        self.told_of_changes: Callable[[], None] | None = None
+        self.watch: Watch | None = None
         self.runner: Runner | None = None
         self.broken: list[Broken] = []
         self.graveyard: list[Any] = []
@@ -116,9 +123,9 @@ class World:
         self._stamps += 1
         return self._stamps
 
-    def tell_of_change(self) -> None:
-        if self.told_of_changes is not None:
-            self.told_of_changes()
+    def tell_of_change(self, path: str) -> None:
+        if self.watch is not None:
+            self.watch.name(path)
 
     # --- what there is
 
@@ -276,6 +283,7 @@ class World:
         except BaseException:
             record.close()
             raise
+        tree: Any = hands.tree
         if fuse is not None:
             mortal: dict[str, Any] = {
                 name: Mortal(getattr(hands, name), fuse, name) for name in ("record", "tree", "writer", "runner")
@@ -293,8 +301,8 @@ class World:
             self.laws.check()
         finally:
             self.runner.close()
-            self.told_of_changes = None
-            hands.tree.close()
+            self.watch = None
+            tree.close()
             record.close()
             self.record = self.runner = None
 
