@@ -20,7 +20,7 @@ FOUND = {
 }
 
 
-@pytest.mark.parametrize("seed", [0, 1, 6])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_every_law_holds_in_a_world(seed: int) -> None:
     world = live(seed)
     assert world.lives > 2

@@ -94,7 +94,7 @@ class World:
         self.broken: list[Broken] = []
         self.graveyard: list[Any] = []
         self.job_of_run: dict[int, str] = {}
-        self.clock_steps = 0
+        self._clock: list[tuple[int, int]] = [(0, 0)]
         self.lives = 0
         self.turns = 0
         self._pids = self._stamps = self._messages = 0
@@ -225,7 +225,17 @@ class World:
     def _set_clock(self, wrong_ms: int) -> None:
         if wrong_ms != self.timeline.wrong_ms:
             self.timeline.wrong_ms = wrong_ms
-            self.clock_steps += 1
+            self._clock.append((self.timeline.true_ms, wrong_ms))
+
+    @property
+    def clock_steps(self) -> int:
+        return len(self._clock)
+
+    def was_wrong_by(self, since_ms: int) -> int:
+        """By how much the clock has been set in all since then."""
+        before = [wrong_ms for at_ms, wrong_ms in self._clock if at_ms <= since_ms]
+        shown = [before[-1], *(wrong_ms for at_ms, wrong_ms in self._clock if at_ms > since_ms)]
+        return max(shown) - min(shown)
 
     def _downtime_ms(self) -> int:
         if self.mode == "passes":
