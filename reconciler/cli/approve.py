@@ -1,10 +1,11 @@
-"""`reconcile approve`: a person lets a job do what its guard holds back, or deletions happen that the budget holds back;
-exactly the difference, or the set, whose digest it names."""
+"""`reconcile approve`: a person lets a job do what its guard holds back, an upload go to its stream that is over the stream's
+limit, or deletions happen that the budget holds back; exactly what the digest names."""
 
 from __future__ import annotations
 
 import sys
-from typing import Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +17,9 @@ from reconciler.clock import iso
 from reconciler.errors import Blocked, UsageError
 from reconciler.record.approvals import Approval
 from reconciler.record.holder import controller_at_work
+
+if TYPE_CHECKING:
+    from reconciler.record.uploads import UploadRow
 
 #: `--prune` without a digest.
 WHATEVER: Final = "?"
@@ -35,13 +39,14 @@ WHATEVER: Final = "?"
     click.Option(["--yes"], is_flag=True, help="Approve whatever is held, without asking."),
 )
 def approve(call: Call, name: str | None, digest: str | None, prune: str | None, yes: bool) -> None:
-    """Approve what the guard of a job, or the deletion budget, holds back.
+    """Approve what a guard, a limit or the deletion budget holds back.
 
-    With DIGEST: exactly that difference, or set of deletions; one that has changed since is not approved (exit code 5).
+    NAME is that of the job or the stream. With DIGEST: exactly that difference, upload, or set of deletions; one that has
+    changed since is not approved (exit code 5).
     Without: shows what is held, and asks where there is somebody to ask.
     """
     if (name is None) == (prune is None):
-        raise UsageError("expected the name of a job, or --prune")
+        raise UsageError("expected the name of a job or a stream, or --prune")
     exact = digest if prune is None else prune.removeprefix(WHATEVER)
     if exact and yes:
         raise UsageError("--yes approves whatever is held, DIGEST exactly one difference; give one of them")
@@ -77,7 +82,14 @@ def _approve_prune(call: Call, digest: str, yes: bool) -> None:
 
 def _approve_job(call: Call, name: str, digest: str | None, yes: bool) -> None:
     with reading(call) as record:
-        held = record.approvals.held(find_job(call, record, name).id)
+        known = [one for one in record.uploads.all().values() if one.stream == name]
+        uploads = [one for one in known if not one.is_approved or one.digest == digest]
+        job = record.jobs.job(name) if uploads else find_job(call, record, name)
+        held = None if job is None else record.approvals.held(job.id)
+    asks = held is not None and not held.is_approved
+    if uploads and (digest in {one.digest for one in uploads} or not asks):
+        _approve_uploads(call, name, [one for one in uploads if digest in (None, one.digest)], digest, yes)
+        return
     if digest is None:
         if held is None:
             call.terminal.print(f"Nothing of {escape(name)} waits for an approval.")
@@ -91,6 +103,23 @@ def _approve_job(call: Call, name: str, digest: str | None, yes: bool) -> None:
     from reconciler.controller.deeds import perform
 
     call.terminal.print(escape(perform(call.state, "approve", job=name, digest=digest).message))
+
+
+def _approve_uploads(call: Call, stream: str, uploads: Sequence[UploadRow], digest: str | None, yes: bool) -> None:
+    """Raises Blocked where nobody says yes, or where no upload has this digest."""
+    from reconciler.controller.deeds import perform
+    from reconciler.controller.uploads import waiting_words
+
+    if not uploads:
+        raise Blocked(f"no upload {digest} to stream '{stream}' waits for an approval; nothing was approved")
+    for one in uploads:
+        if digest is None:
+            call.terminal.print(escape(f"{waiting_words(one)}; since {iso(one.asked_ms)}, digest {one.digest}"))
+    if digest is None and not yes and not (_can_ask(call) and click.confirm("Approve exactly these?", default=False)):
+        raise Blocked(f"nothing was approved; `reconcile approve {stream} DIGEST` approves one of them, --yes all")
+    for one in uploads:
+        answer = perform(call.state, "approve-upload", stream=stream, digest=one.digest)
+        call.terminal.print(escape(answer.message))
 
 
 def _show(call: Call, name: str, held: Approval) -> None:

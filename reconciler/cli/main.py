@@ -43,7 +43,7 @@ COMMANDS: Final = {
     "streams": Entry("streams:streams", "List the streams: what they hold, and what still comes."),
     "stream": Entry("streams:stream", "Destroy the messages of a stream that is not declared any more."),
     "rebuild": Entry("rebuild:rebuild", "Build all profiles anew from the raw messages."),
-    "approve": Entry("approve:approve", "Approve what the guard of a job, or the deletion budget, holds back."),
+    "approve": Entry("approve:approve", "Approve what a guard, a limit or the deletion budget holds back."),
     "undelete": Entry("undelete:undelete", "Bring a deleted job back, with its cursor and its history."),
     "forget": Entry("forget:forget", "Forget a person, here and at every destination."),
     "profile": Entry("profile:profile", "Show what is known of one person, and who said so."),

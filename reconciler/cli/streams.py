@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from reconciler.core.provider import Catalogue
     from reconciler.record.store import Record
     from reconciler.record.streams import StreamRow
+    from reconciler.record.uploads import UploadRow
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -32,14 +33,18 @@ def streams(call: Call, output: str) -> None:
     A stream is active for 3 of its usual gaps between arrivals (at least 24 hours) after its newest message arrived; then
     stale, for 10 gaps (at least 7 days); then dead. One that never held a message is empty.
     """
+    from reconciler.controller.uploads import approval_words, waiting_words
     from reconciler.providers import catalogue
 
     with reading(call) as record:
         rows = streams_json(record, catalogue(), Clock().now().wall_ms)
+        waiting = record.uploads.waiting()
     if output == "json":
         call.terminal.json(rows)
     elif rows:
         _table(call, rows)
+        for one in waiting:
+            call.terminal.print(escape(f"Waiting: {waiting_words(one)}; {approval_words(one)}."))
     else:
         call.terminal.warn(f"No streams are recorded for {call.root} yet.")
 
@@ -47,8 +52,11 @@ def streams(call: Call, output: str) -> None:
 def streams_json(record: Record, catalogue: Catalogue, now_ms: int) -> list[dict[str, Any]]:
     """Every stream that is declared or holds messages, by name; fields are added, never changed."""
     held = {row.name: row for row in record.streams.rows()}
+    waiting: dict[str, list[UploadRow]] = {}
+    for one in record.uploads.waiting():
+        waiting.setdefault(one.stream, []).append(one)
     declared = {one.name for one in record.resources.resources("Stream")}
-    names = sorted(declared | {name for name, row in held.items() if row.messages})
+    names = sorted(declared | set(waiting) | {name for name, row in held.items() if row.messages})
     jobs = [(job.name, job.spec) for job in record.jobs.jobs()]
     return [
         _stream_json(
@@ -58,6 +66,11 @@ def streams_json(record: Record, catalogue: Catalogue, now_ms: int) -> list[dict
             now_ms,
             declared=name in declared,
         )
+        | {
+            "waiting": [
+                {"messages": one.messages, "bytes": one.size, "digest": one.digest} for one in waiting.get(name, ())
+            ]
+        }
         for name in names
     ]
 

@@ -17,6 +17,7 @@ from reconciler.core.profile import profile_rules
 from reconciler.core.provider import Catalogue, Estimate, JobType
 from reconciler.errors import RunError
 from reconciler.record.store import Record
+from reconciler.record.uploads import UploadRow
 from reconciler.runner.paths import Paths
 from reconciler.runner.prospect import prospect_of
 
@@ -24,12 +25,13 @@ from reconciler.runner.prospect import prospect_of
 def planned_backfills(
     record: Record, settings: Settings, catalogue: Callable[[], Catalogue], made: Plan, now: Now
 ) -> tuple[PlannedBackfill, ...]:
-    """Those among the plan's runs, by name."""
+    """Those among the plan's runs, by name, and then the uploads that wait for approval."""
     documents = record.desired.backfills(run.name for run in made.runs)
-    if not documents:
+    uploads = record.uploads.waiting()
+    if not documents and not uploads:
         return ()
-    prospects = _Prospects(record, settings, catalogue(), Foreseen(record, made), now)
-    return tuple(prospects.of(document) for document in documents)
+    prospects = _Prospects(record, settings, catalogue() if documents else {}, Foreseen(record, made), now)
+    return (*(prospects.of(document) for document in documents), *map(prospects.of_upload, uploads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,19 @@ class _Prospects:
             adds=self._adds(stream, found),
             rebuild=self._rebuild(stream, found.messages),
             waits=found.messages > bare.limit and self._is_judged(document, found),
+        )
+
+    def of_upload(self, one: UploadRow) -> PlannedBackfill:
+        found = Estimate(messages=one.messages, size=one.size, parts=1, exact=True, digest=one.digest)
+        return PlannedBackfill(
+            name=f"upload {one.digest}",
+            stream=one.stream,
+            timed=one.timed,
+            limit=one.limit_,
+            estimate=found,
+            adds=self._adds(one.stream, found),
+            rebuild=self._rebuild(one.stream, one.messages),
+            waits=True,
         )
 
     def _estimate(self, job_type: JobType, document: Document) -> Estimate | None:

@@ -61,6 +61,20 @@ def approve_prune(desk: Desk, request: Request, now: Now) -> Answer:
     return Answer(message=f"The deletions {digest} are approved.", then=desk.look)
 
 
+def approve_upload(desk: Desk, request: Request, now: Now) -> Answer:
+    """The bulk body `digest` is put on its `stream`."""
+    stream, digest = request.text("stream"), request.text("digest")
+    known = [one for one in desk.record.uploads.all().values() if one.stream == stream]
+    upload = next((one for one in known if one.digest == digest), None)
+    if upload is None:
+        raise Blocked(f"no upload {digest} to stream '{stream}' waits for an approval")
+    if upload.is_approved:
+        message = f"The upload {digest} to stream '{stream}' was approved by {upload.approved_by} before."
+        return Answer(message=message, again=True)
+    desk.record.uploads.approve(upload.journal, request.by, now.wall_ms)
+    return Answer(message=f"The upload {digest} to stream '{stream}' is approved.", then=desk.fold)
+
+
 def undelete(desk: Desk, request: Request, now: Now) -> Answer:
     """The deleted job `job` is back, and waits for its spec."""
     name = request.text("job")
@@ -190,6 +204,7 @@ def _means(request: ForgetRequest, key: str, value: str) -> bool:
 DEEDS: Final[Mapping[str, Deed]] = {
     "approve": approve,
     "approve-prune": approve_prune,
+    "approve-upload": approve_upload,
     "undelete": undelete,
     "retry": retry,
     "forget": forget,

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
 from reconciler.controller.orders import forgotten
+from reconciler.controller.uploads import Gate
 from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
 from reconciler.core.provider import Unit
@@ -56,6 +57,10 @@ class Intake:
     _wanted: bool = False
     _first_look: Listing | None = None
     _started: set[int] = field(default_factory=set)
+    _gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._gate = Gate(self.hands)
 
     def owns(self, run: int) -> bool:
         """Whether a run is a folding."""
@@ -79,8 +84,10 @@ class Intake:
         known = self.hands.record.intake.journals()
         if not a_pass or not self._at_work:
             self._tidy(found, known, now)
+        held = self._gate.held(found.bulk, known, now)
         for lane, journals in zip(LANES, (found.live, found.bulk), strict=True):
             waiting = [one for one in journals if self._is_waiting(one, known.get(one.number), now)]
+            waiting = [one for one in waiting if one.number not in held]
             if a_pass:
                 waiting = [one for one in waiting if one.number not in self._started]
             if waiting and lane not in self._at_work:
@@ -200,6 +207,7 @@ class Intake:
             record = self.hands.record
             with record.transaction():
                 record.intake.forget(gone)
+                record.uploads.forget(gone)
                 files = record.intake.trim_rejects()
             for file in files:
                 (self.hands.settings.state / "data" / file).unlink(missing_ok=True)

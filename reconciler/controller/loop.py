@@ -310,6 +310,7 @@ class Controller:
             catalogue=self._hands.catalogue,
             builder=self._builder,
             look=wakeups.wake_whole,
+            fold=self._intake.wake,
         )
         self._inbox.serve(desk, now)
 

@@ -111,6 +111,7 @@ class Act:
 ACTS: Final[Mapping[str, Act | None]] = {
     "approve": Act(kind="Job", name="job", says=("digest",)),
     "approve-prune": Act(says=("digest",)),
+    "approve-upload": Act(kind="Stream", name="stream", says=("digest",)),
     "undelete": Act(kind="Job", name="job"),
     "retry": Act(kind="Job", name="job", says=("what",)),
     "forget": Act(secret=("key", "value")),
@@ -123,13 +124,14 @@ ACTS: Final[Mapping[str, Act | None]] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """What a deed works with. `builder` is None where no loop runs that could follow a build. `look` has the loop look at
-    once at what is declared."""
+    once at what is declared, `fold` at what was accepted over HTTP."""
 
     record: Record
     lives: Lives
     catalogue: Callable[[], Catalogue]
     builder: Builder | None = None
     look: Callable[[], None] = lambda: None
+    fold: Callable[[], None] = lambda: None
 
 
 #: Does what is asked, inside a transaction of the record. Raises ReconcileError to refuse it. Done twice, it is as if done once.

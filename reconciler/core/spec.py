@@ -17,7 +17,7 @@ A Document's `spec` has sorted keys, and only what differs from its default:
     Authorization  provider, method; credentials {name: {"env": …} | {"file": …} | {"exec": […]}}
     Stream         columns {name: type}, types by their canonical names; timestamp {"field", "format"};
                    identity [{"key", "from", "normalize": [steps], "maxPerKey": number}], in the order given;
-                   attributes {name: {"from" | "expr", "merge"}}
+                   attributes {name: {"from" | "expr", "merge"}}; backfill {"maxMessages": count}
     Audience       where
 """
 
@@ -218,7 +218,7 @@ class Backfill(Model):
         DEFAULT_MAX_MESSAGES,
         ge=1,
         le=HIGHEST_MAX_MESSAGES,
-        description="A run that would add more messages waits for approval.",
+        description="A run, or an upload to the stream, that would add more messages waits for approval.",
     )
 
     def normal(self) -> dict[str, Any] | None:
@@ -429,6 +429,9 @@ class StreamSpec(Model):
         description="What messages say of the person whose identifier they carry.",
         examples=[{"spent": {"expr": "quantity * unit_price", "merge": "sum"}}],
     )
+    backfill: Backfill = Field(
+        Backfill.model_construct(), description="When a bulk upload asks before its messages are on the stream."
+    )
 
     @model_validator(mode="after")
     def _is_of_somebody(self) -> StreamSpec:
@@ -445,6 +448,7 @@ class StreamSpec(Model):
         del config_defaults
         fields: dict[str, Any] = {
             "attributes": {name: self.attributes[name].normal() for name in sorted(self.attributes)},
+            "backfill": self.backfill.normal(),
             "columns": {name: self.columns[name] for name in sorted(self.columns)},
             "identity": [one.normal() for one in self.identity],
             "timestamp": self.timestamp.normal() if self.timestamp.field else None,

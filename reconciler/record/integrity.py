@@ -38,6 +38,9 @@ _APPROVED: Final = (
     "action = 'approve' AND act.name = resource.name AND act.reason = 'digest ' || approval.digest) "
     "UNION ALL SELECT 'deletions', 'approval of ' || digest, approved_by FROM log, prune WHERE approved_ms >= began_ms "
     "AND NOT EXISTS (SELECT 1 FROM act WHERE action = 'approve-prune' AND act.reason = 'digest ' || prune.digest) "
+    "UNION ALL SELECT 'Stream ' || stream, 'approval of upload ' || digest, approved_by FROM log, upload "
+    "WHERE approved_ms >= began_ms AND NOT EXISTS (SELECT 1 FROM act WHERE action = 'approve-upload' "
+    "AND act.name = upload.stream AND act.reason = 'digest ' || upload.digest) "
     "UNION ALL SELECT 'plan ' || digest, 'such plan applied', by_ FROM log, applied_plan WHERE at_ms >= began_ms "
     "AND NOT EXISTS (SELECT 1 FROM act WHERE action = 'apply' AND act.plan = applied_plan.digest)"
 )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from reconciler.record.resources import Resources
     from reconciler.record.runs import Runs
     from reconciler.record.streams import Streams
+    from reconciler.record.uploads import Uploads
 
 
 #: A write-ahead log of less is nothing to speak of.
@@ -121,6 +122,12 @@ class Record:
         from reconciler.record.approvals import Approvals
 
         return Approvals(self._connection)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        from reconciler.record.uploads import Uploads
+
+        return Uploads(self._connection)
 
     @cached_property
     def audit(self) -> Audit:

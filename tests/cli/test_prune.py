@@ -122,8 +122,8 @@ def test_without_a_digest_it_shows_what_is_held_and_wants_a_yes(shop: World) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "expected the name of a job, or --prune"),
-        (("a", "--prune", "d1"), "expected the name of a job, or --prune"),
+        ((), "expected the name of a job or a stream, or --prune"),
+        (("a", "--prune", "d1"), "expected the name of a job or a stream, or --prune"),
         (
             ("--prune", "d1", "--yes"),
             "--yes approves whatever is held, DIGEST exactly one difference; give one of them",

@@ -47,6 +47,7 @@ def test_a_stream_says_what_it_holds_since_when_and_who_writes_it(world: World) 
         "name": "orders", "state": "active", "declared": False, "messages": 5, "bytes": 2_000, "segments": 2,
         "lastArrivedAt": iso(NOW_MS - HOUR_MS), "usualGapSeconds": 2 * 3_600,
         "firstTimestamp": iso(1_000), "lastTimestamp": iso(2_000), "untimed": 3, "writers": ["import-orders"],
+            "waiting": [],
     }  # fmt: skip
 
 
