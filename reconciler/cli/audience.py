@@ -15,6 +15,7 @@ from reconciler.cli.terminal import escape
 from reconciler.clock import Clock, Now, iso
 from reconciler.core.masking import masked
 from reconciler.core.metrics import sparkline
+from reconciler.core.profile import SHOWN_ID
 from reconciler.core.words import DAY_MS, roughly
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _print(call: Call, facts: AudienceFacts, members: list[dict[str, Any]], now:
         identifiers = ", ".join(f"{key}={'|'.join(some(call, values))}" for key, values in known)
         attributes = ", ".join(f"{name}={shown(value)}" for name, value in member["attributes"].items())
         terminal.print(
-            f"  {member['id'][:12]}  {escape('  '.join(part for part in (identifiers, attributes) if part))}"
+            f"  {member['id'][:SHOWN_ID]}  {escape('  '.join(part for part in (identifiers, attributes) if part))}"
         )
 
 

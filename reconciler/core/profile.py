@@ -17,6 +17,9 @@ from reconciler.core.messages import SegmentRef
 #: A value seen with more distinct values of another key than this belongs to nobody, unless an identity says otherwise.
 MAX_PER_KEY: Final = 100
 
+#: So many digits of a profile's id are shown in lists, and find it.
+SHOWN_ID: Final = 12
+
 #: Profiles are kept in sheets of so many attributes, because a row of a thousand would fill the memory.
 SHEET: Final = 32
 

@@ -155,6 +155,8 @@ def test_a_profile_says_what_is_known_and_which_message_said_so(built: Shop) -> 
         "import-orders",
     )
     assert built.json("profile", f"id={body['aliases'][0]}")["id"] == body["id"]
+    assert built.json("profile", f"id={body['id'][:12]}")["id"] == body["id"], "as `audience` shows it"
+    assert "nobody is known by" in built.run("profile", f"id={body['id'][:11]}", code=2)
     text = built.run("profile", "user_id=1")
     assert "on orders at 1, by run 2 of import-orders, and 1 more" in text
 

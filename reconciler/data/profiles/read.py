@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from reconciler.core.profile import ProfileRules, ProfileSet
+from reconciler.core.profile import SHOWN_ID, ProfileRules, ProfileSet
 from reconciler.data.profiles.columns import identifier, quoted
 from reconciler.data.profiles.tables import Tables, id_sql, identifier_id, merges
 
@@ -99,13 +99,15 @@ class ProfileReader:
         )
 
     def find(self, connection: Any, id_: str) -> Profile | None:
-        """The profile with this id, or with this alias."""
-        is_id = f"SELECT pk FROM ({self._tables.states([])}) WHERE lower(hex(id)) = $given"
-        found = connection.execute(is_id, {"given": id_.lower()}).fetchall()
-        if found:
+        """The profile with this id, or with this alias; or the one whose id begins so, as `audience` shows it."""
+        given = id_.lower()
+        shown = "lower(hex(id))" if len(given) != SHOWN_ID else f"left(lower(hex(id)), {SHOWN_ID})"
+        is_id = f"SELECT pk FROM ({self._tables.states([])}) WHERE {shown} = $given LIMIT 2"
+        found = connection.execute(is_id, {"given": given}).fetchall()
+        if len(found) == 1:
             return self._profile(connection, found[0][0])
         alias = f"lower(hex({id_sql(self._rules.keys, 'key', 'value')})) = $given"
-        owner = self._owner(connection, alias, id_.lower())
+        owner = self._owner(connection, alias, given)
         return self._profile(connection, owner) if owner else None
 
     def _spellings(self, connection: Any, key: str, value: str) -> list[str]:
