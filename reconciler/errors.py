@@ -6,6 +6,7 @@
     ├── Blocked                    5  a guard stands in the way: a stale plan, a deletion budget
     │   └── Locked                 5  another controller writes this record
     ├── RecordUnusable             1  the record is damaged, or newer than this program
+    │   └── RecordUnwritable       1  the disk or another process is in its way; a daemon waits until that has passed
     └── RunError                   1  a run ended badly; the kinds differ in what follows
         ├── Retriable                 tried again with exponential backoff
         ├── Fatal                     tried again at `retry.max` at once: nothing will mend by itself
@@ -75,6 +76,14 @@ class Locked(Blocked):
 
 class RecordUnusable(ReconcileError):
     """The record cannot be used; the message names the way to repair it."""
+
+
+class RecordUnwritable(RecordUnusable):
+    """The disk, or somebody else who holds it, is in the way of the record. `what` says so, `help_` what helps."""
+
+    def __init__(self, what: str, help_: str) -> None:
+        super().__init__(f"{what}, and nothing is lost: {help_}")
+        self.what = what
 
 
 class RunError(ReconcileError):

@@ -19,6 +19,7 @@ _WAYS: Final = {
     "sshd": "apt-get install openssh-server",
     "ssh-keygen": "apt-get install openssh-client",
     "gpg": "apt-get install gnupg",
+    "gcc": "apt-get install gcc libc6-dev",
 }
 
 

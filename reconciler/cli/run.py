@@ -40,11 +40,12 @@ def keep_going(call: Call, listen: str = "") -> int:
     """The daemon, until a signal ends it; the exit code. `listen` is where it takes messages in, if not where the operator's
     file says."""
     from reconciler.controller import open_controller
+    from reconciler.controller.enduring import endure
 
     settings = call.settings()
     settings = replace(settings, listen=listen or settings.listen)
-    with face(call) as listener, open_controller(settings, listener) as controller:
-        return controller.watch()
+    with call.terminal.never_waiting(), face(call) as listener:
+        return endure(lambda: open_controller(settings, listener), settings.state, listener)
 
 
 def face(call: Call) -> AbstractContextManager[Listener]:

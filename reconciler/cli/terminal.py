@@ -13,8 +13,8 @@ import os
 import re
 import shutil
 import unicodedata
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
@@ -178,6 +178,21 @@ class Terminal:
                 if stream is not None:
                     self.give_up(stream, error)
                 setattr(self, name, None)
+
+    @contextmanager
+    def never_waiting(self) -> Iterator[None]:
+        """Inside, nobody waits for whoever reads what is printed (`outlet`)."""
+        from reconciler.cli.outlet import outlets_of  # only a daemon prints for so long
+
+        before = self.out, self.err
+        *made, outlets = outlets_of(*before)
+        self.out, self.err = made
+        try:
+            yield
+        finally:
+            outlets.close()
+            self.out = None if self.out is None else before[0]  # a stream that was given up stays so
+            self.err = None if self.err is None else before[1]
 
     def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, colours: str = "") -> None:
         """Aligned columns. In an interactive terminal the widest are cut until they fit; elsewhere nothing is cut.

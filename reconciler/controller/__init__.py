@@ -18,6 +18,7 @@ requests.py      what persons ask of the controller at work, and its answers
 deeds.py         what it does when asked
 wakeups.py       what wakes the loop
 loop.py          one pass, and the daemon
+enduring.py      the daemon outlives what passes
 restoring.py     a backup becomes the record, and what it does not name is kept
 soundness.py     whether the record and all that it names are sound
 opening.py       puts all this together

@@ -6,6 +6,7 @@ whatever a crash cuts off is a run that the record calls live and that has no pr
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -577,6 +578,8 @@ def _last_words(message: Exited, rules: JobRules) -> str:
         return f"timed out after {(rules.timeout_ms or 0) / 1000:g} s"
     if message.killed:
         return "killed: it did not stop at a unit in time"
+    if message.signal == signal.SIGKILL:
+        return "its process was ended by signal 9; where nobody did that, the machine ran out of memory"
     if message.signal is not None:
         return f"its process was ended by signal {message.signal}"
     return f"its process ended by itself with exit code {message.exit_code}"

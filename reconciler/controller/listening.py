@@ -194,6 +194,14 @@ class Listening:
             self._pipe = -1
         self._address = None
 
+    def let_go(self) -> None:
+        """The process goes on without this daemon, for the next one to take over."""
+        if self._process is not None:
+            os.close(self._process.handle)
+            self._process = None
+        self._address = None
+        self.close()
+
     # --- what is told -----------------------------------------------------------------------------------------------
 
     def _rules(self) -> dict[str, Any]:

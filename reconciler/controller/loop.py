@@ -38,6 +38,7 @@ from reconciler.errors import Problem, Retriable
 if TYPE_CHECKING:
     from reconciler.controller.wakeups import Wakeups
     from reconciler.core.saved_plan import SavedPlan
+    from reconciler.repo.source import Watching
 
 #: A full look at least this often, in milliseconds of uptime: a watch may die silently.
 FULL_LOOK_MS: Final = 60_000
@@ -86,6 +87,7 @@ class Controller:
         self._alive_saved_ms = 0
         self._torn: str | None = None
         self._told: tuple[Problem, ...] = ()
+        self._blind = ""
 
     # --- one pass ---------------------------------------------------------------------------------------------------
 
@@ -220,17 +222,33 @@ class Controller:
             conductor = self._conductor(lives)
             conductor.recover(self._hands.clock.now())
             self._housekeeper.sweep(self._hands.clock.now())
-            self._listening.open(self._hands.clock.now())
+            self._save_alive(self._hands.clock.now(), always=True)
             watch = self._hands.tree.watch(wakeups.wake)
-            self._hands.listener.ready()
             try:
+                self._listening.open(self._hands.clock.now())
+                self._hands.listener.ready()
                 while not wakeups.stopping:
                     self._turn(conductor, lives, wakeups)
+                    self._tell_blind(watch)
+            except BaseException:
+                self._listening.let_go()
+                raise
             finally:
                 watch.close()
             self._hands.listener.notice(f"{wakeups.stopping.name}: runs stop at their next unit")
             self._wind_down(conductor, wakeups)
             return 0 if wakeups.stopping.name == "SIGTERM" else 130
+
+    def _tell_blind(self, watch: Watching) -> None:
+        """Says that changes are not told of by the system, and that they are told of again."""
+        trouble = watch.trouble
+        if trouble and not self._blind:
+            self._hands.listener.notice(
+                f"{trouble}; changes are found by looking every few seconds until that is mended"
+            )
+        if self._blind and not trouble:
+            self._hands.listener.notice("Changes are told of by the system again.")
+        self._blind = trouble
 
     def _tell_problems(self, plan: Plan) -> None:
         if plan.errors != self._told:
@@ -357,9 +375,12 @@ class Controller:
                 self._record.set_setting("wall_ms", now.wall_ms)
 
     def close(self) -> None:
-        self._hands.runner.close()
-        self._hands.tree.close()
-        self._record.close()
+        """Whatever of it fails: the lock is given up."""
+        try:
+            self._hands.runner.close()
+            self._hands.tree.close()
+        finally:
+            self._record.close()
 
     def __enter__(self) -> Controller:
         return self

@@ -15,7 +15,7 @@ from reconciler.core.prune import undeleted_words
 from reconciler.core.state import Status
 from reconciler.core.status import AuthFacts, auth_status, job_status
 from reconciler.errors import Problem
-from reconciler.record.events import Event
+from reconciler.record.events import KEPT_EVENTS, Event
 from reconciler.record.facts import job_facts
 from reconciler.record.jobs import JobRow
 from reconciler.record.prunes import HeldSet
@@ -25,6 +25,9 @@ from reconciler.record.resources import ResourceRow
 AT_ONCE: Final = 1_000
 #: A running job's status is written at most this often.
 RUNNING_STATUS_MS: Final = 1_000
+#: What could not be written is tried again so often; of so many logs and statuses it is remembered.
+AGAIN_MS: Final = 5_000
+MOST_BEHIND: Final = 10_000
 
 
 class Reporter:
@@ -36,6 +39,9 @@ class Reporter:
         self._writer = hands.writer
         self._written_ms: dict[int, int] = {}
         self._warned: set[str] = set()
+        self._behind: dict[tuple[str, str], list[str]] = {}  # lines that a log could not take yet
+        self._unwritten: set[int] = set()  # things whose status could not be written
+        self._again_ms = 0
 
     def flush(self, now: Now, *, last: bool = False) -> None:
         """The audit log's mirror, chores, then logs, then statuses. With `last`, also those of running jobs that were just
@@ -43,6 +49,7 @@ class Reporter:
         self._warn(self._record.audit.mirror())
         self._do_chores()
         with self._writer.folders_kept():
+            self._catch_up(now, last=last)
             self._write_logs()
             self._write_statuses(now, last=last)
 
@@ -59,11 +66,30 @@ class Reporter:
                 for chore in chores:
                     self._record.resources.done(chore)
 
+    def _catch_up(self, now: Now, *, last: bool) -> None:
+        """What could not be written is tried again, now and then: a disk that was full or read-only may not be so any more."""
+        if not (self._behind or self._unwritten) or (now.alive_ms < self._again_ms and not last):
+            return
+        self._again_ms = now.alive_ms + AGAIN_MS
+        for path, name in sorted(self._behind):
+            self._append(path, name, ())
+        unwritten, self._unwritten = sorted(self._unwritten), set()
+        with self._record.transaction():
+            self._record.jobs.mark_dirty(unwritten)
+
+    def _append(self, path: str, name: str, lines: Sequence[str]) -> None:
+        """Lines for a log, after those that it could not take before: of those the newest KEPT_EVENTS are kept."""
+        waiting = [*self._behind.pop((path, name), ()), *lines]
+        warning = self._writer.append_log(path, name, waiting)
+        self._warn(warning)
+        if warning and len(self._behind) < MOST_BEHIND:
+            self._behind[path, name] = waiting[-KEPT_EVENTS:]
+
     def _write_logs(self) -> None:
         while events := self._record.events.unlogged():
             by_log = sorted(events, key=lambda event: (event.path, event.name, event.id))
             for (path, name), lines in groupby(by_log, key=lambda event: (event.path, event.name)):
-                self._warn(self._writer.append_log(path, name, [line_of(event) for event in lines]))
+                self._append(path, name, [line_of(event) for event in lines])
             for event in events:
                 self._hands.listener.event(event)
             with self._record.transaction():
@@ -141,6 +167,8 @@ class Reporter:
         written = self._writer.write_status(one.path, one.name, document, kind, known=one.status_digest)
         if written.warning and not self._went_with_its_folder(one, kind):
             self._warn(written.warning)
+        if written.warning and len(self._unwritten) < MOST_BEHIND:
+            self._unwritten.add(one.id)
         condition = document["status"]["conditions"][0]
         at = condition["lastTransitionTime"]
         self._record.jobs.mark_reported(

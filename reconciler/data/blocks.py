@@ -48,7 +48,10 @@ class Parsed:
 
 
 class Format(Protocol):
-    """How records are found in bytes, and what they mean. An instance reads one file once."""
+    """How records are found in bytes, and what they mean. An instance reads one file once. `returns` says whether a CR
+    alone ends a line, as a CR LF and an LF do."""
+
+    returns: bool
 
     def begin(self, data: bytes, final: bool) -> int | None:
         """The length of what stands before the first record (a header); None where `data` is not enough to tell."""
@@ -102,8 +105,9 @@ def _is_whole(value: object) -> bool:
 class _Reading:
     """A front-to-back pass over a content: what is taken is hashed and its lines are counted."""
 
-    def __init__(self, content: Content, block_bytes: int) -> None:
+    def __init__(self, content: Content, block_bytes: int, *, returns: bool = True) -> None:
         self._content = content
+        self._returns = returns
         self._block_bytes = block_bytes
         self._hash = hashlib.sha256()
         self._last = b""
@@ -124,7 +128,10 @@ class _Reading:
         data, self.buffer = self.buffer[:size], self.buffer[size:]
         self._hash.update(data)
         self.at += len(data)
-        self.line += newlines(data) - (self._last == b"\r" and data[:1] == b"\n")
+        if self._returns:
+            self.line += newlines(data) - (self._last == b"\r" and data[:1] == b"\n")
+        else:
+            self.line += data.count(b"\n")
         self._last = data[-1:] or self._last
         return data
 
@@ -182,7 +189,7 @@ class Reader:
         with opened(path) as file:
             before = look(path)
             content = self._content(file)
-            reading = _Reading(content, self.block_bytes)
+            reading = _Reading(content, self.block_bytes, returns=form.returns)
             settled = partial(self._settled, path, file, before, content, reading)
             header = self._header(reading, form)
             if mark is not None and not _goes_on(reading, mark):

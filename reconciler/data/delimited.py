@@ -34,6 +34,7 @@ class Delimited:
     header: bool
     columns: Sequence[str] | None
     names: Sequence[str] = ()
+    returns: bool = True
 
     def begin(self, data: bytes, final: bool) -> int | None:
         start = len(data) - len(data.lstrip(b"\r\n"))

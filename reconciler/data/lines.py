@@ -53,7 +53,9 @@ _CLASS[ord("n")] = _NULL
 
 
 class JsonLines:
-    """An NDJSON file's records: one line each."""
+    """An NDJSON file's records: one line each, and a CR alone ends none."""
+
+    returns = False
 
     def begin(self, data: bytes, final: bool) -> int | None:  # noqa: ARG002
         return 0

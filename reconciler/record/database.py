@@ -208,22 +208,29 @@ def _copied(path: Path) -> sqlite3.Connection:
     return _checked(connection, path)
 
 
+def refusal(error: BaseException, state: Path) -> RecordUnusable | None:
+    """What an error that nobody expected means, where SQLite's refusal is behind it."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, sqlite3.DatabaseError) and refusals.is_refusal(one):
+            return unusable(state / RECORD, one)
+        one = one.__cause__ or one.__context__
+    return None
+
+
 def explanation(error: BaseException, state: Path) -> RecordUnusable | None:
     """What an error that nobody expected means, where the record is behind it: SQLite refused, or the record is damaged and
     said something that it cannot say. None where the record has nothing to do with it."""
     path = state / RECORD
-    one: BaseException | None = error
-    while one is not None:
-        if isinstance(one, sqlite3.DatabaseError) and refusals.is_refusal(one):
-            return unusable(path, one)
-        one = one.__cause__ or one.__context__
+    if (refused := refusal(error, state)) is not None:
+        return refused
     try:
         if _is_nothing(path):
             return None
         with closing(connect_source(path)) as connection:
             found = findings(connection, path)
-    except RecordUnusable as refused:
-        return refused
+    except RecordUnusable as unusable_now:
+        return unusable_now
     return refusals.damaged(path, found[0]) if found else None
 
 

@@ -274,6 +274,10 @@ class Jobs:
             "UPDATE resource SET dirty = 1, status_digest = '' WHERE status_digest <> '' AND kind IN ('Job', 'Authorization')"
         )
 
+    def mark_dirty(self, ids: Iterable[int]) -> None:
+        """Their statuses are to be written again."""
+        self._sql.executemany("UPDATE resource SET dirty = 1 WHERE id = ?", ((one,) for one in ids))
+
     def mark_problems_dirty(self) -> None:
         """What has problems, or had some when its status was last written, gets a new status, and so does what waits for its
         spec."""

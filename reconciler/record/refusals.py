@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from reconciler.errors import RecordUnusable
+from reconciler.errors import RecordUnusable, RecordUnwritable
 from reconciler.record.holder import holders
 
 #: How long a step waits for whoever else holds the record.
@@ -46,14 +46,15 @@ def is_refusal(error: sqlite3.Error) -> bool:
 def unusable(path: Path, error: sqlite3.Error) -> RecordUnusable:
     """What a refusal of the record at `path` means, and what helps."""
     if _code(error) in _HELD:
-        return RecordUnusable(
+        return RecordUnwritable(
             f"{path} has been locked by another process{_by(path)} for more than {BUSY_MS // 1000} s, so nothing of this step "
-            "was recorded, and nothing is lost: end that process, then run `reconcile` again"
+            "was recorded",
+            "end that process, then run `reconcile` again",
         )
     if _code(error) in _DISK:
-        return RecordUnusable(
-            f"{path}: the record cannot be written: {error}; nothing of this step was recorded, and nothing is lost: "
-            "mend the disk or its permissions, then run `reconcile` again"
+        return RecordUnwritable(
+            f"{path}: the record cannot be written: {error}; nothing of this step was recorded",
+            "mend the disk or its permissions, then run `reconcile` again",
         )
     return RecordUnusable(f"{path} cannot be used: {words(error)}; `reconcile record check` says more; {REPAIR}")
 

@@ -233,9 +233,11 @@ class Record:
         return [] if found == ["ok"] else found
 
     def close(self) -> None:
-        self._connection.close()
-        if self._lock is not None:
-            self._lock.release()
+        try:
+            self._connection.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
     def __enter__(self) -> Record:
         return self

@@ -109,6 +109,7 @@ class Follower(threading.Thread):
         self._ended = threading.Event()
         self._asked = threading.Event()
         self._bug: Exception | None = None
+        self.trouble = ""  # what keeps the remote from being asked, the clone itself tells
 
     def run(self) -> None:
         failures = 0

@@ -22,6 +22,11 @@ SCHEME: Final = "git:"
 class Watching(Protocol):
     """Something that wakes the loop until it is closed."""
 
+    @property
+    def trouble(self) -> str:
+        """Why changes are not told of by the system, as a clause; empty where they are."""
+        ...
+
     def close(self) -> None: ...
 
 

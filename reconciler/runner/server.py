@@ -46,6 +46,7 @@ from reconciler.runner.processes import (
     children,
     die_with_parent,
     give_way,
+    go_first,
     hide_memory,
     kill_group,
     name_process,
@@ -221,6 +222,7 @@ class Server:
             die_with_parent(server)
             os.setsid()
             name_process(f"run {run}")
+            go_first()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             gc.enable()

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from sqlglot import exp
@@ -88,7 +88,10 @@ def number_literal(text: str, node: exp.Expr) -> Term:
         if not math.isfinite(number):
             raise refusal("this number is too large", node)
         return Term(f"CAST({number!r} AS DOUBLE)", DOUBLE, node)
-    return exact_literal(Decimal(text), "." in text, node)
+    try:
+        return exact_literal(Decimal(text), "." in text, node)
+    except InvalidOperation:  # the parser takes two points
+        raise refusal(f"'{text}' is no number", node) from None
 
 
 def exact_literal(value: Decimal, is_decimal: bool, node: exp.Expr) -> Term:
