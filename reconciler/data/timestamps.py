@@ -101,6 +101,8 @@ def _ask(column: pa.Array, microseconds: str) -> pa.Array:
         found = query(f"SELECT {microseconds}::BIGINT AS c0 FROM given", given=pa.table({"c0": column}))
     except EngineError as error:
         raise Fatal(f"timestampFormat: {str(error).splitlines()[0]}") from None
+    except UnicodeDecodeError:  # DuckDB cuts what it says of a pattern in the middle of a character
+        raise Fatal("timestampFormat: the pattern is none that strptime reads") from None
     return whole(found.column("c0"))
 
 

@@ -88,6 +88,8 @@ class WatchedTree:
 class Watch:
     """It stands a moment later, and names what happens from then on, as `repo.watch` does."""
 
+    trouble = ""
+
     def __init__(self, world: World, wake: Callable[[], None], hints: Hints | None) -> None:
         self._world = world
         self._wake = wake
