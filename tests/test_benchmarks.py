@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import command, results
+from reconciler.clock import Clock
+from tests.benchmarks import command, results, year
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.rows import Bench, Figure, Round, Row, Unavailable, over, under
 from tests.benchmarks.table import ROWS
@@ -170,3 +171,9 @@ def test_the_command_lists_its_rows_and_refuses_what_is_none(capsys: pytest.Capt
     with pytest.raises(SystemExit):
         main(["--rounds", "4"])
     assert "--rounds is at least 5" in capsys.readouterr().err
+
+
+def test_of_a_day_nothing_grows_with_runs_but_what_is_trimmed(tmp_path: Path) -> None:
+    life = year.first_day(tmp_path, 2, 4, Clock().now().wall_ms)
+    counts = life.counts()
+    assert {name: counts[name] for name in ("run", "unit", "resource")} == {"run": 8, "unit": 8, "resource": 3}

@@ -24,6 +24,7 @@ from reconciler.controller.hands import Hands
 from reconciler.controller.looking import installed, open_tree
 from reconciler.controller.loop import Controller
 from reconciler.controller.settings import Settings, Silent
+from reconciler.controller.wakeups import Wakeups
 from reconciler.core.messages import Began, Ended, Exited, FromRun, Order, Produced
 from reconciler.core.metrics import DAY_MS, HOUR_MS
 from reconciler.core.provider import Unit
@@ -112,7 +113,7 @@ class Life:
             hands = Hands(
                 settings=settings, record=record, tree=tree, origin=origin, writer=Writer(self.root), runner=AtOnce(),
                 end_leftover=lambda _pid, _start: True, clock=self.clock, chance=lambda: 0.5, listener=Silent(),
-                catalogue=installed,
+                catalogue=installed, wakeups=Wakeups,
             )  # fmt: skip
             with Controller(hands) as controller:
                 ran = controller.run_pass().ran
