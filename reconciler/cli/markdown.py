@@ -12,7 +12,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from posixpath import join, normpath
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,7 @@ from reconciler.cli.options import Call
 from reconciler.cli.plan_words import NOTHING, NOTHING_MERGED, backfill_words, export_words, summary_line
 from reconciler.cli.terminal import escape
 from reconciler.core.risk import Risk, most_dangerous_first, risk_of
+from reconciler.core.words import with_options
 
 if TYPE_CHECKING:
     from reconciler.controller import Preview
@@ -67,7 +68,7 @@ def markdown(call: Call, found: Preview, merge: Merge | None, limit: int = LIMIT
     items = [
         *_blocked(found.plan.blocked, found.root),
         *_problems(found),
-        *_actions(found.plan, found.root),
+        *_actions(found.plan, found.root, call.again),
         *_others(found.plan),
     ]
     lines, details = _fit(items, limit - _size(head) - RESERVED)
@@ -114,8 +115,9 @@ def _problems(found: Preview) -> Iterator[Item]:
         yield Item(section=section, noun="problem", line=f"- {code(where)}: {code(text)}\n")
 
 
-def _actions(made: Plan, root: str) -> Iterator[Item]:
-    for action in most_dangerous_first(made.actions):
+def _actions(made: Plan, root: str, again: str) -> Iterator[Item]:
+    for one in most_dangerous_first(made.actions):
+        action = replace(one, message=with_options(one.message, again))
         yield Item(
             section=_HEADINGS[risk_of(action)], noun="action", line=_action_line(action, root), details=_changes(action)
         )

@@ -169,7 +169,7 @@ def _policy(repository: Repository, commit: str, root: Path) -> PolicySeen:
 
 def _authors(repository: Repository, compared: Compared, root: Path, made: Plan) -> Authors:
     """Who a merge's changes are by, as far as the clone knows."""
-    from reconciler.controller.planning import Authors
+    from reconciler.controller.planning import Authors, by_of
     from reconciler.record.resources import By
     from reconciler.repo.git import GitUnusable
     from reconciler.repo.history import WorkTreeOrigin, newest_commits, os_user
@@ -182,8 +182,9 @@ def _authors(repository: Repository, compared: Compared, root: Path, made: Plan)
             commits = dict(WorkTreeOrigin(root, None).authors(paths))
     except GitUnusable:
         commits = {}
-    by_path = {path: By(author=commit.author, commit=commit.hash) for path, commit in commits.items()}
-    return Authors(by_path=by_path, otherwise=By(author=os_user()))
+    by_path = {path: by_of(commit) for path, commit in commits.items()}
+    otherwise = By(author="", commit=compared.head_commit) if compared.head else By(author=os_user())
+    return Authors(by_path=by_path, otherwise=otherwise)
 
 
 # --- in words -------------------------------------------------------------------------------------------------------

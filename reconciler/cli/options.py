@@ -93,9 +93,9 @@ class Call:
         return said
 
     def _read_operator(self, path: Path) -> Operator:
-        if self.operator_path is not None and not path.exists():
-            raise UsageError(f"there is no file '{path}' (--settings)")
-        if not path.exists():
+        if not os.path.lexists(path):
+            if self.operator_path is not None:
+                raise UsageError(f"there is no file '{path}' (--settings)")
             return Operator()
         from reconciler.repo.operator_file import read_operator_file
 

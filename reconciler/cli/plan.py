@@ -15,6 +15,7 @@ from reconciler.cli.plan_words import NOTHING, NOTHING_MERGED, backfill_words, e
 from reconciler.cli.problems import warn_problems
 from reconciler.cli.pruning import blocked_lines
 from reconciler.cli.terminal import Terminal, cells, cut, escape
+from reconciler.core.words import with_options
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def print_plan(call: Call, found: Preview, nothing: str = NOTHING, when: str = "
     would be made true, where not by the next pass."""
     terminal, made = call.terminal, found.plan
     for action in made.actions:
-        _print_action(terminal, action)
+        _print_action(call, action)
     if made.actions:
         terminal.print()
     if made.rebuild is not None:
@@ -144,7 +145,7 @@ def print_plan(call: Call, found: Preview, nothing: str = NOTHING, when: str = "
     _print_backfills(terminal, made.backfills)
     blocked = set() if made.blocked is None else {(one.kind, one.name) for one in made.blocked.doomed}
     waiting = [one for one in made.waiting if (one.kind, one.name) not in blocked]
-    _print_list(call, "Waiting", [(f"{one.kind} {one.name}", one.reason) for one in waiting])
+    _print_list(call, "Waiting", [(f"{one.kind} {one.name}", with_options(one.reason, call.again)) for one in waiting])
     if made.blocked is not None:
         for line in blocked_lines(call, made.blocked, when):
             terminal.print(line)
@@ -152,17 +153,18 @@ def print_plan(call: Call, found: Preview, nothing: str = NOTHING, when: str = "
     terminal.print(terminal.paint(summary_line(made, found.problems, nothing), "bold"))
 
 
-def _print_action(terminal: Terminal, action: Action) -> None:
+def _print_action(call: Call, action: Action) -> None:
+    terminal, message = call.terminal, with_options(action.message, call.again)
     symbol, colour = _SYMBOLS.get(action.verb, _OTHERS)
     subject = f"{action.verb} {action.kind} {escape(action.name)}"
     terminal.print(f"  {terminal.paint(symbol, colour)} {terminal.paint(subject, 'bold')}  {escape(action.reason)}")
     for change in action.changes:
         _print_change(terminal, change)
     if action.resets_cursor:
-        consequence = action.message.removeprefix("the cursor is dropped: ")
+        consequence = message.removeprefix("the cursor is dropped: ")
         _print_message(terminal, f"! resets the cursor{': ' if consequence else ''}{consequence}", "red", "bold")
-    elif action.message:
-        _print_message(terminal, action.message)
+    elif message:
+        _print_message(terminal, message)
 
 
 def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:

@@ -10,10 +10,12 @@ import click
 
 from reconciler.cli.lookup import reading, suggestion
 from reconciler.cli.options import Call, command
-from reconciler.cli.specs import is_there
+from reconciler.cli.specs import desired_content, is_there
 from reconciler.cli.terminal import escape
 from reconciler.clock import Clock, iso
 from reconciler.errors import UsageError
+from reconciler.record.holder import controller_at_work
+from reconciler.repo.git import GitUnusable
 
 if TYPE_CHECKING:
     from reconciler.record.deletions import Deletion
@@ -61,10 +63,27 @@ def _list(call: Call, found: list[Deletion]) -> None:
     call.terminal.table(["Name", "Deleted", "Until", "Path"], rows)
 
 
+def _declares(call: Call, one: Deletion) -> bool:
+    """Whether its file declares it now."""
+    from reconciler.providers import catalogue
+    from reconciler.repo.parse import parse_file
+
+    try:
+        content = desired_content(call, one.path)
+    except (OSError, GitUnusable):
+        return False
+    documents = () if content is None else parse_file(one.path, content, catalogue()).documents
+    return any((document.kind, document.name) == ("Job", one.name) for document in documents)
+
+
 def _restoring(call: Call, one: Deletion) -> list[str]:
     """How the spec comes back: with the file that a commit took out, or into the file that is there."""
     path = call.relative(one.path)
     shown = escape(path)
+    if _declares(call, one):
+        pid = controller_at_work(call.state)
+        by = f"`reconcile{call.again}`" if pid is None else f"look of the controller at work (pid {pid})"
+        return [f"{shown} declares it again: the next {by} makes that true."]
     if is_there(call, one.path):
         lines = [f"It waits until {shown} declares it again."]
         if one.commit:

@@ -152,7 +152,7 @@ def _check_root(root: Path) -> Found:
 def _with_operator_file(call: Call, found: Found) -> Found:
     """The operator's file is checked with the whole root."""
     path = call.operator_file
-    if call.operator_path is None and not path.exists():
+    if call.operator_path is None and not os.path.lexists(path):
         return found
     shown = from_here(path)
     try:

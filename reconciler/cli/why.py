@@ -286,4 +286,4 @@ def _print_lines(call: Call, lines: Iterable[tuple[str, str]]) -> None:
 def _capital(text: str) -> str:
     """A sentence begins with a capital, unless it begins with a name or a command."""
     first = text.split(" ", 1)[0]
-    return text[0].upper() + text[1:] if first.isalpha() else text
+    return text[0].upper() + text[1:] if first.rstrip(",;:.").isalpha() else text

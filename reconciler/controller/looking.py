@@ -14,7 +14,7 @@ from reconciler.controller.bulk import collection_paused
 from reconciler.controller.observe import MARK, Observer, identity_of
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
-from reconciler.controller.pruning import Pruner
+from reconciler.controller.pruning import Pruner, place_of
 from reconciler.controller.settings import Settings
 from reconciler.core.planned import Plan, to_json
 from reconciler.errors import Problem, UsageError
@@ -69,7 +69,7 @@ def _preview(settings: Settings, backfills: bool, data: bool, basis: bool) -> Pr
         observer = Observer(record, tree, installed, policing, needs_data_root=settings.needs_data_root, overlay=True)
         observation = observer.observe_until_settled(clock)
         began_ms = now.wall_ms if controller_at_work(settings.state) is None else None
-        pruner = Pruner(record, settings.budget, origin.revision, began_ms)
+        pruner = Pruner(record, settings.budget, origin.revision, place_of(settings), began_ms)
         planner = Planner(record, origin, installed, lambda _: None, policing=policing, pruner=pruner)
         plan = whole_plan(
             record, settings, planner, now, unsettled=observation.unsettled, backfills=backfills, data=data

@@ -26,7 +26,7 @@ from reconciler.controller.notifying import Notifier
 from reconciler.controller.observe import LOOKS, PATIENCE_MS, Observation, Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
-from reconciler.controller.pruning import Pruner
+from reconciler.controller.pruning import Pruner, place_of
 from reconciler.controller.report import Reporter
 from reconciler.controller.requests import Answer, Desk, Inbox, Request, note, user_name
 from reconciler.controller.settings import Report
@@ -65,7 +65,7 @@ class Controller:
             self._policing,
             needs_data_root=hands.settings.needs_data_root,
         )
-        self._pruner = Pruner(hands.record, hands.settings.budget, hands.origin.revision)
+        self._pruner = Pruner(hands.record, hands.settings.budget, hands.origin.revision, place_of(hands.settings))
         self._planner = Planner(
             hands.record,
             hands.origin,

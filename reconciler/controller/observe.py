@@ -190,10 +190,17 @@ class Observer:
         """The rules across files, over everything that is desired."""
         from reconciler.repo.parse import check_across  # only where something changed
 
-        documents = list(self._desired.documents())
+        kept = [document for document, _ in self._desired.held()]
+        names = {(one.kind, one.name, one.path) for one in kept}
+        documents = [one for one in self._desired.documents() if (one.kind, one.name, one.path) not in names]
         known = self._desired.problems_of("file")
         problems = check_across(
-            documents, known, self._catalogue(), self._tree.contents, needs_data_root=self._needs_data_root
+            documents,
+            known,
+            self._catalogue(),
+            self._tree.contents,
+            kept=kept,
+            needs_data_root=self._needs_data_root,
         )
         self._desired.replace_problems(problems, "across")
         self._desired.mark_invalid()

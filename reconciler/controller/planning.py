@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Now
 from reconciler.controller.needs import without_the_unsound
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from reconciler.core.provider import Catalogue
     from reconciler.errors import Problem
     from reconciler.record.resources import By
-    from reconciler.repo.history import Origin
+    from reconciler.repo.history import Commit, Origin
+
+
+#: Told where a history that was cut off says less than it seems to.
+SHALLOW: Final = (
+    "this clone is shallow, so who changed older specs is not known; `git fetch --unshallow` brings the whole history"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,16 @@ class Authors:
 
     def of(self, path: str) -> By:
         return self.by_path.get(path, self.otherwise)
+
+
+def by_of(commit: Commit, revision: str = "") -> By:
+    """Whom a change is of, by the commit that made it; nobody is named where the history of a clone ends there, for then it
+    seems to have made all that it holds."""
+    from reconciler.record.resources import By  # only where something changed
+
+    if commit.boundary:
+        return By(author="", revision=revision)
+    return By(author=commit.author, commit=commit.hash, revision=revision)
 
 
 class Planner:
@@ -82,7 +98,8 @@ class Planner:
 
         rebuild = planned_rebuild(self._record, made.actions)
         errors = tuple(sorted({*problems, *made.errors}))
-        return replace(made, waiting=(*made.waiting, *self._held()), errors=errors, rebuild=rebuild, hold=hold or "")
+        waiting = (*self._renamed(made.waiting), *self._held())
+        return replace(made, waiting=waiting, errors=errors, rebuild=rebuild, hold=hold or "")
 
     @property
     def policy(self) -> str:
@@ -121,26 +138,37 @@ class Planner:
         return due(self._record, made, now)
 
     def authors(self, made: Plan) -> Authors:
-        """Who caused each action: the author of the commit that last changed its file, else the OS user."""
+        """Who caused each action: the author of the commit that last changed its file, else the OS user; where the desired
+        state is a commit, that one, as for what a rewritten history never held."""
         from reconciler.record.resources import By  # only where something changed
-        from reconciler.repo.history import os_user
 
-        revision = self._origin.revision()
-        otherwise = By(author=os_user(), revision=revision)
+        revision, user = self._origin.revision(), self._origin.user()
+        otherwise = By(author=user, commit="" if user else revision.rpartition(":")[2], revision=revision)
         try:
             commits = self._origin.authors({action.path for action in made.actions})
         except GitUnusable as error:
             self._notice(str(error))
             return Authors(by_path={}, otherwise=otherwise)
-        found = {
-            path: By(author=commit.author, commit=commit.hash, revision=revision) for path, commit in commits.items()
-        }
-        return Authors(by_path=found, otherwise=otherwise)
+        if any(commit.boundary for commit in commits.values()):
+            self._notice(SHALLOW)
+        return Authors(by_path={path: by_of(commit, revision) for path, commit in commits.items()}, otherwise=otherwise)
 
     def _held(self) -> tuple[Waiting, ...]:
         held = [Waiting(document.kind, document.name, reason) for document, reason in self._record.desired.held()]
         undeleted = [one for one in self._record.deletions.undeleted() if not self._is_declared(one.name)]
         return (*held, *(Waiting("Job", one.name, undeleted_words(one.path)) for one in undeleted))
+
+    def _renamed(self, waiting: Iterable[Waiting]) -> Iterator[Waiting]:
+        """What waits because its old name is held says why that is."""
+        held = {(document.kind, document.name): reason for document, reason in self._record.desired.held()}
+        for one in waiting:
+            document = self._record.desired.document(one.kind, one.name) if held else None
+            why = "" if document is None else held.get((one.kind, document.renamed_from), "")
+            yield (
+                replace(one, reason=f"renamed from {document.renamed_from}, which is {why}")
+                if document and why
+                else one
+            )
 
     def _is_declared(self, name: str) -> bool:
         return self._record.desired.document("Job", name) is not None

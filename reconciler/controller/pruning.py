@@ -4,32 +4,64 @@ has approved.
 The budget is of a pass. A daemon makes no passes, it looks; so there deletions that follow each other within a minute, and
 that no commit separates, are one deletion, however many looks they arrive in: ten commits have ten budgets, a tree that is
 torn down slice by slice has one. What such slices have spent counts until the rest is approved or its files are back.
+
+A wrong folder looks like many deletions too, or, where it holds some of the specs, like a few. So once the specs come from
+another one than before, the first deletions need an approval, however few they are.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Now
 from reconciler.core.audit import BLOCKED, Deed
 from reconciler.core.planned import Verb
 from reconciler.core.prune import Budget, Pruning, Purse, spent
+from reconciler.repo.git import Repository
 
 if TYPE_CHECKING:
+    from reconciler.controller.settings import Settings
     from reconciler.core.planned import Plan
     from reconciler.record.store import Record
 
 
+#: The record's setting that says where the specs came from when nothing was missing there.
+PLACE: Final = "place"
+#: How a place begins, in a repository and outside.
+_WITHIN: Final = "git:"
+_OUTSIDE: Final = "dir:"
+
+
+def place_of(settings: Settings) -> str:
+    """Where the specs come from: the root's folder within its repository, or outside git as seen from the record."""
+    if settings.followed is not None:
+        return _WITHIN + settings.followed.prefix
+    repository = Repository.around(settings.root) if settings.source else Repository.open(settings.root)
+    if repository is not None:
+        return _WITHIN + repository.prefix
+    return _OUTSIDE + os.path.relpath(os.path.realpath(settings.root), os.path.realpath(settings.state))
+
+
+def _moved(before: str, now: str) -> str:
+    """That the specs come from elsewhere now: a clause. A folder that became a repository is the same one."""
+    if not before or before == now or before[:4] != now[:4]:
+        return ""
+    old, new = (one[4:] or "the top of the repository" for one in (before, now))
+    return f"the specs come from {new} now, and came from {old} before"
+
+
 @dataclass(slots=True)
 class Pruner:
-    """`revision` says which commit is looked at, empty where there is none. `began_ms` is when a pass began, which has a
-    budget of its own; None for a daemon."""
+    """`revision` says which commit is looked at, empty where there is none. `place` is where the specs come from (`place_of`).
+    `began_ms` is when a pass began, which has a budget of its own; None for a daemon."""
 
     record: Record
     budget: Budget
     revision: Callable[[], str]
+    place: str
     began_ms: int | None = None
     _told: str = field(default="")
     _jobs: int | None = None  # when the tree began to move that has not settled yet
@@ -43,16 +75,18 @@ class Pruner:
     def purse(self, now: Now) -> Purse:
         """What may be deleted now."""
         held = self.record.prunes.held()
-        there = self.record.jobs.count()
-        jobs = there if self._jobs is None else self._jobs
+        known = self.record.jobs.count()
+        jobs = known if self._jobs is None else self._jobs
+        gone = sum(document.kind == "Job" for document, _ in self.record.desired.held())  # though not for certain
         return Purse(
             budget=self.budget,
             jobs=jobs,
-            there=there,
+            there=known - gone,
             spent=self._spent(now),
             held="" if held is None else held.digest,
             held_jobs=jobs if held is None or held.known is None else held.known,
             is_approved=held is not None and held.is_approved,
+            moved=_moved(str(self.record.setting(PLACE, "")), self.place),
         )
 
     def note(self, made: Plan, now: Now) -> None:
@@ -63,8 +97,16 @@ class Pruner:
         self._jobs = None
         if made.blocked is not None:
             self._hold(made.blocked, now)
-        elif made.prune is None or _is_done(made.prune, made):
+            return
+        if made.prune is None or _is_done(made.prune, made):
             self.record.prunes.clear()
+            self._settle_in()
+
+    def _settle_in(self) -> None:
+        """Nothing that is missing waits: the specs come from where they should."""
+        if self.record.setting(PLACE, "") != self.place:
+            with self.record.transaction():
+                self.record.set_setting(PLACE, self.place)
 
     def _hold(self, found: Pruning, now: Now) -> None:
         held, revision = self.record.prunes.held(), self.revision()

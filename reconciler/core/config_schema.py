@@ -113,6 +113,8 @@ def _explain(error: Any) -> Iterable[Issue]:
     special = _SPECIAL.get(error.validator)
     if special is not None:
         return special(path, error)
+    if error.validator == "pattern" and "x-expected" in error.schema:  # a pattern says little to a person
+        return [Issue(path, f"expected {clip(str(error.schema['x-expected']))}, found {found(error.instance)}")]
     plain = _PLAIN.get(error.validator)
     if plain is None:
         return [

@@ -40,7 +40,8 @@ class Budget:
 class Purse:
     """The budget as a pass finds it: there were `jobs` when specs began to be missing, there are `there` now, and `spent`
     were deleted just now by the same deletion. The set whose digest is `held` is held back since there were `held_jobs`:
-    jobs that were made since leave no room for it. `is_approved`: it may go, whatever it costs."""
+    jobs that were made since leave no room for it. `is_approved`: it may go, whatever it costs. `moved` says that the specs
+    come from another folder than before, empty where they do not: then every deletion needs an approval."""
 
     budget: Budget
     jobs: int
@@ -49,6 +50,7 @@ class Purse:
     held: str = ""
     held_jobs: int = 0
     is_approved: bool = False
+    moved: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Doomed:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruning:
     """A set of deletions that is over the budget. `allowed` is what a pass may delete of `jobs`, `spent` what is gone of
-    that already; `is_last` says that no job would be left."""
+    that already; `is_last` says that no job would be left, `moved` that the specs come from another folder than before."""
 
     doomed: tuple[Doomed, ...]
     budget: Budget
@@ -73,6 +75,7 @@ class Pruning:
     spent: int = 0
     is_last: bool = False
     is_approved: bool = False
+    moved: str = ""
 
     @property
     def digest(self) -> str:
@@ -96,6 +99,8 @@ class Pruning:
         jobs = f"{count} of {self.jobs} jobs" if self.jobs != 1 else "the only job"
         if self.is_last:
             return f"no file declares {jobs}, and that no job is left always needs an approval"
+        if self.moved:
+            return f"no file declares {jobs}, and {self.moved}, which always needs an approval"
         before = f", of which {self.spent} went just now" if self.spent else ""
         limit = f"prune: maxDeletes {self.budget.max_deletes}, maxPercent {self.budget.max_percent}"
         return f"no file declares {jobs}, and a pass may delete {self.allowed}{before} ({limit})"
@@ -123,9 +128,10 @@ def judge(purse: Purse, doomed: Iterable[Doomed], created: int) -> Pruning | Non
     jobs = purse.held_jobs if is_held else purse.jobs
     allowed = purse.budget.allows(jobs + purse.spent)
     is_last = purse.there + created <= count
-    if not count or (not is_last and count + purse.spent <= allowed):
+    if not count or (not is_last and not purse.moved and count + purse.spent <= allowed):
         return None
-    return replace(found, jobs=jobs, allowed=allowed, is_last=is_last, is_approved=is_held and purse.is_approved)
+    is_approved = is_held and purse.is_approved
+    return replace(found, jobs=jobs, allowed=allowed, is_last=is_last, is_approved=is_approved, moved=purse.moved)
 
 
 def spent(times: Iterable[tuple[int, str]], now_ms: int, revision: str) -> int:

@@ -71,8 +71,32 @@ class SavedPlan:
 
 
 def read_plan(content: bytes, shown: str) -> SavedPlan:
-    """The plan that a file holds. Raises UsageError where it holds none, Blocked where it has been edited since it was
-    made."""
+    """The plan that a file holds. Raises UsageError where it holds none, Blocked where it has been edited, or damaged, since
+    it was made."""
+    try:
+        return _read(content, shown)
+    except UsageError as error:
+        if not _was_a_plan(content):
+            raise
+        why = str(error).removeprefix(shown).removeprefix(" is no plan").removeprefix(": ")
+        raise Blocked(f"{shown} has been edited or damaged since it was made: {why}; nothing was done") from None
+
+
+def _was_a_plan(content: bytes) -> bool:
+    """Whether a content that is no plan now has the marks of one, and not a digest that vouches for it."""
+    try:
+        body = _object(content, "")
+        vouched = body.get("digest") == plan_digest(body)
+    except (UsageError, ValueError):
+        vouched = False
+    return not vouched and sum(mark in content for mark in _MARKS) >= 2
+
+
+#: Fields of a plan that little else has.
+_MARKS: Final = (b'"actionsDigest"', b'"basis"', b'"formatVersion"', b'"waiting"')
+
+
+def _read(content: bytes, shown: str) -> SavedPlan:
     body = _object(content, shown)
     if body.get("formatVersion") != FORMAT_VERSION:
         found = body.get("formatVersion")

@@ -252,13 +252,13 @@ def _held_back(facts: Facts, state: JobState, wait: Wait) -> Answer:
             return timed(facts, Because.QUIET_HOURS, quiet, until_ms, "starts it", state.since_ms)
         case Reason.WAITING_FOR_DEPENDENCY:
             since = f", since {ago(facts, state.since_ms)}"
-            then = "it starts as soon as that has succeeded."
+            step = _ask_about(blocking(facts.rules, facts.dependencies))
             return Answer(
                 code=Because.WAITING_FOR_DEPENDENCY,
                 because=f"it {wait.message}{since}.",
-                then=then,
+                then=f"it starts as soon as that has succeeded; `{step}` says when that may be.",
                 since_ms=state.since_ms,
-                step=_ask_about(blocking(facts.rules, facts.dependencies)),
+                step=step,
             )
         case _:
             return _queued(facts, state)

@@ -331,6 +331,9 @@ class CommitTree:
         at = self._looked
         return {} if at is None else newest_commits(at.repository, at.commit, paths)
 
+    def user(self) -> str:
+        return ""
+
 
 @dataclass(frozen=True, slots=True)
 class _At:

@@ -137,6 +137,11 @@ class Origin(Protocol):
         """The last commit of each path. Raises GitUnusable."""
         ...
 
+    def user(self) -> str:
+        """Who is behind what no commit of a path is; empty where the desired state is a commit, which is then all that is
+        known."""
+        ...
+
 
 class WorkTreeOrigin:
     """That of a folder: HEAD of the git work tree it lies in, if any."""
@@ -150,6 +155,9 @@ class WorkTreeOrigin:
 
     def authors(self, paths: Iterable[str]) -> Mapping[str, Commit]:
         return {} if self._history is None else self._history.authors(paths)
+
+    def user(self) -> str:
+        return os_user()
 
 
 def newest_commits(repository: Repository, head: str, paths: Iterable[str]) -> dict[str, Commit]:

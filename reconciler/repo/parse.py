@@ -228,15 +228,16 @@ def check_across(
     catalogue: Catalogue,
     contents: Callable[[Collection[str]], Mapping[str, bytes]],
     *,
+    kept: Sequence[Document] = (),
     needs_data_root: bool = False,
 ) -> list[Problem]:
     """The problems between documents, each at its field. `problems` are those of the files themselves: what they break
-    can still be referred to. `contents` is asked for the files that have problems. With `needs_data_root`, a relative path
-    leads nowhere."""
+    can still be referred to, and so can what is `kept` though no file declares it just now. `contents` is asked for the
+    files that have problems. With `needs_data_root`, a relative path leads nowhere."""
     from reconciler.core.check import check
 
     broken = {(problem.kind, problem.name) for problem in problems if problem.name and problem.kind in KINDS}
-    found = check(documents, catalogue, broken=broken)
+    found = check(documents, catalogue, kept=kept, broken=broken)
     if needs_data_root:
         from reconciler.core.check_paths import relative_paths
 

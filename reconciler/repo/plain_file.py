@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -26,14 +27,24 @@ MAX_BYTES: Final = 1 << 20
 
 
 def content_of(path: Path, shown: str) -> bytes | None:
-    """The bytes of a file; None where there is none. `shown` is its path in problems. Raises SpecInvalid."""
+    """The bytes of a file; None where there is none: a link that leads nowhere is there. `shown` is its path in problems.
+    Raises SpecInvalid."""
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SpecInvalid([Problem(shown, 1, 1, "", "is not a regular file")])
             return file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if os.path.islink(path):
+            raise SpecInvalid([Problem(shown, 1, 1, "", "is a link that leads nowhere")]) from error
         return None
     except OSError as error:
         raise SpecInvalid([Problem(shown, 1, 1, "", f"cannot be read: {error.strerror}")]) from error
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Waits for nobody to write into a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def digest_of_content(content: bytes) -> str:

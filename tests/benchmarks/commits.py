@@ -70,7 +70,7 @@ class Follower:
         self.tree, origin = open_tree(settings, self.record, writable=True)
         policing = Policing(self.record, self.tree, installed)
         self.observer = Observer(self.record, self.tree, installed, policing)
-        pruner = Pruner(self.record, settings.budget, origin.revision, None)
+        pruner = Pruner(self.record, settings.budget, origin.revision, "", None)
         self.planner = Planner(self.record, origin, installed, print, policing=policing, pruner=pruner)
         self.clock = Clock(self.record.alive_ms)
 

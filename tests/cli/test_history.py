@@ -74,6 +74,23 @@ def test_history_reads_at_80_columns_and_the_newest_is_last(repository: World) -
     assert max(map(len, lines)) <= 80
 
 
+def test_in_a_shallow_clone_nobody_is_said_to_have_made_what_is_older(
+    repository: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.write("orders.yaml", STREAM + job_text("import-orders"))
+    commit(repository)
+    shallow = tmp_path / "shallow"
+    source = f"file://{repository.folder}"
+    subprocess.run(["git", "clone", "-q", "--depth", "1", source, str(shallow)], check=True, capture_output=True)
+    monkeypatch.chdir(shallow)
+    done = repository.run()
+    assert done.code == 0
+    assert done.err == (
+        "this clone is shallow, so who changed older specs is not known; `git fetch --unshallow` brings the whole history\n"
+    )
+    assert {(one["author"], one["commit"]) for one in entries(repository)} == {(None, None)}
+
+
 def test_a_deleted_job_and_one_that_was_renamed_keep_their_history(world: World) -> None:
     world.write("orders.yaml", STREAM + job_text("one") + job_text("two"))
     world.run()

@@ -172,6 +172,47 @@ def test_a_saved_plan_with_approved_deletions_uses_their_approval_up(shop: World
     assert shop.run().code == 5
 
 
+@pytest.mark.parametrize("in_git", [False, True])
+def test_a_wrong_root_that_holds_some_of_the_specs_deletes_nothing(shop: World, in_git: bool) -> None:
+    state = ("--state", "state")
+    if in_git:
+        WorkTree(shop.folder, shop.root.name)
+    assert shop.run(*state).code == 0
+    wrong = shop.folder / "team.d"
+    wrong.mkdir()
+    for name in ("stream", "a", "b", "c"):
+        (wrong / f"{name}.yaml").write_text((shop.root / f"{name}.yaml").read_text())
+    options = ("--root", "team.d", *state)
+    ended = shop.run(*options)
+    assert ended.code == 5
+    before, now = ("jobs.d/", "team.d/") if in_git else ("../jobs.d", "../team.d")
+    assert (
+        f"PruneBlocked: no file declares 1 of 4 jobs, and the specs come from {now} now, and came from {before} before, which "
+        "always needs an approval; nothing is deleted:\n    Job d  team.d/d.yaml\n"
+    ) in ended.err
+    assert shop.run(*options).code == 5, "it is no matter of how often"
+    assert shop.run(*state).code == 0
+    assert shop.run("list", "-o", "name", *state).out == "a\nb\nc\nd\n"
+    assert shop.run("approve", "--prune", "--yes", *options).code == 0
+    assert "d  Deleted" in shop.run(*options).out, "a person has said that it is meant"
+    (wrong / "c.yaml").unlink()
+    assert "c  Deleted" in shop.run(*options).out, "and from then on it is where the specs are"
+
+
+def test_an_emptied_root_deletes_not_even_what_was_never_committed(shop: World) -> None:
+    tree = WorkTree(shop.folder, shop.root.name)
+    (shop.root / "d.yaml").rename(shop.folder / "d.yaml")
+    tree.commit()
+    (shop.folder / "d.yaml").rename(shop.root / "d.yaml")
+    assert shop.run("plan").code == 0
+    remove(shop, "a", "b", "c", "d", "stream")
+    ended = shop.run()
+    assert ended.code == 5
+    reason = "no file declares 1 of 4 jobs, and that no job is left always needs an approval"
+    assert f"PruneBlocked: {reason}; nothing is deleted:\n    Job d  jobs.d/d.yaml\n" in ended.err
+    assert shop.run("list", "-o", "name").out == "a\nb\nc\nd\n"
+
+
 # --- undelete -------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +257,20 @@ def test_a_job_that_is_undeleted_twice_was_undeleted_once(shop: World) -> None:
     assert re.match(r"'a' was undeleted by \S+ before\.\n", shop.run("undelete", "a").out)
     acts = [json.loads(line)["action"] for line in shop.run("history", "a", "-o", "json").out.splitlines()]
     assert acts == ["create", "delete", "undelete"]
+
+
+def test_undelete_of_a_job_whose_file_declares_it_again_says_that_nothing_is_to_be_restored(shop: World) -> None:
+    remove(shop, "a")
+    assert shop.run("--root", "jobs.d").code == 0
+    shop.write("a.yaml", job_text("a"))
+    hint = "`reconcile undelete a --root jobs.d` before that brings its cursor and history back"
+    assert hint in " ".join(shop.run("plan", "--root", "jobs.d").out.split())
+    assert hint in shop.run("plan", "--root", "jobs.d", "-o", "markdown").out
+    assert shop.run("undelete", "a", "--root", "jobs.d").out == (
+        "'a' is back with its cursor and its history.\n"
+        "jobs.d/a.yaml declares it again: the next `reconcile --root jobs.d` makes that true.\n"
+    )
+    assert "a  Created  declared again; it goes on from the cursor that was kept" in shop.run().out
 
 
 def test_an_approval_that_stands_is_noted_once(shop: World) -> None:

@@ -80,6 +80,32 @@ def test_a_pause_of_what_is_in_a_repository_is_the_change_to_commit(world: World
     )
 
 
+def test_what_a_rewritten_history_never_held_is_deleted_by_the_commit_that_is_desired_now(
+    world: World, upstream: Upstream
+) -> None:
+    options = ("--repo", upstream.url, "--data-root", ".")
+    first = upstream.git("rev-parse", "HEAD")
+    upstream.publish({"more.yaml": job_text("second")})
+    assert world.run(*options).code == 0
+    upstream.git("reset", "-q", "--hard", first)
+    upstream.push("--force")
+    assert f"second  Deleted  no file declares it  ({first[:12]})\n" in world.run(*options).out
+    last = json.loads(world.run("history", "second", "-o", "json", *options).out.splitlines()[-1])
+    assert (last["action"], last["author"], last["commit"]) == ("delete", None, first)
+
+
+def test_a_wrong_path_that_holds_some_of_the_specs_deletes_nothing(world: World, upstream: Upstream) -> None:
+    options = ("--repo", upstream.url, "--data-root", ".")
+    upstream.publish({"sub/more.yaml": STREAM.replace("orders", "others") + job_text("second")})
+    assert world.run(*options).code == 0
+    ended = world.run(*options, "--path", "jobs.d/sub")
+    assert ended.code == 5
+    assert (
+        "the specs come from jobs.d/sub/ now, and came from jobs.d/ before, which always needs an approval" in ended.err
+    )
+    assert world.run("list", "-o", "name", *options).out == "import-orders\nsecond\n"
+
+
 def test_a_repository_that_was_never_fetched_cannot_be_followed(world: World) -> None:
     url = f"http://127.0.0.1:{free_port()}/jobs.git"
     done = world.run("--repo", url, "--branch", "main")

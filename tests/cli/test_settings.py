@@ -76,3 +76,13 @@ def test_one_command_hears_the_operator_s_file_once(world: World) -> None:
     assert heard.on_disk().settings().slots == 3
     with pytest.raises(SpecInvalid):
         call().settings()
+
+
+def test_a_link_that_leads_nowhere_is_no_missing_file(world: World) -> None:
+    (world.folder / "reconciler.yaml").symlink_to("nowhere")
+    for command in ("plan", "validate"):
+        result = world.run(command)
+        assert (
+            result.code,
+            "reconciler.yaml:1:1: error: is a link that leads nowhere\n" in result.out + result.err,
+        ) == (1, True)

@@ -136,3 +136,27 @@ def test_a_mistake_in_an_expression_that_is_a_block_has_its_line_and_column(worl
     )
     said = world.run("validate").out.splitlines()
     assert said[0] == "jobs.d/audience.yaml:7:9: error: spec.where: unknown function 'frob'"
+
+
+def test_a_password_in_an_address_is_refused_and_stands_in_no_message_plan_or_record(world: World) -> None:
+    job = (
+        "apiVersion: reconciler/v1\nkind: Job\nmetadata: {name: send}\nspec:\n  provider: http\n  jobType: export-webhook\n"
+        '  config: {stream: orders, url: "https://ada:s3cr3t-of-hers@example.org/in"}\n'
+    )
+    world.write("orders.yaml", STREAM + "---\n" + job)
+    said = (
+        "spec.config.url: expected an http or https URL without a user name in it, found 'https://***@example.org/in'\n"
+    )
+    assert said in world.run("validate").out
+    for arguments in (
+        ("plan", "--out", "plan.json"),
+        ("plan", "-o", "json"),
+        (),
+        ("why", "send"),
+        ("validate", "-o", "sarif"),
+    ):
+        result = world.run(*arguments)
+        assert "s3cr3t" not in result.out + result.err
+    kept = [path for path in world.folder.rglob("*") if path.is_file() and path.name != "orders.yaml"]
+    assert (world.state / "record.db") in kept
+    assert not [path for path in kept if b"s3cr3t" in path.read_bytes()]

@@ -267,7 +267,7 @@ def test_a_blocked_set_is_told_once_whatever_cannot_be_read_meanwhile(shop: Shop
     shop.go()
     held = shop.report.plan
     with Record.reading(shop.world.state) as record:
-        pruner = Pruner(record, Budget(), lambda: "")
+        pruner = Pruner(record, Budget(), lambda: "", "")
         assert pruner.news(held) is held.blocked
         assert pruner.news(Plan(hold="torn.yaml cannot be read or parsed")) is None
         assert pruner.news(held) is None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from reconciler.runner.local import LocalRunner
 from tests.controller.conftest import Shop
 from tests.controller.specs import job_text
+from tests.repo.worktree import WorkTree
 
 
 def test_a_rename_to_the_name_of_an_orphan_is_no_new_job(shop: Shop) -> None:
@@ -21,3 +25,24 @@ def test_a_rename_to_the_name_of_an_orphan_is_no_new_job(shop: Shop) -> None:
     after = shop.row("new")
     assert (after.id, after.cursor, after.totals.rows) == (before.id, before.cursor, 1)
     assert shop.go() == {}
+
+
+def test_a_rename_that_no_commit_holds_yet_waits_for_that_and_is_no_error(tmp_path: Path, runner: LocalRunner) -> None:
+    tree = WorkTree(tmp_path / "repo")
+    shop = Shop(tree.root, runner)
+    spec = shop.root / "orders.yaml"
+    spec.write_text(job_text("old"))
+    tree.commit()
+    shop.go()
+    before = shop.row("old")
+    spec.write_text(job_text("new, renamedFrom: old"))
+    assert shop.go() == {}
+    assert shop.report.problems == ()
+    held = "gone from disk but not from HEAD; commit its removal, or restore it"
+    assert [(one.name, one.reason) for one in shop.report.plan.waiting] == [
+        ("new", f"renamed from old, which is {held}"),
+        ("old", held),
+    ]
+    tree.commit()
+    assert shop.go() == {"move": 1}
+    assert shop.row("new").id == before.id

@@ -70,6 +70,15 @@ def test_that_no_job_is_left_always_needs_an_approval() -> None:
     assert judge(purse(1), doomed("a"), 1) is None, "another job takes its place"
 
 
+def test_once_the_specs_come_from_another_folder_every_deletion_needs_an_approval() -> None:
+    moved = "the specs come from other.d/ now, and came from jobs.d/ before"
+    found = judge(purse(100, moved=moved), doomed("a"), 0)
+    assert found is not None
+    assert found.reason == f"no file declares 1 of 100 jobs, and {moved}, which always needs an approval"
+    assert judge(purse(100), doomed("a"), 0) is None
+    assert judge(purse(100, moved=moved), doomed(), 0) is None
+
+
 def test_only_jobs_are_counted_but_an_approval_is_of_all_that_goes_with_them() -> None:
     auths = doomed("x", "y", "z", kind="Authorization")
     assert judge(purse(1), auths, 0) is None

@@ -132,6 +132,20 @@ def test_a_made_up_plan_with_a_right_digest_is_refused_at_its_place(changed: dic
     assert refusal(signed(body(**changed))) == words
 
 
+def test_whichever_byte_of_a_plan_is_changed_or_cut_off_it_is_refused_as_one_that_was_edited() -> None:
+    content = signed(body())
+    read_plan(content, "plan.json")
+    edits = [
+        content[:at] + bytes([content[at] ^ flip]) + content[at + 1 :]
+        for at in range(len(content))
+        for flip in (1, 128)
+    ]
+    edits += [content[:at] for at in range(len(content) // 2, len(content))]
+    for edited in edits:
+        with pytest.raises(Blocked, match=r"plan\.json has been edited"):
+            read_plan(edited, "plan.json")
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

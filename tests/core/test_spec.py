@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from reconciler.core.document import Document
 from reconciler.core.explain import explain
-from reconciler.core.issue import field_path, field_text
+from reconciler.core.issue import field_path, field_text, found
 from reconciler.core.spec import MODELS, document
 from tests.specs import IMPORT_SCHEMA
 
@@ -304,3 +304,17 @@ def test_the_schema_of_the_tests_has_the_defaults_that_are_left_out() -> None:
     assert top_defaults(IMPORT_SCHEMA) == {
         "prefix": "", "timestampField": None, "maxRejects": 0, "compression": "none", "tags": [], "header": True,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:SECRET@example.org/in", "'https://***@example.org/in'"),
+        ("https://user:SEC/RE?T@example.org/in", "'https://***@example.org/in'"),
+        ("https://SECRET@example.org", "'https://***@example.org'"),
+        ("see https://example.org/@ada", "'see https://example.org/@ada'"),
+        ("ada@example.org", "'ada@example.org'"),
+    ],
+)
+def test_a_message_repeats_no_password_of_an_address(text: str, shown: str) -> None:
+    assert found(text) == shown

@@ -311,7 +311,7 @@ def test_a_dependency_that_holds_the_job_back_is_named_with_its_reason() -> None
     answer = why(held)
     assert answer.code is Because.WAITING_FOR_DEPENDENCY
     assert answer.because == ("it waits for customers, which has failed, since 2026-11-21T09:50:00Z (10 min ago).")
-    assert answer.then == "it starts as soon as that has succeeded."
+    assert answer.then == "it starts as soon as that has succeeded; `reconcile why customers` says when that may be."
     assert answer.step == "reconcile why customers"
     assert why(replace(held, controller=None, seen_ms=AGO)).notes == (
         "no reconcile is at work on this record; last seen 2026-11-21T09:50:00Z (10 min ago).",

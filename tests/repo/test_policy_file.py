@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,3 +73,20 @@ def test_a_policy_that_is_gone_from_disk_but_not_from_head_is_a_problem(tmp_path
     )
     tree.commit()
     assert read_policy(tree.root, None, expected=True).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path.symlink_to("nowhere"), "is a link that leads nowhere"),
+        (lambda path: os.mkfifo(path), "is not a regular file"),
+        (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+    ],
+)
+def test_a_policy_that_is_there_and_cannot_be_read_is_no_missing_one(
+    tmp_path: Path, make: Callable[[Path], object], says: str
+) -> None:
+    make(tmp_path / "policy.yaml")
+    seen = read_policy(tmp_path / "jobs.d", None)
+    assert [str(one) for one in seen.problems] == [f"../policy.yaml:1:1: error: {says}"]
+    assert seen.digest == "unreadable"

@@ -73,7 +73,14 @@ Url = Annotated[
     str,
     Field(max_length=2000),
     _matching(_URL, "an http or https URL without a user name in it"),
-    WithJsonSchema({"type": "string", "pattern": _URL, "maxLength": 2000}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": _URL,
+            "maxLength": 2000,
+            "x-expected": "an http or https URL without a user name in it",
+        }
+    ),
 ]
 HeaderName = Annotated[
     str,

@@ -30,7 +30,9 @@ LookupUrl = Annotated[
     str,
     Field(max_length=2000),
     _matching(_URL, "an http or https URL whose host is fixed"),
-    WithJsonSchema({"type": "string", "pattern": _URL, "maxLength": 2000}),
+    WithJsonSchema(
+        {"type": "string", "pattern": _URL, "maxLength": 2000, "x-expected": "an http or https URL whose host is fixed"}
+    ),
 ]
 Ttl = Annotated[
     str, _matching(_TTL, "a duration such as 12h or 30d"), WithJsonSchema({"type": "string", "pattern": _TTL})
