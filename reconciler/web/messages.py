@@ -24,6 +24,8 @@ def _refuse(name: str) -> Any:
 
 #: Reads a value in C, objects as tuples of their pairs: so that a key which stands there twice is seen.
 _SCAN: Final = json.JSONDecoder(object_pairs_hook=tuple, parse_constant=_refuse).scan_once  # type: ignore[attr-defined]
+#: An object without braces in it.
+_FLAT: Final = re.compile(r"\{[^{}]*\}")
 #: A message that is no longer cannot be nested too deeply.
 _SHORT: Final = 2 * MAX_DEPTH
 _NOT_TEXT: Final = "not valid text in UTF-8"
@@ -40,7 +42,8 @@ def messages_of(body: bytes) -> tuple[int, bytes]:
         raise Refused(422, "The body holds no message.")
     found = _Messages(text)
     if text[start] == "[":
-        found.array(start)
+        if not found.flat(start):
+            found.array(start)
     elif not found.single(start):
         found.lines()
     if found.bad:
@@ -99,6 +102,27 @@ class _Messages:
             if start >= stop:
                 continue  # a blank line is no message
             self._line(start, stop, number)
+
+    def flat(self, start: int) -> bool:
+        """Whether the text is an array of messages with no brace in them but their own, of which none raises a question:
+        then all of them are taken, in one reading. Else nothing is."""
+        text = self._text
+        found = _FLAT.findall(text)
+        if self._breaks or self._escapes or not text.count("{") == text.count("}") == len(found):
+            return False
+        try:
+            values, end = _SCAN(text, start)
+        except (StopIteration, ValueError, RecursionError):
+            return False
+        # As many objects as pairs of braces: none stands in a string or in another, so each pair is a message.
+        if len(values) != len(found) or set(map(type, values)) != {tuple} or _skip(text, end) != len(text):
+            return False
+        fields = list(map(dict, values))
+        if list(map(len, fields)) != list(map(len, values)) or not all(map(_is_shallow, found)):
+            return False
+        self._found = found
+        self._keys.update(*fields)
+        return True
 
     def array(self, start: int) -> None:
         """The elements of an array, which ends the text."""

@@ -147,3 +147,32 @@ def test_the_limits_are_those_of_an_import() -> None:
         imports.MAX_DEPTH,
         imports.MAX_CELLS,
     )
+
+
+#: Messages and what is none, with braces where they mislead.
+PIECES = [
+    "{}", '{"a": 1.50}', '{"a": "}{"}', '{"a": "{}"}', '{"a": "}"}', '"{}"', '"{"', "1", '{"a": {"b": []}}', '{"a": 1, "a": 2}', "[{}]",
+    '{"a": [1, "x"]}', '{"a"}', '{"a": NaN}', "", '{"a": %s}' % ("[" * 200 + "]" * 200), '{"a": "%s"}' % ("[" * 300),
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=3))
+@settings(max_examples=60, deadline=None)
+@example(['"{}"'])
+@example(['{"a": "{}"}', '"{"'])
+@example(['{"a": 1}, {"b": 2}'])
+def test_an_array_in_one_line_is_taken_or_refused_as_its_lines_are(pieces: list[str]) -> None:
+    def outcome(body: str) -> tuple[int, bytes] | None:
+        try:
+            return messages_of(body.encode())
+        except Refused:
+            return None
+
+    lines = outcome("\n".join(["{}", *(piece or "null" for piece in pieces)]))
+    array = outcome(f"[{', '.join(['{}', *pieces])}]")
+    if any("}, {" in piece for piece in pieces):
+        assert array == (3, b'{}\n{"a": 1}\n{"b": 2}\n')
+    else:
+        assert array == lines
+    assert outcome(f"[{', '.join(['{}', *pieces])}] x") is None
+    assert outcome(f"[{', '.join(['{}', *pieces])}") is None
