@@ -309,6 +309,9 @@ class World:
                 controller.watch()
                 self.note("it ends")
             self.laws.check()
+        except Died:
+            self.laws.check()  # what it did before it died, by the tree as it was then
+            raise
         finally:
             self.runner.close()
             self.watch = None
