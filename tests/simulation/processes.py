@@ -85,6 +85,7 @@ class Process:
         if self.is_dead:
             raise GreenletExit
         data = encode(message)
+        self.has_ended = isinstance(message, Ended)
         self._tell(decode_from_run(data[HEADER:], self.order))
 
     def sends(self, url: str) -> None:
@@ -203,7 +204,8 @@ class Runner:
 
     def start(self, order: Order) -> None:
         world = self.world
-        self.world.laws.may_start(order, self.active())
+        at_work = [run for run, process in self._runs.items() if not process.has_ended]  # not merely about to be gone
+        world.laws.may_start(order, at_work)
         process = self._runs[order.run] = Process(self, order, world.next_pid())
         if world.weather.strikes("unborn"):
             self._pending.append(
