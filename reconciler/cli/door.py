@@ -16,7 +16,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +123,8 @@ def _write_report(text: str, state: Path) -> Path | None:
     now = iso(Clock().now().wall_ms)
     name = f"reconcile-{now.replace(':', '').replace('.', '-')}-"
     body = f"{_heading(now)}\n\n{text}"
+    import tempfile  # only where there is something to report
+
     for folder in (state / "reports" if state.is_dir() else None, Path(tempfile.gettempdir())):
         if folder is None:
             continue

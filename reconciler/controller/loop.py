@@ -360,6 +360,7 @@ class Controller:
             authors = self._planner.authors(plan)
             with self._record.transaction():
                 enactor.enact(plan, authors, now, saved)
+                self._record.differences.forget_equal()
                 self._pruner.note(plan, now)
             self._builder.grown()
             for event in enactor.beside_logs:

@@ -6,7 +6,7 @@ says what it waits for, and its file remains a difference for the next look.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +31,7 @@ MARK: Final = "commit"
 TAKEN: Final = "looks"
 
 #: Up to so many changed files are compared with what they said before, to spare the look at all the others.
-FEW: Final = 100
+FEW: Final = 10_000
 #: Outside the daemon, a tree that leaves something open is looked at so many times at most, so far apart at most.
 LOOKS: Final = 10
 PATIENCE_MS: Final = 1_000
@@ -117,8 +117,9 @@ class Observer:
         """Makes it the desired state; whether a second look is needed to tell what is absent."""
         if self._overlay:
             self._desired.overlay()
-        kept = self._kept(look, contents)
-        alike = not look.whole and not kept and self._refers_alike(contents)
+        before = {path: self._desired.documents_of(path) for path in contents}
+        kept = self._kept(look, contents, before)
+        alike = not look.whole and not kept and self._refers_alike(contents, before)
         with self._record.transaction():
             for path, parsed in contents.items():
                 held = [(document, verdict.reason) for document, verdict in kept.get(path, ())]
@@ -130,6 +131,7 @@ class Observer:
             self._policing.check(contents, tells=not self._overlay)
             self._note(look)
             if not self._overlay:
+                self._record.differences.forget_equal()
                 self._record.set_setting(TAKEN, int(self._record.setting(TAKEN, 0)) + 1)
         self._tree.settle(look, keep=kept, identity=identity_of(self._record))
         waits = any(verdict.absence is Absence.WAIT for held in kept.values() for _, verdict in held)
@@ -141,10 +143,13 @@ class Observer:
             with self._record.transaction():
                 self._record.set_setting(MARK, look.mark)
 
-    def _kept(self, look: Look, contents: Mapping[str, Parsed | None]) -> dict[str, list[tuple[Document, Verdict]]]:
-        """The documents of each file that nothing declares any more, but whose absence is not certain, and why not."""
+    def _kept(
+        self, look: Look, contents: Mapping[str, Parsed | None], before: Mapping[str, Sequence[Document]]
+    ) -> dict[str, list[tuple[Document, Verdict]]]:
+        """The documents of each file that nothing declares any more, but whose absence is not certain, and why not. `before`
+        is what the files declared."""
         invalid = self._invalid(contents)
-        before = {path: [*self._desired.documents_of(path), *invalid.get(path, ())] for path in contents}
+        before = {path: [*documents, *invalid.get(path, ())] for path, documents in before.items()}
         mentioned = {name for parsed in contents.values() if parsed for name in _names(parsed)}
         lost = [
             (document, Gone(path, document.kind, document.name))
@@ -174,7 +179,7 @@ class Observer:
                 listed.append(_as_known(known, path, line))
         return found
 
-    def _refers_alike(self, contents: Mapping[str, Parsed | None]) -> bool:
+    def _refers_alike(self, contents: Mapping[str, Parsed | None], before: Mapping[str, Sequence[Document]]) -> bool:
         """Whether these few files have the names and references that they had, and nothing is wrong anywhere: then no
         rule across files is broken either, and the other documents need not be asked."""
         if len(contents) > FEW or self._desired.problems():
@@ -182,7 +187,7 @@ class Observer:
         return all(
             parsed is not None
             and not parsed.problems
-            and list(map(_references, parsed.documents)) == list(map(_references, self._desired.documents_of(path)))
+            and list(map(_references, parsed.documents)) == list(map(_references, before[path]))
             for path, parsed in contents.items()
         )
 

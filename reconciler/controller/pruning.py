@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Now
-from reconciler.core.audit import BLOCKED, Deed
 from reconciler.core.planned import Verb
 from reconciler.core.prune import Budget, Pruning, Purse, spent
 from reconciler.repo.git import Repository
@@ -109,6 +108,8 @@ class Pruner:
                 self.record.set_setting(PLACE, self.place)
 
     def _hold(self, found: Pruning, now: Now) -> None:
+        from reconciler.core.audit import BLOCKED, Deed  # only where something is held back
+
         held, revision = self.record.prunes.held(), self.revision()
         with self.record.transaction():
             self.record.prunes.hold(found, revision, now.wall_ms)

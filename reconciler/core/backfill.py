@@ -8,11 +8,13 @@ it would add; past its limit it waits for a person, who approves exactly the fil
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.document import digest_of
-from reconciler.core.provider import Estimate
 from reconciler.errors import NeedsApproval
+
+if TYPE_CHECKING:
+    from reconciler.core.provider import Estimate
 
 LIVE: Final = "live"
 BACKFILL: Final = "backfill"

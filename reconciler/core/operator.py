@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from reconciler.core.notices import CommitStatusRule, NotifyRule, commit_statuses_of, rules_of
 from reconciler.core.prune import DEFAULT_MAX_DELETES, DEFAULT_MAX_PERCENT, Budget
+
+if TYPE_CHECKING:
+    from reconciler.core.notices import CommitStatusRule, NotifyRule
 
 #: The file's name; it stands beside the root folder.
 FILE_NAME: Final = "reconciler.yaml"
@@ -42,6 +44,8 @@ class Operator:
 
 def operator_of(values: Mapping[str, Any]) -> Operator:
     """The values of a valid file, normalised; of no file where there are none."""
+    from reconciler.core.notices import commit_statuses_of, rules_of  # only where there is a file
+
     return Operator(
         slots=values.get("slots"),
         backfill_slots=values.get("backfillSlots"),

@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
-from reconciler.core.rules import Quiet
-from reconciler.core.schedule import daily_windows
-
 #: The file's name; it stands beside the root folder.
 FILE_NAME: Final = "policy.yaml"
 #: The days of a week, as a window names them.
@@ -94,6 +91,9 @@ class Window:
         return bool(self.days) or (self.from_minute, self.to_minute) != (0, 24 * 60)
 
     def _daily_end(self, now_ms: int) -> int | None:
+        from reconciler.core.rules import Quiet  # only where there is a window
+        from reconciler.core.schedule import daily_windows
+
         quiet = Quiet(self.from_minute, self.to_minute, self.timezone)
         ends = [
             end

@@ -2,16 +2,16 @@
 
 A pass in which nothing changed finds no row here, and so builds no value at all.
 
-The writer compares everything once. From then on triggers of its own connection note the names of what changes on either side,
-and only these are compared, with those that differed before: a change among many costs what it is, not what they are. The notes
-live and die with the connection, and a transaction that is undone undoes its notes.
+Triggers of the record note the names of what changes on either side (`touched`), in the transaction that changes it, and only
+these are compared: a change among many costs what it is, not what they are, for a reader too. What was compared and is equal is
+taken out (`forget_equal`) by the transactions that take a look in and that enact a plan. A preview that has documents of its own,
+which note nothing, compares everything.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.words import PURGE_AFTER_MS
@@ -53,71 +53,42 @@ _NOTED: Final = {
     "resources": "touched t CROSS JOIN resource r ON r.kind = t.kind AND r.name = t.name",
 }
 _ALL: Final = {"documents": "document d", "resources": "resource r"}
-#: Not `OR IGNORE`: what a trigger does about a conflict is decided by the statement that set it off.
-_NOTE: Final = (
-    "INSERT INTO touched SELECT {row}.kind, {row}.name WHERE NOT EXISTS "
-    "(SELECT 1 FROM touched WHERE kind = {row}.kind AND name = {row}.name);"
-)
-_NOTE_OLD_NAME: Final = (
-    "INSERT INTO touched SELECT {row}.kind, {row}.renamed_from WHERE {row}.renamed_from <> '' AND NOT EXISTS "
-    "(SELECT 1 FROM touched WHERE kind = {row}.kind AND name = {row}.renamed_from);"
-)
-_FOLLOW: Final = (
-    "CREATE TEMP TABLE touched (kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID",
-    *(
-        f"CREATE TEMP TRIGGER document_{event} AFTER {event} ON main.document "
-        f"BEGIN {_NOTE.format(row=row)} {_NOTE_OLD_NAME.format(row=row)} END"
-        for event, row in (("INSERT", "NEW"), ("DELETE", "OLD"))
-    ),
-    *(
-        f"CREATE TEMP TRIGGER resource_{event} AFTER {event} ON main.resource BEGIN {_NOTE.format(row=row)} END"
-        for event, row in (("INSERT", "NEW"), ("DELETE", "OLD"))
-    ),
-    "CREATE TEMP TRIGGER resource_UPDATE AFTER UPDATE OF kind, name, path, life, digest, metadata_digest ON main.resource "
-    f"BEGIN {_NOTE.format(row='OLD')} {_NOTE.format(row='NEW')} END",
+_FORGET_EQUAL: Final = (
+    "DELETE FROM touched WHERE NOT EXISTS (SELECT 1 FROM document d LEFT JOIN resource r ON r.kind = d.kind AND r.name = d.name "
+    f"WHERE d.kind = touched.kind AND d.name = touched.name AND ({_DIFFERS})) AND NOT EXISTS "
+    "(SELECT 1 FROM resource r WHERE r.kind = touched.kind AND r.name = touched.name AND r.life IN ('live', 'purged') AND "
+    "NOT EXISTS (SELECT 1 FROM document d WHERE d.kind = r.kind AND d.name = r.name))"
 )
 
 
 class Differences:
-    """Pairs of what is declared and what is known. `follows`: the connection is the one that writes."""
+    """Pairs of what is declared and what is known."""
 
-    def __init__(self, connection: sqlite3.Connection, *, follows: bool = False) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
-        self._follows = follows
 
     def pairs(self, now_ms: int, *, whole: bool = False) -> tuple[Pair, ...]:
         """The pairs that differ or whose time has come; all of them with `whole`. Sorted by kind and name."""
         found: dict[tuple[str, str], Pair] = {}
         where = "1" if whole else _DIFFERS
-        among = _NOTED if self._is_following() and not whole else _ALL
+        among = _ALL if whole or self._is_overlaid() else _NOTED
         for row in self._sql.execute(_DECLARED.format(where=where, **among)):
             found.setdefault((row["kind"], row["name"]), _pair(row))
         for row in self._sql.execute(_GONE.format(**among)):
             known = _known(row)
             found[(known.kind, known.name)] = _gone(known, row)
-        if self._follows and not whole:
-            self._keep_noted(found.keys(), following=among is _NOTED)
         for row in self._sql.execute(_DUE, (now_ms - PURGE_AFTER_MS,)):
             found.setdefault((row["kind"], row["name"]), _pair(row))
         return tuple(found[key] for key in sorted(found))
 
-    def _is_following(self) -> bool:
-        """Asked of the connection: a transaction that is undone may undo the triggers too."""
-        if not self._follows:
-            return False
-        found = self._sql.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'touched'").fetchone()
-        return found is not None
+    def forget_equal(self) -> None:
+        """What is equal on both sides is compared no more until it changes again. Inside the transaction that changed it."""
+        self._sql.execute(_FORGET_EQUAL)
 
-    def _keep_noted(self, differing: Collection[tuple[str, str]], *, following: bool) -> None:
-        """What differs stays noted; what was noted and does not is compared no more until it changes again."""
-        if not following:
-            for statement in _FOLLOW:
-                self._sql.execute(statement)
-            self._sql.executemany("INSERT INTO touched VALUES (?, ?)", list(differing))
-            return
-        noted = {(kind, name) for kind, name in self._sql.execute("SELECT kind, name FROM touched")}
-        equal = [key for key in noted if key not in differing]
-        self._sql.executemany("DELETE FROM touched WHERE kind = ? AND name = ?", equal)
+    def _is_overlaid(self) -> bool:
+        """Whether this connection has documents of its own (`Desired.overlay`)."""
+        found = self._sql.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'document'").fetchone()
+        return found is not None
 
     def owing(self, now_ms: int) -> dict[str, str]:
         """Live, sleeping jobs that owe a run whose time has come, with why they owe it."""

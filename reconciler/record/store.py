@@ -53,7 +53,7 @@ class Record:
         self._lock = lock
         self._state = state
         self.desired = Desired(connection)
-        self.differences = Differences(connection, follows=lock is not None)
+        self.differences = Differences(connection)
 
     # The other tables are loaded when they are first asked for: a plan in which nothing differs needs none of them.
 

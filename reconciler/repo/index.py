@@ -149,7 +149,7 @@ class Index:
         self.told = meta.get("identity") == self._identity
         self.head = meta.get("head", "") if self.told else ""
         make = Row._make
-        self.rows = {path: make(known) for path, *known in database.execute("SELECT * FROM file")}
+        self.rows = {row[0]: make(row[1:]) for row in database.execute("SELECT * FROM file")}
 
     # --- parsed contents --------------------------------------------------------------------------------------------
 

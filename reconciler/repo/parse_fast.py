@@ -64,7 +64,17 @@ def _is_unsure(text: str) -> bool:
         return True
     if any(one in text for one in _UNSURE) or (not _is_printable(text) and FORBIDDEN.search(text)):
         return True
-    return any(mark in text for mark in _MARKS) and _PROPERTY.search(text) is not None
+    return any(mark in text and _has_property(text, mark) for mark in _MARKS)
+
+
+def _has_property(text: str, mark: str) -> bool:
+    """Whether one begins with any of these marks: a search that tries every character takes longer than the parser."""
+    at = text.find(mark)
+    while at >= 0:
+        if _PROPERTY.match(text, at) or (at > 0 and _PROPERTY.match(text, at - 1)):
+            return True
+        at = text.find(mark, at + 1)
+    return False
 
 
 def _is_printable(text: str) -> bool:

@@ -69,11 +69,10 @@ class _Found:
 
 @dataclass(slots=True)
 class _Calm:
-    """A look that left nothing open, but for the changed files in `unsettled`: the next may ask about what was named since,
-    and about the `racy`. `moment` is git's, `folders` are those that were read."""
+    """A look that left nothing open: once it is settled, the next may ask about what was named since, and about the `racy`.
+    `moment` is git's, `folders` are those that were read."""
 
     moment: Moment | None
-    unsettled: set[str]
     racy: set[str]
     folders: set[str]
 
@@ -99,6 +98,7 @@ class Tree:
         self._index.told &= told
         self._rows: dict[str, Row] = self._index.rows
         self._told: dict[str, str] = {path: row.digest for path, row in self._rows.items()} if self._index.told else {}
+        self._differing = set() if self._index.told else set(self._rows)  # rows whose digest is not what was told
         self._parsed: dict[str, Parsed] = {}  # by content digest, of what is not settled
         self._blobs: dict[str, Parsed] = {}  # by blob id, of what is gone from disk but not from HEAD
         self._held: dict[str, tuple[Row, int]] = {}
@@ -137,26 +137,28 @@ class Tree:
             if found is not None:
                 patience_ms = self._patience_left(torn=None, moved=found.moved, now_ms=now_ms, grace_ms=grace_ms)
                 return self._answer(found, self._rows, before, settled=patience_ms == 0)
-        listing = walk(self._root)
+        listing = walk(self._root, self._rows)
         found = self._compare(listing, kernel_ns)
         after = repository.moment() if repository else None
         torn, again_ms = _torn(before, after, kernel_ns)
-        missing = self._rows.keys() - listing.files.keys()
+        unlisted = self._rows.keys() - found.rows.keys()
+        missing = unlisted - listing.files.keys()
         moved = found.moved or missing != self._missing
         patience_ms = self._patience_left(torn=torn, moved=moved, now_ms=now_ms, grace_ms=grace_ms)
         settled = patience_ms == 0
         held = self._hold(found, torn is not None, now_ms, kernel_ns)
-        vanished = sorted(path for path in self._told.keys() - listing.files.keys() if listing.knows(path))
+        vanished = sorted(path for path in missing if path in self._told and listing.knows(path))
         if held:
             again_ms = min(again_ms or self.settle_ms, self.settle_ms)
         elif not settled and (vanished or self._loses_documents(found, held)):
             again_ms = min(again_ms or patience_ms, patience_ms)
         again_ms = self._patience(torn, again_ms, now_ms)
-        unseen = (self._told.keys() & self._rows.keys()) - found.rows.keys()
+        unseen = {path for path in unlisted if path in self._told}
         self._missing = unseen - listing.files.keys()
+        self._differing = found.changed | (self._differing & unseen)
         self._rows = {path: self._rows[path] for path in unseen} | found.rows if unseen else found.rows
         is_calm = not (torn or held or vanished or listing.problems or listing.targets or unseen) and again_ms is None
-        self._calm = _Calm(after, set(found.changed), found.racy, listing.folders) if is_calm else None
+        self._calm = _Calm(after, found.racy, listing.folders) if is_calm else None
         problems = tuple(problem for _, problem in sorted(listing.problems.items()))
         return self._answer(
             found, found.rows, after, settled=settled, held=held, vanished=vanished, problems=problems, torn=torn,
@@ -188,7 +190,7 @@ class Tree:
     ) -> _Found | None:
         """What differs, as far as the watch has named it; None where only a walk can tell."""
         calm = self._calm
-        if calm is None or calm.unsettled or calm.moment != before or not self._index.told:
+        if calm is None or self._differing or calm.moment != before or not self._index.told:
             return None
         stamps = glance(self._root, calm.racy.union(named), self._rows, calm.folders)
         if stamps is None:
@@ -196,26 +198,27 @@ class Tree:
         listing = Listing(files=stamps)
         found = self._compare(listing, kernel_ns)
         after = repository.moment() if repository else None
-        is_odd = listing.problems or found.written or len(found.rows) < len(stamps) or after != before
+        is_odd = bool(listing.problems or found.written or len(found.rows) < len(stamps) or after != before)
+        is_odd |= any(path in self._rows and self._rows[path].invalid for path in found.changed)
         if is_odd or self._hold(found, False, now_ms, kernel_ns) or self._loses_documents(found, ()):
             return None
         self._rows |= found.rows
-        calm.racy, calm.unsettled = found.racy, set(found.changed)
+        calm.racy, self._differing = found.racy, set(found.changed)
         return found
 
     def _compare(self, listing: Listing, kernel_ns: int) -> _Found:
         """Reads the files whose stamps say nothing yet, parses what was never met, and finds what differs from what
         was told."""
-        known, told, found = self._rows, self._told, _Found()
+        known, found = self._rows, _Found(rows=listing.same)
+        rows = found.rows
         unread: list[tuple[str, Stamp]] = []
         for path, stamp in listing.files.items():
             row = known.get(path)
             if row is None or row.racy or row[:4] != stamp:
                 unread.append((path, stamp))
             else:
-                found.rows[path] = row
-                if told.get(path) != row.digest:
-                    found.changed.add(path)
+                rows[path] = row
+        found.changed.update(self._differing & rows.keys())
         for path, stamp in sorted(unread):
             self._read(listing, found, path, stamp, kernel_ns)
         self._parse_batch(found)
@@ -256,11 +259,12 @@ class Tree:
         try:
             return read(listing.targets.get(path) or f"{self._root}/{path}", stamp)
         except FileNotFoundError:
-            del listing.files[path]
+            listing.files.pop(path, None)
         except Unreadable as error:
             listing.refuse(path, str(error))
         except BeingWritten:
             written.add(path)
+            listing.files[path] = stamp  # it is there
         return None
 
     def _parse_batch(self, found: _Found) -> None:
@@ -370,8 +374,7 @@ class Tree:
         for path in gone:
             del self._told[path]
             self._rows.pop(path, None)
-        if self._calm is not None:
-            self._calm.unsettled -= changed.keys()
+        self._differing.difference_update(changed, gone)
         still = {self._rows[path].digest for path in (*kept, *look.held) if path in self._rows}
         self._parsed = {digest: parsed for digest, parsed in self._parsed.items() if digest in still}
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from stat import S_ISREG
+from typing import TYPE_CHECKING, Final
 
 from reconciler.errors import Problem
 from reconciler.repo.names import OUR_SUFFIXES, SPEC_SUFFIXES, is_hidden, is_spec_path
+
+if TYPE_CHECKING:
+    from reconciler.repo.index import Row
 
 #: A file above this size is not read (design, section 2).
 MAX_FILE_BYTES: Final = 1 << 20
@@ -38,10 +42,12 @@ class BeingWritten(Exception):
 
 @dataclass(slots=True)
 class Listing:
-    """What one walk saw. `files` are specs; `targets` the real path of those that are links. Folders are relative and end in
+    """What one walk saw. `files` are specs; `same` are those that bear the stamp they are known by, with what is known;
+    `targets` the real path of those that are links. Folders are relative and end in
     a slash, "" is the root: `folders` are those that were read, `blind` those of which nothing is known."""
 
     files: dict[str, Stamp] = field(default_factory=dict)
+    same: dict[str, Row] = field(default_factory=dict)
     folders: set[str] = field(default_factory=set)
     targets: dict[str, str] = field(default_factory=dict)
     problems: dict[str, Problem] = field(default_factory=dict)
@@ -56,22 +62,22 @@ class Listing:
         return path not in self.problems and not any(path.startswith(folder) for folder in self.blind)
 
 
-def walk(root: str) -> Listing:
-    """Every spec below `root`, with its stamp, at the cost of one scandir a folder and one lstat a spec."""
-    listing = Listing()
-    links = _descend(listing, [("", root)])
+def walk(root: str, known: Mapping[str, Row] | None = None) -> Listing:
+    """Every spec below `root`, with its stamp, at the cost of one scandir a folder and one lstat a spec. Those of which the
+    stamp that is `known` says enough are told apart, so that nothing is kept of them that is there already."""
+    listing, known = Listing(), known or {}
+    links = _descend(listing, [("", root)], known)
     real_root = os.path.realpath(root) if links else root
     followed: set[str] = set()
     while links:
         onward = [found for path, link in sorted(links) for found in _follow(listing, path, link, real_root, followed)]
-        links = _descend(listing, onward)
+        links = _descend(listing, onward, known)
     return listing
 
 
-def _descend(listing: Listing, stack: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _descend(listing: Listing, stack: list[tuple[str, str]], known: Mapping[str, Row]) -> list[tuple[str, str]]:
     """Lists folders (relative prefix, path) and all below them into `listing`; returns the links it met."""
     links: list[tuple[str, str]] = []
-    files = listing.files
     while stack:
         prefix, folder = stack.pop()
         listing.folders.add(prefix)
@@ -79,9 +85,14 @@ def _descend(listing: Listing, stack: list[tuple[str, str]]) -> list[tuple[str, 
             with os.scandir(folder) as entries:
                 for entry in entries:
                     name = entry.name
-                    if name.endswith(OUR_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
+                    if name.endswith(OUR_SUFFIXES):
+                        if not entry.is_dir(follow_symlinks=False):
+                            continue
+                    elif name[0] == "." or (
+                        name.endswith(SPEC_SUFFIXES) and _is_plain(listing, entry, prefix + name, known)
+                    ):
                         continue
-                    if name[0] != "." and not (name.endswith(SPEC_SUFFIXES) and _is_plain(files, entry, prefix + name)):
+                    if name[0] != ".":
                         _see(listing, entry, prefix, stack, links)
         except OSError as error:
             if prefix and isinstance(error, _GONE):
@@ -103,23 +114,27 @@ def glance(root: str, paths: Iterable[str], known: Container[str], folders: Cont
             if isinstance(error, _GONE) and path not in known and f"{path}/" not in folders:
                 continue
             return None
-        is_sound = stat.S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii()
+        is_sound = S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii()
         if not (is_sound and is_spec_path(path) and (path in known or path[: path.rfind("/") + 1] in folders)):
             return None
         found[path] = _stamp(seen)
     return found
 
 
-def _is_plain(files: dict[str, Stamp], entry: os.DirEntry[str], path: str) -> bool:
+def _is_plain(listing: Listing, entry: os.DirEntry[str], path: str, known: Mapping[str, Row]) -> bool:
     """Lists what most entries are: a sound spec, of which one lstat says so."""
     try:
         seen = entry.stat(follow_symlinks=False)
     except OSError:
         return False
-    if stat.S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii():
-        files[path] = (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino & _INODE_BITS)
-        return True
-    return False
+    if not (S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii()):
+        return False
+    row, stamp = known.get(path), _stamp(seen)
+    if row is not None and row[:4] == stamp and not row.racy:
+        listing.same[path] = row
+    else:
+        listing.files[path] = stamp
+    return True
 
 
 def _see(
@@ -149,11 +164,11 @@ def _note(listing: Listing, path: str, entry: os.DirEntry[str] | str) -> int:
     except OSError as error:
         listing.refuse(path, f"cannot be read: {error.strerror}")
         return 0
-    if stat.S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii():
+    if S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii():
         listing.files[path] = _stamp(seen)
     elif stat.S_ISDIR(seen.st_mode) or stat.S_ISLNK(seen.st_mode):
         return seen.st_mode
-    elif not stat.S_ISREG(seen.st_mode):
+    elif not S_ISREG(seen.st_mode):
         listing.refuse(path, "is not a regular file")
     elif seen.st_size > MAX_FILE_BYTES:
         listing.refuse(path, f"is larger than 1 MiB ({seen.st_size:,} bytes)")

@@ -26,6 +26,10 @@ from reconciler.repo.names import is_hidden, is_ours, is_spec
 QUIET_MS: Final = 50
 MOST_MS: Final = 500
 
+#: The same for the policy and for git's marks beside a work tree, which nobody waits for at the keyboard: a watch wakes up so
+#: often though nothing happens.
+UNHURRIED_MS: Final = 250
+
 #: How often a watch checks that its folder is still the one it watches, and how long after a failure it tries again.
 CHECK_MS: Final = 250
 AGAIN_S: Final = 5.0
@@ -85,10 +89,12 @@ class Watch(_Watch):
         repository = Repository.open(root)
         eyes = [
             _Eye(root, wake, self._stop, _tells_of_specs(root), recursive=True, hints=hints),
-            _Eye(root.absolute().parent, wake, self._stop, _tells_of_policy, recursive=False),
+            _Eye(root.absolute().parent, wake, self._stop, _tells_of_policy, recursive=False, quiet_ms=UNHURRIED_MS),
         ]
         if repository is not None:
-            eyes.append(_Eye(repository.git_dir, wake, self._stop, _tells_of_git, recursive=False))
+            eyes.append(
+                _Eye(repository.git_dir, wake, self._stop, _tells_of_git, recursive=False, quiet_ms=UNHURRIED_MS)
+            )
         self._start(*eyes)
 
 
@@ -115,7 +121,7 @@ class _Eye(threading.Thread):
 
     def __init__(
         self, folder: Path, wake: Callable[[], None], stop: threading.Event, tells: Callable[[object, str], bool], *,
-        recursive: bool, hints: Hints | None = None,
+        recursive: bool, hints: Hints | None = None, quiet_ms: int = QUIET_MS,
     ) -> None:  # fmt: skip
         super().__init__(name=f"watch {folder.name}", daemon=True)
         self._hints = hints or Hints()
@@ -127,6 +133,7 @@ class _Eye(threading.Thread):
         self._stop_wanted = stop
         self._tells = tells
         self._recursive = recursive
+        self._quiet_ms = quiet_ms
 
     def run(self) -> None:
         while not self._stop_wanted.is_set():
@@ -146,7 +153,7 @@ class _Eye(threading.Thread):
 
         watched = _identity(self._folder)
         batches = watchfiles.watch(
-            self._folder, watch_filter=self._counted, stop_event=self._stop_wanted, debounce=MOST_MS, step=QUIET_MS,
+            self._folder, watch_filter=self._counted, stop_event=self._stop_wanted, debounce=MOST_MS, step=self._quiet_ms,
             rust_timeout=CHECK_MS, yield_on_timeout=True, raise_interrupt=False, recursive=self._recursive,
             ignore_permission_denied=True,
         )  # fmt: skip

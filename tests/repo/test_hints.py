@@ -164,6 +164,14 @@ def test_what_was_not_settled_is_there_again(watched: Watched) -> None:
     assert names(watched.settle()) == []
 
 
+def test_what_was_invalid_is_mended_in_a_look_at_everything(watched: Watched) -> None:
+    (watched.root / "a.yaml").write_text(spec("a").replace("spec: {}", "spec: {wrong: 1}"))
+    assert watched.settle("a.yaml").changed[0].parsed.problems
+    (watched.root / "a.yaml").write_text(spec("a"))
+    (watched.root / "unnamed.yaml").write_text(spec("unnamed"))
+    assert names(watched.look("a.yaml")) == ["a.yaml", "unnamed.yaml"]
+
+
 def test_where_git_has_moved_the_whole_tree_is_looked_at(tmp_path: Path) -> None:
     tree = WorkTree(tmp_path / "top")
     tree.write({"a.yaml": spec("a")})
@@ -200,7 +208,7 @@ def apply(root: Path, operation: str, name: str, number: int) -> list[str]:
             path.parent.mkdir(exist_ok=True)
             path.write_text(spec(path.stem, v=str(number)))
         case "empty" if path.exists():
-            path.write_text("")
+            path.write_text("# nothing\n")
         case "unlink" if path.exists():
             path.unlink()
         case "rename" if path.exists():
