@@ -309,7 +309,7 @@ class World:
                 controller.watch()
                 self.note("it ends")
             self.laws.check()
-        except Died:
+        except (Died, ReconcileError):
             self.laws.check()  # what it did before it died, by the tree as it was then
             raise
         finally:
