@@ -272,6 +272,8 @@ class Storms:
         self.git("clean", "-q", "-f", "-d", "-e", ".reconciler")
 
     def _make_sane(self) -> None:
+        # Once in some hundred times a stash that git gives up on leaves its lock, and no process that holds it.
+        (self.clone / ".git/index.lock").unlink(missing_ok=True)
         for command in ("rebase", "merge", "cherry-pick"):
             self.git(command, "--abort", may_fail=True)
         self.git("reset", "-q", "--hard")
