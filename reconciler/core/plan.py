@@ -86,7 +86,8 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """One name, as declared and as known. `invalid`: its spec is there but invalid, so its job stays as it was."""
+    """One name, as declared and as known. `invalid`: its spec is there but invalid, or no file declares it any more and its
+    absence is not certain; so its job stays as it was, and nothing asks for anything."""
 
     declared: Document | None = None
     known: Known | None = None

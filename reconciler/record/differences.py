@@ -32,10 +32,10 @@ _DIFFERS: Final = (
     "r.id IS NULL OR r.life <> 'live' OR r.digest <> d.digest OR r.metadata_digest <> d.metadata_digest OR r.path <> d.path "
     "OR (d.kind, d.name) IN (SELECT kind, renamed_from FROM document WHERE renamed_from <> '')"
 )
-#: What no file declares any more keeps what is there from being deleted, and asks for nothing itself.
+#: What no file declares any more, and is held, comes after what a file declares.
 _DECLARED: Final = (
     f"SELECT d.*, {_KNOWN} FROM {{documents}} LEFT JOIN resource r ON r.kind = d.kind AND r.name = d.name "
-    f"{_WHAT_IS_KNOWN} WHERE ({{where}}) AND d.held = '' ORDER BY d.kind, d.name, d.path, d.ordinal"
+    f"{_WHAT_IS_KNOWN} WHERE {{where}} ORDER BY d.kind, d.name, d.held <> '', d.path, d.ordinal"
 )
 _GONE: Final = (
     f"SELECT {_KNOWN}, EXISTS (SELECT 1 FROM problem p WHERE p.kind = r.kind AND p.name = r.name) AS invalid "
@@ -111,7 +111,7 @@ def _pair(row: sqlite3.Row) -> Pair:
     from reconciler.core.plan import Pair
 
     known = None if row["r_id"] is None else _known(row)
-    return Pair(declared=document_of(row), known=known, invalid=bool(row["invalid"]))
+    return Pair(declared=document_of(row), known=known, invalid=bool(row["invalid"] or row["held"]))
 
 
 def _known(row: sqlite3.Row) -> Known:

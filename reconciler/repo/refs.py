@@ -104,12 +104,10 @@ def unknown(repository: Repository, text: str) -> str:
     if OBJECT.fullmatch(text):
         return f"there is no commit {text} in {repository.top}"
     names = _names(repository)
-    if text == "HEAD" or not names:
-        return (
-            f"there is no commit in {repository.top} yet"
-            if not names
-            else f"HEAD leads to no commit in {repository.top}"
-        )
+    if not names and _whole_hash(repository, "HEAD", {}) is None:
+        return f"there is no commit in {repository.top} yet"
+    if text == "HEAD":
+        return f"HEAD leads to no commit in {repository.top}"
     if _SHORT_HASH.fullmatch(text):
         return f"there is no branch or tag '{text}' in {repository.top}; write the hash of a commit whole"
     return f"there is no branch, tag or remote branch '{text}' in {repository.top}{did_you_mean(text, names)}"
