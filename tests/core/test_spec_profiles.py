@@ -199,13 +199,22 @@ def test_the_place_counts_what_stands_before_the_text(written: str, place: str) 
     ]
 
 
-@pytest.mark.parametrize("written", ["|\n        a +\n        sum(x)", '"a\\u0020+ sum(x)"', ">-\n        a + sum(x)"])
-def test_where_the_file_writes_it_otherwise_the_message_names_the_character(written: str) -> None:
+SUM_READS_MANY = "spec.attributes.x.expr: sum() is over many messages, and an expression reads one; `merge` says how values become one"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("|\n        a +\n        sum(x)", f"10:9: {SUM_READS_MANY}"),
+        (">-\n        a + sum(x)", f"9:13: {SUM_READS_MANY}"),
+        ('"a\\u0020+ sum(x)"', f"8:13: {SUM_READS_MANY} (at character 5)"),
+    ],
+)
+def test_a_block_has_the_place_of_its_mistake_and_what_is_written_otherwise_the_character(
+    written: str, told: str
+) -> None:
     text = f"apiVersion: reconciler/v1\nkind: Stream\nmetadata: {{name: a}}\nspec:\n  identity: [{{key: e, from: e}}]\n  attributes:\n    x:\n      expr: {written}\n"
-    assert problems(text) == [
-        "8:13: spec.attributes.x.expr: sum() is over many messages, and an expression reads one; "
-        "`merge` says how values become one (at character 5)"
-    ]
+    assert problems(text) == [told]
 
 
 def test_a_merge_that_does_not_fit_its_column_is_told_at_from() -> None:
