@@ -9,7 +9,9 @@ fault on the very first opening is told to whoever started the daemon, and ends 
 from __future__ import annotations
 
 import errno
+import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Clock
@@ -43,27 +45,32 @@ def endure(begin: Callable[[], Controller], state: Path, listener: Listener) -> 
     not pass, and whatever keeps the first controller from beginning."""
     clock = Clock()
     wait_ms, told, has_lived = SHORTEST_WAIT_MS, "", False
-    while True:
-        born_ms = clock.now().alive_ms
-        try:
-            with begin() as controller:
-                has_lived = True
-                if told:
-                    listener.notice("That has passed; the daemon goes on from what the record says.")
-                return controller.watch()
-        except Exception as error:
-            why = passing(error, state)
-            if not why or not has_lived:
-                raise
-        if clock.now().alive_ms - born_ms >= GOOD_LIFE_MS:
-            wait_ms, told = SHORTEST_WAIT_MS, ""
-        if why != told:
-            told = why
-            listener.notice(f"{why}. Runs at work were cut off, and nothing is lost; the daemon tries again by itself.")
-        stopped = _wait(clock, wait_ms)
-        if stopped is not None:
-            return stopped
-        wait_ms = min(2 * wait_ms, LONGEST_WAIT_MS)
+    with ExitStack() as stack:
+        wakeups: Wakeups | None = None
+        while True:
+            born_ms = clock.now().alive_ms
+            try:
+                with begin() as controller:
+                    has_lived = True
+                    if told:
+                        listener.notice("That has passed; the daemon goes on from what the record says.")
+                    return controller.watch()
+            except Exception as error:
+                why = passing(error, state)
+                if not why or not has_lived:
+                    raise
+            if wakeups is None:  # from here on no signal is missed, whichever controller lives or is about to
+                wakeups = stack.enter_context(Wakeups())
+            if clock.now().alive_ms - born_ms >= GOOD_LIFE_MS:
+                wait_ms, told = SHORTEST_WAIT_MS, ""
+            if why != told:
+                told = why
+                listener.notice(
+                    f"{why}. Runs at work were cut off, and nothing is lost; the daemon tries again by itself."
+                )
+            if _is_stopped_within(wait_ms, clock, wakeups):
+                return 0 if wakeups.stopping == signal.SIGTERM else 130
+            wait_ms = min(2 * wait_ms, LONGEST_WAIT_MS)
 
 
 def passing(error: Exception, state: Path) -> str:
@@ -81,12 +88,9 @@ def passing(error: Exception, state: Path) -> str:
             return refused.what if isinstance(refused, RecordUnwritable) else ""
 
 
-def _wait(clock: Clock, wait_ms: int) -> int | None:
-    """The exit code where a signal ended the wait."""
+def _is_stopped_within(wait_ms: int, clock: Clock, wakeups: Wakeups) -> bool:
+    """Whether a signal ends the wait."""
     until_ms = clock.now().alive_ms + wait_ms
-    with Wakeups() as wakeups:
-        while (left_ms := until_ms - clock.now().alive_ms) > 0 and wakeups.stopping is None:
-            wakeups.wait((), left_ms / 1000)
-    if wakeups.stopping is None:
-        return None
-    return 0 if wakeups.stopping.name == "SIGTERM" else 130
+    while (left_ms := until_ms - clock.now().alive_ms) > 0 and wakeups.stopping is None:
+        wakeups.wait((), left_ms / 1000)
+    return wakeups.stopping is not None

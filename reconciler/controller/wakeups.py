@@ -14,7 +14,7 @@ _HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 class Wakeups:
     """A pipe that signal handlers and other threads write to, and the flags that they leave. A context manager that
-    puts the process's signal handlers back."""
+    puts the process's signal handlers back. One within another: whoever is told to stop tells the other."""
 
     def __init__(self) -> None:
         self._read_fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -29,6 +29,8 @@ class Wakeups:
         for number in _HANDLED:
             self._before[number] = signal.signal(number, self._on_signal)
         self._before_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        if (around := self._around()) is not None:
+            self.stopping = around.stopping
         return self
 
     def __exit__(
@@ -37,8 +39,15 @@ class Wakeups:
         signal.set_wakeup_fd(self._before_fd)
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+        if (around := self._around()) is not None:
+            around.stopping = around.stopping or self.stopping
         os.close(self._read_fd)
         os.close(self._write_fd)
+
+    def _around(self) -> Wakeups | None:
+        """The one within which this one is."""
+        owner = getattr(self._before[signal.SIGTERM], "__self__", None)
+        return owner if isinstance(owner, Wakeups) else None
 
     def wake(self) -> None:
         """Something may have changed in the tree. May be called from any thread."""

@@ -161,18 +161,24 @@ class _Eye(threading.Thread):
             for batch in batches:
                 if self._stop_wanted.is_set() or _identity(self._folder) != watched:
                     return
+                self._stand()
                 self._hint(batch)
-                if batch or not self.healthy:  # what happened before the watch stood is found by looking
-                    self.healthy, self.trouble = True, ""
+                if batch:
                     self._wake()
 
+    def _stand(self) -> None:
+        """The watch has told something, if only that nothing happens. What happened before it stood is found by looking."""
+        if not self.healthy:
+            self._hints.stand()
+            self.healthy, self.trouble = True, ""
+            self._wake()
+
     def _counted(self, change: object, path: str) -> bool:
+        self._stand()  # where jobs write all the time there may never be a moment in which nothing happens
         self._events += 1
         return self._tells(change, path)
 
     def _hint(self, batch: Iterable[tuple[object, str]]) -> None:
-        if not self.healthy:
-            self._hints.stand()
         events, self._events = self._events, 0
         if events > MANY_EVENTS:
             self._hints.lose()

@@ -52,3 +52,13 @@ def test_a_daemon_goes_on_after_sighup(tmp_path: Path) -> None:
         )
         daemon.wait_for("stream/s", "Created")
         assert daemon.terminate() == 0
+
+
+def test_who_is_told_to_stop_within_another_tells_it_and_who_begins_within_a_stopped_one_stops() -> None:
+    with Wakeups() as around:
+        with Wakeups() as within:
+            os.kill(os.getpid(), signal.SIGTERM)
+            within.wait((), 5)
+        assert around.stopping == signal.SIGTERM
+        with Wakeups() as next_one:
+            assert next_one.stopping == signal.SIGTERM

@@ -11,6 +11,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -244,11 +245,11 @@ apiVersion: reconciler/v1
 kind: Job
 metadata: {name: import-large}
 spec:
-  provider: files
-  jobType: import-csv
+  provider: http
+  jobType: import-json
   schedule: {every: 1h}
   retry: {initial: 100ms, max: 200ms}
-  config: {path: "large.csv", stream: orders}
+  config: {url: "URL", stream: orders}
 """
 
 
@@ -262,11 +263,11 @@ def _pid_of_run(state: Path, job: str) -> int | None:
 
 
 def test_a_run_that_is_out_of_memory_fails_alone_with_a_reason(tmp_path: Path) -> None:
-    with site(tmp_path) as here:
+    with site(tmp_path) as here, socket.create_server(("127.0.0.1", 0)) as silent:
         here.feed.come_in()
-        large = here.root / "large.csv"
-        os.mkfifo(large)  # it waits for its file, so that its memory can be taken away meanwhile
-        (here.root / "large.yaml").write_text(MEMORY)
+        # It waits for an answer that never comes, so that its memory can be taken away meanwhile.
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        (here.root / "large.yaml").write_text(MEMORY.replace("URL", url))
         with Daemon(here.root) as daemon:
             daemon.wait_for("import-large", "Started")
             until(lambda: _pid_of_run(here.state, "import-large") is not None, daemon)
