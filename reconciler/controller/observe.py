@@ -109,7 +109,7 @@ class Observer:
         if look.whole:  # nothing is known of what an earlier index was told
             unread = {problem.path for problem in look.problems} | set(look.held)
             vanished |= self._desired.paths() - look.files.keys() - unread
-        waiting = self._desired.held_paths() - contents.keys() - vanished
+        waiting = self._desired.held_paths() - contents.keys() - vanished - set(look.held)
         still = self._tree.parsed(look, waiting) if waiting else {}
         return contents | dict.fromkeys(sorted(vanished | waiting), None) | still
 

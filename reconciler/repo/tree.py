@@ -240,7 +240,8 @@ class Tree:
         found.rows[path] = row
         if row.racy:
             found.racy.add(path)
-        if self._told.get(path) == digest:
+        # What differed before, and was not told, may have been taken in otherwise all the same: it is told once more.
+        if self._told.get(path) == digest and path not in self._differing:
             if row != old:
                 found.touched.append(path)
             return

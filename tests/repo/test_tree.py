@@ -765,6 +765,21 @@ def test_git_that_worked_a_moment_ago_makes_a_look_uncertain(work: WorkTree, git
     assert (look.torn, names(look)) == (None, ["b.yaml"])
 
 
+def test_what_differed_and_is_again_what_was_told_is_told_once_more(work: WorkTree, git_tree: Tree) -> None:
+    told = (work.root / "a.yaml").read_text()
+    work.write({"a.yaml": spec("a", v="2")})
+    wait_until_old(work.root)
+    (work.top / ".git" / "index.lock").touch()
+    (work.top / ".git" / "index.lock").unlink()
+    look = git_tree.look(1000)
+    assert (names(look), look.held) == ([], ("a.yaml",))
+    work.write({"a.yaml": told})
+    look = quiet_look(git_tree, work.root, 1001)
+    assert names(look) == ["a.yaml"], "whoever looked may have taken it in while it was otherwise"
+    git_tree.settle(look)
+    assert names(quiet_look(git_tree, work.root, 1002)) == []
+
+
 def test_where_git_is_missing_its_marks_are_heeded_and_two_looks_decide(
     work: WorkTree, git_tree: Tree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
