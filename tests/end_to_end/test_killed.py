@@ -25,7 +25,7 @@ from tests.end_to_end.world import (
 )
 from tests.servers import Play, Request, serving
 
-KILLS = int(os.environ.get("RECONCILE_KILLS", "8"))
+KILLS = int(os.environ.get("RECONCILE_KILLS", "5"))
 SEED = int(os.environ.get("RECONCILE_SEED", str(random.SystemRandom().randrange(1_000_000))))
 
 SPECS = """
