@@ -277,6 +277,7 @@ def test_a_run_that_is_out_of_memory_fails_alone_with_a_reason(tmp_path: Path) -
             os.kill(pid, signal.SIGKILL)  # as the kernel does
             said = daemon.wait_for("import-large", "Error")
             assert "where nobody did that, the machine ran out of memory" in said
+            silent.close()
             (here.root / "large.yaml").unlink()
             here.feed.come_in()
             here.all_arrives(daemon)
