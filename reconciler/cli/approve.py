@@ -116,7 +116,9 @@ def _approve_uploads(call: Call, stream: str, uploads: Sequence[UploadRow], dige
         if digest is None:
             call.terminal.print(escape(f"{waiting_words(one)}; since {iso(one.asked_ms)}, digest {one.digest}"))
     if digest is None and not yes and not (_can_ask(call) and click.confirm("Approve exactly these?", default=False)):
-        raise Blocked(f"nothing was approved; `reconcile approve {stream} DIGEST` approves one of them, --yes all")
+        raise Blocked(
+            f"nothing was approved; `reconcile approve {stream} DIGEST{call.again}` approves one of them, --yes all"
+        )
     for one in uploads:
         answer = perform(call.state, "approve-upload", stream=stream, digest=one.digest)
         call.terminal.print(escape(answer.message))

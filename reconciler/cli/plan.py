@@ -140,7 +140,11 @@ def print_plan(call: Call, found: Preview, nothing: str = NOTHING, when: str = "
     if made.rebuild is not None:
         _print_rebuild(terminal, made.rebuild)
     if made.exports is not None:
-        _print_list(call, "Exports of audiences", [(one.name, export_words(one)) for one in made.exports])
+        _print_list(
+            call,
+            "Exports of audiences",
+            [(one.name, with_options(export_words(one), call.again)) for one in made.exports],
+        )
     _print_list(call, "Runs that are due", [(run.name, run.reason) for run in made.runs])
     _print_backfills(terminal, made.backfills)
     blocked = set() if made.blocked is None else {(one.kind, one.name) for one in made.blocked.doomed}

@@ -15,6 +15,7 @@ from reconciler.cli.terminal import escape
 from reconciler.cli.times import day_time, iso_or_none
 from reconciler.clock import Clock
 from reconciler.core.streams import liveness, users_of
+from reconciler.core.words import with_options
 from reconciler.errors import Blocked, UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def streams(call: Call, output: str) -> None:
     elif rows:
         _table(call, rows)
         for one in waiting:
-            call.terminal.print(escape(f"Waiting: {waiting_words(one)}; {approval_words(one)}."))
+            call.terminal.print(
+                escape(with_options(f"Waiting: {waiting_words(one)}; {approval_words(one)}.", call.again))
+            )
     else:
         call.terminal.warn(f"No streams are recorded for {call.root} yet.")
 

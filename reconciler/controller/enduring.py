@@ -9,7 +9,6 @@ fault on the very first opening is told to whoever started the daemon, and ends 
 from __future__ import annotations
 
 import errno
-import signal
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
@@ -69,7 +68,7 @@ def endure(begin: Callable[[], Controller], state: Path, listener: Listener) -> 
                     f"{why}. Runs at work were cut off, and nothing is lost; the daemon tries again by itself."
                 )
             if _is_stopped_within(wait_ms, clock, wakeups):
-                return 0 if wakeups.stopping == signal.SIGTERM else 130
+                return wakeups.exit_code
             wait_ms = min(2 * wait_ms, LONGEST_WAIT_MS)
 
 

@@ -237,7 +237,7 @@ class Controller:
                 watch.close()
             self._hands.listener.notice(f"{wakeups.stopping.name}: runs stop at their next unit")
             self._wind_down(conductor, wakeups)
-            return 0 if wakeups.stopping.name == "SIGTERM" else 130
+            return wakeups.exit_code
 
     def _tell_blind(self, watch: Watching) -> None:
         """Says that changes are not told of by the system, and that they are told of again."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.clock import Now
-from reconciler.controller.needs import without_the_unsound
+from reconciler.controller.needs import unsound, without_the_unsound
 from reconciler.controller.observe import reason_to_hold
 from reconciler.controller.planning import cursor_resets
 from reconciler.controller.policing import all_wait, judged
@@ -90,20 +90,22 @@ def plan_merge(
     ]
     jobs = sum(kind == "Job" for kind, _ in known)
     gone = [pair.key for pair in pairs if pair.declared is None and pair.key[0] != "Job"]
+
+    def is_known(kind: str, name: str) -> bool:
+        return any(key == (kind, name) for key in known)
+
     difference = Difference(
         pairs=differing(pairs, now),
-        hold_deletions=_bare(after)
-        or reason_to_hold(after.problems, lambda kind, name: any(key == (kind, name) for key in known)),
+        hold_deletions=_bare(after) or reason_to_hold(after.problems, is_known),
         resets=cursor_resets(catalogue),
         references={key: _referrers(known.values(), *key) for key in gone},
         purse=Purse(budget=budget, jobs=jobs, there=jobs),
     )
-    unsound = {
-        (one.kind, one.name): f"{one.path}:{one.line}:{one.column}"
-        for one in sorted(after.problems, reverse=True)
-        if one.name and one.kind != "Job" and not any(key == (one.kind, one.name) for key in known)
-    }
-    made = without_the_unsound(plan(difference, now), unsound, lambda action: declared.get((action.kind, action.name)))
+    made = without_the_unsound(
+        plan(difference, now),
+        unsound(after.problems, is_known),
+        lambda action: declared.get((action.kind, action.name)),
+    )
     made = replace(made, errors=tuple(sorted(after.problems)))
     return made if rules is None else _held(made, rules, known, declared)
 

@@ -3,7 +3,7 @@ only fail."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +11,7 @@ from reconciler.core.planned import Action, Plan, Verb, Waiting
 
 if TYPE_CHECKING:
     from reconciler.core.document import Document
+    from reconciler.errors import Problem
 
 Key = tuple[str, str]
 
@@ -46,6 +47,16 @@ def all_of_them_wait(plan: Plan, reasons: Mapping[Key, str]) -> Plan:
     held = {(one.kind, one.name): one for one in plan.actions if (one.kind, one.name) in reasons}
     waiting = [Waiting(one.kind, one.name, reasons[key]) for key, one in held.items()]
     return replace(plan, actions=kept, waiting=(*plan.waiting, *waiting))
+
+
+def unsound(problems: Iterable[Problem], is_live: Callable[[str, str], bool]) -> dict[Key, str]:
+    """What is invalid and was never made true, besides jobs, each with the place of its first problem."""
+    found = {
+        (one.kind, one.name): f"{one.path}:{one.line}:{one.column}"
+        for one in sorted(problems, reverse=True)
+        if one.name and one.kind != "Job"
+    }
+    return {key: place for key, place in found.items() if not is_live(*key)}
 
 
 def without_the_unsound(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Now
-from reconciler.controller.needs import without_the_unsound
+from reconciler.controller.needs import unsound, without_the_unsound
 from reconciler.controller.observe import reason_to_hold
 from reconciler.core.document import Kind
 from reconciler.core.planned import Plan, PlannedRun, Waiting
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from reconciler.core.plan import Pair
     from reconciler.core.planned import Action
     from reconciler.core.provider import Catalogue
-    from reconciler.errors import Problem
     from reconciler.record.resources import By
     from reconciler.repo.history import Commit, Origin
 
@@ -92,7 +91,7 @@ class Planner:
             references=self._references(pairs),
             purse=self._pruner.purse(now) if any(pair.declared is None for pair in pairs) else None,
         )
-        made = without_the_unsound(plan(difference, now), self._unsound(problems), self._document)
+        made = without_the_unsound(plan(difference, now), unsound(problems, self._is_live), self._document)
         made = self._policing.hold(made, now, self.authors)
         from reconciler.controller.rebuilds import planned_rebuild  # only where something changed
 
@@ -110,15 +109,6 @@ class Planner:
         """Whether anything is known of that name that an invalid document may leave as it is; what was deleted is not."""
         found = self._record.resources.resource(kind, name)
         return found is not None and (kind != "Job" or found.life != "orphaned")
-
-    def _unsound(self, problems: Sequence[Problem]) -> dict[tuple[str, str], str]:
-        """What is invalid and was never made true, besides jobs, each with the place of its first problem."""
-        found = {
-            (one.kind, one.name): f"{one.path}:{one.line}:{one.column}"
-            for one in sorted(problems, reverse=True)
-            if one.name and one.kind != "Job"
-        }
-        return {key: place for key, place in found.items() if not self._is_live(*key)}
 
     def _is_live(self, kind: str, name: str) -> bool:
         known = self._record.resources.resource(kind, name)

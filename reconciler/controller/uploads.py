@@ -13,6 +13,7 @@ from reconciler.clock import Now
 from reconciler.controller.hands import Hands
 from reconciler.core.backfill import max_messages_of
 from reconciler.core.document import digest_of
+from reconciler.core.words import with_options
 from reconciler.data.journal import Bulk, Journal, bulk_of
 from reconciler.errors import Fatal
 from reconciler.record.intake import JournalRow
@@ -70,7 +71,8 @@ class Gate:
             record.uploads.forget(freed)
         for one in changed:
             if one.journal not in known:
-                self.hands.listener.notice(f"{waiting_words(one)}; {approval_words(one)}")
+                said = f"{waiting_words(one)}; {approval_words(one)}"
+                self.hands.listener.notice(with_options(said, self.hands.settings.again))
 
 
 def waiting_words(one: UploadRow) -> str:

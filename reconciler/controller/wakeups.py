@@ -44,6 +44,11 @@ class Wakeups:
         os.close(self._read_fd)
         os.close(self._write_fd)
 
+    @property
+    def exit_code(self) -> int:
+        """That of a daemon which was told to stop: SIGTERM ends it as it should, SIGINT interrupts it."""
+        return 0 if self.stopping == signal.SIGTERM else 130
+
     def _around(self) -> Wakeups | None:
         """The one within which this one is."""
         owner = getattr(self._before[signal.SIGTERM], "__self__", None)

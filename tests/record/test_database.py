@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 
 from reconciler.core.state import JobState
 from reconciler.errors import Locked, RecordUnusable
+from reconciler.record import database
 from reconciler.record.store import Record
 
 
@@ -125,3 +127,19 @@ def test_messages_whose_record_is_gone_are_never_taken_for_garbage(tmp_path: Pat
         Record.writing(tmp_path)
     assert segment.exists()
     assert not (tmp_path / "record.db").exists()
+
+
+def test_a_record_from_before_pending_outcomes_takes_them_and_keeps_what_it_has(tmp_path: Path) -> None:
+    scripts = sorted(Path(database.__file__).with_name("migrations").glob("*.sql"))
+    with closing(sqlite3.connect(tmp_path / "record.db")) as connection:
+        for script in scripts:
+            if script.name.startswith("0016"):
+                connection.execute(
+                    "INSERT INTO commit_status (forge, commit_, branch, state, description, at_ms) "
+                    "VALUES ('github', 'c1', 'main', 'failure', 'one', 1)"
+                )
+            connection.executescript(script.read_text("utf-8"))
+        connection.execute("UPDATE commit_status SET state = 'pending'")
+        assert connection.execute("SELECT commit_, state, description FROM commit_status").fetchall() == [
+            ("c1", "pending", "one")
+        ]

@@ -32,7 +32,7 @@ CREATE TABLE commit_status (
     forge       TEXT NOT NULL,
     commit_     TEXT NOT NULL,
     branch      TEXT NOT NULL,
-    state       TEXT NOT NULL CHECK (state IN ('success', 'failure', 'pending')),
+    state       TEXT NOT NULL CHECK (state IN ('success', 'failure')),
     description TEXT NOT NULL,
     at_ms       INTEGER NOT NULL,
     due_ms      INTEGER,
