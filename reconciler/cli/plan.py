@@ -146,7 +146,7 @@ def print_plan(call: Call, found: Preview, nothing: str = NOTHING, when: str = "
             [(one.name, with_options(export_words(one), call.again)) for one in made.exports],
         )
     _print_list(call, "Runs that are due", [(run.name, run.reason) for run in made.runs])
-    _print_backfills(terminal, made.backfills)
+    _print_backfills(call, made.backfills)
     blocked = set() if made.blocked is None else {(one.kind, one.name) for one in made.blocked.doomed}
     waiting = [one for one in made.waiting if (one.kind, one.name) not in blocked]
     _print_list(call, "Waiting", [(f"{one.kind} {one.name}", with_options(one.reason, call.again)) for one in waiting])
@@ -183,13 +183,15 @@ def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:
     terminal.print()
 
 
-def _print_backfills(terminal: Terminal, backfills: Sequence[PlannedBackfill]) -> None:
+def _print_backfills(call: Call, backfills: Sequence[PlannedBackfill]) -> None:
     """How much each would add, and what follows from that."""
     if not backfills:
         return
+    terminal = call.terminal
     terminal.print("Backfills:")
     for one in backfills:
-        for line in textwrap.wrap(escape(backfill_words(one)), terminal.width - 4, break_on_hyphens=False):
+        said = with_options(backfill_words(one), call.again)
+        for line in textwrap.wrap(escape(said), terminal.width - 4, break_on_hyphens=False):
             terminal.print(f"    {line}")
     terminal.print()
 

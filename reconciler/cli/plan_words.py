@@ -77,17 +77,28 @@ def backfill_words(one: PlannedBackfill) -> str:
         adds = f"{one.name} finds nothing new for stream {one.stream}."
     else:
         adds = f"{one.name} adds {amount(found)} to stream {one.stream}, which grows by about {one.adds / 1e6:,.1f} MB."
-    parts = [adds, _rebuild_growth(one), "" if one.timed or _is_nothing(one) else _UNTIMED]
+    parts = [adds, _rebuild_growth(one), "" if one.timed or _is_nothing(one) else _untimed(one)]
     if one.waits:
-        parts.append(f"It waits for approval, because that is more than backfill.maxMessages ({one.limit:,}).")
+        parts.append(
+            f"It waits for approval, because that is more than backfill.maxMessages ({one.limit:,}); {_approval(one)}."
+        )
     return " ".join(part for part in parts if part)
 
 
-#: What follows where the messages' own time is not known.
-_UNTIMED: Final = (
-    "Its messages have no time of their own (neither timestampField nor the stream's timestamp is given), so they count "
-    "as newer than all that is there."
-)
+def _untimed(one: PlannedBackfill) -> str:
+    """What follows where the messages' own time is not known."""
+    given = "timestamp_field" if one.is_upload else "timestampField"
+    return (
+        f"Its messages have no time of their own (neither {given} nor the stream's timestamp is given), so they count "
+        "as newer than all that is there."
+    )
+
+
+def _approval(one: PlannedBackfill) -> str:
+    """How it goes on: what is waiting already is named by its digest, a run says what it found once it has begun."""
+    if one.approve:
+        return f"`{one.approve}` puts it on the stream"
+    return f"once a run has found that, `reconcile approve {one.name}` lets it go on"
 
 
 def _is_nothing(one: PlannedBackfill) -> bool:

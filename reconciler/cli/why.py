@@ -18,12 +18,12 @@ from reconciler.cli.specs import desired_content, is_there
 from reconciler.cli.terminal import escape
 from reconciler.cli.times import iso_or_none
 from reconciler.clock import Clock
-from reconciler.core.gate import facts_of
+from reconciler.core.gate import DependencyFacts, facts_of
 from reconciler.core.prune import undeleted_words
 from reconciler.core.rules import JobRules, rules_of
 from reconciler.core.state import EventName, Reason
 from reconciler.core.suggest import closest
-from reconciler.core.why import Answer, Because, Cause, Deletion, Facts, Held, Other
+from reconciler.core.why import Answer, Because, Cause, Deletion, Facts, Held, HeldUpload, Other
 from reconciler.core.why import why as decide
 from reconciler.core.words import with_options
 from reconciler.repo.git import GitUnusable
@@ -153,11 +153,7 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         pending=tuple(action.reason for action in actions),
         held=_held(call, found, waiting, deletion),
         deletion=None if deletion is None else _deletion(call, deletion),
-        dependencies=tuple(
-            facts_of(one.name, one.state, rules_of(one.spec)) for one in record.jobs.jobs(rules.depends_on)
-        )
-        if rules.depends_on
-        else (),
+        dependencies=_dependencies(record, rules),
         authorization="" if job is None else job.spec.get("authorization", ""),
         ahead=_ahead(record, job),
         paused=_cause(record, job, EventName.PAUSED),
@@ -166,8 +162,14 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         seen_ms=max((one for one in (last_at_work_ms(call.state), record.setting("wall_ms")) if one), default=None),
         **({} if job is not None else _lost(call, record, found, name)),
         other=other,
+        uploads=_uploads(record, job, name),
         again=call.again,
     )
+
+
+def _dependencies(record: Record, rules: JobRules) -> tuple[DependencyFacts, ...]:
+    found = record.jobs.jobs(rules.depends_on) if rules.depends_on else ()
+    return tuple(facts_of(one.name, one.state, rules_of(one.spec)) for one in found)
 
 
 def _held(call: Call, found: Preview, waiting: Iterable[Waiting], deletion: DeletionRow | None) -> tuple[Held, ...]:
@@ -243,6 +245,24 @@ def _other(record: Record, name: str) -> Other | None:
             users = record.resources.referrers(kind, name)
             return Other(kind=kind, life=found.life, since_ms=found.updated_ms, used_by=tuple(users))
     return None
+
+
+def _uploads(record: Record, job: JobRow | None, name: str) -> tuple[HeldUpload, ...]:
+    """Those that wait, to the stream of this name or to one that the job reads or writes."""
+    from reconciler.controller.uploads import approval_command, waiting_words
+
+    waiting = record.uploads.waiting()
+    if waiting and job is not None:
+        from reconciler.core.streams import users_of
+        from reconciler.providers import catalogue
+
+        known, jobs = catalogue(), [(job.name, job.spec)]
+        waiting = [one for one in waiting if one.stream == name or users_of(known, jobs, one.stream)]
+    elif waiting:
+        waiting = [one for one in waiting if one.stream == name]
+    return tuple(
+        HeldUpload(words=waiting_words(one), since_ms=one.asked_ms, step=approval_command(one)) for one in waiting
+    )
 
 
 def _cause(record: Record, job: JobRow | None, event: EventName) -> Cause | None:

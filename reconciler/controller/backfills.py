@@ -10,6 +10,7 @@ from typing import Any
 from reconciler.clock import Now
 from reconciler.controller.foreseen import Foreseen
 from reconciler.controller.settings import Settings
+from reconciler.controller.uploads import approval_command
 from reconciler.core.backfill import max_messages_of
 from reconciler.core.document import Document
 from reconciler.core.planned import Plan, PlannedBackfill
@@ -78,6 +79,8 @@ class _Prospects:
             adds=self._adds(one.stream, found),
             rebuild=self._rebuild(one.stream, one.messages),
             waits=True,
+            approve=approval_command(one),
+            is_upload=True,
         )
 
     def _estimate(self, job_type: JobType, document: Document) -> Estimate | None:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler import __version__
 from reconciler.clock import Clock, Now, pause
 from reconciler.controller.hands import Hands
+from reconciler.core.backfill import max_messages_of
 from reconciler.core.document import canonical
 from reconciler.data.journal import INTAKE, PUSHES
 from reconciler.errors import ReconcileError, UsageError
@@ -148,7 +149,7 @@ class Listening:
         """The daemon has looked at everything: what is declared is told, and that somebody looks."""
         if self._address is not None:
             self.tell()
-            _write(self._folder / "heartbeat", f"{now.wall_ms}\n")
+            _write(self._folder / "heartbeat", f"{now.wall_ms} {os.getpid()} {start_ticks(os.getpid())}\n")
             self._pass_on()
 
     def _pass_on(self) -> None:
@@ -211,12 +212,14 @@ class Listening:
             for one in record.resources.resources("Authorization")
             if one.spec["provider"] == PROVIDER
         }
+        streams = record.resources.resources("Stream")
         hook = settings.push_secret
         return {
             "trouble": trouble(record),
             "push": None if hook is None else {"folder": str(settings.folder.resolve()), "secret": dict(hook)},
             "allow_exec": settings.allow_exec,
-            "streams": [one.name for one in record.resources.resources("Stream")],
+            "streams": [one.name for one in streams],
+            "limits": {one.name: max_messages_of(one.spec) for one in streams if "backfill" in one.spec},
             "senders": senders,
             "floor": int(record.setting("journals", 0)),
         }

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from reconciler.clock import Now
 from reconciler.controller.hands import Hands
-from reconciler.core.backfill import max_messages_of
-from reconciler.core.document import digest_of
+from reconciler.core.backfill import digest_of_upload, max_messages_of
 from reconciler.core.words import with_options
 from reconciler.data.journal import Bulk, Journal, bulk_of
 from reconciler.errors import Fatal
@@ -56,7 +55,7 @@ class Gate:
             size=body.size,
             limit_=max_messages_of(spec),
             timed=bool(body.timestamp_field) or "timestamp" in spec,
-            digest=digest_of([number, body.stream, body.received_ms, body.size, body.messages]),
+            digest=digest_of_upload(number, body.stream, body.received_ms, body.size, body.messages),
         )
 
     def _note(self, waits: Mapping[int, UploadRow], known: Mapping[int, UploadRow], free: set[int], now: Now) -> None:
@@ -85,4 +84,9 @@ def waiting_words(one: UploadRow) -> str:
 
 def approval_words(one: UploadRow) -> str:
     """How it goes on."""
-    return f"`reconcile approve {one.stream} {one.digest}` puts it on the stream"
+    return f"`{approval_command(one)}` puts it on the stream"
+
+
+def approval_command(one: UploadRow) -> str:
+    """What a person types."""
+    return f"reconcile approve {one.stream} {one.digest}"

@@ -52,6 +52,11 @@ def amount(estimate: Estimate) -> str:
     return f"{about}{messages} from {parts} ({estimate.size / 1e6:,.1f} MB)"
 
 
+def digest_of_upload(number: int, stream: str, received_ms: int, size: int, messages: int) -> str:
+    """Names one bulk body: what an approval of it is of."""
+    return digest_of([number, stream, received_ms, size, messages])
+
+
 def digest_of_parts(parts: Iterable[tuple[str, int, int]]) -> str:
     """Names what would be read: each file's name, its size, and when it was changed (in nanoseconds)."""
     return digest_of(sorted(map(list, parts)))

@@ -99,7 +99,8 @@ class PlannedBackfill:
     """What a run of a backfill that is due would add. `estimate` is None where that is not known, and `unknown` says why.
     `adds` are the bytes by which `stream` grows, as far as its messages so far tell. `rebuild` is how many messages a
     rebuild of the profiles reads now, and afterwards; None where none are built from the stream. `timed` says whether
-    the messages have a time of their own. Past `limit` the run `waits` for approval."""
+    the messages have a time of their own. Past `limit` the run `waits` for approval; `approve` is the command that gives it,
+    empty where there is nothing yet to approve. An `is_upload` is no run: a bulk body that was accepted."""
 
     name: str
     stream: str
@@ -110,6 +111,8 @@ class PlannedBackfill:
     timed: bool = True
     limit: int = 0
     waits: bool = False
+    approve: str = ""
+    is_upload: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +268,7 @@ def _backfill_json(one: PlannedBackfill) -> dict[str, Any]:
         "rebuild": None if one.rebuild is None else {"messagesNow": one.rebuild[0], "messagesAfter": one.rebuild[1]},
         "maxMessages": one.limit,
         "waitsForApproval": one.waits,
+        "approve": one.approve,
     }
 
 

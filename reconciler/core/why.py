@@ -23,6 +23,7 @@ from reconciler.core.why_facts import (
     Deletion,
     Facts,
     Held,
+    HeldUpload,
     Other,
     ago,
     by_words,
@@ -35,7 +36,7 @@ from reconciler.core.why_facts import (
 )
 from reconciler.core.words import listed, spelled, with_options
 
-__all__ = ["Answer", "Because", "Cause", "Deletion", "Facts", "Held", "Other", "why"]
+__all__ = ["Answer", "Because", "Cause", "Deletion", "Facts", "Held", "HeldUpload", "Other", "why"]
 
 
 def why(facts: Facts) -> Answer:

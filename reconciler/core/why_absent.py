@@ -156,7 +156,7 @@ def _not_a_job(facts: Facts) -> Answer | None:
         return None
     other, kind = facts.other, facts.other.kind.lower()
     article = "a" if kind == "stream" else "an"
-    if other.life != "live":
+    if other.life != "live" and not facts.uploads:
         return Answer(
             code=Because.NOT_A_JOB,
             because=f"it is {article} {kind} whose spec is gone; its messages are kept.",
@@ -164,6 +164,8 @@ def _not_a_job(facts: Facts) -> Answer | None:
             since_ms=other.since_ms,
             step=f"reconcile stream drop {facts.name}",
         )
+    if facts.uploads:
+        return _awaited(facts)
     used = f"used by {listed(other.used_by)}" if other.used_by else "no job uses it"
     command, does = _MORE[other.kind]
     step = command.format(name=facts.name)
@@ -174,6 +176,19 @@ def _not_a_job(facts: Facts) -> Answer | None:
         since_ms=other.since_ms,
         step=step,
         notes=notes(facts),
+    )
+
+
+def _awaited(facts: Facts) -> Answer:
+    """A stream to which something was sent that waits for a person."""
+    first, *others = facts.uploads
+    return Answer(
+        code=Because.AWAITING_APPROVAL,
+        because=f"it is a stream, and {first.words}, since {ago(facts, first.since_ms)}.",
+        then=f"`{first.step}` puts it on the stream.",
+        since_ms=first.since_ms,
+        step=first.step,
+        notes=notes(replace(facts, uploads=tuple(others))),
     )
 
 

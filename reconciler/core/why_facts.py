@@ -9,7 +9,7 @@ from reconciler.clock import Now, iso
 from reconciler.core.gate import DependencyFacts
 from reconciler.core.rules import JobRules
 from reconciler.core.state import JobState, Status
-from reconciler.core.words import roughly
+from reconciler.core.words import roughly, with_options
 from reconciler.errors import Problem
 
 
@@ -86,6 +86,15 @@ class Other:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldUpload:
+    """A bulk body that waits since `since_ms`: `words` are what it is and why, `step` is the command that approves it."""
+
+    words: str
+    since_ms: int
+    step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """What is known of a job.
 
@@ -95,7 +104,8 @@ class Facts:
     problems of files that say no name and may declare it. `ahead` counts the jobs before it in the queue for a slot.
     `paused` is who suspended it, `changed` who changed its spec last, `renamed` what it is called now and who did that,
     `removed` who took it out of its file for good, `deletion` is of one that can be undone, `other` the thing of another
-    kind that has the name. `controller` is the pid of the controller at work, None where none is; one was last at work at
+    kind that has the name. `uploads` wait for approval, to the stream of that name or to one that the job writes or reads.
+    `controller` is the pid of the controller at work, None where none is; one was last at work at
     `seen_ms`. `close` is a name like the one asked for. `again` are the options by which a command finds the same record
     and specs, each after a space.
     """
@@ -119,6 +129,7 @@ class Facts:
     removed: Cause | None = None
     deletion: Deletion | None = None
     other: Other | None = None
+    uploads: tuple[HeldUpload, ...] = ()
     controller: int | None = None
     seen_ms: int | None = None
     close: str = ""
@@ -216,4 +227,11 @@ def notes(facts: Facts) -> tuple[str, ...]:
         found.append(f"its spec is invalid, so it goes on as it was last valid: {facts.problems[0]}")
     found.extend(f"its spec has changed, and no pass has applied that yet: {reason}" for reason in facts.pending)
     found.extend(f"{one.reason}." if one.reason[-1:].isalnum() else one.reason for one in facts.held)
+    found.extend(upload_words(facts, one) for one in facts.uploads)
     return tuple(found)
+
+
+def upload_words(facts: Facts, one: HeldUpload) -> str:
+    return with_options(
+        f"{one.words}, since {ago(facts, one.since_ms)}; `{one.step}` puts it on the stream.", facts.again
+    )

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from reconciler.runner.processes import start_ticks
 from reconciler.web import bulk, hooks, live
 from reconciler.web.answers import Answer, Gone, Refused, encoded, unable
 from reconciler.web.describe import DOCUMENT
@@ -161,16 +162,26 @@ def unready(desk: Desk) -> str:
     """Why messages would wait long before they are on their streams; empty where they would not."""
     if desk.commits.failure:
         return f"the journal cannot be written: {desk.commits.failure}"
-    looked_ms = heartbeat_ms(desk)
-    if looked_ms is None:
+    beat = _heartbeat(desk)
+    if beat is None:
         return "no controller has looked at its files yet"
+    looked_ms, pid, ticks = beat
+    if start_ticks(pid) != ticks:
+        return f"the controller that last looked at its files (pid {pid}) is gone, and no other has looked yet"
     age_ms = desk.clock.now().wall_ms - looked_ms
     return f"the controller last looked at its files {age_ms // 1000} s ago" if age_ms > STALE_MS else ""
 
 
 def heartbeat_ms(desk: Desk) -> int | None:
-    """When the controller last looked at everything, in wall time."""
+    """When a controller last looked at everything, in wall time."""
+    beat = _heartbeat(desk)
+    return None if beat is None else beat[0]
+
+
+def _heartbeat(desk: Desk) -> tuple[int, int, int] | None:
+    """When a controller last looked at everything, and which: its pid, and when that began."""
     try:
-        return int((desk.folder / "heartbeat").read_text(encoding="ascii"))
+        looked_ms, pid, ticks = map(int, (desk.folder / "heartbeat").read_text(encoding="ascii").split())
     except (OSError, ValueError):
         return None
+    return looked_ms, pid, ticks

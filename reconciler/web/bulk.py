@@ -17,6 +17,7 @@ from hashlib import blake2b
 from multiprocessing import get_context
 from typing import Any, Final
 
+from reconciler.core.backfill import digest_of_upload
 from reconciler.data.journal import Bulk, Format, body_path, bulk_path, next_number, publish
 from reconciler.web.answers import Answer, Refused, Row, unable
 from reconciler.web.body import CSV_TYPES, JSON_TYPES, Receive, check_type, declared, is_packed, pieces, too_large
@@ -102,9 +103,12 @@ async def _take(
             found = await checker.check(bulk, str(path))
             _refuse_bad(found, bulk)
             if options.dryrun:
-                return Answer(200, {"dryrun": True, "messages": found["messages"], **_omitted(found)})
-            answer = {"accepted": found["messages"], **_omitted(found)}
-            bulk = replace(bulk, messages=found["messages"], omitted=found["omitted"], answer=answer)
+                would = _awaited(bulk.stream, found["messages"], desk.senders.limit(bulk.stream))
+                return Answer(200, {"dryrun": True, "messages": found["messages"], **_omitted(found), **would})
+            bulk = replace(bulk, messages=found["messages"], omitted=found["omitted"])
+            waits = _awaited(bulk.stream, bulk.messages, desk.senders.limit(bulk.stream), _named(number, bulk))
+            answer = {"accepted": found["messages"], **_omitted(found), **waits}
+            bulk = replace(bulk, answer=answer)
             await _publish(desk, number, bulk)
             desk.metrics.accepted(bulk.stream, "bulk", bulk.messages, size)
             return Answer(202, answer)
@@ -202,6 +206,22 @@ def _refuse_bad(found: Mapping[str, Any], bulk: Bulk) -> None:
         )
     if not found["messages"]:
         raise Refused(422, "The body holds no message.", rows=rows, bad=found["omitted"])
+
+
+def _named(number: int, bulk: Bulk) -> str:
+    """By what a person approves it."""
+    return digest_of_upload(number, bulk.stream, bulk.received_ms, bulk.size, bulk.messages)
+
+
+def _awaited(stream: str, messages: int, limit: int, digest: str = "") -> dict[str, Any]:
+    """That a body waits for a person, where it holds more than its stream takes unasked."""
+    if messages <= limit:
+        return {}
+    over = f"{messages:,} messages are more than backfill.maxMessages ({limit:,}) of stream {stream}"
+    if not digest:
+        return {"approval": {"maxMessages": limit, "message": f"{over}: the upload would wait for approval."}}
+    said = f"{over}: the upload is kept, and waits for approval; `reconcile approve {stream} {digest}` puts it on the stream."
+    return {"approval": {"digest": digest, "maxMessages": limit, "message": said}}
 
 
 def _omitted(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -210,6 +210,7 @@ DOCUMENT: Final[dict[str, Any]] = {
                     "accepted": {"type": "integer", "minimum": 0},
                     "omitted": {"type": "integer", "minimum": 0},
                     "errors": {"type": "array", "items": {"$ref": "#/components/schemas/Row"}},
+                    "approval": {"$ref": "#/components/schemas/Approval"},
                 },
                 "required": ["accepted"],
             },
@@ -220,8 +221,21 @@ DOCUMENT: Final[dict[str, Any]] = {
                     "messages": {"type": "integer", "minimum": 0},
                     "omitted": {"type": "integer", "minimum": 0},
                     "errors": {"type": "array", "items": {"$ref": "#/components/schemas/Row"}},
+                    "approval": {"$ref": "#/components/schemas/Approval"},
                 },
                 "required": ["dryrun", "messages", "omitted"],
+            },
+            "Approval": {
+                "type": "object",
+                "description": "There where the body holds more messages than its stream takes unasked: it waits for a person.",
+                "properties": {
+                    "digest": _text(
+                        description="What `reconcile approve STREAM DIGEST` names; not there in a dry run."
+                    ),
+                    "maxMessages": {"type": "integer", "minimum": 1},
+                    "message": _text(),
+                },
+                "required": ["maxMessages", "message"],
             },
         },
     },

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.clock import Clock
+from reconciler.core.backfill import DEFAULT_MAX_MESSAGES
 from reconciler.core.suggest import did_you_mean
 from reconciler.errors import Fatal
 from reconciler.secrets import resolve
@@ -34,12 +35,13 @@ UNKNOWN_MS: Final = 2_000
 class Rules:
     """What is declared: streams by name, senders by the digest of their token, and the secret of the push hook, which is
     empty where it cannot be had, and None where there is no such hook. `trouble` is what the controller has with where its
-    specs come from."""
+    specs come from. `limits` are of the streams that say themselves how large an upload they take unasked."""
 
     streams: frozenset[str] = frozenset()
     push: bytes | None = None
     trouble: str = ""
     senders: Mapping[bytes, str] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 class Senders:
@@ -87,6 +89,10 @@ class Senders:
             shown = name if len(name) <= 63 else f"{name[:63]}…"
             raise Refused(404, f"There is no stream '{shown}'{did_you_mean(shown, self._rules.streams) or '.'}")
 
+    def limit(self, stream: str) -> int:
+        """An upload of more messages waits for approval."""
+        return self._rules.limits.get(stream, DEFAULT_MAX_MESSAGES)
+
     async def trouble(self) -> str:
         """What is wrong with where the specs come from; empty where nothing is."""
         await self._look()
@@ -127,7 +133,8 @@ class Senders:
                 self._complaints.pop(f"authorization {name}", None)
             except Fatal as error:
                 self._complain(f"authorization {name}", str(error))
-        return Rules(frozenset(told["streams"]), self._push(told), told.get("trouble", ""), senders)
+        trouble, limits = told.get("trouble", ""), told.get("limits", {})
+        return Rules(frozenset(told["streams"]), self._push(told), trouble, senders, limits)
 
     def _push(self, told: Mapping[str, Any]) -> bytes | None:
         hook = told.get("push")

@@ -74,7 +74,10 @@ def test_messages_without_a_time_of_their_own_are_warned_of(old: World) -> None:
 def test_past_its_limit_a_backfill_waits_for_the_approval_of_exactly_these_files(old: World) -> None:
     old.write("orders.yaml", STREAM + backfill(extra="  backfill: {maxMessages: 4}\n"))
     held = "it would add 5 messages from 2 files (0.0 MB), more than backfill.maxMessages (4)"
-    assert " ".join(plan(old)).endswith("It waits for approval, because that is more than backfill.maxMessages (4).")
+    assert " ".join(plan(old)).endswith(
+        "It waits for approval, because that is more than backfill.maxMessages (4); once a run has found that, "
+        "`reconcile approve history` lets it go on."
+    )
     assert old.run().code == 0
     assert held in " ".join(old.run("why", "history").out.split())
     assert json.loads(old.run("show", "history", "-o", "json").out)["status"]["reason"] == "AwaitingApproval"
@@ -117,6 +120,7 @@ def test_a_plan_as_json_has_the_same_figures_and_only_where_there_are_backfills(
             "rebuild": {"messagesNow": 0, "messagesAfter": 5},
             "maxMessages": 4,
             "waitsForApproval": True,
+            "approve": "",
         }
     ]
     old.write("orders.yaml", PEOPLE + backfill().replace("  lane: backfill\n", ""))
@@ -162,7 +166,8 @@ LAKE = PlannedBackfill(
         (
             replace(LAKE, rebuild=None, waits=True),
             "history adds about 5,000,000 messages from 12 files (1,204.5 MB) to stream orders, which grows by about "
-            "400.0 MB. It waits for approval, because that is more than backfill.maxMessages (1,000,000).",
+            "400.0 MB. It waits for approval, because that is more than backfill.maxMessages (1,000,000); once a run has "
+            "found that, `reconcile approve history` lets it go on.",
         ),
         (
             replace(LAKE, estimate=Estimate(messages=0, size=0, parts=0, exact=True, digest="d"), timed=False),

@@ -10,7 +10,7 @@ import pytest
 
 from reconciler.data.journal import INTAKE, Bulk, body_path, next_number, publish
 from reconciler.record.store import Record
-from tests.cli.conftest import STREAM, World
+from tests.cli.conftest import STREAM, World, job_text
 
 LIMITED = STREAM.replace("spec: {}", "spec: {backfill: {maxMessages: 2}}")
 
@@ -65,12 +65,43 @@ def test_the_plan_says_what_it_would_add(held: World) -> None:
         "Backfills:\n"
         f"    upload {digest} adds 3 messages from 1 file (0.0 MB)\n"
         "    to stream orders, which grows by about 0.0 MB. Its messages have no time of\n"
-        "    their own (neither timestampField nor the stream's timestamp is given), so\n"
+        "    their own (neither timestamp_field nor the stream's timestamp is given), so\n"
         "    they count as newer than all that is there. It waits for approval, because\n"
-        "    that is more than backfill.maxMessages (2).\n"
+        "    that is more than backfill.maxMessages (2); `reconcile approve orders\n"
+        f"    {digest}` puts it on the stream.\n"
         "\n"
         "No changes. The record is what the specs declare.\n"
     )
+
+
+def test_the_plan_as_json_holds_the_command(held: World) -> None:
+    (digest,) = digests(held)
+    (found,) = json.loads(held.run("plan", "-o", "json").out)["backfills"]
+    assert (found["waitsForApproval"], found["approve"]) == (True, f"reconcile approve orders {digest}")
+
+
+def test_why_says_that_an_upload_waits_and_how_it_is_approved(held: World) -> None:
+    (digest,) = digests(held)
+    words = "an upload of 3 messages (0.0 MB) to stream orders waits for approval, because that is more than backfill.maxMessages (2)"
+    said = " ".join(held.run("why", "orders").out.split())
+    assert re.fullmatch(
+        rf"orders: stream Why: It is a stream, and {re.escape(words)}, since \S+Z \([^)]* ago\)\. "
+        rf"Next: `reconcile approve orders {digest}` puts it on the stream\.",
+        said,
+    )
+    answer = json.loads(held.run("why", "orders", "-o", "json").out)
+    assert (answer["code"], answer["step"]) == ("AwaitingApproval", f"reconcile approve orders {digest}")
+
+
+def test_why_of_a_job_at_the_stream_notes_what_waits(held: World) -> None:
+    (digest,) = digests(held)
+    held.write("jobs.yaml", job_text("import-orders") + job_text("other").replace("stream: orders", "stream: others"))
+    held.write("others.yaml", STREAM.replace("name: orders", "name: others"))
+    held.run()
+    assert f"`reconcile approve orders {digest}` puts it on the stream." in " ".join(
+        held.run("why", "import-orders").out.split()
+    )
+    assert "upload" not in held.run("why", "other").out
 
 
 def test_what_is_approved_lands_once(held: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import socket
@@ -16,6 +17,7 @@ import httpx
 
 from reconciler.clock import Clock
 from reconciler.data.journal import INTAKE, Bulk, Entry, body_path, bulk_of, entry_of, frames, listing
+from reconciler.runner.processes import start_ticks
 
 TOKEN = "a-token-of-the-shop"
 HEADERS = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
@@ -56,9 +58,10 @@ class Served:
         temporary.write_text(json.dumps(told))
         temporary.rename(self.folder / "rules.json")
 
-    def look(self, ago_s: int = 0) -> None:
-        """The heartbeat of a controller that looked so long ago."""
-        (self.folder / "heartbeat").write_text(f"{Clock().now().wall_ms - ago_s * 1000}\n")
+    def look(self, ago_s: int = 0, pid: int | None = None) -> None:
+        """The heartbeat of a controller that looked so long ago: this process, or one that was."""
+        looked_ms, ticks = Clock().now().wall_ms - ago_s * 1000, start_ticks(os.getpid())
+        (self.folder / "heartbeat").write_text(f"{looked_ms} {pid or os.getpid()} {ticks}\n")
 
     def start(self) -> None:
         with socket.socket() as listening:

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from reconciler.data.journal import Bulk
+from reconciler.core.backfill import digest_of_upload
+from reconciler.data.journal import Bulk, listing
 from tests.web.served import CSV, NDJSON, Served
 
 PATH = "/collect/bulk/csv/orders"
@@ -70,6 +71,27 @@ def test_a_dry_run_says_what_would_be_accepted_and_keeps_nothing(served: Served)
     }  # fmt: skip
     assert served.post(f"{JSON}?dryrun=true", b"[]\n", NDJSON).status_code == 422
     assert sorted(served.folder.glob("bulk-*")) == before
+
+
+def test_a_body_of_more_than_its_stream_takes_unasked_is_told_that_it_waits(tmp_path: Path) -> None:
+    with Served(tmp_path / "state") as served:
+        served.declare("orders", "customers", limits={"orders": 2})
+        dry = served.post(f"{PATH}?dryrun=true", b"n\n1\n2\n3\n", CSV).json()
+        over = "3 messages are more than backfill.maxMessages (2) of stream orders"
+        assert dry["approval"] == {"maxMessages": 2, "message": f"{over}: the upload would wait for approval."}
+        key = {"Idempotency-Key": "over"}
+        answers = [served.post(PATH, b"n\n1\n2\n3\n", CSV, **key) for _ in range(2)]
+        assert {answer.status_code for answer in answers} == {202}
+        assert answers[0].json() == answers[1].json()
+        [(bulk, _)] = served.bulks()
+        (journal,) = listing(served.folder).bulk
+        digest = digest_of_upload(journal.number, "orders", bulk.received_ms, bulk.size, 3)
+        said_so = f"{over}: the upload is kept, and waits for approval; `reconcile approve orders {digest}` puts it on the stream."
+        assert answers[0].json() == {
+            "accepted": 3, "omitted": 0, "approval": {"digest": digest, "maxMessages": 2, "message": said_so},
+        }  # fmt: skip
+        for path in (PATH, "/collect/bulk/csv/customers"):
+            assert served.post(path, b"n\n1\n2\n", CSV).json() == {"accepted": 2, "omitted": 0}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -213,6 +214,11 @@ def test_it_is_ready_while_the_controller_looks(tmp_path: Path) -> None:
         served.look(ago_s=200)
         stale = served.client.get("/readyz")
         assert said(stale) == (503, "the controller last looked at its files 200 s ago")
+        with subprocess.Popen(["true"]) as gone:
+            pass
+        served.look(pid=gone.pid)
+        earlier = f"the controller that last looked at its files (pid {gone.pid}) is gone, and no other has looked yet"
+        assert said(served.client.get("/readyz")) == (503, earlier)
         (served.folder / "heartbeat").unlink()
         assert said(served.client.get("/readyz")) == (503, "no controller has looked at its files yet")
         assert served.client.get("/healthz").status_code == 200  # messages are accepted all the same
