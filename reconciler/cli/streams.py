@@ -19,6 +19,8 @@ from reconciler.core.words import with_options
 from reconciler.errors import Blocked, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from reconciler.core.provider import Catalogue
     from reconciler.record.store import Record
     from reconciler.record.streams import StreamRow
@@ -38,7 +40,7 @@ def streams(call: Call, output: str) -> None:
     from reconciler.providers import catalogue
 
     with reading(call) as record:
-        rows = streams_json(record, catalogue(), Clock().now().wall_ms)
+        rows = streams_json(record, call.state, catalogue(), Clock().now().wall_ms)
         waiting = record.uploads.waiting()
     if output == "json":
         call.terminal.json(rows)
@@ -52,9 +54,11 @@ def streams(call: Call, output: str) -> None:
         call.terminal.warn(f"No streams are recorded for {call.root} yet.")
 
 
-def streams_json(record: Record, catalogue: Catalogue, now_ms: int) -> list[dict[str, Any]]:
+def streams_json(record: Record, state: Path, catalogue: Catalogue, now_ms: int) -> list[dict[str, Any]]:
     """Every stream that is declared or holds messages, by name; fields are added, never changed."""
-    held = {row.name: row for row in record.streams.rows()}
+    from reconciler.controller.times import stream_rows
+
+    held = stream_rows(record, state)
     waiting: dict[str, list[UploadRow]] = {}
     for one in record.uploads.waiting():
         waiting.setdefault(one.stream, []).append(one)

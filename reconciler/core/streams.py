@@ -7,6 +7,7 @@ that messages bring with them may lie years back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -20,6 +21,16 @@ ACTIVE_GAPS: Final = 3
 ACTIVE_MS: Final = DAY_MS
 STALE_GAPS: Final = 10
 STALE_MS: Final = 7 * DAY_MS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """The messages' own times in a segment: the extremes, None where no message has one, and how many have none."""
+
+    first_ms: int | None
+    last_ms: int | None
+    untimed: int
+
 
 Access = Literal["reads", "writes"]
 

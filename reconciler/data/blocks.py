@@ -22,7 +22,7 @@ from typing import IO, Any, Final, Literal, Protocol
 import pyarrow as pa
 
 from reconciler.core.provider import Block, Locate, Reject
-from reconciler.data.content import Content, Look, has_grown, hold_still, look, not_a_mark, opened, trusted
+from reconciler.data.content import Content, Look, Source, has_grown, hold_still, look, not_a_mark, opened, trusted
 from reconciler.errors import Fatal, Retriable
 
 #: About this much content is read, parsed and committed at a time: a run then needs some 170 MiB beyond its libraries,
@@ -105,7 +105,7 @@ def _is_whole(value: object) -> bool:
 class _Reading:
     """A front-to-back pass over a content: what is taken is hashed and its lines are counted."""
 
-    def __init__(self, content: Content, block_bytes: int, *, returns: bool = True) -> None:
+    def __init__(self, content: Source, block_bytes: int, *, returns: bool = True) -> None:
         self._content = content
         self._returns = returns
         self._block_bytes = block_bytes
@@ -208,10 +208,10 @@ class Reader:
                     note = ""
             return True
 
-    def _content(self, file: IO[bytes]) -> Content:
+    def _content(self, file: IO[bytes]) -> Source:
         return Content(file, compression=self.compression, encoding=self.encoding)
 
-    def _settled(self, path: Path, file: IO[bytes], before: Look, content: Content, reading: _Reading) -> bool:
+    def _settled(self, path: Path, file: IO[bytes], before: Look, content: Source, reading: _Reading) -> bool:
         """Whether the file is at its end what it was when it was opened; False where it has only grown since. Raises
         Retriable where it has changed in any other way."""
         try:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 import pyarrow as pa
 
@@ -113,6 +113,20 @@ def has_grown(path: Path, before: Look) -> bool:
 
 def _look(found: os.stat_result) -> Look:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+class Source(Protocol):
+    """Content, front to back, whatever it is made from."""
+
+    is_packed: bool
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; fewer only at the end."""
+        ...
+
+    def at_end(self) -> bool:
+        """Whether nothing is left."""
+        ...
 
 
 class Content:

@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +23,10 @@ import pyarrow as pa
 from reconciler.core.provider import Block, Reject, Staged, TimestampRule, Unit
 from reconciler.data.ahead import ahead
 from reconciler.data.blocks import BLOCK_BYTES, CHANGED, Format, Reader
+from reconciler.data.content import Content, Source, opened
 from reconciler.data.delimited import Delimited
 from reconciler.data.durable import fsync
+from reconciler.data.elements import Elements, begins_array
 from reconciler.data.engine import EngineError
 from reconciler.data.hands import Hands
 from reconciler.data.journal import Bulk, Entry, body_path, bulk_of, bulk_path, entry_of, frames, live_path
@@ -234,7 +236,8 @@ def _dated(table: pa.Table, journal: int, received: Any, places: Any) -> pa.Tabl
 def bulk_blocks(bulk: Bulk, path: Path, mark: Any) -> Iterator[Block]:
     """The blocks of a body behind a mark: good rows with the constant columns of `append`, and bad ones. Raises Fatal,
     or Retriable where the disk refuses."""
-    reader = Reader(block_bytes=BLOCK_BYTES, compression="gzip" if bulk.gzip else "none", encoding="utf-8", now_ms=0)
+    made = _Array if is_array(bulk, path) else Reader
+    reader = made(block_bytes=BLOCK_BYTES, compression=_compression(bulk), encoding="utf-8", now_ms=0)
     for block in ahead(reader.blocks(path, mark, lambda: _format(bulk))):
         if block.note == CHANGED:
             raise Fatal("the body is not what it was when it was accepted")
@@ -245,6 +248,26 @@ def bulk_blocks(bulk: Bulk, path: Path, mark: Any) -> Iterator[Block]:
                 block, _rule(bulk)
             )
         yield replace(block, table=_appended(block.table, bulk.append))
+
+
+class _Array(Reader):
+    """Reads a body that is one array: a line for each element."""
+
+    def _content(self, file: IO[bytes]) -> Source:
+        return Elements(Content(file, compression=self.compression, encoding=self.encoding))
+
+
+def is_array(bulk: Bulk, path: Path) -> bool:
+    """Whether a body is one JSON array, not an object a line: then what is called a line of it is an element. Raises
+    Fatal, or Retriable where the disk refuses."""
+    if bulk.format != "json":
+        return False
+    with opened(path) as file:
+        return begins_array(Content(file, compression=_compression(bulk), encoding="utf-8"))
+
+
+def _compression(bulk: Bulk) -> str:
+    return "gzip" if bulk.gzip else "none"
 
 
 def _format(bulk: Bulk) -> Format:

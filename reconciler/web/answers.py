@@ -15,14 +15,15 @@ RETRY_S: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row that cannot be taken: its line from 1, and why."""
+    """A row that cannot be taken: its line from 1, and why. In an array its `unit` is the `element`, from 1 too."""
 
     line: int
     reason: str
+    unit: str = "line"
 
     @property
     def json(self) -> dict[str, Any]:
-        return {"line": self.line, "reason": self.reason[:REASON_CHARACTERS]}
+        return {self.unit: self.line, "reason": self.reason[:REASON_CHARACTERS]}
 
 
 class Refused(Exception):

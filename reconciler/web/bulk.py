@@ -194,11 +194,11 @@ def _write_part(fd: int, part: bytes, update: Callable[[bytes], None], sync: boo
 
 def _refuse_bad(found: Mapping[str, Any], bulk: Bulk) -> None:
     """Raises Refused (422) for what is not accepted as it is."""
-    rows = [Row(line, reason) for line, reason in found["errors"]]
+    rows = _rows(found)
     if found["error"]:
         raise Refused(422, f"Nothing was accepted: {found['error']}.", rows=rows, bad=found["omitted"])
     if found["omitted"] and not bulk.droperrors:
-        first = f"line {rows[0].line}: {rows[0].reason}"
+        first = f"{rows[0].unit} {rows[0].line}: {rows[0].reason}"
         what = "a row is" if found["omitted"] == 1 else f"{found['omitted']:,} rows are"
         hint = "mend it, or leave bad rows out with droperrors=true"
         raise Refused(
@@ -224,6 +224,10 @@ def _awaited(stream: str, messages: int, limit: int, digest: str = "") -> dict[s
     return {"approval": {"digest": digest, "maxMessages": limit, "message": said}}
 
 
+def _rows(found: Mapping[str, Any]) -> list[Row]:
+    return [Row(number, reason, found["unit"]) for number, reason in found["errors"]]
+
+
 def _omitted(found: Mapping[str, Any]) -> dict[str, Any]:
-    errors = [Row(line, reason).json for line, reason in found["errors"][:NAMED_ROWS]]
+    errors = [row.json for row in _rows(found)[:NAMED_ROWS]]
     return {"omitted": found["omitted"]} | ({"errors": errors} if errors else {})

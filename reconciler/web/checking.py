@@ -25,18 +25,21 @@ def prepare(parent: int) -> None:
 
 
 def check(fields: dict[str, Any], path: str) -> dict[str, Any]:
-    """What is in a body: `messages`, `omitted` (bad rows), the first of them as `errors`, or why it cannot be read at all
-    as `error`."""
-    from reconciler.data.fold import bulk_blocks
+    """What is in a body: `messages`, `omitted` (bad rows), the first of them as `errors`, with what is counted (`line`, or
+    `element` of an array) as `unit`; or why it cannot be read at all as `error`."""
+    from reconciler.data.fold import bulk_blocks, is_array
 
     bulk = Bulk(**fields)
-    found: dict[str, Any] = {"messages": 0, "omitted": 0, "errors": [], "error": ""}
+    found: dict[str, Any] = {"messages": 0, "omitted": 0, "errors": [], "error": "", "unit": "line"}
     try:
+        found["unit"] = "element" if is_array(bulk, Path(path)) else "line"
         for block in bulk_blocks(bulk, Path(path), None):
             found["messages"] += block.table.num_rows
             found["omitted"] += len(block.rejects)
             left = NAMED_ROWS - len(found["errors"])
-            found["errors"] += [(one.line, _reason(bulk, one.reason, one.text)) for one in block.rejects[:left]]
+            found["errors"] += [
+                (one.line, _reason(found["unit"], one.reason, one.text)) for one in block.rejects[:left]
+            ]
             if found["omitted"] >= ENOUGH and not bulk.droperrors:
                 break
     except (Fatal, Retriable) as error:
@@ -44,7 +47,7 @@ def check(fields: dict[str, Any], path: str) -> dict[str, Any]:
     return found
 
 
-def _reason(bulk: Bulk, reason: str, text: str) -> str:
-    if bulk.format == "json" and text.lstrip().startswith("["):
-        return "an array; a bulk body is one object a line"
+def _reason(unit: str, reason: str, text: str) -> str:
+    if unit == "line" and reason == "not a JSON object" and text.lstrip().startswith("["):
+        return "an array; a bulk body is one object a line, or one array of objects"
     return reason

@@ -161,8 +161,11 @@ DOCUMENT: Final[dict[str, Any]] = {
         ),
         "/collect/bulk/json/{stream}": _operation(
             "collectBulkJson",
-            "A backfill as JSON, one object a line.",
-            {"application/x-ndjson": {"schema": _text(minLength=2)}},
+            "A backfill as JSON: one object a line, or one array of objects, of any length.",
+            {
+                "application/x-ndjson": {"schema": _text(minLength=2)},
+                "application/json": {"schema": {"type": "array", "minItems": 1, "items": _MESSAGE}},
+            },
             _BULK,
             {200: _DRY, 202: _ACCEPTED},
         ),
@@ -188,8 +191,13 @@ DOCUMENT: Final[dict[str, Any]] = {
         "schemas": {
             "Row": {
                 "type": "object",
-                "properties": {"line": {"type": "integer", "minimum": 1}, "reason": _text()},
-                "required": ["line", "reason"],
+                "description": "A row that is malformed, by its line; an element of a bulk array by its number.",
+                "properties": {
+                    "line": {"type": "integer", "minimum": 1},
+                    "element": {"type": "integer", "minimum": 1},
+                    "reason": _text(),
+                },
+                "required": ["reason"],
             },
             "Error": {
                 "type": "object",

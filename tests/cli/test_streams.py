@@ -187,3 +187,28 @@ def test_a_dropped_stream_can_be_declared_again_and_gives_no_position_twice(shop
 def test_a_stream_that_is_not_there_is_named_with_what_is_near(shop: World) -> None:
     ended = shop.run("stream", "drop", "order", "--yes")
     assert (ended.code, ended.err) == (2, "Error: there is no stream 'order' with messages; did you mean 'orders'?\n")
+
+
+def test_times_that_the_stream_itself_declares_count_and_each_segment_is_read_once(world: World) -> None:
+    stream = STREAM.replace("spec: {}", "spec: {timestamp: {field: at}}")
+    world.write("orders.yaml", stream + job_text("import-orders", schedule="{every: 1h}"))
+    world.write("data/a.csv", "id,at\n1,2020-01-02\n2,\n3,2021-03-04T05:06:07Z\n4,soon\n")
+    assert world.run().code == 0
+
+    def times() -> tuple[str, str, int]:
+        row = listed(world)["orders"]
+        return row["firstTimestamp"], row["lastTimestamp"], row["untimed"]
+
+    assert times() == ("2020-01-02T00:00:00.000Z", "2021-03-04T05:06:07.000Z", 2)
+    segment = next((world.state / "data").rglob("*.parquet"))
+    segment.rename(segment.with_suffix(".away"))
+    assert times() == ("2020-01-02T00:00:00.000Z", "2021-03-04T05:06:07.000Z", 2)
+    assert "2021-03-04" in world.run("streams").out
+    (world.state / "cache" / "times.json").write_text("[]")
+    assert listed(world)["orders"]["untimed"] == 4  # as far as the record knows
+    segment.with_suffix(".away").rename(segment)
+    assert times()[2] == 2
+    world.write("orders.yaml", stream.replace("field: at", "field: id, format: epoch_s"))
+    world.run("approve", "--prune", "--yes")
+    world.run()
+    assert times()[1:] == ("1970-01-01T00:00:04.000Z", 0)

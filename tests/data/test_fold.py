@@ -222,6 +222,23 @@ def test_a_body_goes_on_after_any_unit(tmp_path_factory: pytest.TempPathFactory,
             assert place.rows(rest) == place.rows(units[cut:])
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_array_lands_as_its_elements_would_and_goes_on_after_any_unit(
+    place: Place, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    monkeypatch.setattr(fold, "BLOCK_BYTES", 64)
+    rows: list[Any] = [{"n": number, "text": "a\nb, ]"} for number in range(9)]
+    text = json.dumps([*rows[:5], 7, *rows[5:]], indent=1).encode()
+    whole = place.bulk(gzip.compress(text) if packed else text, format="json", gzip=packed, droperrors=True)
+    units = list(place.fold().bulk(Start(whole)))
+    assert len(units) > 3
+    assert place.rows(units) == rows
+    assert sum(unit.omitted for unit in units) == 1
+    for cut in (1, 3):
+        rest = list(place.fold().bulk(Start(whole, cut, units[cut - 1].cursor["mark"])))
+        assert place.rows([*units[:cut], *rest]) == rows
+
+
 def test_a_body_that_unpacks_to_too_much_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold, "BULK_BYTES", 1 << 20)
     number = place.bulk(gzip.compress(b"a\n" * (1 << 20)), gzip=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,13 +62,26 @@ def test_a_malformed_row_is_named_by_its_line_and_can_be_left_out(served: Served
     assert len(served.bulks()) == before + 1
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_array_is_taken_as_its_elements_are_one_a_line(served: Served, packed: bool) -> None:
+    body = json.dumps([{"n": number, "text": "a, [b]\n"} for number in range(20_000)], indent=1).encode()
+    kind = {"Authorization": NDJSON["Authorization"], "Content-Type": "application/json"}
+    more = {"Content-Encoding": "gzip"} if packed else {}
+    answer = served.post(JSON, gzip.compress(body) if packed else body, kind, **more)
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 20_000, "omitted": 0})
+    broken = body[:-1].replace(b'"n": 19999', b'"n": 0123')
+    dry = served.post(f"{JSON}?dryrun=true&droperrors=true", broken + b', "x"]', kind).json()
+    assert (dry["messages"], dry["omitted"], [one["element"] for one in dry["errors"]]) == (19_999, 2, [20_000, 20_001])
+    assert dry["errors"][1] == {"element": 20_001, "reason": "not a JSON object"}
+
+
 def test_a_dry_run_says_what_would_be_accepted_and_keeps_nothing(served: Served) -> None:
     before = sorted(served.folder.glob("bulk-*"))
     dry = served.post(f"{JSON}?dryrun=true&droperrors=1", b'{"a": 1}\n[]\n', NDJSON)
     assert dry.status_code == 200
     assert dry.json() == {
         "dryrun": True, "messages": 1, "omitted": 1,
-        "errors": [{"line": 2, "reason": "an array; a bulk body is one object a line"}],
+        "errors": [{"line": 2, "reason": "an array; a bulk body is one object a line, or one array of objects"}],
     }  # fmt: skip
     assert served.post(f"{JSON}?dryrun=true", b"[]\n", NDJSON).status_code == 422
     assert sorted(served.folder.glob("bulk-*")) == before
@@ -105,8 +119,14 @@ def test_a_body_of_more_than_its_stream_takes_unasked_is_told_that_it_waits(tmp_
          "mend it, or leave bad rows out with droperrors=true."),
         (f"{PATH}?timestamp_field=a", b"a\nx\n", "Nothing was accepted: a row is malformed (line 2: "
          "timestampField 'a': 'x' is not iso8601); mend it, or leave bad rows out with droperrors=true."),
-        (JSON, b'[{"a": 1}]', "Nothing was accepted: a row is malformed (line 1: an array; a bulk body is one object a line); "
+        (JSON, b'[{"a": 1},\n 2]', "Nothing was accepted: a row is malformed (element 2: not a JSON object); "
          "mend it, or leave bad rows out with droperrors=true."),
+        (JSON, b'[{"a": 1},]', "Nothing was accepted: a row is malformed (element 2: not JSON: Expecting value at column 1); "
+         "mend it, or leave bad rows out with droperrors=true."),
+        (f"{JSON}?droperrors=true", b'[{"a": 1}, {"a": 2', "Nothing was accepted: element 2: not JSON: the array does not end, "
+         "a quote or a brace may be left open."),
+        (JSON, b'[{"a": 1}] {"a": 2}', "Nothing was accepted: something follows the array."),
+        (JSON, b" [ ] ", "The body holds no message."),
     ],
 )  # fmt: skip
 def test_what_cannot_land_is_refused_before_it_is_accepted(
