@@ -84,13 +84,15 @@ class Tree:
     against, `version` the format and catalogue that parsing depends on. `catalogue` is asked for only when something
     must be parsed. `told` is false where the record was told of something else since. A tree that is not `writable` reads
     the index of a running daemon and changes nothing on disk. `settle_ms` must lie between two looks that count as two.
+    `moment` is the time that the kernel would give a file made now, in nanoseconds since the Unix epoch.
     """
 
     def __init__(
         self, root: Path, cache_dir: Path | None, *, identity: str, version: str, catalogue: Callable[[], Catalogue],
-        writable: bool = True, settle_ms: int = SETTLE_MS, told: bool = True,
+        writable: bool = True, settle_ms: int = SETTLE_MS, told: bool = True, moment: Callable[[], int] = moment_ns,
     ) -> None:  # fmt: skip
         self.settle_ms = settle_ms
+        self._moment = moment
         self._root = os.path.abspath(root)
         self._cache_dir = cache_dir
         self._catalogue = catalogue
@@ -130,7 +132,7 @@ class Tree:
         named = self._hints.take()
         repository = Repository.open(Path(self._root))
         before = repository.moment() if repository else None
-        kernel_ns = moment_ns()
+        kernel_ns = self._moment()
         grace_ms = self.settle_ms if grace_ms is None else grace_ms
         if hinted and named is not None:
             found = self._glance(named, repository, before, now_ms, kernel_ns)

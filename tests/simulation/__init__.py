@@ -18,6 +18,8 @@ What stands behind a collaborator that a constructor takes, and is simulated her
     network.py      HTTP: a destination that refuses, is late, loses requests and answers, and notes what reaches it
     hands.py        the clock, the loop's waiting, the disk that is full, SQLite's commits
     people.py       who edits the specs, one step of a file at a time; what they had in force, and when
+    mirrors.py      in a quarter of the worlds: messages about people, an audience, a destination that keeps members, a guard
+                    and who approves what it holds back
     weather.py      how often what goes wrong, and when that changes
     laws.py         what must hold all along, and at the end
     world.py        all of it together

@@ -56,6 +56,9 @@ class SimulatedWakeups(Wakeups):
     def wake(self) -> None:
         self.look_wanted = self.is_woken = True
 
+    def ask(self) -> None:
+        self.ask_wanted = self.is_woken = True
+
     def terminate(self) -> None:
         self.stopping = signal.SIGTERM
         self.is_woken = True

@@ -235,11 +235,11 @@ class Laws:
                 continue
             if want.imports and (lacking := self.world.lacking(name)):
                 found.append(f"{name} lacks {len(lacking)} messages: {lacking[:5]}")
-            if (
-                not want.imports
-                and not self._waits_in_vain(want.reads, wanted)
-                and (left := self.world.undelivered(name, want.reads))
-            ):
+            in_vain = not want.imports and self._waits_in_vain(want.reads, wanted)
+            if want.mirrors:
+                differs = "" if in_vain else self.world.mirrors.differs(name)
+                found += [f"{name}: {differs}"] if differs else []
+            elif not want.imports and not in_vain and (left := self.world.undelivered(name, want.reads)):
                 found.append(f"{name} has not delivered {len(left)} messages: {left[:5]}")
         if record.runs.live():
             found.append("runs are in progress")

@@ -16,6 +16,7 @@ from reconciler.providers.http.client import Answer
 from tests.simulation.laws import require
 
 if TYPE_CHECKING:
+    from tests.simulation.mirrors import Mirrors
     from tests.simulation.processes import Process
     from tests.simulation.timeline import Timeline
     from tests.simulation.weather import Weather
@@ -53,12 +54,19 @@ class Client:
     """What a run sends with, in the place of `providers.http.client.Client`."""
 
     def __init__(
-        self, process: Process, timeline: Timeline, weather: Weather, receiver: Receiver, dice: random.Random
+        self,
+        process: Process,
+        timeline: Timeline,
+        weather: Weather,
+        receiver: Receiver,
+        mirrors: Mirrors,
+        dice: random.Random,
     ) -> None:
         self._process = process
         self._timeline = timeline
         self._weather = weather
         self._receiver = receiver
+        self._mirrors = mirrors
         self._dice = dice
 
     def request(
@@ -84,7 +92,7 @@ class Client:
         is_lost = strikes("lost request")
         if not is_lost:
             said = self._fault()
-            self._timeline.after(there_ms, lambda: answers.append(self._arrive(path, headers, content, said)))
+            self._timeline.after(there_ms, lambda: answers.append(self._arrive(method, path, headers, content, said)))
         back_ms = dice.randint(1, 80)
         is_mute = is_lost or strikes("lost answer")
         self._process.sleep(PATIENCE_MS if is_mute else min(there_ms + back_ms, PATIENCE_MS))
@@ -104,8 +112,13 @@ class Client:
             return Answer(dice.choice([429, 503]), {"retry-after": waits} if waits else {}, b"later", "")
         return None
 
-    def _arrive(self, path: str, headers: Mapping[str, str], content: bytes | None, said: Answer | None) -> Answer:
+    def _arrive(
+        self, method: str, path: str, headers: Mapping[str, str], content: bytes | None, said: Answer | None
+    ) -> Answer:
         if said is not None:
             return said
+        if self._mirrors.is_of(path):
+            status, body = self._mirrors.take(path, method, headers, content or b"")
+            return Answer(status, {}, body, "")
         status = self._receiver.take(path, headers["Idempotency-Key"], content or b"")
         return Answer(status, {}, b"", "")

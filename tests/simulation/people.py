@@ -39,6 +39,7 @@ class Wanted:
     more: str = ""  # of the spec
     batch: int = 3
     reads: str = ""
+    mirrors: str = ""  # an audience, of which it sends the members
     flaw: str = ""
     is_orphaned: bool = False  # its cursor is kept for one that is declared again
 
@@ -46,10 +47,15 @@ class Wanted:
     def url(self) -> str:
         return f"http://receiver.test/{self.name}"
 
-    def text(self, inbox: Path) -> str:
+    def text(self, inbox: Path, guard: str = "") -> str:
         if self.imports:
             config = f'{{path: "{inbox / self.name}/*.csv", stream: {self.name}}}'
             work = f"provider: files, jobType: import-csv, config: {config}"
+        elif self.mirrors:
+            fields = "{email: {from: email}, score: {from: score}, visits: {from: visits}}"
+            more = f"errors: {{path: errors}}, guard: {guard}, fields: {fields}"
+            config = f'{{audience: {self.mirrors}, url: "{self.url}", batchSize: {self.batch}, {more}}}'
+            work = f"provider: http, jobType: export-audience, dependsOn: [{self.reads}], config: {config}"
         else:
             config = f'{{stream: {self.reads}, url: "{self.url}", batchSize: {self.batch}}}'
             work = f"provider: http, jobType: export-webhook, dependsOn: [{self.reads}], config: {config}"
@@ -164,11 +170,14 @@ class People:
 
     def texts(self) -> dict[str, str]:
         found: dict[str, str] = {}
+        mirrors = self.world.mirrors
         for job in sorted(self.wanted.values(), key=lambda one: one.name):
-            text = job.text(self.world.inbox)
+            text = job.text(self.world.inbox, mirrors.guard)
             found[job.file] = f"{found[job.file]}---\n{text}" if job.file in found else text
-        streams = [STREAM.format(name=name) for name in sorted(self.world.all_streams)]
+        streams = [mirrors.stream_spec(name) or STREAM.format(name=name) for name in sorted(self.world.all_streams)]
         found["streams.yaml"] = "---\n".join(streams)
+        if mirrors.there:
+            found["audiences.yaml"] = mirrors.specs()
         return found
 
     def make_true(self, *, at_once: bool = False) -> None:

@@ -256,7 +256,7 @@ def catalogue_of(process: Process) -> Catalogue:
     world = process._world
 
     def client() -> Any:
-        return Client(process, world.timeline, world.weather, world.receiver, world.dice)
+        return Client(process, world.timeline, world.weather, world.receiver, world.mirrors, world.dice)
 
     def deliver(context: Context) -> Iterator[Unit]:
         return webhook.deliver(context, client())

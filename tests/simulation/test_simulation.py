@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.simulation.__main__ import main
-from tests.simulation.world import live
+from tests.simulation.laws import Broken
+from tests.simulation.mirrors import STRANGERS
+from tests.simulation.world import World, live
 
 #: Worlds in which a law was broken once, by what was mended then.
 FOUND = {
@@ -24,6 +29,31 @@ FOUND = {
 def test_every_law_holds_in_a_world(seed: int) -> None:
     world = live(seed)
     assert world.lives > 2
+
+
+def test_every_law_holds_in_a_world_with_people_whom_a_job_mirrors() -> None:
+    world = live(53)
+    assert any("receiver.test/mirror-0 answers 200 to add" in line for line in world.trace)
+
+
+@pytest.mark.parametrize(
+    ("action", "keys", "wrong"),
+    [
+        ("add", ("1-0-0-a", "1-0-0-b"), "1-0-0-b says again what is known"),
+        ("remove", ("1-0-0-a",), "were there before us, and are gone"),
+    ],
+)
+def test_a_mirror_that_says_a_thing_twice_or_removes_a_stranger_breaks_a_law(
+    tmp_path: Path, action: str, keys: Sequence[str], wrong: str
+) -> None:
+    mirrors = World(10, tmp_path).mirrors
+    body = json.dumps({"action": action, "members": [dict(STRANGERS["stranger-0@example.org"])]})
+    body = body.replace("stranger", "somebody") if action == "add" else body
+    *earlier, last = ({"Idempotency-Key": key} for key in keys)
+    for headers in earlier:
+        mirrors.take("receiver.test/mirror-0", "POST", headers, body.encode())
+    with pytest.raises(Broken, match=wrong):
+        mirrors.take("receiver.test/mirror-0", "POST", last, body.encode())
 
 
 @pytest.mark.parametrize("seed", sorted(FOUND), ids=lambda seed: f"{seed}: {FOUND[seed]}")

@@ -38,6 +38,7 @@ from tests.simulation.hands import (
     WatchedTree,
 )
 from tests.simulation.laws import Broken, Laws, require
+from tests.simulation.mirrors import Mirrors
 from tests.simulation.network import Receiver
 from tests.simulation.people import People, Wanted, make_repository
 from tests.simulation.processes import Runner
@@ -85,6 +86,7 @@ class World:
         self.receiver = Receiver(self.note, lambda one: one.endswith("7") and self._has_poison)
         self._has_poison = dice.random() < 0.3
         self.people = People(self, random.Random(f"people {seed}"), self.root)
+        self.mirrors = Mirrors(self, seed)
         self.laws = Laws(self)
         self.run_clock = SimulatedClock(self, 0)
         self.record: Record | None = None
@@ -155,10 +157,12 @@ class World:
             jobs.append(self._draw_job(stream, imports=True, reads=""))
             names = [f"out-{number}-{export}" for export in range(dice.choice([0, 1, 1, 2]))]
             jobs += [self._draw_job(name, imports=False, reads=stream) for name in names]
+            if stream == self.mirrors.stream:
+                jobs.append(self._draw_job(f"mirror-{number}", imports=False, reads=stream, mirrors="keen"))
         self.all_jobs = {job.name: job for job in jobs}
         return jobs
 
-    def _draw_job(self, name: str, *, imports: bool, reads: str) -> Wanted:
+    def _draw_job(self, name: str, *, imports: bool, reads: str, mirrors: str = "") -> Wanted:
         dice = self.dice
         retry = dice.choice(
             ("{initial: 30s, max: 10m}", "{initial: 1m, max: 2h, failAfter: 3h}", "{initial: 10s, jitter: 1}")
@@ -167,21 +171,28 @@ class World:
         more += "" if dice.random() < 0.7 else ", timeout: 30m"
         file = f"team-{dice.randrange(2)}/file-{dice.randrange(4)}.yaml"
         return Wanted(
-            name=name, file=file, imports=imports, reads=reads, retry=retry, more=more, batch=dice.randint(1, 6),
-            schedule=self.draw_schedule(is_import=imports), suspend=dice.random() < 0.1, is_orphaned=dice.random() < 0.5,
+            name=name, file=file, imports=imports, reads=reads, mirrors=mirrors, retry=retry, more=more,
+            batch=dice.randint(1, 6), schedule=self.draw_schedule(is_import=imports),
+            suspend=dice.random() < 0.1 and self.mirrors.stream not in (name, reads),
+            is_orphaned=dice.random() < 0.5,
         )  # fmt: skip
 
     def bring(self) -> str:
         """A file with new messages comes in, whole."""
-        stream = self.dice.choice(self.all_streams)
+        stream = self.dice.choice([*self.all_streams, *[self.mirrors.stream] * (3 if self.mirrors.there else 0)])
         ids = [f"m{self._messages + number}" for number in range(self.dice.choice([1, 2, 5, 12]))]
         self._messages += len(ids)
         beside = self.folder / "coming"
-        beside.write_text("id,amount\n" + "".join(f"{one},{len(one)}\n" for one in ids))
+        beside.write_text(self._lines(stream, ids))
         (self.inbox / stream).mkdir(exist_ok=True)
         beside.rename(self.inbox / stream / f"{self._messages:06d}.csv")
         self._sent.setdefault(stream, []).extend(ids)
         return f"{len(ids)} messages for {stream}"
+
+    def _lines(self, stream: str, ids: list[str]) -> str:
+        if stream == self.mirrors.stream:
+            return self.mirrors.lines(ids)
+        return "id,amount\n" + "".join(f"{one},{len(one)}\n" for one in ids)
 
     # --- its life
 
@@ -206,6 +217,8 @@ class World:
             (dice.randint(2, 12), self.weather.change),
             (dice.choice([0, 0, 2, 5]), self._step_clock),
         ]
+        if self.mirrors.there:
+            deeds += [(dice.choice([0, 2, 4]), self.mirrors.change_limit), (6, self.mirrors.approve)]
         for count, deed in deeds:
             for _ in range(count):
                 self.timeline.after(dice.randrange(self.span_ms), self._noted(deed))
@@ -349,7 +362,10 @@ class World:
             tree = CommitTree(source, cache, mark=mark, identity=record.id, version="1", catalogue=installed)
             origin = tree
         else:
-            tree = Tree(self.root, cache, identity=identity_of(record), version="1", catalogue=installed, told=not mark)
+            identity = identity_of(record)
+            tree = Tree(
+                self.root, cache, identity=identity, version="1", catalogue=installed, told=not mark, moment=_long_after
+            )
             origin = WorkTreeOrigin(self.folder, cache)
         writer = FullDiskWriter(self.root, settings.status_dir, is_private=settings.keeps_statuses)
         writer.weather = self.weather
@@ -429,6 +445,7 @@ class World:
         self._rests = True
         self.weather.calm()
         self._set_clock(0)
+        self.mirrors.settle_down()
         self.people.settle_down()
         self.note("it is calm")
         self._rests_ms = self.timeline.true_ms
@@ -513,6 +530,11 @@ class World:
             return []
         landed = set(self.messages(stream))
         return sorted(one for one in good if one in landed and one not in taken)
+
+
+def _long_after() -> int:
+    """No two contents of a file have one stamp here (`People`), however shortly after one another they are read."""
+    return 1 << 62
 
 
 def live(seed: int) -> World:
