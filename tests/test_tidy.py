@@ -80,10 +80,8 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("starlette",): ("web",),
     ("uvicorn",): ("web",),
     ("prometheus_client",): ("web",),
-    ("httpx", "httpcore"): (
-        "providers.http",
-        "notify",
-    ),
+    ("httpx",): ("providers.http", "notify"),
+    ("h11",): ("providers.http",),
     ("sqlite3",): ("record", "repo.index"),
 }
 

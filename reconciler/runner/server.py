@@ -60,7 +60,7 @@ PRELOADED: Final = (
     "certifi",
     "duckdb",
     "encodings.idna",
-    "httpcore",
+    "h11",
     "httpx",
     "pyarrow",
     "pyarrow.compute",
