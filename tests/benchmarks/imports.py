@@ -21,7 +21,7 @@ from reconciler.record.store import Record
 from tests.benchmarks.command import alone
 from tests.benchmarks.rivals import rival, version
 from tests.benchmarks.rows import Bench, Figure, Pair, Round, Row, over, under
-from tests.benchmarks.tree import RECONCILE, cost, environment
+from tests.benchmarks.tree import RECONCILE, cost, without_ours
 
 #: The flights of a year, so many times over: 5,051,640 rows.
 COPIES: Final = 15
@@ -122,20 +122,15 @@ def duckdb_s(path: Path, folder: Path) -> float:
 
 
 def dlt_s(path: Path, folder: Path) -> float:
-    env = {**_without_ours(), "RUNTIME__DLTHUB_TELEMETRY": "false", "DLT_DATA_DIR": str(folder / "home")}
+    env = {**without_ours(), "RUNTIME__DLTHUB_TELEMETRY": "false", "DLT_DATA_DIR": str(folder / "home")}
     return cost(rival("dlt") / "python", "-c", DLT, str(path), str(folder), cwd=folder, env=env).wall_s
 
 
 def ingestr_s(path: Path, folder: Path) -> float:
     uris = ("--source-uri", f"csv://{path}", "--dest-uri", f"sqlite:///{folder}/out.db")
     tables = ("--source-table", "flights", "--dest-table", "main.flights")
-    env = {**_without_ours(), "INGESTR_DISABLE_TELEMETRY": "true", "HOME": str(folder)}
+    env = {**without_ours(), "INGESTR_DISABLE_TELEMETRY": "true", "HOME": str(folder)}
     return cost(rival("ingestr") / "ingestr", "ingest", *uris, *tables, "--yes", cwd=folder, env=env).wall_s
-
-
-def _without_ours() -> dict[str, str]:
-    """An environment in which others do not find our modules."""
-    return {name: value for name, value in environment().items() if not name.startswith("PYTHON")}
 
 
 def against_dlt(bench: Bench) -> Iterator[Round]:

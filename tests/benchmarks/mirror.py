@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import multiprocessing
-import os
 import random
 import socket
 import sqlite3
@@ -31,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from math import log2
 from pathlib import Path
@@ -43,6 +42,7 @@ import httpx
 
 from tests.benchmarks.rivals import rival, version
 from tests.benchmarks.rows import Bench, Figure, Round, Row, over
+from tests.benchmarks.tree import environment, without_ours
 from tests.providers.audience_bench import bench, people
 from tests.servers import Play, Request
 
@@ -183,9 +183,9 @@ def sinking(file: Path) -> Iterator[Sink]:
 # --- the sides ------------------------------------------------------------------------------------------------------
 
 
-def timed(command: Sequence[str], folder: Path, **env: str) -> float:
+def timed(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> float:
     begin = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     return time.perf_counter() - begin
@@ -215,7 +215,7 @@ class Ours:
         return self._reconcile("--root", str(self.root))
 
     def _reconcile(self, *arguments: str) -> float:
-        return timed([sys.executable, "-m", "reconciler", *arguments], Path.cwd())
+        return timed([sys.executable, "-m", "reconciler", *arguments], Path.cwd(), environment())
 
 
 def bare(url: str, bodies: Path, record: sqlite3.Connection | None = None) -> float:
@@ -260,7 +260,8 @@ class Drt:
             db.execute(f"CREATE TABLE people AS FROM read_csv('{rows}', all_varchar = true)").fetchall()
 
     def export(self) -> float:
-        return timed([str(self._bin / "drt"), "run"], self._folder, HOME=str(self._home), DRT_TELEMETRY_DISABLED="1")
+        env = {**without_ours(), "HOME": str(self._home), "DRT_TELEMETRY_DISABLED": "1"}
+        return timed([str(self._bin / "drt"), "run"], self._folder, env)
 
 
 def spread(name: str, aim: str, ratios: Sequence[float]) -> None:

@@ -106,6 +106,11 @@ def environment() -> dict[str, str]:
     return {"PYTHONPYCACHEPREFIX": compiled, "PYTHONPATH": str(Path(__file__).parents[2]), **environ}
 
 
+def without_ours() -> dict[str, str]:
+    """An environment in which others do not find our modules."""
+    return {name: value for name, value in environment().items() if not name.startswith("PYTHON")}
+
+
 def cost(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> Cost:
     """Runs a command to its end. Raises RuntimeError, with the last that it said, where it fails."""
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
