@@ -80,6 +80,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("starlette",): ("web",),
     ("uvicorn",): ("web",),
     ("prometheus_client",): ("web",),
+    ("orjson",): ("web.quick",),
     ("httpx",): ("providers.http", "notify"),
     ("h11",): ("providers.http",),
     ("sqlite3",): ("record", "repo.index"),

@@ -13,13 +13,15 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from reconciler.clock import Clock
 from reconciler.data.journal import LiveJournal, next_number
-from reconciler.web.answers import unable
+from reconciler.web.answers import Refused, unable
 from reconciler.web.keys import Keys
 
 #: A group is not made larger than this.
@@ -28,13 +30,15 @@ GROUP_BYTES: Final = 8 << 20
 WAKES_MS: Final = 200
 
 Note = tuple[bytes, bytes, dict[str, Any]]
+#: What is told, in the loop, of a payload that is on the disk; or why it is not.
+Landed = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class _Waiting:
     payload: bytes
     note: Note | None
-    done: asyncio.Future[None]
+    landed: Landed
 
 
 class Commits:
@@ -63,10 +67,14 @@ class Commits:
     def commit(self, payload: bytes, note: Note | None) -> asyncio.Future[None]:
         """Done once the payload is on the disk. Raises Refused (503) where the disk refuses it."""
         done: asyncio.Future[None] = self._loop.create_future()
+        self.put(payload, partial(_settle, done), note)
+        return done
+
+    def put(self, payload: bytes, landed: Landed, note: Note | None = None) -> None:
+        """The same for one who is told, without a future."""
         if not self._coming:
             self._loop.call_soon(self._hand_over)
-        self._coming.append(_Waiting(payload, note, done))
-        return done
+        self._coming.append(_Waiting(payload, note, landed))
 
     def _hand_over(self) -> None:
         """To the thread, once for all that has come in a turn of the loop: each time it is woken both stand in each other's
@@ -74,6 +82,14 @@ class Commits:
         coming, self._coming = self._coming, []
         if coming:
             self._queue.put(coming)
+
+    def _tell(self, group: list[_Waiting], error: str) -> None:
+        """All who wait for a group, in the order in which they came; one who cannot be told keeps no other from it."""
+        for one in group:
+            try:
+                one.landed(error)
+            except Exception as problem:
+                self._loop.call_exception_handler({"message": "an answer could not be given", "exception": problem})
 
     async def close(self) -> None:
         """After the last request was answered."""
@@ -94,7 +110,7 @@ class Commits:
             group, ended = self._group(first) if first is not None else ([], True)
             if group:
                 error = self._write(group)
-                self._loop.call_soon_threadsafe(_settle, group, error)
+                self._loop.call_soon_threadsafe(self._tell, group, error)
                 self._owes_word = True
             self._give_word(at_once=ended)
             if ended:
@@ -138,14 +154,18 @@ class Commits:
         return self.failure
 
 
-def _settle(group: list[_Waiting], error: str) -> None:
-    for one in group:
-        if one.done.done():
-            continue  # the sender has gone away
-        if error:
-            one.done.set_exception(unable(f"The journal cannot be written: {error}."))
-        else:
-            one.done.set_result(None)
+def _settle(done: asyncio.Future[None], error: str) -> None:
+    if done.done():
+        return  # the sender has gone away
+    if error:
+        done.set_exception(unwritable(error))
+    else:
+        done.set_result(None)
+
+
+def unwritable(error: str) -> Refused:
+    """What is answered where a group is not on the disk."""
+    return unable(f"The journal cannot be written: {error}.")
 
 
 def wake(folder: Path) -> None:

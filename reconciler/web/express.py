@@ -1,24 +1,29 @@
-"""The express lane: live messages, as nearly all of them come, straight from the parser of HTTP to the journal.
+"""The express lane: live messages, as nearly all of them come, straight from the socket to the journal.
 
 A request that raises no question (a small body of JSON with its length, all of it there, no key, no query) is answered
 without a task, without ASGI and without Starlette, which were most of what it cost. Whatever raises a question, and be it
 only that its sender is not known yet, goes to the application as if it had come there first: what is refused, and in which
 words, is decided there alone.
+
+A sender says the same in the head of each request. So a head that was admitted once is known again, byte by byte, without
+a parser: by its digest, since a token stands in it. Who may send, and whether there is such a stream, is asked each time.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Final
 
 from reconciler.data.journal import Entry
 from reconciler.web.answers import Answer, Refused, encoded
 from reconciler.web.body import JSON_TYPES
+from reconciler.web.commits import unwritable
 from reconciler.web.desk import Desk
 from reconciler.web.messages import messages_of
+from reconciler.web.senders import digest_of_token
 
 #: A longer body is gone through beside the loop.
 EXPRESS_BYTES: Final = 64 << 10
@@ -27,25 +32,22 @@ PATH: Final = b"/collect/json/"
 #: Headers that raise a question.
 _ODD: Final = frozenset((b"content-encoding", b"transfer-encoding", b"expect", b"upgrade", b"idempotency-key"))
 _TYPES: Final = frozenset((b"", *(one.encode() for one in JSON_TYPES)))
+#: Heads that are known again, and how long each may be.
+_HEADS: Final = 4096
+_HEAD_BYTES: Final = 4096
+_END: Final = b"\r\n\r\n"
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """Who sends to which stream, as the head of a request says it."""
+    """Who sends to which stream, and how long the body is, as the head of a request says it. `sender` is the digest of the
+    token."""
 
     stream: str
-    authorization: str
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """Messages that are on their way to the disk; `done` once they are there."""
-
-    done: asyncio.Future[None]
-    stream: str
-    messages: int
-    size: int
-    began_ms: int
+    sender: bytes
+    length: int
 
 
 class Lane:
@@ -54,8 +56,11 @@ class Lane:
     def __init__(self, desk: Callable[[], Desk], endpoint: str) -> None:
         self._desk = desk
         self._endpoint = endpoint
+        self._heads: dict[bytes, Ticket] = {}
+        self._always: Headers = ()
+        self._wired: dict[int, bytes] = {}
 
-    def admits(self, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Ticket | None:
+    def admits(self, url: bytes, headers: Headers) -> Ticket | None:
         """The ticket of a POST; None where its head raises a question. Names of headers are in small letters."""
         named = dict(headers)
         if len(named) != len(headers) or not _ODD.isdisjoint(named) or not url.startswith(PATH):
@@ -69,35 +74,65 @@ class Lane:
         kind = named.get(b"content-type", b"")
         if kind not in _TYPES and kind.partition(b";")[0].strip().lower() not in _TYPES:
             return None
-        return Ticket(stream, named.get(b"authorization", b"").decode("latin-1"))
+        return Ticket(stream, digest_of_token(named.get(b"authorization", b"").decode("latin-1")), int(length))
 
-    def take(self, ticket: Ticket, body: bytes) -> Taken | None:
-        """Hands the messages of a body to the journal. None where they raise a question: then nothing was taken."""
+    def learn(self, data: bytes, ticket: Ticket) -> None:
+        """Knows the head again with which `data` begins: one that was admitted."""
+        end = data.find(_END) + len(_END)
+        if len(_END) <= end <= _HEAD_BYTES and data.count(b"\n", 0, end) == data.count(b"\r\n", 0, end):
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[sha256(data[:end]).digest()] = ticket
+
+    def known(self, data: bytes, at: int) -> tuple[Ticket, int] | None:
+        """The ticket of the request that begins there, and where its body does; None where its head is not known."""
+        end = data.find(_END, at, at + _HEAD_BYTES) + len(_END)
+        ticket = self._heads.get(sha256(data[at:end]).digest()) if end >= len(_END) else None
+        return None if ticket is None else (ticket, end)
+
+    def take(self, ticket: Ticket, body: bytes, answered: Callable[[Answer], None]) -> bool:
+        """Hands the messages of a body to the journal; whoever sent them is `answered` once they are on the disk, or once it
+        is known why they are not. False where they raise a question: then nothing was taken."""
         desk = self._desk()
         now = desk.clock.now()
-        if not desk.senders.knows(ticket.authorization, now.alive_ms) or not desk.has_room(len(body)):
-            return None
+        if not desk.senders.knows(ticket.sender, now.alive_ms) or not desk.senders.has_stream(ticket.stream):
+            return False
+        size = len(body)
+        if not desk.has_room(size):
+            return False
         try:
-            desk.check_backlog(bulk=False)
+            desk.check_backlog(bulk=False, now_ms=now.alive_ms)
             count, lines = messages_of(body)
         except (Refused, OSError):
-            return None
-        payload = Entry(ticket.stream, now.wall_ms, count).payload(lines)
-        desk.in_flight += len(body)
-        return Taken(desk.commits.commit(payload, None), ticket.stream, count, len(body), now.alive_ms)
+            return False
+        desk.in_flight += size
 
-    def answer(self, taken: Taken, error: BaseException | None) -> Answer:
-        """What is answered once the messages are on the disk, or once it is known why they are not."""
-        desk = self._desk()
-        desk.in_flight -= taken.size
-        if error is None:
-            made = Answer(202, {"accepted": taken.messages})
-            desk.added(taken.size)
-            desk.metrics.accepted(taken.stream, "live", taken.messages, taken.size)
-        else:
-            assert isinstance(error, Refused), "the journal says in these words why it cannot be written"
-            made = Answer(error.status, error.body, error.headers)
-        desk.metrics.answered(self._endpoint, made.status, (desk.clock.now().alive_ms - taken.began_ms) / 1000)
+        def landed(error: str) -> None:
+            desk.in_flight -= size
+            if error:
+                refused = unwritable(error)
+                made = Answer(refused.status, refused.body, refused.headers)
+            else:
+                made = Answer(202, {"accepted": count})
+                desk.added(size)
+                desk.metrics.accepted(ticket.stream, "live", count, size)
+            seconds = (desk.clock.now().alive_ms - now.alive_ms) / 1000
+            desk.metrics.answered(self._endpoint, made.status, seconds)
+            answered(made)
+
+        desk.commits.put(Entry(ticket.stream, now.wall_ms, count).payload(lines), landed)
+        return True
+
+    def wired(self, answer: Answer, always: Headers, *, stays: bool) -> bytes:
+        """An answer as bytes, with headers that all answers have: most are alike, and made once as long as those are."""
+        if answer.status != 202 or not stays:
+            return wired(answer, always, stays=stays)
+        if always is not self._always:
+            self._always, self._wired = always, {}
+        count = answer.body["accepted"]
+        made = self._wired.get(count)
+        if made is None:
+            made = self._wired[count] = wired(answer, always, stays=True)
         return made
 
 

@@ -1,5 +1,6 @@
-"""uvicorn's HTTP protocol, with an express lane for live messages (`express`), and with one write to a socket for an answer's
-head and body: uvloop writes each piece when it gets it, and to write is half of what a small request costs."""
+"""uvicorn's HTTP protocol, with an express lane for live messages (`express`) in front of its parser, and with one write to a
+socket for an answer's head and body: uvloop writes each piece when it gets it, and to write is half of what a small request
+costs."""
 
 from __future__ import annotations
 
@@ -9,11 +10,13 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from reconciler.web.express import Lane, Taken, Ticket, wired
+from reconciler.web.answers import Answer
+from reconciler.web.express import Lane, Ticket
 
 
 class Express:
-    """A request in the express lane: what the protocol asks of one (uvicorn's `RequestResponseCycle`), and nothing else."""
+    """A request in the express lane that the parser reads: what the protocol asks of one (uvicorn's `RequestResponseCycle`),
+    and nothing else."""
 
     def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
@@ -29,16 +32,114 @@ class Express:
 
 
 class Protocol(HttpToolsProtocol):
+    """What comes between two requests is looked at first: whole requests with a head that is known go to the journal at once,
+    however many there are (`_owed` answers, which come in their order). What comes behind them waits until all of them are
+    answered."""
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.transport: Any = Together(transport, self.loop)
         self._lane: Lane = self.app.lane
+        self._owed = 0
+        self._rest = b""  # what came behind them
+        self._head = b""  # with which the parser begins
+        self._is_within = False  # the parser is in the midst of a request
+        self._ends = False  # after what is owed
+        self._answered_s = 0.0
 
     def data_received(self, data: bytes) -> None:
+        if self._rest:
+            self._rest += data
+            return
+        if self._is_free():
+            data = self._swiftly(data)
+        if not data:
+            return
+        if self._owed:
+            self._rest = data
+            self.flow.pause_reading()
+        else:
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        self._head = b"" if self._is_within else data
         super().data_received(data)
         cycle: Any = self.cycle
         if type(cycle) is Express and cycle.more_body and self.parser is not None:
             self._change_lane(cycle)  # the rest may be long in coming
+
+    # --- requests whose head is known ---
+
+    def _is_free(self) -> bool:
+        """Whether a request that comes now can be answered next."""
+        if self._is_within or self._ends or self.pipeline or self._is_crowded():
+            return False
+        return self.cycle is None or self.cycle.response_complete
+
+    def _is_crowded(self) -> bool:
+        """Whether there are too many connections, or this one does not read its answers."""
+        limit = self.limit_concurrency or 0
+        return len(self.connections) >= limit or len(self.tasks) >= limit or self.flow.write_paused
+
+    def _swiftly(self, data: bytes) -> bytes:
+        """Takes requests as long as none of them raises a question; what is left."""
+        at, size = 0, len(data)
+        while at < size:
+            known = self._lane.known(data, at)
+            if known is None:
+                break
+            ticket, begin = known
+            end = begin + ticket.length
+            if end > size or not self._lane.take(ticket, data[begin:end], self._answer):
+                break
+            self._owed += 1
+            at = end
+        return data[at:] if at else data
+
+    def _answer(self, answer: Answer) -> None:
+        self._owed -= 1
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        last = self._ends and not self._owed
+        self.transport.write_whole(self._lane.wired(answer, self.server_state.default_headers, stays=not last))
+        self._answered_s = self.loop.time()
+        if last:
+            self.transport.close()
+        elif not self._owed:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """All that was owed is answered."""
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            self.flow.resume_reading()
+            self.data_received(rest)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """A timer runs on while answers are given: most often it is not yet time."""
+        left_s = self._answered_s + self.timeout_keep_alive - self.loop.time()
+        if self._owed or left_s > 0:
+            wait_s = self.timeout_keep_alive if self._owed else left_s
+            self.timeout_keep_alive_task = self.loop.call_later(wait_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def shutdown(self) -> None:
+        if self._owed:
+            self._ends = True
+        else:
+            super().shutdown()
+
+    # --- requests that the parser reads ---
+
+    def on_message_begin(self) -> None:
+        self._is_within = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         ticket = self._ticket()
@@ -46,28 +147,29 @@ class Protocol(HttpToolsProtocol):
             super().on_headers_complete()
         else:
             self.cycle = Express(ticket)  # type: ignore[assignment]
+            if self._head:
+                self._lane.learn(self._head, ticket)
+        self._head = b""
 
     def _ticket(self) -> Ticket | None:
         """What admits the request to the express lane."""
-        parser, limit = self.parser, self.limit_concurrency or 0
+        parser = self.parser
         if self.cycle is not None and not self.cycle.response_complete:
             return None  # it has come before the answer to the one before it
-        if len(self.connections) >= limit or len(self.tasks) >= limit:
+        if self._is_crowded():
             return None
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return None
         return self._lane.admits(self.url, self.headers)
 
     def on_message_complete(self) -> None:
+        self._is_within = False
         super().on_message_complete()
         cycle: Any = self.cycle
-        if type(cycle) is not Express:
-            return
-        taken = self._lane.take(cycle.ticket, bytes(cycle.body))
-        if taken is None:
+        if type(cycle) is Express and not self._lane.take(
+            cycle.ticket, bytes(cycle.body), partial(self._landed, cycle)
+        ):
             self._change_lane(cycle)
-        else:
-            taken.done.add_done_callback(partial(self._landed, cycle, taken))
 
     def _change_lane(self, cycle: Express) -> None:
         """To the application, as if the request had come there first."""
@@ -77,14 +179,14 @@ class Protocol(HttpToolsProtocol):
         if not cycle.more_body:
             super().on_message_complete()
 
-    def _landed(self, cycle: Express, taken: Taken, done: asyncio.Future[None]) -> None:
-        answer = self._lane.answer(taken, done.exception())
+    def _landed(self, cycle: Express, answer: Answer) -> None:
         cycle.response_complete = True
         if cycle.disconnected or self.transport.is_closing():
             return
-        self.transport.write_whole(wired(answer, self.server_state.default_headers, stays=cycle.keep_alive))
+        self.transport.write_whole(self._lane.wired(answer, self.server_state.default_headers, stays=cycle.keep_alive))
         if not cycle.keep_alive:
             self.transport.close()
+        self._answered_s = self.loop.time()
         self.on_response_complete()
 
 

@@ -57,9 +57,9 @@ class Senders:
         self._reading = asyncio.Lock()
         self._complaints: dict[str, str] = {}
 
-    def knows(self, authorization: str, alive_ms: int) -> bool:
-        """Whether the header says who sends, by rules that need no look."""
-        return alive_ms < self._look_ms and _digest(authorization) in self._rules.senders
+    def knows(self, digest: bytes, alive_ms: int) -> bool:
+        """Whether the digest of a token says who sends, by rules that need no look."""
+        return alive_ms < self._look_ms and digest in self._rules.senders
 
     def has_stream(self, name: str) -> bool:
         """Whether there is such a stream, as far as is known."""
@@ -67,7 +67,7 @@ class Senders:
 
     async def sender(self, authorization: str) -> str:
         """The name of whoever sends, by the header. Raises Refused (401)."""
-        digest = _digest(authorization)
+        digest = digest_of_token(authorization)
         if not digest:
             raise _unauthorized("Say who you are: Authorization: Bearer TOKEN.")
         if self._clock.now().alive_ms >= self._look_ms:
@@ -155,7 +155,7 @@ class Senders:
             print(f"{name}: {why}", file=sys.stderr, flush=True)
 
 
-def _digest(authorization: str) -> bytes:
+def digest_of_token(authorization: str) -> bytes:
     """That of the token in a header; empty where there is none."""
     kind, _, token = authorization.partition(" ")
     if kind.lower() != "bearer" or not token:

@@ -13,7 +13,8 @@ from reconciler.data import lines as imports
 from reconciler.data.lines import parse_lines
 from reconciler.web import limits
 from reconciler.web.answers import Refused
-from reconciler.web.messages import messages_of
+from reconciler.web.messages import carefully, messages_of
+from reconciler.web.quick import quickly
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -176,3 +177,39 @@ def test_an_array_in_one_line_is_taken_or_refused_as_its_lines_are(pieces: list[
         assert array == lines
     assert outcome(f"[{', '.join(['{}', *pieces])}] x") is None
     assert outcome(f"[{', '.join(['{}', *pieces])}") is None
+
+
+#: What comes between messages, and messages: most of them alike to one who does not look closely.
+SEPARATORS = [", ", ",", " ,\n", "\n", "", "\r\n", "},{", ",,", "\t"]
+ODD_PIECES = [
+    *PIECES, '{"a" :1,"a":2}', '{"a": ":", "a": 2}', '{"a":"\\u0022:","b":1,"b":2}', '{"\\u0061":1,"a":2}', '{"a":"\\":"}', '{"a":[{},{}]}',
+    '{"a":[{}, {}]}', '{"a": "}, {"}', '{"a":{"b":{"c":{"d":1}}}}', '{"a":\n1}', '{"a": "x : y"}', '{"a": "\\ud83d"}', '{"a": "\\u00e9é"}',
+    '{"a": %s}' % ("9" * 4301), '{"a": "%s"}' % ("9" * 4301), '{"a": 1e999}', '{"a": -0}', "[", "]", '{"a":{"x":1,"x":2}}', "{", "}",
+]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(ODD_PIECES), st.sampled_from(SEPARATORS)), max_size=4), st.booleans())
+@settings(max_examples=600, deadline=None)
+@example([('{"a":[{}, {}]}', ","), ("{}", "")], True)
+@example([('{"a":[{},{}]}', ", "), ("{}", "")], True)
+def test_what_is_read_quickly_is_what_is_read_carefully(pieces: list[tuple[str, str]], is_array: bool) -> None:
+    text = "".join(one + after for one, after in pieces)
+    body = (f"[{text}]" if is_array else text).encode()
+    found = quickly(body)
+    if found is not None:
+        texts, _ = found
+        assert carefully(body) == (len(texts), b"\n".join(texts) + b"\n") == messages_of(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1, "b": ["x", {"c": null}]}',
+        b'[{"a": 1}, {"a": "x: {y}"}]',
+        b'[{"a": {"b": {"c": 1}}},{"a": {}}]',
+        b'{"a": 1}\n{"a": "\\u00e9:"}\r\n\n',
+        b'[\n {"a": ":)"},\n {"a": "b : c"}\n]',
+    ],
+)
+def test_usual_bodies_raise_no_question(body: bytes) -> None:
+    assert quickly(body) is not None

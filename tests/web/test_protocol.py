@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import socket
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from reconciler.clock import Clock
 from reconciler.web.protocol import Together
 from tests.web.served import TOKEN, Served
 
@@ -29,6 +33,14 @@ class Sock(asyncio.Transport):
     def close(self) -> None:
         self.seen.append("closed")
         self.gone = True
+
+
+def until(true: Callable[[], bool], patience_s: float = 30) -> bool:
+    """Whether something becomes true in time; each look is a request."""
+    clock = Clock()
+    while not (found := true()) and clock.now().alive_ms < patience_s * 1000:
+        pass
+    return found
 
 
 @pytest.mark.parametrize("then", ["wait", "close", "lose"])
@@ -108,6 +120,50 @@ def test_wherever_a_request_is_cut_it_is_answered_alike(served: Served, cut: int
 )
 def test_what_raises_a_question_is_decided_in_the_other_lane(served: Served, more: str, status: bytes) -> None:
     assert answers(served, live(b"{}", more))[0][0] == status
+
+
+def test_what_comes_behind_known_heads_waits_for_its_turn(served: Served) -> None:
+    before = len(served.messages())
+    many = b"".join(live(b'{"n": %d}' % (100 + number)) for number in range(100))
+    other = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    said = answers(served, live(b'{"n": 100}') + many + other + live(b'{"n": 0}', "X-New: 1\r\n") + many)
+    assert [status for status, _ in said] == [b"202"] * 101 + [b"200"] + [b"202"] * 101
+    numbers = [one["n"] for one in served.messages()[before:]]
+    assert numbers == [100, *range(100, 200), 0, *range(100, 200)]
+
+
+def test_a_known_head_is_not_known_once_it_differs_in_anything(served: Served) -> None:
+    assert [status for status, _ in answers(served, live(b"{}"), live(b"{}"))] == [b"202", b"202"]
+    for old, new, status in (
+        (b"/orders ", b"/ordersx ", b"404"),
+        (b"-shop", b"-shqp", b"401"),
+        (b"POST", b"PUT", b"405"),
+        (b"orders HTTP", b"orders?x=1 HTTP", b"400"),
+    ):
+        assert answers(served, live(b"{}").replace(old, new))[0][0] == status
+
+
+def test_a_known_head_counts_only_as_long_as_its_sender_and_its_stream_do(tmp_path: Path) -> None:
+    with Served(tmp_path) as alone:
+        assert answers(alone, live(b"{}"), live(b"{}"))[1][0] == b"202"
+        alone.declare("customers")
+        assert until(lambda: answers(alone, live(b"{}"))[0][0] == b"404")
+        alone.declare("orders", senders={})
+        assert until(lambda: answers(alone, live(b"{}"))[0][0] == b"401")
+
+
+def test_a_known_head_is_answered_before_the_process_ends(tmp_path: Path) -> None:
+    alone = Served(tmp_path)
+    many = b"".join(live(b'{"n": %d}' % number) for number in range(10, 99))
+    with socket.create_connection(("127.0.0.1", alone.port)) as sock:
+        for piece in (live(b'{"n": 10}'), many):
+            sock.sendall(piece)
+            said = sock.recv(65536)
+        alone.process.send_signal(signal.SIGTERM)
+        while piece := sock.recv(65536):
+            said += piece
+    alone.terminate()
+    assert said.count(b" 202 ") <= len(alone.messages()) - 1
 
 
 def test_metrics_count_both_lanes_alike(served: Served) -> None:
