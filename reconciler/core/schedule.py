@@ -7,8 +7,8 @@ Wall clocks are set forward and back. The rules here, the same for every schedul
 - A cron time that the clock shows twice comes once, the first time. No daily run is doubled.
 - A cron expression whose hour is `*` or `*/n` means "so often", not "at that hour": it goes on by real time through
   both, as Vixie cron does: every hour stays every hour.
-- A quiet window runs from the first time the clock shows `from` to the last time it shows `to`; where the clock skips
-  one of them the window is longer rather than shorter.
+- A window (quiet hours, a policy's window) runs from the first time the clock shows `from` to the last time it shows `to`.
+  Where the clock skips one of them, that comes as much later as the clock jumped, as a cron time does.
 
 `every` knows no clock: it counts real milliseconds since the last start. Where the wall clock has been set back behind
 that start, it counts from now, so that a wrong clock never holds a job for longer than one interval.
@@ -192,10 +192,7 @@ def _window(quiet: Quiet, zone: ZoneInfo, day: date) -> tuple[int, int]:
     next_day = quiet.to_minute <= quiet.from_minute
     begins = _at(day, quiet.from_minute)
     ends = _at(day + timedelta(days=1) if next_day else day, quiet.to_minute)
-    return (
-        min(_real(zone, begins), _real(zone, begins.replace(fold=1))),
-        max(_real(zone, ends), _real(zone, ends.replace(fold=1))),
-    )
+    return _real(zone, begins), max(_real(zone, ends), _real(zone, ends.replace(fold=1)))
 
 
 def _at(day: date, minute: int) -> datetime:

@@ -1,8 +1,10 @@
 """The mapped fields of members: from an attribute's or key's value to the JSON object that a destination is sent.
 
 Values become text and JSON in SQL, over whole columns: decimals as text, times as ISO 8601 with Z, numbers and truth values
-as they are, sets as arrays; what is empty is null. Transforms are Python, and run over blocks of the values of the fields
-that have one. A value of which nothing is left is null too; what is required, and then missing, leaves its member out.
+as they are, sets as arrays; what is empty is null. A decimal without places, such as a sum of integers, is a number where 64
+bits hold it, as an integer is; beyond that it is text, which no reader rounds. Transforms are Python, and run over blocks of
+the values of the fields that have one. A value of which nothing is left is null too; what is required, and then missing, leaves
+its member out.
 """
 
 from __future__ import annotations
@@ -30,13 +32,15 @@ _AS_JSON: Final[Mapping[str, str]] = {
     "boolean": "{c}::VARCHAR",
     "double": "CASE WHEN isfinite({c}) THEN {c}::VARCHAR END",
     "decimal": "'\"' || {c}::VARCHAR || '\"'",
+    "whole": "CASE WHEN {c} BETWEEN -9223372036854775808 AND 9223372036854775807 THEN {c}::VARCHAR "
+    "ELSE '\"' || {c}::VARCHAR || '\"' END",
     "date": "CASE WHEN isfinite({c}) THEN '\"' || {c}::VARCHAR || '\"' END",
     "timestamp": "CASE WHEN isfinite({c}) THEN '\"' || replace({c}::VARCHAR, ' ', 'T') || 'Z\"' END",
     "list": "CASE WHEN len({c}) > 0 THEN to_json({c})::VARCHAR END",
 }
 _AS_TEXT: Final[Mapping[str, str]] = {
     "timestamp": "replace({c}::VARCHAR, ' ', 'T') || 'Z'",
-    **dict.fromkeys(("text", "integer", "boolean", "double", "decimal", "date"), "{c}::VARCHAR"),
+    **dict.fromkeys(("text", "integer", "boolean", "double", "decimal", "whole", "date"), "{c}::VARCHAR"),
 }
 
 
@@ -145,7 +149,7 @@ def mapped(fields: Sequence[MappedField], types: Mapping[str, str], keys: Sequen
 
 def _column(field: MappedField, number: int, types: Mapping[str, str], keys: Sequence[str]) -> Column:
     kind, name = _source(field, types, keys)
-    type_ = (types[name] if kind == "attribute" else "text").partition("(")[0]
+    type_ = _kind(types[name] if kind == "attribute" else "text")
     expression = {
         "attribute": quoted(f"attribute:{name}"),
         "key": f"{quoted(f'key:{name}')}[1]",
@@ -156,6 +160,11 @@ def _column(field: MappedField, number: int, types: Mapping[str, str], keys: Seq
         raise Fatal(f"field {field.name}: {field.source} is a set, which no transform takes")
     identifies = kind != "attribute" if field.identifier is None else field.identifier
     return Column(field, f"c{number}", expression, type_, transform, identifies)
+
+
+def _kind(type_: str) -> str:
+    """How values of a declared type are written."""
+    return "whole" if type_.startswith("decimal(") and type_.endswith(",0)") else type_.partition("(")[0]
 
 
 def _transform(field: MappedField) -> Transform:

@@ -77,6 +77,16 @@ def test_a_window_is_open_on_its_days_and_hours_of_its_time_zone(
     assert (closed[1] if closed else None) == (milliseconds(until) if until else None)
 
 
+def test_a_window_never_closes_the_hour_before_one_that_the_clock_skips() -> None:
+    window = Window(name="night", from_minute=150, to_minute=300, timezone="Europe/Paris")
+    spring = milliseconds("2026-03-29T00:30:00.000Z")  # 01:30; from 02:00 on the clock shows 03:00
+    assert window.until(spring) is None
+    assert window.until(spring + HOUR_MS) == milliseconds("2026-03-29T03:00:00.000Z")
+    autumn = milliseconds("2026-10-25T00:30:00.000Z")  # 02:30, for the first time
+    assert window.until(autumn - 1) is None
+    assert window.until(autumn) == window.until(autumn + HOUR_MS) == milliseconds("2026-10-25T04:00:00.000Z")
+
+
 def test_of_windows_that_are_open_the_one_that_ends_last_is_named() -> None:
     short, long = Window(name="short", before_ms=10), Window(name="long", before_ms=20)
     assert Policy(windows=(short, long)).closed(5) == (long, 20)

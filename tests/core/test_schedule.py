@@ -198,12 +198,25 @@ def test_no_window_and_an_empty_one_are_never_quiet() -> None:
         assert quiet_from(rules, ms("2026-07-01T01:00:00+02:00")) is None
 
 
-def test_a_window_is_rather_longer_than_shorter_where_the_clock_changes() -> None:
-    ends_twice = JobRules(quiet=Quiet(22 * 60, 2 * 60 + 30, PARIS))
-    assert iso(quiet_until(ends_twice, ms("2026-10-25T01:00:00+02:00")) or 0) == "2026-10-25T01:30:00.000Z"
-    ends_skipped = quiet_until(ends_twice, ms("2026-03-29T01:00:00+01:00"))
-    assert ends_skipped is not None
-    assert ends_skipped >= ms("2026-03-29T03:00:00+02:00")
+def test_a_window_ends_the_last_time_the_clock_shows_its_end_and_a_skipped_end_comes_later() -> None:
+    ends = JobRules(quiet=Quiet(22 * 60, 2 * 60 + 30, PARIS))
+    assert iso(quiet_until(ends, ms("2026-10-25T01:00:00+02:00")) or 0) == "2026-10-25T01:30:00.000Z"
+    assert quiet_until(ends, ms("2026-03-29T01:00:00+01:00")) == ms("2026-03-29T03:30:00+02:00")
+
+
+def test_a_window_begins_the_first_time_the_clock_shows_its_begin_and_a_skipped_begin_comes_later() -> None:
+    begins = JobRules(quiet=Quiet(2 * 60 + 30, 5 * 60, PARIS))
+    assert quiet_from(begins, ms("2026-03-29T00:00:00+01:00")) == ms("2026-03-29T03:30:00+02:00")
+    assert quiet_until(begins, ms("2026-03-29T01:45:00+01:00")) is None, "not the hour before"
+    assert quiet_until(begins, ms("2026-03-29T03:30:00+02:00")) == ms("2026-03-29T05:00:00+02:00")
+    assert quiet_from(begins, ms("2026-10-25T00:00:00+02:00")) == ms("2026-10-25T02:30:00+02:00")
+    assert quiet_until(begins, ms("2026-10-25T02:45:00+01:00")) == ms("2026-10-25T05:00:00+01:00")
+
+
+def test_a_window_that_the_clock_skips_whole_is_as_long_as_ever() -> None:
+    skipped = JobRules(quiet=Quiet(2 * 60 + 10, 2 * 60 + 50, PARIS))
+    assert quiet_from(skipped, ms("2026-03-29T00:00:00+01:00")) == ms("2026-03-29T03:10:00+02:00")
+    assert quiet_until(skipped, ms("2026-03-29T03:10:00+02:00")) == ms("2026-03-29T03:50:00+02:00")
 
 
 def test_the_next_window_begins_after_now() -> None:
