@@ -58,7 +58,10 @@ class _Prospects:
         except RunError as error:
             return replace(bare, unknown=str(error).rstrip("."), rebuild=self._rebuild(stream, 0))
         if found is None:
-            unknown = f"job type {document.spec['jobType']} cannot tell beforehand"
+            unknown = (
+                f"job type {document.spec['jobType']} cannot tell beforehand, so its messages are counted as they come, "
+                f"and it waits for approval before they are more than backfill.maxMessages ({bare.limit:,})"
+            )
             return replace(bare, unknown=unknown, rebuild=self._rebuild(stream, 0))
         return replace(
             bare,

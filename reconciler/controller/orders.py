@@ -7,7 +7,7 @@ from typing import Any
 
 from reconciler.controller.hands import Hands
 from reconciler.controller.rebuilds import observed_rules
-from reconciler.core.backfill import LIVE, lane_of, max_messages_of
+from reconciler.core.backfill import LIVE, digest_beyond, lane_of, max_messages_of
 from reconciler.core.forgotten import identities_of, identity_rules
 from reconciler.core.messages import Order, SegmentRef
 from reconciler.core.profile import rules_spec
@@ -54,7 +54,7 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
         timeout_s=None if timeout_ms is None else timeout_ms / 1000,
         writes=streams_of(job_type, config, "writes"),
         secret_variables=secret_variables(hands),
-        **(_profiles(hands, job, job_type, config) | _lane(hands, job)),
+        **(_profiles(hands, job, job_type, config) | _lane(hands, job, run)),
         **forgotten(hands, streams_of(job_type, config, "writes")),
     )
 
@@ -71,13 +71,17 @@ def secret_variables(hands: Hands) -> tuple[str, ...]:
     return tuple(sorted({one["env"] for one in references if "env" in one}))
 
 
-def _lane(hands: Hands, job: JobRow) -> dict[str, Any]:
-    """What a backfill must know; nothing for a live run."""
+def _lane(hands: Hands, job: JobRow, run: RunRow) -> dict[str, Any]:
+    """What a backfill must know; nothing for a live run. One that was held at its limit, and that nobody has approved, has
+    nothing left of it when its schedule lets it look again."""
     if lane_of(job.spec) == LIVE:
         return {}
+    limit, held = max_messages_of(job.spec), hands.record.approvals.held(job.id)
+    is_spent = held is not None and held.digest == digest_beyond(job.name, run.generation, limit)
     return {
         "lane": lane_of(job.spec),
-        "max_messages": max_messages_of(job.spec),
+        "max_messages": limit,
+        "landed": limit if is_spent else run.totals.rows,
         "approved": hands.record.approvals.approved(job.id),
     }
 

@@ -2,7 +2,8 @@
 
 A job runs in the live lane, or, where its spec says so, in that of backfills, which has slots of its own and a lower
 priority: what is sent now never waits behind what happened long ago. Before its first unit a backfill is judged by what
-it would add; past its limit it waits for a person, who approves exactly the files that were found.
+it would add; past its limit it waits for a person, who approves exactly the files that were found. Where nobody can tell
+beforehand (an API), it is counted as it goes, and waits before the unit that would take it past its limit.
 """
 
 from __future__ import annotations
@@ -42,6 +43,23 @@ def judge(estimate: Estimate, limit: int, approved: Iterable[str]) -> None:
         raise NeedsApproval(
             f"it would add {amount(estimate)}, more than backfill.maxMessages ({limit:,})", digest=estimate.digest
         )
+
+
+def judge_next(landed: int, more: int, limit: int, digest: str, approved: Iterable[str]) -> None:
+    """The same of a run that nobody can judge beforehand: raises NeedsApproval before a unit of `more` messages that would
+    take it past its limit, after `landed`."""
+    if landed + more > limit and digest not in approved:
+        messages = "message" if more == 1 else f"{more:,} messages"
+        raise NeedsApproval(
+            f"the next {messages} would take it past backfill.maxMessages ({limit:,}), and how many are still to come is "
+            "not known",
+            digest=digest,
+        )
+
+
+def digest_beyond(job: str, generation: int, limit: int) -> str:
+    """Names what a job adds past its limit, where that is not known beforehand: everything, until a run has succeeded."""
+    return digest_of(["beyond", job, generation, limit])
 
 
 def amount(estimate: Estimate) -> str:

@@ -41,7 +41,8 @@ class Order:
     job reads them. `approved` are the digests of differences that a person has approved for it, `own_files` the files
     that its units keep (`Unit.keeps`). `memory_mb` bounds what its queries may hold in memory.
     A run of another `lane` than the live one gives way to those of that; one that would add more than `max_messages`
-    waits for approval before its first unit (None: whatever it adds). `forgotten` says for keyed hashes of identifiers
+    waits for approval before its first unit, or, where that is not known, before the unit that is too much after `landed`
+    others (None: whatever it adds). `forgotten` says for keyed hashes of identifiers
     from before when messages are dropped (ms), `identities` are the rules by which those are told (`rules_spec`), and
     `forgotten_members` whom the destination of an audience is to remove, whatever the mode. `secret_variables` are the
     variables of the environment in which secrets stand, anybody's: no provider's code finds them there.
@@ -81,6 +82,7 @@ class Order:
     forgotten_members: tuple[str, ...] = ()
     lane: str = "live"
     max_messages: int | None = None
+    landed: int = 0
     secret_variables: tuple[str, ...] = ()
     folder: str | None = None
 

@@ -140,18 +140,12 @@ def _use_of_authorization(job_type: JobType, spec: Mapping[str, Any]) -> Iterato
 
 
 def _use_of_lane(job_type: JobType, spec: Mapping[str, Any]) -> Iterator[Issue]:
-    """Only an import can be a backfill, and only one that is known beforehand can be held back."""
+    """Only an import can be a backfill."""
     if spec.get("lane") != "backfill":
         return
     if job_type.type != "import":
         what = "an enrichment" if job_type.type == "enrichment" else f"an {job_type.type}"
         yield Issue(("spec", "lane"), f"only an import can be a backfill; job type '{job_type.name}' is {what}")
-    limits = spec.get("backfill")
-    if job_type.estimate is None and isinstance(limits, Mapping) and "maxMessages" in limits:
-        message = (
-            f"job type '{job_type.name}' does not know beforehand how many messages it adds, so no run can be held"
-        )
-        yield Issue(("spec", "backfill", "maxMessages"), message, on_key=True)
 
 
 def _credentials(method: Method, given: Any) -> Iterator[Issue]:

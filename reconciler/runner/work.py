@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from reconciler.clock import Clock
-from reconciler.core.backfill import judge
+from reconciler.core.backfill import digest_beyond, judge, judge_next
 from reconciler.core.messages import MAINTENANCE, Ended, Order, Output, Produced, SecretSeen
 from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, profile_rules
 from reconciler.core.provider import Catalogue, JobType, Secret, Staged, Unit
@@ -55,6 +55,8 @@ class Work:
         self._catalogue = catalogue
         self._state_dir = state_dir
         self._redactor: Redactor | None = None
+        self._landed = channel.order.landed
+        self._is_counted = False
 
     def run(self) -> Ended:
         try:
@@ -77,6 +79,7 @@ class Work:
         assert self._redactor is not None, "what to redact is known with the credentials"
         paths = Paths(order.root, _folder(order), order.allow_paths, self._state_dir)
         context = RunContext(self._channel, config, credentials, self._redactor, paths, self._clock)
+        self._is_counted = job_type.estimate is None
         if order.max_messages is not None and order.unit == 1 and job_type.estimate is not None:
             judge(job_type.estimate(context), order.max_messages, context.approved)
         return self._produce(job_type, context)
@@ -199,13 +202,22 @@ class Work:
             raise Fatal(f"The provider produced a {type(unit).__name__} where a Unit is needed.")
         if isinstance(unit.message, str):
             unit = replace(unit, message=self._safe(unit.message))
+        self._judge(unit.rows)
         what = f"Unit {context.unit} of the provider"
         if self._redactor:
             kept = [unit.cursor, unit.closes, unit.rejects, said_by(unit.intends)]
             refuse_secrets(self._redactor, what, kept)
         landed = without_dropped(unit, context.take_dropped())
         self._channel.ask(Produced(self._order.run, self._order.attempt, landed), what)
+        self._landed += unit.rows
         context.advance(unit)
+
+    def _judge(self, rows: Any) -> None:
+        """Raises NeedsApproval where a backfill that could not be judged beforehand has come to its limit."""
+        order = self._order
+        if self._is_counted and order.max_messages is not None and isinstance(rows, int):
+            digest = digest_beyond(order.job, order.generation, order.max_messages)
+            judge_next(self._landed, rows, order.max_messages, digest, order.approved)
 
     def _close(self, units: Iterator[Unit]) -> None:
         """Lets the provider tidy up. What goes wrong there is logged; the run has stopped all the same."""

@@ -99,7 +99,10 @@ def test_what_cannot_be_known_is_said_to_be_unknown_and_why(old: World) -> None:
         "gone: how much it adds to stream orders is not known: There is no file 'gone.csv'. A rebuild of the profiles, "
         "which reads 0 messages now, grows by as many."
     ) in said
-    assert "web: how much it adds to stream orders is not known: job type import-json cannot tell beforehand." in said
+    assert (
+        "web: how much it adds to stream orders is not known: job type import-json cannot tell beforehand, so its messages "
+        "are counted as they come, and it waits for approval before they are more than backfill.maxMessages (10,000,000)."
+    ) in said
 
 
 def test_a_plan_as_json_has_the_same_figures_and_only_where_there_are_backfills(old: World) -> None:

@@ -158,6 +158,26 @@ def test_within_its_limit_nobody_is_asked(shop: Shop) -> None:
     assert messages(shop) == 2
 
 
+def test_where_nobody_can_tell_beforehand_a_backfill_is_counted_and_waits_at_its_limit(shop: Shop) -> None:
+    pages = {"1": [{"id": 1}, {"id": 2}], "2": [{"id": 3}], "3": []}
+    with serving(lambda request: as_json(pages[request.query["page"]])) as server:
+        config = f"{{url: '{server.url}/', stream: orders, pagination: {{type: page}}, allowPrivateAddresses: true}}"
+        spec = {"provider": "http", "jobType": "import-json", "config": config, "schedule": "{every: 1s}"}
+        shop.job(lane="backfill", backfill="{maxMessages: 2}", **spec)
+        shop.go()
+        assert (messages(shop), shop.row().state.reason) == (0, Reason.AWAITING_APPROVAL)
+        assert shop.row().state.awaiting == (
+            "the next 3 messages would take it past backfill.maxMessages (2), and how many are still to come is not known"
+        )
+        shop.world.ahead_ms += 5_000
+        shop.go()
+        assert (shop.report.ran, messages(shop)) == (1, 0), "its schedule lets it look again, and it adds nothing"
+        approve(shop)
+        shop.go()
+        assert (messages(shop), shop.row().state.reason) == (3, Reason.SCHEDULED)
+        assert shop.read(lambda record: record.approvals.held(shop.row().id)) is None
+
+
 # --- what the plan says ---------------------------------------------------------------------------------------------
 
 PEOPLE = STREAM.replace("spec: {}", "spec:\n  identity: [{key: id, from: id}]")

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from reconciler.clock import Now
-from reconciler.core.backfill import amount, digest_of_parts, judge, lane_of, max_messages_of
+from reconciler.core.backfill import (
+    amount,
+    digest_beyond,
+    digest_of_parts,
+    judge,
+    judge_next,
+    lane_of,
+    max_messages_of,
+)
 from reconciler.core.consequence import spec_events
 from reconciler.core.document import Document
 from reconciler.core.happening import Approved, Held, RulesChanged, Started
@@ -84,16 +92,10 @@ def test_only_an_import_can_be_a_backfill() -> None:
     assert issues(lane="live", jobType="export-csv") == []
 
 
-def test_a_limit_is_refused_where_nobody_knows_beforehand_how_much_there_is() -> None:
+def test_a_limit_is_for_every_import_whether_or_not_anybody_knows_beforehand_how_much_there_is() -> None:
     web = {"provider": "http", "jobType": "import-json", "config": {"url": "https://example.com/", "stream": "s"}}
     assert issues(**web, lane="backfill") == []
-    assert issues(**web, lane="backfill", backfill={"maxMessages": 5}) == [
-        Issue(
-            ("spec", "backfill", "maxMessages"),
-            "job type 'import-json' does not know beforehand how many messages it adds, so no run can be held",
-            on_key=True,
-        )
-    ]
+    assert issues(**web, lane="backfill", backfill={"maxMessages": 5}) == []
 
 
 def test_another_lane_is_no_other_work() -> None:
@@ -120,6 +122,19 @@ def test_a_backfill_past_its_limit_says_what_it_would_add_and_names_exactly_that
         "it would add about 5,000,000 messages from 12 files (1,204.5 MB), more than backfill.maxMessages (4,999,999)"
     )
     assert held.value.digest == LAKE.digest
+
+
+def test_a_backfill_that_is_counted_as_it_goes_waits_before_the_unit_that_is_too_much() -> None:
+    judge_next(60, 40, 100, "d", ())
+    judge_next(60, 41, 100, "d", ("d",))
+    with pytest.raises(NeedsApproval) as held:
+        judge_next(60, 41, 100, "d", ("e",))
+    assert held.value.digest == "d"
+    assert str(held.value) == (
+        "the next 41 messages would take it past backfill.maxMessages (100), and how many are still to come is not known"
+    )
+    same = {digest_beyond("a", 1, 5), digest_beyond("b", 1, 5), digest_beyond("a", 2, 5), digest_beyond("a", 1, 6)}
+    assert len(same) == 4
 
 
 def test_what_a_person_has_approved_begins() -> None:

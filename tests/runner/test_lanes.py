@@ -6,9 +6,10 @@ import ctypes
 import os
 from pathlib import Path
 
+from reconciler.core.backfill import digest_beyond
 from reconciler.core.messages import Began, Produced
 from reconciler.runner.processes import BACKFILL_NICE
-from tests.runner.conftest import Bench, only
+from tests.runner.conftest import Bench, last, only
 
 #: ioprio_get(2) by machine: it has no function in the C library.
 IOPRIO_GET = {"x86_64": 252, "aarch64": 31, "riscv64": 31}
@@ -42,3 +43,15 @@ def test_a_live_run_s_process_has_that_of_its_controller(bench: Bench) -> None:
     assert nice == os.getpriority(os.PRIO_PROCESS, 0)
     assert disk != LOWEST_BEST_EFFORT
     assert session in ("", "0")
+
+
+def test_a_backfill_that_nobody_can_judge_beforehand_stops_before_the_unit_that_is_too_much(bench: Bench) -> None:
+    limited = {"lane": "backfill", "max_messages": 25, "config": {"units": 4}}
+    heard = bench.run("count", **limited)
+    ended, _ = last(heard)
+    assert (len(only(Produced, heard)), ended.how) == (2, "held")
+    assert ended.approval == digest_beyond("job-1", 1, 25)
+    assert ended.message.startswith("the next 10 messages would take it past backfill.maxMessages (25)")
+    assert len(only(Produced, bench.run("count", landed=10, **limited))) == 1
+    assert len(only(Produced, bench.run("count", landed=25, **limited))) == 0
+    assert len(only(Produced, bench.run("count", landed=25, approved=(ended.approval,), **limited))) == 4
