@@ -257,7 +257,8 @@ def test_what_is_installed_is_what_is_imported() -> None:
 def test_every_module_is_reached_from_an_entry() -> None:
     known = {dotted(path): path for path in modules()}
     lazily = {f"reconciler.cli.{entry.place.partition(':')[0]}" for entry in COMMANDS.values()}
-    waiting, reached = [*ENTRIES, *lazily], set[str]()
+    places = [place for path in modules() for place in re.findall(r'\blater\(f?"([a-z_.]+):', path.read_text("utf-8"))]
+    waiting, reached = [*ENTRIES, *lazily, *(f"reconciler.providers.{place}" for place in places)], set[str]()
     while waiting:
         name = waiting.pop()
         if name in known and name not in reached:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -124,20 +125,66 @@ def read_specs(
     """All specs below `root`, or only the files named, checked one by one and across; all of them are judged by `policy`,
     else by the one beside the root."""
     from reconciler.providers import catalogue
-    from reconciler.repo.parse import check_across, parse_many
-    from reconciler.repo.policy_file import read_policy
+    from reconciler.repo.parse import parse_many
 
     known = catalogue()
     contents, problems = _contents(root, only)
     parsed = (parse or parse_many)(sorted(contents.items()), known)
-    documents = [document for one in parsed for document in one.documents]
-    problems += [problem for one in parsed for problem in one.problems]
-    problems += check_across(documents, problems, known, lambda _: contents)
-    if only is None:
-        policy = policy or read_policy(root, None)
-        problems += by_policy(policy, documents, lambda _: contents, known)
     files = {*contents, *(problem.path for problem in problems)}
-    return Specs(tuple(sorted(files)), contents, tuple(documents), tuple(sorted(set(problems))), policy=policy)
+    return _specs(root, files, parsed, problems, lambda _: contents, known, policy, is_whole=only is None)
+
+
+def check_specs(root: Path, only: Collection[str] | None = None) -> Specs:
+    """The same for whoever needs no contents: files are read where they are parsed, and again where they have problems."""
+    from reconciler.providers import catalogue
+    from reconciler.repo.parse import read_and_parse
+    from reconciler.repo.walk import walk
+
+    known = catalogue()
+    for _ in range(TRIES):
+        listing = walk(str(root))
+        problems = [problem for path, problem in listing.problems.items() if only is None or path in only]
+        chosen = sorted(path for path in listing.files if only is None or path in only)
+        size = sum(listing.files[path][0] for path in chosen)
+        parsed = read_and_parse(chosen, size, partial(_read, root, listing), known)
+        if not any(_is_being_written(one) for one in parsed):
+            break
+    files = {path for path, one in zip(chosen, parsed, strict=True) if GONE not in one.problems}
+    files |= {problem.path for problem in problems}
+    found = [one for one in parsed if GONE not in one.problems]
+
+    def contents(paths: Collection[str]) -> dict[str, bytes]:
+        again: dict[str, bytes] = {}
+        for path in sorted(paths):
+            if path in listing.files:
+                read_one(root, listing, path, again)
+        return again
+
+    return _specs(root, files, found, problems, contents, known, None, is_whole=only is None)
+
+
+def _specs(
+    root: Path,
+    files: Collection[str],
+    parsed: Sequence[Parsed],
+    unread: Sequence[Problem],
+    contents: Callable[[Collection[str]], dict[str, bytes]],
+    known: Catalogue,
+    policy: PolicySeen | None,
+    *,
+    is_whole: bool,
+) -> Specs:
+    from reconciler.repo.parse import check_across
+    from reconciler.repo.policy_file import read_policy
+
+    documents = [document for one in parsed for document in one.documents]
+    problems = [*unread, *(problem for one in parsed for problem in one.problems)]
+    problems += check_across(documents, problems, known, contents)
+    if is_whole:
+        policy = policy or read_policy(root, None)
+        problems += by_policy(policy, documents, contents, known)
+    kept = contents(())
+    return Specs(tuple(sorted(files)), kept, tuple(documents), tuple(sorted(set(problems))), policy=policy)
 
 
 def by_policy(
@@ -177,6 +224,18 @@ def _contents(root: Path, only: Collection[str] | None) -> tuple[dict[str, bytes
 
 
 BEING_WRITTEN: Final = "changes while it is read; try again"
+#: Stands for a file that has gone since it was listed.
+GONE: Final = Problem("", 0, 0, "", "")
+
+
+def _read(root: Path, listing: Listing, path: str) -> bytes | Problem:
+    contents: dict[str, bytes] = {}
+    problem = read_one(root, listing, path, contents)
+    return contents.get(path, GONE) if problem is None else problem
+
+
+def _is_being_written(parsed: Parsed) -> bool:
+    return any(problem.message == BEING_WRITTEN for problem in parsed.problems)
 
 
 def read_one(root: Path, listing: Listing, path: str, contents: dict[str, bytes]) -> Problem | None:
@@ -184,7 +243,7 @@ def read_one(root: Path, listing: Listing, path: str, contents: dict[str, bytes]
     from reconciler.repo.walk import BeingWritten, Unreadable, read
 
     try:
-        contents[path] = read(listing.targets.get(path, str(root / path)), listing.files[path])
+        contents[path] = read(listing.targets.get(path) or f"{root}/{path}", listing.files[path])
     except FileNotFoundError:
         return None
     except BeingWritten:

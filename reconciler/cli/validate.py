@@ -16,7 +16,7 @@ import click
 
 from reconciler.cli.options import Call, command, from_here, output_option
 from reconciler.cli.problems import problem_json, problem_line
-from reconciler.cli.specs import Specs, declared_specs, read_specs
+from reconciler.cli.specs import Specs, check_specs, declared_specs
 from reconciler.cli.terminal import escape
 from reconciler.errors import Problem, SpecInvalid, UsageError
 
@@ -140,7 +140,7 @@ def _check_root(root: Path) -> Found:
     applied by it."""
     from reconciler.repo.policy_file import policy_path
 
-    specs = read_specs(root)
+    specs = check_specs(root)
     found = _found(root, specs)
     if specs.policy is None or not specs.policy.digest:
         return found
@@ -196,12 +196,28 @@ def _existing(path: Path) -> Path:
 
 def _check(root: Path, name: str | None) -> Found:
     """A folder, or the one file of that name in it."""
-    return _found(root, read_specs(root, None if name is None else {name}))
+    return _found(root, check_specs(root, None if name is None else {name}))
 
 
 def _found(root: Path, specs: Specs) -> Found:
-    files = frozenset(from_here(root / path) for path in specs.files)
-    return Found(files, tuple(sorted(replace(one, path=from_here(root / one.path)) for one in specs.problems)))
+    shown = _shown_below(root)
+    files = frozenset(map(shown, specs.files))
+    return Found(files, tuple(sorted(replace(one, path=shown(one.path)) for one in specs.problems)))
+
+
+def _shown_below(root: Path) -> Callable[[str], str]:
+    """What `from_here` makes of a path below the root; of each folder it is asked once."""
+    folders: dict[str, str] = {}
+
+    def shown(path: str) -> str:
+        folder, _, name = path.rpartition("/")
+        if name in (".", ".."):
+            return from_here(root / path)
+        if folder not in folders:
+            folders[folder] = from_here(root / folder)
+        return name if folders[folder] == os.curdir else os.path.join(folders[folder], name)
+
+    return shown
 
 
 def _only(found: Found, paths: Iterable[Path]) -> Found:

@@ -32,6 +32,7 @@ from reconciler.core.backfill import BACKFILL, DEFAULT_MAX_MESSAGES, HIGHEST_MAX
 from reconciler.core.document import Document
 from reconciler.core.duration import MAX_MS, format_duration
 from reconciler.core.issue import both_of, one_of
+from reconciler.core.normal import without_defaults
 from reconciler.core.profile import MAX_PER_KEY, MERGES
 from reconciler.core.spec_types import (
     MOMENT,
@@ -280,7 +281,7 @@ class JobSpec(Model):
         fields = {
             "authorization": self.authorization,
             "backfill": self.backfill.normal(),
-            "config": _without_defaults(self.config, config_defaults),
+            "config": without_defaults(self.config, config_defaults),
             "deletionPolicy": None if self.deletion_policy == "delete" else self.deletion_policy,
             "dependsOn": sorted(self.depends_on),
             "expiresAt": self.expires_at,
@@ -535,28 +536,3 @@ def document(model: AnyModel, *, path: str, ordinal: int, line: int, config_defa
         renamed_from=metadata.renamed_from,
         spec=model.spec.normal(config_defaults),
     )
-
-
-def _without_defaults(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _sorted(config[name])
-        for name in sorted(config)
-        if not (name in defaults and _same(config[name], defaults[name]))
-    }
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _sorted(value[name]) for name in sorted(value)}
-    if isinstance(value, list):
-        return [_sorted(one) for one in value]
-    return value
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Equal as JSON, where 1 is not true (as Python has it)."""
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_same(left[name], right[name]) for name in left)
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_same, left, right))
-    return type(left) is type(right) and bool(left == right)

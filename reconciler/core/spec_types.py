@@ -12,14 +12,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Annotated, Any, Final
-
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from reconciler.core.duration import PATTERN, BadDuration, format_duration, parse_duration
 from reconciler.core.issue import found, one_of, quoted
 from reconciler.core.language.types import COLUMN_TYPES, MAX_DIGITS, column_type, is_decimal
 from reconciler.core.suggest import did_you_mean
+
+if TYPE_CHECKING:  # imported late: these types are read without a model, too
+    from pydantic_core import CoreSchema, PydanticCustomError
 
 #: Limits of texts, in characters.
 MAX_NAME: Final = 63
@@ -55,6 +56,8 @@ COLUMN_TYPE_PATTERN: Final = (
 
 def refusal(message: str, at: str = "", *, on_key: bool = False) -> PydanticCustomError:
     """What a validator raises. `at` names the field of the model that is meant."""
+    from pydantic_core import PydanticCustomError
+
     return PydanticCustomError("spec", "{message}", {"message": message, "at": at, "on_key": on_key})
 
 
@@ -78,6 +81,8 @@ class Read:
     schema: dict[str, Any]
 
     def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> CoreSchema:
+        from pydantic_core import core_schema
+
         return core_schema.no_info_plain_validator_function(self.read)
 
     def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: Any) -> dict[str, Any]:

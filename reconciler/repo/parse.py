@@ -7,20 +7,15 @@ catalogue: `Parsed` has a JSON form that the cache keeps, and reading it back im
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
-import os
-import signal
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reconciler.core.document import KINDS, Document, digest_of
 from reconciler.core.provider import Catalogue
 from reconciler.errors import Problem
+from reconciler.repo.divide import cores, divided, unhurried
 
 if TYPE_CHECKING:
     from reconciler.core.spec_rules import Rules
@@ -32,6 +27,11 @@ MAX_PROBLEMS: Final = 1_000
 #: From so many bytes on, more than one process parses.
 PARALLEL_BYTES: Final = 200_000
 
+#: Made once: `json.dumps` with other than its defaults makes an encoder for each value.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
@@ -42,11 +42,7 @@ class Parsed:
     problems: tuple[Problem, ...] = ()
 
     def to_json(self) -> str:
-        return json.dumps(
-            [[_packed(one) for one in self.documents], [list(asdict(one).values()) for one in self.problems]],
-            ensure_ascii=True,
-            separators=(",", ":"),
-        )
+        return _ENCODER.encode(_pack(self))
 
     def at(self, path: str) -> Parsed:
         """The same content at another path: contents are parsed once, wherever they lie."""
@@ -57,8 +53,7 @@ class Parsed:
 
     @classmethod
     def from_json(cls, text: str) -> Parsed:
-        documents, problems = json.loads(text)
-        return cls(tuple(_unpacked(one) for one in documents), tuple(Problem(*one) for one in problems))
+        return _unpack(json.loads(text))
 
 
 def _packed(document: Document) -> list[Any]:
@@ -149,74 +144,46 @@ def _bounded(problems: list[Problem]) -> list[Problem]:
 
 def parse_many(files: Sequence[tuple[str, bytes]], catalogue: Catalogue, jobs: int | None = None) -> list[Parsed]:
     """The same for each of many files (path shown and content), in their order, by at most `jobs` processes (as many as
-    there are cores). Processes are forked, so only where there is enough to do and no other thread runs."""
+    there are cores), where there is enough to do."""
     rules = _rules(catalogue)
-    jobs = jobs or len(os.sched_getaffinity(0))
-    enough = sum(len(content) for _, content in files) >= PARALLEL_BYTES
-    with _unhurried():
-        if jobs > 1 and len(files) > 1 and enough and threading.active_count() == 1:
-            return _by_processes(files, rules, jobs)
-        return [_parse(path, content, rules) for path, content in files]
+    return _divided(
+        files, lambda file: _parse(*file, rules), sum(len(content) for _, content in files), jobs or cores()
+    )
 
 
-class _unhurried:  # noqa: N801
-    """No garbage collection while many values are made that all stay."""
+def read_and_parse(
+    paths: Sequence[str], size: int, read: Callable[[str], bytes | Problem], catalogue: Catalogue
+) -> list[Parsed]:
+    """The same of files that are read by whoever parses them; of those that cannot be read, the problem that `read` gives.
+    `size` is that of all of them together."""
+    rules = _rules(catalogue)
 
-    def __enter__(self) -> None:
-        self._was = gc.isenabled()
-        gc.disable()
+    def parse(path: str) -> Parsed:
+        content = read(path)
+        return Parsed((), (content,)) if isinstance(content, Problem) else _parse(path, content, rules)
 
-    def __exit__(self, *_: object) -> None:
-        if self._was:
-            gc.enable()
-
-
-def _by_processes(files: Sequence[tuple[str, bytes]], rules: Rules, jobs: int) -> list[Parsed]:
-    """Each process takes every n-th file; this one is among them. The share of one that dies is done here."""
-    import multiprocessing
-
-    _load_parsers()
-    fork = multiprocessing.get_context("fork")
-    shares = [files[start::jobs] for start in range(jobs)]
-    workers = []
-    for share in shares[1:]:
-        ours, theirs = fork.Pipe(duplex=False)
-        worker = fork.Process(target=_work, args=(theirs, share, rules), daemon=True)
-        worker.start()
-        theirs.close()
-        workers.append((worker, ours))
-    done = [[_parse(path, content, rules) for path, content in shares[0]]]
-    for share, (worker, ours) in zip(shares[1:], workers, strict=True):
-        done.append(_received(ours, share, rules))
-        ours.close()
-        worker.join()
-    return [done[index % jobs][index // jobs] for index in range(len(files))]
+    return _divided(paths, parse, size, cores())
 
 
-def _load_parsers() -> None:
-    """Before forking, so that each process need not."""
+def _divided(items: Sequence[T], work: Callable[[T], Parsed], size: int, jobs: int) -> list[Parsed]:
     from reconciler.repo import parse_fast
 
-    parse_fast.load()
-
-
-def _work(pipe: Connection, share: Sequence[tuple[str, bytes]], rules: Rules) -> None:
-    """All at once at the end: a pipe holds little, and its reader is busy with a share of its own until then. Signals to
-    the group are the parent's to answer; where it is gone, nobody is left to tell."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    texts = [_parse(path, content, rules).to_json() for path, content in share]
-    with contextlib.suppress(OSError):
-        pipe.send(texts)
-
-
-def _received(pipe: Connection, share: Sequence[tuple[str, bytes]], rules: Rules) -> list[Parsed]:
+    parse_fast.load()  # before forking, so that each process need not
     try:
-        texts = pipe.recv()
-    except (EOFError, OSError):
-        return [_parse(path, content, rules) for path, content in share]
-    return [Parsed.from_json(text) for text in texts]
+        with unhurried():
+            enough = size >= PARALLEL_BYTES
+            return divided(items, work, jobs=jobs if enough else 1, pack=_pack, unpack=_unpack)
+    finally:
+        parse_fast.forget()
+
+
+def _pack(parsed: Parsed) -> tuple[list[Any], list[Any]]:
+    return [_packed(one) for one in parsed.documents], [list(asdict(one).values()) for one in parsed.problems]
+
+
+def _unpack(packed: tuple[Sequence[Any], Sequence[Any]]) -> Parsed:
+    documents, problems = packed
+    return Parsed(tuple([_unpacked(one) for one in documents]), tuple([Problem(*one) for one in problems]))
 
 
 # --- places of problems found later ---------------------------------------------------------------------------------

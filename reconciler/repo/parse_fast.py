@@ -1,4 +1,5 @@
-"""The fast way through a document that is valid: ryaml (the Rust port of the parser that PyYAML uses), then the model.
+"""The fast way through a document that is valid: line by line (`yaml_plain`) and field by field (`spec_plain`), as most
+specs go; else ryaml (the Rust port of the parser that PyYAML uses), else the model.
 
 It may only accept what the careful parser accepts, and must then yield exactly the same; whatever it is not sure of it
 declines, and the careful parser decides. What ryaml reads otherwise than YAML 1.2's core schema is declined beforehand
@@ -11,9 +12,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from reconciler.core.document import Document
-from reconciler.core.spec import MODELS, document
+from reconciler.core import spec_plain
+from reconciler.core.document import KINDS, Document
 from reconciler.core.spec_rules import Rules
+from reconciler.repo import yaml_plain
 from reconciler.repo.yaml_text import FORBIDDEN, MAX_DEPTH, Chunk
 
 #: Longer documents, and those with more brackets, are declined: a value takes a character at least, so that shorter ones
@@ -38,25 +40,38 @@ _MAX_FLOAT: Final = 2.0**53
 
 def parse_chunk(chunk: Chunk, path: str, rules: Rules) -> Document | None:
     """The document of a chunk; None where the careful parser has to look."""
-    text = chunk.text
-    if _is_unsure(text):
+    raw = yaml_plain.load(chunk.text) or _load_surely(chunk.text)
+    kind = raw.get("kind") if raw is not None else None
+    if raw is None or not isinstance(kind, str) or kind not in KINDS:
         return None
-    raw = _load(text)
-    if not isinstance(raw, dict) or not _is_sound(raw, 1):
-        return None
-    kind = raw.get("kind")
-    model = MODELS.get(kind) if isinstance(kind, str) else None
-    if model is None:
+    if next(rules.issues(kind, raw), None) is not None:
         return None
     try:
-        read = model.model_validate(raw)
+        return spec_plain.read(
+            raw, path=path, ordinal=chunk.ordinal, line=chunk.content, defaults=_schema_defaults(raw, rules)
+        )
     except ValueError:
-        return None
-    if next(rules.issues(model.__name__, raw), None) is not None:
+        return _by_model(kind, raw, chunk, path, rules)
+
+
+def _by_model(kind: str, raw: Mapping[str, Any], chunk: Chunk, path: str, rules: Rules) -> Document | None:
+    from reconciler.core.spec import MODELS, document
+
+    try:
+        read = MODELS[kind].model_validate(raw)
+    except ValueError:
         return None
     return document(
         read, path=path, ordinal=chunk.ordinal, line=chunk.content, config_defaults=config_defaults(raw, rules)
     )
+
+
+def _load_surely(text: str) -> dict[str, Any] | None:
+    """What ryaml reads as the careful parser would."""
+    if _is_unsure(text):
+        return None
+    raw = _load(text)
+    return raw if isinstance(raw, dict) and _is_sound(raw, 1) else None
 
 
 def _is_unsure(text: str) -> bool:
@@ -134,9 +149,23 @@ def config_defaults(raw: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
     return schema.defaults if schema else {}
 
 
-def load() -> None:
-    """Imports what the first document would import."""
-    import jsonschema_rs
-    import ryaml
+def _schema_defaults(raw: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
+    """The same of values that no model has looked at yet."""
+    spec = raw.get("spec")
+    if raw["kind"] != "Job" or type(spec) is not dict:
+        return {}
+    provider, job_type = spec.get("provider"), spec.get("jobType")
+    schema = rules.schema(provider, job_type) if type(provider) is str and type(job_type) is str else None
+    return schema.defaults if schema else {}
 
-    del jsonschema_rs, ryaml
+
+def load() -> None:
+    """Imports what most documents would import."""
+    import jsonschema_rs
+
+    del jsonschema_rs
+
+
+def forget() -> None:
+    """Lets go of what is kept from one document to the next."""
+    yaml_plain.forget()

@@ -1,73 +1,90 @@
 """Files on this machine: CSV, NDJSON and Parquet onto a stream, a stream into files, and references that say more of
-profiles."""
+profiles. What runs, and the models of configs, are imported when they are asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Final, Literal
 
-from reconciler.core.provider import Context, Estimate, JobType, Prospect, Provider, TypeName, Unit
-from reconciler.providers.files import config, enrich_join, estimate, export_audience, exports, imports
-from reconciler.providers.files.audience_config import ExportAudience, audience_schema
-from reconciler.providers.files.enrich_config import EnrichJoin, enrich_schema
+from reconciler.core.provider import Context, Estimate, JobType, Prospect, Provider, Unit
+from reconciler.providers.shipped import later, schemas
+
+_SCHEMAS: Final = schemas("files")
+
+Kind = Literal["csv", "ndjson", "parquet"]
 
 
-def _job_type(
-    name: str,
-    type_: TypeName,
-    title: str,
-    model: type[config.Config],
-    run: Callable[[Context], Iterator[Unit]],
-    estimate: Callable[[Prospect], Estimate] | None = None,
-) -> JobType:
-    schema = config.schema(model)
+def _imports(kind: Kind) -> Callable[[Context], Iterator[Unit]]:
+    def run(context: Context) -> Iterator[Unit]:
+        from reconciler.providers.files.imports import RUNS
+
+        return RUNS[kind](context)
+
+    return run
+
+
+def _estimates(kind: Kind) -> Callable[[Prospect], Estimate]:
+    def estimate(prospect: Prospect) -> Estimate:
+        from reconciler.providers.files.estimate import ESTIMATES
+
+        return ESTIMATES[kind](prospect)
+
+    return estimate
+
+
+def _exports(kind: Kind) -> Callable[[Context], Iterator[Unit]]:
+    def run(context: Context) -> Iterator[Unit]:
+        from reconciler.providers.files.exports import RUNS
+
+        return RUNS[kind](context)
+
+    return run
+
+
+def _import(kind: Kind, title: str, model: str) -> JobType:
+    name = f"import-{kind}"
     return JobType(
-        name=name, type=type_, title=title, schema=schema, config=model.model_validate, run=run, estimate=estimate
+        name=name,
+        type="import",
+        title=title,
+        schema=_SCHEMAS[name],
+        config=later(f"files.config:{model}.model_validate"),
+        run=_imports(kind),
+        estimate=_estimates(kind),
     )
+
+
+def _export(kind: Kind, title: str, model: str) -> JobType:
+    name = f"export-{kind}"
+    config = later(f"files.config:{model}.model_validate")
+    return JobType(name=name, type="export", title=title, schema=_SCHEMAS[name], config=config, run=_exports(kind))
 
 
 PROVIDER = Provider(
     name="files",
     title="Files on this machine",
     job_types=(
-        _job_type(
-            "import-csv", "import", "Import CSV files", config.ImportCsv, imports.RUNS["csv"], estimate.ESTIMATES["csv"]
-        ),
-        _job_type(
-            "import-ndjson",
-            "import",
-            "Import NDJSON files",
-            config.ImportNdjson,
-            imports.RUNS["ndjson"],
-            estimate.ESTIMATES["ndjson"],
-        ),
-        _job_type(
-            "import-parquet",
-            "import",
-            "Import Parquet files",
-            config.ImportParquet,
-            imports.RUNS["parquet"],
-            estimate.ESTIMATES["parquet"],
-        ),
-        _job_type("export-csv", "export", "Export a stream as CSV", config.ExportCsv, exports.RUNS["csv"]),
-        _job_type("export-ndjson", "export", "Export a stream as NDJSON", config.ExportNdjson, exports.RUNS["ndjson"]),
-        _job_type(
-            "export-parquet", "export", "Export a stream as Parquet", config.ExportParquet, exports.RUNS["parquet"]
-        ),
+        _import("csv", "Import CSV files", "ImportCsv"),
+        _import("ndjson", "Import NDJSON files", "ImportNdjson"),
+        _import("parquet", "Import Parquet files", "ImportParquet"),
+        _export("csv", "Export a stream as CSV", "ExportCsv"),
+        _export("ndjson", "Export a stream as NDJSON", "ExportNdjson"),
+        _export("parquet", "Export a stream as Parquet", "ExportParquet"),
         JobType(
             name="export-audience",
             type="export",
             title="Keep an audience's members in a file",
-            schema=audience_schema(),
-            config=ExportAudience.model_validate,
-            run=export_audience.run,
+            schema=_SCHEMAS["export-audience"],
+            config=later("files.audience_config:ExportAudience.model_validate"),
+            run=later("files.export_audience:run"),
         ),
         JobType(
             name="enrich-join",
             type="enrichment",
             title="Attributes from a reference file",
-            schema=enrich_schema(),
-            config=EnrichJoin.model_validate,
-            run=enrich_join.run,
+            schema=_SCHEMAS["enrich-join"],
+            config=later("files.enrich_config:EnrichJoin.model_validate"),
+            run=later("files.enrich_join:run"),
             reads_profiles=True,
         ),
     ),

@@ -141,7 +141,7 @@ NEW_NEEDS_RUN: Final = {
 }
 
 
-def schema(model: type[Config]) -> dict[str, Any]:
+def schema_of(model: type[Config]) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a model, in the names that specs use."""
     made = model.model_json_schema(by_alias=True)
     made.pop("title", None)

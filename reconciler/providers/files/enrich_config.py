@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from reconciler.providers.files.config import IS_PATH, Config, Delimiter, Encoding, Quote, schema
+from reconciler.providers.files.config import IS_PATH, Config, Delimiter, Encoding, Quote, schema_of
 
 _NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _RESETS: Final[dict[str, Any]] = {"x-resetsCursor": True}
@@ -80,8 +80,8 @@ class EnrichJoin(Config):
 
 def enrich_schema() -> dict[str, Any]:
     """The JSON Schema of the config, with the key's inline."""
-    made = schema(EnrichJoin)
+    made = schema_of(EnrichJoin)
     made.pop("$defs")
-    of_key = {name: value for name, value in schema(Key).items() if name != "description"}
+    of_key = {name: value for name, value in schema_of(Key).items() if name != "description"}
     made["properties"]["key"] = {**of_key, **{k: v for k, v in made["properties"]["key"].items() if k != "$ref"}}
     return made

@@ -1,41 +1,18 @@
 """The http provider: JSON answers onto a stream, and a stream's messages to a webhook.
 
-What every spec needs (schemas, methods) is here; httpx is imported when something is sent.
+What every spec needs (schemas, methods) is here; models and httpx are imported when something is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from reconciler.core.provider import Context, JobType, Provider, Secret, Unit
+from reconciler.core.provider import JobType, Provider, Secret
 from reconciler.providers.http.authorize import METHODS
-from reconciler.providers.http.config import ExportAudience, ExportWebhook, ImportJson, schema_of
-from reconciler.providers.http.enrich_config import EnrichLookup, lookup_schema
+from reconciler.providers.shipped import later, schemas
 
-
-def _import_json(context: Context) -> Iterator[Unit]:
-    from reconciler.providers.http.import_json import run
-
-    return run(context)
-
-
-def _export_webhook(context: Context) -> Iterator[Unit]:
-    from reconciler.providers.http.webhook import run
-
-    return run(context)
-
-
-def _export_audience(context: Context) -> Iterator[Unit]:
-    from reconciler.providers.http.export_audience import run
-
-    return run(context)
-
-
-def _enrich_lookup(context: Context) -> Iterator[Unit]:
-    from reconciler.providers.http.enrich_lookup import run
-
-    return run(context)
+_SCHEMAS: Final = schemas("http")
 
 
 def _check(method: str, credentials: Mapping[str, Secret], uses: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -53,36 +30,36 @@ PROVIDER: Final = Provider(
             name="import-json",
             type="import",
             title="Import JSON from an HTTP API",
-            schema=schema_of(ImportJson),
-            config=ImportJson.model_validate,
-            run=_import_json,
+            schema=_SCHEMAS["import-json"],
+            config=later("http.config:ImportJson.model_validate"),
+            run=later("http.import_json:run"),
             authorization="optional",
         ),
         JobType(
             name="export-webhook",
             type="export",
             title="Post a stream's messages to a webhook",
-            schema=schema_of(ExportWebhook),
-            config=ExportWebhook.model_validate,
-            run=_export_webhook,
+            schema=_SCHEMAS["export-webhook"],
+            config=later("http.config:ExportWebhook.model_validate"),
+            run=later("http.webhook:run"),
             authorization="optional",
         ),
         JobType(
             name="export-audience",
             type="export",
             title="Keep an audience's members at an HTTP endpoint",
-            schema=schema_of(ExportAudience),
-            config=ExportAudience.model_validate,
-            run=_export_audience,
+            schema=_SCHEMAS["export-audience"],
+            config=later("http.config:ExportAudience.model_validate"),
+            run=later("http.export_audience:run"),
             authorization="optional",
         ),
         JobType(
             name="enrich-lookup",
             type="enrichment",
             title="Attributes from an HTTP API",
-            schema=lookup_schema(),
-            config=EnrichLookup.model_validate,
-            run=_enrich_lookup,
+            schema=_SCHEMAS["enrich-lookup"],
+            config=later("http.enrich_config:EnrichLookup.model_validate"),
+            run=later("http.enrich_lookup:run"),
             authorization="optional",
             reads_profiles=True,
         ),
