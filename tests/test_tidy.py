@@ -81,8 +81,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("uvicorn",): ("web",),
     ("prometheus_client",): ("web",),
     ("orjson",): ("web.quick",),
-    ("httpx",): ("providers.http", "notify"),
-    ("h11",): ("providers.http",),
+    ("httpx", "httpcore"): ("providers.http", "notify"),
     ("sqlite3",): ("record", "repo.index"),
 }
 

@@ -60,7 +60,7 @@ PRELOADED: Final = (
     "certifi",
     "duckdb",
     "encodings.idna",
-    "h11",
+    "httpcore",
     "httpx",
     "pyarrow",
     "pyarrow.compute",

@@ -17,11 +17,12 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
+import httpcore
 import httpx
 
 from reconciler.errors import Fatal, Retriable
-from reconciler.providers.http.transport import Response, Transport
-from reconciler.providers.http.wire import Deadline, Late, Lost
+from reconciler.providers.http.transport import Transport
+from reconciler.providers.http.wire import Deadline
 
 MAX_REDIRECTS: Final = 5
 #: Of an answer that is read whole, as it came and after decompression.
@@ -142,14 +143,14 @@ class Client:
                 body = _body(response, received, label(url), whole)
             finally:
                 response.close()
-        except Late as error:
+        except httpcore.TimeoutException as error:
             raise Retriable(f"{method} {label(url)}: no answer in time") from error
-        except Lost as error:
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise Retriable(f"{method} {label(url)}: {str(error) or type(error).__name__}") from error
         return Answer(response.status, received, body, url)
 
 
-def _headers(response: Response) -> dict[str, str]:
+def _headers(response: httpcore.Response) -> dict[str, str]:
     """By lower-case name; what came several times, joined by commas."""
     found: dict[str, str] = {}
     for raw_name, raw_value in response.headers:
@@ -179,7 +180,7 @@ def _redirect(method: str, url: str, answer: Answer) -> str | None:
     return target
 
 
-def _body(response: Response, headers: Mapping[str, str], where: str, whole: bool) -> bytes:
+def _body(response: httpcore.Response, headers: Mapping[str, str], where: str, whole: bool) -> bytes:
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("gzip", "x-gzip", "identity", ""):
         raise Fatal(f"{where}: the answer is encoded as {encoding[:20]!r}, which was not asked for")
@@ -194,10 +195,10 @@ def _body(response: Response, headers: Mapping[str, str], where: str, whole: boo
     return body[:limit]
 
 
-def _pieces(response: Response, limit: int) -> Iterator[bytes]:
+def _pieces(response: httpcore.Response, limit: int) -> Iterator[bytes]:
     """The body as it comes, to a little over the limit."""
     seen = 0
-    for piece in response.pieces():
+    for piece in response.iter_stream():
         yield piece
         seen += len(piece)
         if seen > limit:

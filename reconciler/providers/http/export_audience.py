@@ -12,6 +12,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+import httpcore
+
 from reconciler.core.members import ACTIONS, Action, Rows
 from reconciler.core.mirror import Replay
 from reconciler.core.provider import Context, Json, Unit
@@ -22,7 +24,6 @@ from reconciler.providers.http.batches import MAX_BATCH_BYTES
 from reconciler.providers.http.client import Answer, Client
 from reconciler.providers.http.config import ErrorPointers, ExportAudience
 from reconciler.providers.http.post import Post
-from reconciler.providers.http.wire import Unreached
 from reconciler.providers.mirror.destination import Accepted, Batch, Refused, Reply, Unsent
 from reconciler.providers.mirror.run import export
 from reconciler.providers.mirror.sender import Sender
@@ -80,7 +81,7 @@ class _Receiver:
         except Fatal as error:
             return Unsent(error)
         except Retriable as error:
-            if isinstance(error.__cause__, Unreached):
+            if isinstance(error.__cause__, httpcore.ConnectError | httpcore.ConnectTimeout):
                 return Unsent(error)
             raise
         return self._read(method, answer)

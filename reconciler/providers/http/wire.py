@@ -1,5 +1,5 @@
-"""The connections of the http provider: made to nothing but an address that was judged here, and obeying one deadline for
-the whole request.
+"""The connections of the http provider, in httpcore's terms: made to nothing but an address that was judged here, and obeying
+one deadline for the whole request.
 
 A read timeout alone does not bound a request: a peer that sends one byte every few seconds keeps it open for ever.
 """
@@ -9,7 +9,9 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from typing import Final
+from typing import Any, Final
+
+import httpcore
 
 from reconciler.clock import Clock
 from reconciler.errors import Fatal
@@ -17,22 +19,6 @@ from reconciler.providers.http.address import refusal, resolve
 
 CONNECT_TIMEOUT_S: Final = 10.0
 READ_TIMEOUT_S: Final = 30.0
-
-
-class Lost(Exception):
-    """The network, or what the other side sent, is at fault; the text says how."""
-
-
-class Late(Lost):
-    """It took too long."""
-
-
-class Unreached(Lost):
-    """There is no connection: nothing has left."""
-
-
-class UnreachedInTime(Late, Unreached):
-    """There is no connection, and it took too long."""
 
 
 class Deadline:
@@ -48,57 +34,67 @@ class Deadline:
     def now_ms(self) -> int:
         return self._clock.now().alive_ms
 
-    def limit(self, timeout_s: float, error: type[Late] = Late) -> float:
+    def limit(self, timeout_s: float, error: type[httpcore.TimeoutException]) -> float:
         left_s = (self._ends_ms - self.now_ms()) / 1000
         if left_s <= 0:
             raise error("the request took longer than it may")
         return min(timeout_s, left_s)
 
 
-class Wire:
-    """A connected socket, whose every operation ends by the deadline."""
+class Wire(httpcore.NetworkStream):
+    """A connected socket, whose every operation ends by the deadline. What is written leaves when an answer is read: a
+    request is one write. One that has heard enough may answer before it hangs up; reading shows whether it did."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
         self._deadline = deadline
+        self._unsent: list[bytes] = []
 
-    def read(self, max_bytes: int) -> bytes:
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - httpcore's signature
         """Empty where the other side has ended."""
+        if self._unsent:
+            self._send()
         try:
-            self._sock.settimeout(self._deadline.limit(READ_TIMEOUT_S))
+            self._sock.settimeout(self._deadline.limit(READ_TIMEOUT_S, httpcore.ReadTimeout))
             return self._sock.recv(max_bytes)
         except TimeoutError as error:
-            raise Late(str(error)) from error
+            raise httpcore.ReadTimeout(str(error)) from error
         except OSError as error:
-            raise Lost(str(error)) from error
+            raise httpcore.ReadError(str(error)) from error
 
-    def write(self, data: bytes) -> None:
-        """All of it, or as much as the other side takes: one that has heard enough may answer before it hangs up."""
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        if buffer:
+            self._unsent.append(buffer)
+
+    def _send(self) -> None:
+        data, self._unsent = b"".join(self._unsent), []
         try:
-            self._sock.settimeout(self._deadline.limit(READ_TIMEOUT_S))
+            self._sock.settimeout(self._deadline.limit(READ_TIMEOUT_S, httpcore.WriteTimeout))
             self._sock.sendall(data)
         except TimeoutError as error:
-            raise Late(str(error)) from error
+            raise httpcore.WriteTimeout(str(error)) from error
         except OSError:
-            pass  # reading its answer shows whether there is one
-
-    def has_input(self) -> bool:
-        """Whether an idle connection has something to read, which for HTTP means that it was closed."""
-        poll = select.poll()
-        poll.register(self._sock.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+            pass
 
     def close(self) -> None:
         self._sock.close()
 
+    def get_extra_info(self, info: str) -> Any:
+        """Whether an idle connection has something to read, which for HTTP means that it was closed."""
+        if info != "is_readable":
+            return None
+        poll = select.poll()
+        poll.register(self._sock.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
 
 def connect(host: str, port: int, tls: ssl.SSLContext | None, deadline: Deadline, *, allow_private: bool) -> Wire:
-    """A connection to the first of the host's addresses that may be connected to and answers. Raises Unreached, and Fatal
-    where all addresses are refused or the certificate is."""
+    """A connection to the first of the host's addresses that may be connected to and answers. Raises ConnectError or
+    ConnectTimeout, and Fatal where all addresses are refused or the certificate is."""
     failure: OSError = OSError("no address")
     for address in _judged(host, port, deadline, allow_private):
         try:
-            sock = _connected(address, port, deadline.limit(CONNECT_TIMEOUT_S, UnreachedInTime))
+            sock = _connected(address, port, deadline.limit(CONNECT_TIMEOUT_S, httpcore.ConnectTimeout))
             break
         except OSError as error:
             failure = error
@@ -110,11 +106,11 @@ def connect(host: str, port: int, tls: ssl.SSLContext | None, deadline: Deadline
 def _judged(host: str, port: int, deadline: Deadline, allow_private: bool) -> list[str]:
     """The addresses of the host that may be connected to. Raises Fatal where all of them are refused."""
     try:
-        addresses = resolve(host, port, deadline.limit(CONNECT_TIMEOUT_S, UnreachedInTime))
+        addresses = resolve(host, port, deadline.limit(CONNECT_TIMEOUT_S, httpcore.ConnectTimeout))
     except TimeoutError as error:
-        raise UnreachedInTime(str(error)) from error
+        raise httpcore.ConnectTimeout(str(error)) from error
     except OSError as error:
-        raise Unreached(f"the host {host!r} is not known") from error
+        raise httpcore.ConnectError(f"the host {host!r} is not known") from error
     verdicts = {one: refusal(one, allow_private=allow_private) for one in addresses}
     allowed = [one for one, why in verdicts.items() if not why]
     if not allowed:
@@ -148,7 +144,7 @@ def _connected(address: str, port: int, timeout_s: float) -> socket.socket:
 
 def _secured(sock: socket.socket, tls: ssl.SSLContext, host: str, deadline: Deadline) -> ssl.SSLSocket:
     try:
-        sock.settimeout(deadline.limit(CONNECT_TIMEOUT_S, UnreachedInTime))
+        sock.settimeout(deadline.limit(CONNECT_TIMEOUT_S, httpcore.ConnectTimeout))
         return tls.wrap_socket(sock, server_hostname=host)
     except BaseException as error:
         sock.close()
@@ -159,5 +155,5 @@ def _secured(sock: socket.socket, tls: ssl.SSLContext, host: str, deadline: Dead
         raise
 
 
-def _unreached(error: OSError) -> Unreached:
-    return (UnreachedInTime if isinstance(error, TimeoutError) else Unreached)(str(error))
+def _unreached(error: OSError) -> httpcore.ConnectError | httpcore.ConnectTimeout:
+    return (httpcore.ConnectTimeout if isinstance(error, TimeoutError) else httpcore.ConnectError)(str(error))
