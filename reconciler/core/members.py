@@ -116,7 +116,8 @@ class Difference:
     action; `silent` those that are only written down, of which `gone` leave the ledger without a call; `newcomers` the
     members that the ledger did not know. `omissions` are the members left out by the mapping that were not left out
     before, by reason. `is_empty`: nobody is a member now. `waits`: removals that can be made out only when the plan's
-    calls have their outcome, by another comparison; `is_half`: there is something that waits so, if only to be noted."""
+    calls have their outcome, by another comparison, and `waiting` names whose they are, since the plan does not; `is_half`:
+    there is something that waits so, if only to be noted."""
 
     plan: str = ""
     calls: Mapping[Action, int] = field(default_factory=lambda: dict.fromkeys(ACTIONS, 0))
@@ -126,6 +127,7 @@ class Difference:
     omissions: Mapping[str, int] = field(default_factory=dict)
     is_empty: bool = False
     waits: int = 0
+    waiting: str = ""
     is_half: bool = False
 
     @property
@@ -169,8 +171,9 @@ class Members(Protocol):
         exist or a transform that is none."""
         ...
 
-    def digest(self, plan: str) -> str:
-        """Names exactly what a plan would send: 32 hexadecimal digits over members, actions and fields, in order."""
+    def digest(self, difference: Difference) -> str:
+        """Names exactly what a difference would send: 32 hexadecimal digits over members, actions and fields, in order, and
+        over the removals that wait for the outcome of those."""
         ...
 
     def exists(self, plan: str) -> bool: ...

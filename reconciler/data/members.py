@@ -84,9 +84,10 @@ class MemberHands:
             comparison = _Comparison(db, self._data_dir, wish, ledger, selection, fields, now_ms, self._forgotten)
             return comparison.staged(self._new("plan.parquet"), self._run)
 
-    def digest(self, plan: str) -> str:
-        found = hashlib.sha256()
-        sql = f"SELECT action, id, payload, previous FROM {parquet(self._data_dir, plan)} WHERE action < {SILENT}"
+    def digest(self, difference: Difference) -> str:
+        found = hashlib.sha256(difference.waiting.encode())
+        plan = parquet(self._data_dir, difference.plan)
+        sql = f"SELECT action, id, payload, previous FROM {plan} WHERE action < {SILENT}"
         with self._workspace() as db:
             for batch in db.sql(f"{sql} ORDER BY ALL").to_arrow_reader(BLOCK_ROWS):
                 rows = zip(*(one.to_pylist() for one in batch.columns), strict=True)
@@ -299,6 +300,8 @@ class _Comparison:
         if not self._counted("count(*)", "taken")[0]:
             return _Waiting()
         waiting = self._counted(f"count(*), count(*) FILTER ({_KEEPS_ONE})", _WAIT)
+        named = f"SELECT coalesce(md5(string_agg(id || payload, '' ORDER BY id)), '') FROM {_WAIT}"
+        (whose,) = self.db.execute(named).fetchall()[0]
         behind = "action = 1 AND id IN (SELECT id FROM taken WHERE waits)"
         self.db.execute(
             f"INSERT INTO planned BY NAME SELECT {SILENT} AS action, id || '~' || left(md5(former_payload), 8) AS id, "
@@ -313,7 +316,7 @@ class _Comparison:
         ).fetchall()
         debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '~')"
         made = self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")
-        return _Waiting(*waiting, *made)
+        return _Waiting(members=waiting[0], removals=waiting[1], debts=made[0], whose=str(whose))
 
     def _described(self, file: str, newcomers: int, counted: Mapping[int, int], waiting: _Waiting) -> Difference:
         calls = {action: int(counted.get(code, 0)) for code, action in enumerate(ACTIONS)}
@@ -327,7 +330,7 @@ class _Comparison:
             is_empty = not found
         return Difference(
             plan=file, calls=calls, silent=int(counted.get(SILENT, 0)), gone=gone, newcomers=newcomers,
-            omissions=dict(omissions), is_empty=is_empty, waits=waiting.removals,
+            omissions=dict(omissions), is_empty=is_empty, waits=waiting.removals, waiting=waiting.whose,
             is_half=waiting.members + waiting.debts > 0,
         )  # fmt: skip
 
@@ -339,11 +342,12 @@ class _Comparison:
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     """What waits for the calls of the plan: members who left, of whom `removals` have an identifier of their own, by which
-    they can be removed; and new rows of the ledger for what updates leave behind."""
+    they can be removed; and new rows of the ledger for what updates leave behind. `whose` is a digest of the members."""
 
     members: int = 0
     removals: int = 0
     debts: int = 0
+    whose: str = ""
 
 
 _HELD: Final = f"{State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d}"

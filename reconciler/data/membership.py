@@ -31,7 +31,7 @@ def write_membership(
     fields: Sequence[str], options: Mapping[str, Any], *, changes: bool, temporary: str,
 ) -> int:  # fmt: skip
     """Writes the members to `path` and returns how many rows that are. `plan` is the one that the ledger does not hold
-    yet. Options as for the export of a stream. Raises Retriable where the disk refuses."""
+    yet, empty where it holds all. Options as for the export of a stream. Raises Retriable where the disk refuses."""
     selected = _changes_sql(data_dir, plan) if changes else _members_sql(data_dir, ledger, plan)
     with replaced(path, path.with_name(temporary), is_private=False) as unfinished:
         if kind == "ndjson":
@@ -52,9 +52,11 @@ def _changes_sql(data_dir: Path, plan: str) -> str:
 
 
 def _members_sql(data_dir: Path, ledger: Ledger, plan: str) -> str:
-    """Everyone whom the ledger will hold, once the plan is folded into it."""
+    """Everyone whom the ledger will hold, once the plan is folded into it; whom it holds, without a plan."""
     held = f"state IN ({State.SENT:d}, {State.NOTED:d})"
     old = ledger_sql(data_dir, ledger.files, ["id", "state", "payload"])
+    if not plan:
+        return f"SELECT payload FROM ({old}) WHERE {held} ORDER BY id"
     new = parquet(data_dir, plan)
     return (
         f"SELECT payload FROM (SELECT id, payload FROM ({old}) ANTI JOIN (SELECT id FROM {new}) USING (id) WHERE {held} "

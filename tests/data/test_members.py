@@ -146,13 +146,16 @@ class TwoKeys(Place):
         rows = [{"id": f"{who:032x}", "email": [email], "phone": [phone], "plan": "a"} for who, email, phone in people]
         self._file = write_people(self.data_dir, rows, ["email", "phone"], {"plan": "text"})
 
-    def removed(self) -> list[Any]:
-        """Compares and folds; the members of the removals."""
+    def two_hands(self) -> MemberHands:
         view = f"SELECT * FROM read_parquet('{self._file}')"
         selection = Selection(lambda _a, _k: view, "true", (), False, {"plan": "text"}, ("email", "phone"))
-        hands = MemberHands(
+        return MemberHands(
             self.data_dir, job="j", audience="a", run=1, name=self._named, selection=lambda: selection, memory_mb=200
         )
+
+    def removed(self) -> list[Any]:
+        """Compares and folds; the members of the removals."""
+        hands = self.two_hands()
         found = hands.compare(self.wish, self.ledger, now_ms=0)
         if not found.plan:
             return []
@@ -198,9 +201,24 @@ def test_a_digest_names_exactly_what_would_be_sent(tmp_path: Path) -> None:
     for world in ({1: (1, "a"), 2: (2, "b")}, {2: (2, "b"), 1: (1, "a")}, {1: (1, "a"), 2: (2, "c")}, {1: (1, "a")}):
         place.enroll(world)
         hands = place.hands()
-        digests.append(hands.digest(hands.compare(WISH, Ledger(), now_ms=0).plan))
+        digests.append(hands.digest(hands.compare(WISH, Ledger(), now_ms=0)))
     assert digests[0] == digests[1]
     assert len(set(digests)) == 3
+
+
+def test_a_digest_names_the_removals_too_that_wait_for_a_call(tmp_path: Path) -> None:
+    place = TwoKeys(tmp_path)
+    place.enroll_two([(1, "a@x.org", "+1"), (2, "b@x.org", "+2"), (3, "c@x.org", "+3")])
+    place.removed()
+    stays, found, digests = (3, "c@x.org", "+3"), [], []
+    for people in ([(2, "a@x.org", "+3"), stays], [(2, "a@x.org", "+3")]):  # the same one call
+        place.enroll_two(people)
+        hands = place.two_hands()
+        found.append(hands.compare(place.wish, place.ledger, now_ms=0))
+        digests.append(hands.digest(found[-1]))
+    assert found[0].calls == found[1].calls == {"add": 0, "update": 1, "remove": 0}
+    assert [one.waits for one in found] == [1, 2]
+    assert digests[0] != digests[1]
 
 
 def test_a_receipt_says_what_is_known_of_one_member(tmp_path: Path) -> None:

@@ -69,6 +69,32 @@ def test_all_members_stand_in_one_file_that_is_replaced_when_one_of_them_changes
         assert job.place.ledger.units[-2].rows == 2
 
 
+def test_a_file_of_all_members_that_is_gone_is_written_again_though_nothing_has_changed(tmp_path: Path) -> None:
+    with bench(tmp_path, people(0, 2), path="out/all.csv") as job:
+        job.completes()
+        before = job.text("out/all.csv")
+        (job.place.root / "out/all.csv").unlink()
+        made = job.completes()
+        assert (made.units, job.text("out/all.csv")) == (1, before)
+        unit = job.place.ledger.units[-1]
+        assert (unit.rows, unit.message) == (2, "wrote out/all.csv again, which was gone")
+        assert job.completes().units == 0
+
+
+def test_a_file_of_all_members_without_a_backfill_is_there_from_the_first_change_on(tmp_path: Path) -> None:
+    with bench(tmp_path, people(0, 2), path="all.csv", backfill=False) as job:
+        for _ in range(2):
+            job.completes()
+            assert not (job.place.root / "all.csv").exists()
+        job.place.enroll(people(0, 3))
+        job.completes()
+        whole = job.text("all.csv")
+        assert whole == "email,plan\np0@x.org,gold\np1@x.org,gold\np2@x.org,gold\n"
+        (job.place.root / "all.csv").unlink()
+        job.completes()
+        assert job.text("all.csv") == whole
+
+
 def test_each_run_writes_what_it_changed_with_the_action(tmp_path: Path) -> None:
     with bench(tmp_path, people(0, 6), only="new") as job:
         job.completes()

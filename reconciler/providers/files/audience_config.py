@@ -23,8 +23,9 @@ class ExportAudience(MirrorConfig):
     format: Literal["csv", "ndjson", "parquet"] = Field(description="How the file is written")
     only: Literal["all", "new"] = Field(
         "all",
-        description="All members, in a file that is replaced whenever one came, changed or left; or what each run has "
-        "changed, with an `action` column (then `path` holds `{run}`)",
+        description="All members, in a file that is replaced whenever one came, changed or left, and written again where "
+        "it is gone (with `backfill: false` there is none until then); or what each run has changed, with an `action` column "
+        "(then `path` holds `{run}`)",
     )
     compression: Literal["auto", "none", "gzip", "zstd"] = Field(
         "auto", description="`auto` goes by the path's ending, `.gz` or `.zst`, and is zstd inside Parquet"

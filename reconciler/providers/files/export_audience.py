@@ -2,15 +2,18 @@
 or a file with each run's own changes and an `action` column (`only: new`).
 
 A file is the destination of the mirror base: one batch, of the whole plan, whose intent names the file. A run that dies
-between the renaming of the file and the commit of its unit writes the same file again.
+between the renaming of the file and the commit of its unit writes the same file again. A file of all members that somebody
+has removed is written again by the next run, changed or not; one that was never written (`backfill: false`) waits for the
+first change.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from reconciler.core.mirror import Plan, Progress, Tally
 from reconciler.core.provider import Context, Intent, Unit
@@ -23,7 +26,31 @@ _OPTIONS: Final = ("delimiter", "quote", "header", "compression")
 
 
 def run(context: Context) -> Iterator[Unit]:
-    return export(context, lambda progress: _File(context, progress))
+    cursor = context.cursor
+    for unit in export(context, lambda progress: _File(context, progress)):
+        cursor = unit.cursor
+        yield unit
+    yield from _again(context, Progress.load(cursor))
+
+
+def _again(context: Context, progress: Progress) -> Iterator[Unit]:
+    """The file of all members where it was written once and is gone."""
+    config: ExportAudience = context.config
+    if config.only == "new" or "{run}" in config.path or progress.plan is not None or not progress.ledger.facts.sent:
+        return
+    if not os.path.exists(context.path(config.path)):
+        rows = _write(context, config.path, progress, "")
+        message = f"wrote {config.path} again, which was gone"
+        yield Unit(cursor=progress.cursor(), rows=rows, message=message, keeps=progress.files)
+
+
+def _write(context: Context, path: str, progress: Progress, plan: str) -> int:
+    """Writes the file whole; the rows in it."""
+    config: ExportAudience = context.config
+    return context.members.write(
+        context.path(path), config.format, ledger=progress.ledger, plan=plan, changes=config.only == "new",
+        fields=list(config.fields), options={one: getattr(config, one) for one in _OPTIONS},
+    )  # fmt: skip
 
 
 class _File:
@@ -72,13 +99,8 @@ class _File:
 
     def _written(self, path: str, keys: list[str]) -> Unit:
         """Writes the file whole; the unit says that every row of the plan is there."""
-        config: ExportAudience = self._context.config
-        options: dict[str, Any] = {one: getattr(config, one) for one in _OPTIONS}
-        rows = self._context.members.write(
-            self._context.path(path), config.format, ledger=self.progress.ledger, plan=self._plan.file,
-            changes=config.only == "new", fields=list(config.fields), options=options,
-        )  # fmt: skip
         plan = self._plan
+        rows = _write(self._context, path, self.progress, plan.file)
         tally = Tally(add=plan.calls["add"], update=plan.calls["update"], remove=plan.calls["remove"])
         self.progress = replace(self.progress, plan=replace(plan, done=plan.rows, tally=tally))
         return Unit(

@@ -118,7 +118,7 @@ class _Run:
         against = objections(self._config.limits(), found, self._progress.ledger.facts)
         if not against:
             return
-        digest = self._context.members.digest(found.plan)
+        digest = self._context.members.digest(found)
         if digest not in self._context.approved:
             raise NeedsApproval(
                 f"the guard holds this run: {'; '.join(against)}. It would {would_do(found)}. Nothing was sent; "
