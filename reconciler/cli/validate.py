@@ -72,7 +72,7 @@ def _as_json(call: Call, found: Found) -> None:
 def _for_github(call: Call, found: Found) -> None:
     from reconciler.core.reports import github
 
-    for line in github(found.problems):
+    for line in github(found.problems, _in_repository("GITHUB_WORKSPACE")):
         call.terminal.print(escape(line))
     call.terminal.print(_summary(found))
 
@@ -80,7 +80,7 @@ def _for_github(call: Call, found: Found) -> None:
 def _for_gitlab(call: Call, found: Found) -> None:
     from reconciler.core.reports import gitlab
 
-    call.terminal.json(gitlab(found.problems))
+    call.terminal.json(gitlab(_placed(found.problems, "CI_PROJECT_DIR")))
 
 
 def _as_junit(call: Call, found: Found) -> None:
@@ -93,7 +93,27 @@ def _as_sarif(call: Call, found: Found) -> None:
     from reconciler import __version__
     from reconciler.core.reports import sarif
 
-    call.terminal.json(sarif(found.problems, __version__))
+    call.terminal.json(sarif(_placed(found.problems, "GITHUB_WORKSPACE", "CI_PROJECT_DIR"), __version__))
+
+
+def _placed(problems: Iterable[Problem], *variables: str) -> tuple[Problem, ...]:
+    place = _in_repository(*variables)
+    return tuple(replace(one, path=place(one.path)) for one in problems)
+
+
+def _in_repository(*variables: str) -> Callable[[str], str]:
+    """By what path a CI system knows a file: from the top of the repository, which one of these variables names, or which a
+    `.git` shows; from here where there is neither. What lies outside stays as it is."""
+    here = Path.cwd()
+    named = [Path(os.path.realpath(os.environ[one])) for one in variables if os.environ.get(one)]
+    tops = [*named, *(one for one in (here, *here.parents) if os.path.lexists(one / ".git"))]
+    top = next((one for one in tops if here.is_relative_to(one)), here)
+
+    def place(path: str) -> str:
+        whole = Path(os.path.normpath(here / path))
+        return str(whole.relative_to(top)) if whole.is_relative_to(top) else path
+
+    return place
 
 
 _WAYS: Final[Mapping[str, Callable[[Call, Found], None]]] = {

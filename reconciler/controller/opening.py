@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 
 from reconciler.clock import Clock
 from reconciler.controller.hands import Hands
+from reconciler.controller.listening import address, check_installed
 from reconciler.controller.looking import check_root, installed, open_tree
 from reconciler.controller.loop import Controller
 from reconciler.controller.settings import WRITTEN_SINCE, WRITTEN_TO, Listener, Settings, Silent
 from reconciler.controller.wakeups import Wakeups
+from reconciler.errors import UsageError
 from reconciler.record.store import Record
 from reconciler.repo.write import Writer
 from reconciler.runner.local import LocalRunner
@@ -17,14 +21,21 @@ from reconciler.runner.processes import end_leftover
 
 
 def open_controller(settings: Settings, listener: Listener | None = None) -> Controller:
-    """The one writer of the record. Raises UsageError, Locked, RecordUnusable."""
+    """The one writer of the record. Raises UsageError, Locked, RecordUnusable. What was asked in vain leaves nothing behind:
+    a state directory that was made for it goes again."""
     check_root(settings)
+    if settings.listen:
+        address(settings.listen)
+        check_installed()
+    is_new = not os.path.lexists(settings.state)
     record = Record.writing(settings.state)
     try:
         hands = _hands(settings, record, listener or Silent())
         record.audit.begin(hands.clock.now().wall_ms)
         _note_where(record, settings)
-    except BaseException:
+    except BaseException as error:
+        if is_new and isinstance(error, UsageError):
+            shutil.rmtree(settings.state, ignore_errors=True)  # while the lock in it is held
         record.close()
         raise
     return Controller(hands)

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, Final
 from urllib.parse import quote
@@ -31,6 +32,14 @@ SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _NO_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+#: From a path as it is shown here to that which a system knows the file by.
+Place = Callable[[str], str]
+
+
+def _as_shown(path: str) -> str:
+    return path
+
+
 def text_of(problem: Problem) -> str:
     """`field: message`."""
     return f"{problem.field}: {problem.message}" if problem.field else problem.message
@@ -39,10 +48,11 @@ def text_of(problem: Problem) -> str:
 # --- GitHub ---------------------------------------------------------------------------------------------------------
 
 
-def github(problems: Sequence[Problem]) -> list[str]:
-    """The lines to print: annotations for the weightiest problems, as many as are shown; then every problem, plainly."""
+def github(problems: Sequence[Problem], place: Place = _as_shown) -> list[str]:
+    """The lines to print: annotations for the weightiest problems, as many as are shown, by the path in the repository; then
+    every problem, plainly."""
     shown = sorted(_by_weight(problems)[:GITHUB_ANNOTATIONS])
-    lines = [_annotation(problem) for problem in shown]
+    lines = [_annotation(replace(problem, path=place(problem.path))) for problem in shown]
     more = len(problems) - len(shown)
     if more:
         what = "1 more problem is" if more == 1 else f"{more:,} more problems are"

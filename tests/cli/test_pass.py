@@ -260,3 +260,19 @@ def test_on_a_terminal_the_units_of_a_run_are_one_line_when_it_ends() -> None:
     assert len(synced) == 2
     assert "b  Synced  run=8 unit=1 omitted=2" in synced[0]
     assert "a  Synced  run=7 unit=1000 rows=500000  1,000 units" in synced[1]
+
+
+@pytest.mark.parametrize("arguments", [("--listen", "nonsense", "--watch"), ("--source", "git:nope")])
+def test_a_usage_error_leaves_nothing_behind(world: World, arguments: tuple[str, ...]) -> None:
+    subprocess.run(["git", "init", "-q", str(world.folder)], check=True)
+    world.write("orders.yaml", STREAM)
+    before = sorted(world.folder.rglob("*"))
+    ended = world.run(*arguments)
+    assert (ended.code, ended.err.startswith("Error: ")) == (2, True)
+    assert sorted(world.folder.rglob("*")) == before
+
+
+def test_a_usage_error_takes_nothing_of_a_record_that_was_there(shop: World) -> None:
+    assert shop.run().code == 0
+    assert shop.run("--listen", "nonsense", "--watch").code == 2
+    assert shop.run("list", "-o", "name").out == "import-orders\n"

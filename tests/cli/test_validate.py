@@ -160,3 +160,26 @@ def test_a_password_in_an_address_is_refused_and_stands_in_no_message_plan_or_re
     kept = [path for path in world.folder.rglob("*") if path.is_file() and path.name != "orders.yaml"]
     assert (world.state / "record.db") in kept
     assert not [path for path in kept if b"s3cr3t" in path.read_bytes()]
+
+
+def test_ci_is_told_paths_from_the_top_of_the_repository(mixed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GITHUB_WORKSPACE", "CI_PROJECT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(mixed.root / "team")
+
+    def paths() -> tuple[str, str, str, str]:
+        annotation, *_ = mixed.run("validate", "--root", "..", "-o", "github").out.splitlines()
+        (log,) = json.loads(mixed.run("validate", "--root", "..", "-o", "sarif").out)["runs"]
+        place = log["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        report = json.loads(mixed.run("validate", "--root", "..", "-o", "gitlab").out)
+        plain = mixed.run("validate", "--root", "..").out.partition(":")[0]
+        return annotation.partition("file=")[2].partition(",")[0], place, report[0]["location"]["path"], plain
+
+    (mixed.folder / ".git").mkdir()
+    whole = "jobs.d/team/bad.yaml"
+    assert paths() == (whole, whole, whole, "bad.yaml")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(mixed.root))
+    assert paths() == ("team/bad.yaml", "team/bad.yaml", whole, "bad.yaml")
+    monkeypatch.setenv("CI_PROJECT_DIR", str(mixed.root))
+    monkeypatch.setenv("GITHUB_WORKSPACE", "/somewhere/else")
+    assert paths() == (whole, "team/bad.yaml", "team/bad.yaml", "bad.yaml")
