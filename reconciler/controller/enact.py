@@ -135,6 +135,8 @@ class Enactor:
         assert old is not None, "what moves is known"
         if action.renamed_from:
             self._record.resources.give_way(action.kind, action.name)
+            if action.kind == "Job":
+                self._record.forgotten.rename(action.renamed_from, action.name)
         self._record.resources.move(old.id, action.name, action.path)
         self._tell(action, EventName.MOVED, action.reason, by, now)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from reconciler.core.document import canonical
@@ -194,6 +194,17 @@ class Forgotten:
             "WHERE request = ? AND what = 'destination' AND name = ?",
             (now_ms, note, request, job),
         )
+
+    def rename(self, old: str, new: str) -> None:
+        """A job has another name, and its ledger with it: what is outstanding at its destination is so under that name. What
+        was said there of the same request spoke of another job's ledger."""
+        for receipt in self.outstanding():
+            if receipt.name == old:
+                self._sql.execute(
+                    "DELETE FROM forget_receipt WHERE request = ? AND what = 'destination' AND name = ?",
+                    (receipt.request, old),
+                )
+                self.note(replace(receipt, name=new))
 
     def ledgers(self, jobs: Iterable[str] | None = None) -> dict[str, Any]:
         """The cursors of all exports that keep a ledger, by job, whether live, purged or orphaned; of `jobs` only, where

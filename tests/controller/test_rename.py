@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from reconciler.record.forgotten import Receipt
+from reconciler.record.store import Record
 from reconciler.runner.local import LocalRunner
 from tests.controller.conftest import Shop
 from tests.controller.specs import job_text
@@ -25,6 +27,21 @@ def test_a_rename_to_the_name_of_an_orphan_is_no_new_job(shop: Shop) -> None:
     after = shop.row("new")
     assert (after.id, after.cursor, after.totals.rows) == (before.id, before.cursor, 1)
     assert shop.go() == {}
+
+
+def test_who_is_to_be_forgotten_at_a_destination_is_so_under_its_new_name(shop: Shop) -> None:
+    (shop.root / "1.csv").write_text("id\n1\n")
+    spec = shop.root / "orders.yaml"
+    spec.write_text(job_text("old", "suspend: true"))
+    shop.go()
+    with Record.writing(shop.world.state) as record, record.transaction():
+        request = record.forgotten.ask("email", "ann@example.org", "me", 1)
+        record.forgotten.note(Receipt(request=request, what="destination", name="old", members=("a",)))
+        record.forgotten.blank(request)
+        record.forgotten.finish(request, 2)
+    spec.write_text(job_text("new, renamedFrom: old", "suspend: true"))
+    assert shop.go() == {"move": 1}
+    assert shop.read(lambda record: record.forgotten.members_to_remove("new")) == ("a",)
 
 
 def test_a_rename_that_no_commit_holds_yet_waits_for_that_and_is_no_error(tmp_path: Path, runner: LocalRunner) -> None:

@@ -261,3 +261,9 @@ def test_each_kind_of_problem_is_a_rule_of_its_own(kind: str) -> None:
 def test_a_path_is_a_relative_uri() -> None:
     uri = sarif([ONE], "1")["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert (uri, unquote(uri)) == ("jobs.d/a%20b.yaml", "jobs.d/a b.yaml")
+
+
+def test_the_reports_of_an_empty_tree_are_valid() -> None:
+    JUNIT.assertValid(etree.fromstring(junit([], []).encode()))
+    SARIF.validate(sarif([], "1"))
+    assert (gitlab([]), github([])) == ([], [])

@@ -93,6 +93,19 @@ def test_receipts_count_what_comes_and_say_what_is_outstanding(record: Record) -
     assert record.forgotten.members_to_remove("crm") == ()
 
 
+def test_what_is_outstanding_follows_a_job_that_is_renamed(record: Record) -> None:
+    with record.transaction():
+        first, second = (record.forgotten.ask("email", ANN, "me", 1) for _ in range(2))
+        for request, name, members in ((first, "old", ("a",)), (first, "new", ("x",)), (second, "other", ("b",))):
+            record.forgotten.note(Receipt(request=request, what="destination", name=name, members=members))
+        record.forgotten.note(Receipt(request=second, what="messages", name="old", count=3))
+        record.forgotten.rename("old", "new")
+    assert record.forgotten.members_to_remove("new") == ("a",)
+    assert record.forgotten.members_to_remove("old") == ()
+    assert [(one.request, one.name) for one in record.forgotten.outstanding()] == [(first, "new"), (second, "other")]
+    assert [one.name for one in record.forgotten.receipts(second)] == ["other", "old"]
+
+
 def test_free_texts_that_show_an_identifier_are_blanked_and_the_status_is_written_anew(record: Record) -> None:
     spec = {"provider": "http", "jobType": "export-webhook"}
     document = Document(kind="Job", name="crm", path="a.yaml", spec=spec)
