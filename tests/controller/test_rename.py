@@ -41,7 +41,7 @@ def test_who_is_to_be_forgotten_at_a_destination_is_so_under_its_new_name(shop: 
         record.forgotten.finish(request, 2)
     spec.write_text(job_text("new, renamedFrom: old", "suspend: true"))
     assert shop.go() == {"move": 1}
-    assert shop.read(lambda record: record.forgotten.members_to_remove("new")) == ("a",)
+    assert shop.read(lambda record: [one.name for one in record.forgotten.receipts(request)]) == ["new"]
 
 
 def test_a_rename_that_no_commit_holds_yet_waits_for_that_and_is_no_error(tmp_path: Path, runner: LocalRunner) -> None:
