@@ -46,6 +46,8 @@ LINGER_S: Final = 5.0
 TURN: Final = 2**18
 #: How long the fork server may take to end its runs and itself.
 CLOSE_S: Final = 10.0
+#: How long it may take to begin a run, or to end one that is overdue.
+STUCK_S: Final = 60.0
 
 _BOOT: Final = "import sys; sys.path[:] = {path!r}; from reconciler.runner.server import main; main({fd}, {state!r})"
 
@@ -74,15 +76,21 @@ class _Server:
     control: socket.socket
     outgoing: deque[tuple[bytes, socket.socket | None]] = field(default_factory=deque)
     broken: str = ""
+    owes: dict[int, float] = field(
+        default_factory=dict
+    )  # by run: until when it is to report on it (monotonic, seconds)
+    suspected_s: float | None = None  # since when it is late
 
 
 class LocalRunner:
     """Starts, answers, stops and kills runs. `grace_s` is how long a run that was told to stop may take to get to its
-    next unit. Starts no process until the first `start`."""
+    next unit, `stuck_s` how long the fork server may take to do what it was told before another takes its place. Starts no
+    process until the first `start`."""
 
-    def __init__(self, state_dir: Path, *, grace_s: float = 30.0) -> None:
+    def __init__(self, state_dir: Path, *, grace_s: float = 30.0, stuck_s: float = STUCK_S) -> None:
         self._state_dir = state_dir
         self._grace_s = grace_s
+        self.stuck_s = stuck_s
         self._epoll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
@@ -122,6 +130,7 @@ class LocalRunner:
             return
         run.sock.setblocking(False)
         start = {"do": "start", "run": order.run, "attempt": order.attempt, "timeout_s": order.timeout_s}
+        self._owes(server, order.run, 0.0)
         self._post(server, start, theirs)
         run.outgoing += encode(order)
         self._flush_run(run)
@@ -160,6 +169,7 @@ class LocalRunner:
         while True:
             for fd, _ in self._epoll.poll(max(0.0, wait_s)):
                 self._handlers.get(fd, self._clear_wake)()
+            self._end_stuck()
             if self._pending or (wait_s := until_s - time.monotonic()) <= 0:
                 break
         out, self._pending = self._pending, []
@@ -232,8 +242,11 @@ class LocalRunner:
             server.broken = report["message"]
             return
         run = self._runs[report["run"]]
+        server.owes.pop(run.order.run, None)
         match what:
             case "began":
+                if run.order.timeout_s is not None:
+                    self._owes(server, run.order.run, run.order.timeout_s)
                 run.began = Began(**report)
                 self._pending.append(run.began)
                 if run.sock is not None:
@@ -243,6 +256,26 @@ class LocalRunner:
                 self._give_up(run, report["message"])
             case _:
                 self._exited(run, Exited(**report))
+
+    def _owes(self, server: _Server, run: int, within_s: float) -> None:
+        """It is to report on a run within that time, or shortly after."""
+        until_s = time.monotonic() + within_s + self.stuck_s
+        server.owes[run] = min(until_s, server.owes.get(run, until_s))
+
+    def _end_stuck(self) -> None:
+        """A fork server that hangs would keep its runs for ever: it starts none, and ends none that is overdue. It is late only
+        if it still is a while after that was seen: whoever was stopped together with it may have woken first."""
+        server, now_s = self._server, time.monotonic()
+        if server is None or min(server.owes.values(), default=now_s) >= now_s:
+            if server is not None:
+                server.suspected_s = None
+            return
+        if server.suspected_s is None:
+            server.suspected_s = now_s
+        if now_s - server.suspected_s >= self.stuck_s / 6:
+            server.broken = f"It did nothing for {self.stuck_s:.0f} s, and was ended."
+            server.process.kill()
+            self._server_gone(server)
 
     def _server_gone(self, server: _Server) -> None:
         """It died by itself, and its runs with it: the kernel kills them. They are reported once that is certain."""
@@ -271,6 +304,7 @@ class LocalRunner:
 
     def _kill(self, run: _Run, within_s: float, why: str) -> None:
         if self._server is not None:
+            self._owes(self._server, run.order.run, within_s)
             self._post(self._server, {"do": "kill", "run": run.order.run, "within_s": within_s, "why": why})
 
     # --- runs --------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import pytest
 from reconciler.core.messages import Began, Ended, Exited, FromRun, Output
 from reconciler.errors import ReconcileError
 from reconciler.runner import processes
+from reconciler.runner.local import STUCK_S
 from reconciler.runner.processes import end_leftover, start_ticks
 from tests.runner.conftest import SITE, Bench, last, only
 
@@ -161,6 +162,39 @@ def test_a_killed_fork_server_costs_its_runs_and_is_started_afresh(own_bench: Be
     assert only(Ended, died) == []
     assert {(one.run, one.signal, one.killed) for one in only(Exited, died)} == {(1, 9, False), (2, 9, False)}
     assert last(bench.run("idle", attempt=2))[0].how == "succeeded"
+
+
+def test_a_fork_server_that_hangs_is_replaced_and_what_it_was_to_start_is_tried_again(own_bench: Bench) -> None:
+    bench, server = own_bench, _hanging(own_bench)
+    bench.runner.start(bench.order("idle", 2))
+    with _watched([server]) as handles:
+        heard = bench.finish()
+        assert _all_end(handles)
+    ended = only(Ended, heard)[0]
+    assert (ended.run, ended.how) == (2, "retriable")
+    why = "It did nothing for 1 s, and was ended."
+    assert ended.message == f"The process that runs are forked from does not start. {why}"
+    assert {(one.run, one.signal) for one in only(Exited, heard)} == {(1, 9), (2, None)}
+    bench.runner.stuck_s = STUCK_S
+    assert last(bench.run("idle", run=2, attempt=2))[0].how == "succeeded"
+
+
+def test_a_run_that_is_to_end_ends_although_its_fork_server_hangs(own_bench: Bench) -> None:
+    server = _hanging(own_bench)
+    own_bench.runner.stop(1)
+    with _watched([server]) as handles:
+        heard = own_bench.finish()
+        assert _all_end(handles)
+    assert [(one.run, one.signal) for one in only(Exited, heard)] == [(1, 9)]
+
+
+def _hanging(bench: Bench) -> int:
+    """A fork server that is stopped under its first run, of a runner that waits a second for it."""
+    bench.runner.start(bench.order("block", 1, config={"how": "sleep"}))
+    server = _parent(only(Began, bench.until_line(""))[0].pid)
+    bench.runner.stuck_s = 1.0
+    os.kill(server, signal.SIGSTOP)
+    return server
 
 
 def test_a_unit_that_was_said_before_the_fork_server_died_still_comes(own_bench: Bench) -> None:
