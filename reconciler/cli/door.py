@@ -125,7 +125,7 @@ def _write_report(text: str, state: Path) -> Path | None:
     body = f"{_heading(now)}\n\n{text}"
     import tempfile  # only where there is something to report
 
-    for folder in (state / "reports" if state.is_dir() else None, Path(tempfile.gettempdir())):
+    for folder in (state / "reports" if os.path.isdir(state) else None, Path(tempfile.gettempdir())):
         if folder is None:
             continue
         try:

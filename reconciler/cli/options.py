@@ -7,6 +7,7 @@ the operator's file may say (`reconciler.yaml` beside the root), and what neithe
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -176,7 +177,13 @@ class Call:
     def need_root(self) -> None:
         """Raises UsageError, with what to do next, where the root is no folder. That of a commit need not be on disk, but
         then the record needs a place of its own."""
-        if self.root.is_dir() or self.beside is not None:
+        if self.beside is not None:
+            return
+        if not self.source and (refused := _unreadable(self.root)):
+            raise UsageError(
+                f"the root folder '{self.root}' cannot be read: {refused} (seen from {Path.cwd()}); nothing is done"
+            )
+        if os.path.isdir(self.root):
             return
         if self.source:
             if self.state == self.root / STATE_NAME:
@@ -185,7 +192,7 @@ class Call:
                     "name a folder for the record with --state DIR"
                 )
             return
-        what = "is not a folder" if self.root.exists() else "does not exist"
+        what = "is not a folder" if os.path.lexists(self.root) else "does not exist"
         raise UsageError(
             f"the root folder '{self.root}' {what} (seen from {Path.cwd()}); "
             f"create it, or name the folder of your specs with --root DIR or {ROOT_VARIABLE}"
@@ -210,6 +217,18 @@ class Call:
     def relative(self, path: str) -> str:
         """A path that is relative to the root, as seen from the current directory."""
         return from_here(self.root / path)
+
+
+def _unreadable(folder: Path) -> str:
+    """Why a folder cannot be looked into although it may be there; empty where it can, is not there, or is no folder."""
+    try:
+        os.stat(folder)
+    except PermissionError as error:
+        return str(error.strerror)
+    except OSError:
+        return ""
+    is_closed = os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK)
+    return os.strerror(errno.EACCES) if is_closed else ""
 
 
 def _refuse_alone(options: Mapping[str, str], needed: str) -> None:

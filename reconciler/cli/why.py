@@ -139,7 +139,8 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
     problems = [
         one
         for one in found.problems
-        if ((one.kind, one.name) == (kind, name) or (not one.name and one.path == path)) and one.message not in refused
+        if ((one.kind, one.name) == (kind, name) or (not one.name and _holds(one.path, path)))
+        and one.message not in refused
     ]
     rules = JobRules() if job is None else rules_of(job.spec)
     return Facts(
@@ -165,6 +166,11 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         uploads=_uploads(record, job, name),
         again=call.again,
     )
+
+
+def _holds(place: str, path: str) -> bool:
+    """Whether a file is the one at a place, or lies in the folder there."""
+    return path == place or path.startswith(f"{place}/")
 
 
 def _dependencies(record: Record, rules: JobRules) -> tuple[DependencyFacts, ...]:

@@ -222,6 +222,9 @@ def explanation(error: BaseException, state: Path) -> RecordUnusable | None:
     """What an error that nobody expected means, where the record is behind it: SQLite refused, or the record is damaged and
     said something that it cannot say. None where the record has nothing to do with it."""
     path = state / RECORD
+    if isinstance(error, PermissionError) and _lies_in(error.filename, state):
+        whose = "run it as the user whose it is, or name another folder with --state DIR"
+        return RecordUnusable(f"{state} cannot be used: {error.filename}: {error.strerror}; {whose}")
     if (refused := refusal(error, state)) is not None:
         return refused
     try:
@@ -232,6 +235,10 @@ def explanation(error: BaseException, state: Path) -> RecordUnusable | None:
     except RecordUnusable as unusable_now:
         return unusable_now
     return refusals.damaged(path, found[0]) if found else None
+
+
+def _lies_in(file: object, state: Path) -> bool:
+    return isinstance(file, str) and Path(os.path.abspath(file)).is_relative_to(os.path.abspath(state))
 
 
 def findings(connection: sqlite3.Connection, path: Path, *, limit: int = 1) -> list[str]:
