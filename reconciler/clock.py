@@ -27,8 +27,11 @@ class Clock:
         self._born_s = time.monotonic()
 
     def now(self) -> Now:
-        alive_ms = self._alive_base_ms + int((time.monotonic() - self._born_s) * 1000)
-        return Now(wall_ms=time.time_ns() // 1_000_000, alive_ms=alive_ms)
+        return Now(wall_ms=time.time_ns() // 1_000_000, alive_ms=self.alive_ms())
+
+    def alive_ms(self) -> int:
+        """The uptime alone."""
+        return self._alive_base_ms + int((time.monotonic() - self._born_s) * 1000)
 
     def pause(self, seconds: float) -> None:
         """Waits. For a look that has nothing to select on until the tree has settled."""

@@ -98,11 +98,16 @@ class Entry:
 
     def payload(self, lines: bytes) -> bytes:
         """With the messages: each a line of JSON, ending in a newline."""
-        head = (  # names of streams and hexadecimal digits need no escape
-            f'{{"stream": "{self.stream}", "received_ms": {self.received_ms}, "messages": {self.messages}, '
-            f'"key": "{self.key}", "digest": "{self.digest}"}}\n'
-        )
-        return head.encode() + lines
+        return payload(self.stream, self.received_ms, self.messages, lines, self.key, self.digest)
+
+
+def payload(stream: str, received_ms: int, messages: int, lines: bytes, key: str = "", digest: str = "") -> bytes:
+    """That of an entry. Names of streams and hexadecimal digits need no escape."""
+    head = (
+        f'{{"stream": "{stream}", "received_ms": {received_ms}, "messages": {messages}, '
+        f'"key": "{key}", "digest": "{digest}"}}\n'
+    )
+    return head.encode() + lines
 
 
 def entry_of(payload: bytes) -> tuple[Entry, bytes]:

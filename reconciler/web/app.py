@@ -129,6 +129,7 @@ def application(desk: Callable[[], Desk], checker: bulk.Checker, lifespan: Lifes
         return JSONResponse(state | ({"specs": trouble} if trouble else {}), 503 if why else 200)
 
     async def metrics(_: Request) -> Response:
+        desk().metrics.settle()
         text = await asyncio.to_thread(desk().metrics.text)
         return Response(text, media_type="text/plain; version=0.0.4")
 

@@ -17,7 +17,7 @@ from hashlib import sha256
 from http import HTTPStatus
 from typing import Final
 
-from reconciler.data.journal import Entry
+from reconciler.data.journal import payload
 from reconciler.web.answers import Answer, Refused, encoded
 from reconciler.web.body import JSON_TYPES
 from reconciler.web.commits import unwritable
@@ -116,11 +116,11 @@ class Lane:
                 made = Answer(202, {"accepted": count})
                 desk.added(size)
                 desk.metrics.accepted(ticket.stream, "live", count, size)
-            seconds = (desk.clock.now().alive_ms - now.alive_ms) / 1000
+            seconds = (desk.clock.alive_ms() - now.alive_ms) / 1000
             desk.metrics.answered(self._endpoint, made.status, seconds)
             answered(made)
 
-        desk.commits.put(Entry(ticket.stream, now.wall_ms, count).payload(lines), landed)
+        desk.commits.put(payload(ticket.stream, now.wall_ms, count, lines), landed)
         return True
 
     def wired(self, answer: Answer, always: Headers, *, stays: bool) -> bytes:

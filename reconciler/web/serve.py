@@ -109,7 +109,7 @@ def _open_desk(folder: Path, limits: Limits) -> Desk:
     keys.load(before, clock.now().wall_ms)
     senders = Senders(folder / "rules.json", clock)
     commits = Commits(folder, _floor(folder), keys, clock, limits.journal_s)
-    made = Desk(folder, limits, clock, senders, keys, commits, Metrics())
+    made = Desk(folder, limits, clock, senders, keys, commits, Metrics(clock))
     _add_gauges(made)
     return made
 
