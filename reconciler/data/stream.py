@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reconciler.core.messages import SegmentRef
+from reconciler.data.ahead import ahead
 from reconciler.data.jsontext import plain, plain_type
 from reconciler.data.names import META, RECEIVED, raw, without_meta
 from reconciler.data.render import json_messages
@@ -75,7 +76,12 @@ class SegmentReader:
     def json_messages(
         self, first: int, stop: int, *, meta: bool = False, rows: int = TABLE_ROWS
     ) -> Iterator[tuple[int, list[str]]]:
-        """The same messages as JSON object texts, each list with its first position."""
+        """The same messages as JSON object texts, each list with its first position. Where there may be several lists, one
+        is made while the one before it is in use."""
+        lists = self._json_messages(first, stop, meta, rows)
+        yield from ahead(lists) if stop - first > rows else lists
+
+    def _json_messages(self, first: int, stop: int, meta: bool, rows: int) -> Iterator[tuple[int, list[str]]]:
         for position, table in self.tables(first, stop, meta=meta, rows=rows):
             yield position, json_messages(table, table.column_names).to_numpy().tolist()
 

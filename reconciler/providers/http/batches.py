@@ -140,7 +140,7 @@ def _fitting(texts: list[str], at: int, count: int, room: int) -> tuple[list[str
 
 
 def _bytes(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
+    return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 
 
 def halves(batch: Batch, run: int) -> tuple[Batch, Batch]:
