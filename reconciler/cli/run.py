@@ -30,7 +30,7 @@ def one_pass(call: Call) -> int:
     from reconciler.controller import open_controller
 
     settings = call.settings()
-    with face(call) as listener, open_controller(settings, listener) as controller:
+    with face(call) as listener, open_controller(settings, listener, expects_runs=True) as controller:
         report = controller.run_pass()
     print_report(call, report)
     return report.exit_code

@@ -118,34 +118,41 @@ def check_root(settings: Settings) -> None:
 
 
 def open_tree(
-    settings: Settings, record: Record, *, writable: bool, notice: Callable[[str], None] = lambda _: None
+    settings: Settings,
+    record: Record,
+    *,
+    writable: bool,
+    notice: Callable[[str], None] = lambda _: None,
+    catalogue: Callable[[], Catalogue] | None = None,
 ) -> tuple[Specs, Origin]:
-    """What the specs are read from, and where that comes from. Raises UsageError where there is no such commit, and none
-    was ever settled."""
+    """What the specs are read from, and where that comes from; the `catalogue` is asked for where some are new. Raises
+    UsageError where there is no such commit, and none was ever settled."""
+    catalogue = catalogue or installed
     cache = settings.state / "cache"
     kept = cache if writable or cache.is_dir() else None
     version = f"{__version__} {fingerprint()}"  # what was parsed under another one is parsed again
     mark = str(record.setting(MARK, ""))
     if settings.source:
         source = open_source(settings, notice, fetches=writable or controller_at_work(settings.state) is None)
-        return _open_commit(settings, source, record, mark, kept, version, writable=writable)
+        return _open_commit(settings, source, record, mark, kept, version, catalogue, writable=writable)
     tree = Tree(
-        settings.root, kept, identity=identity_of(record), version=version, catalogue=installed, writable=writable,
+        settings.root, kept, identity=identity_of(record), version=version, catalogue=catalogue, writable=writable,
         told=not mark,
     )  # fmt: skip
     return tree, WorkTreeOrigin(settings.root, cache)
 
 
 def _open_commit(
-    settings: Settings, source: Source, record: Record, mark: str, cache: Path | None, version: str, *, writable: bool
-) -> tuple[Specs, Origin]:
+    settings: Settings, source: Source, record: Record, mark: str, cache: Path | None, version: str,
+    catalogue: Callable[[], Catalogue], *, writable: bool,
+) -> tuple[Specs, Origin]:  # fmt: skip
     from reconciler.repo.commit import CommitTree, settled_source  # a folder's specs need none of it
 
     if settled_source(mark) != source.name and not (head := source.head()).commit:
         source.close()
         raise UsageError(head.why)
     tree = CommitTree(
-        source, cache, mark=mark, identity=record.id, version=version, catalogue=installed, writable=writable,
+        source, cache, mark=mark, identity=record.id, version=version, catalogue=catalogue, writable=writable,
         reading="no data root" if settings.needs_data_root else "",
     )  # fmt: skip
     return tree, tree

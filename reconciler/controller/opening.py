@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from typing import TYPE_CHECKING
 
 from reconciler.clock import Clock
 from reconciler.controller.hands import Hands
@@ -19,10 +20,14 @@ from reconciler.repo.write import Writer
 from reconciler.runner.local import LocalRunner
 from reconciler.runner.processes import end_leftover
 
+if TYPE_CHECKING:
+    from reconciler.core.provider import Catalogue
 
-def open_controller(settings: Settings, listener: Listener | None = None) -> Controller:
-    """The one writer of the record. Raises UsageError, Locked, RecordUnusable. What was asked in vain leaves nothing behind:
-    a state directory that was made for it goes again."""
+
+def open_controller(settings: Settings, listener: Listener | None = None, *, expects_runs: bool = False) -> Controller:
+    """The one writer of the record. Where it `expects_runs`, because jobs are due or specs are new, what they take is got
+    ready beside all that comes before them. Raises UsageError, Locked, RecordUnusable. What was asked in vain leaves nothing
+    behind: a state directory that was made for it goes again."""
     check_root(settings)
     if settings.listen:
         address(settings.listen)
@@ -30,7 +35,7 @@ def open_controller(settings: Settings, listener: Listener | None = None) -> Con
     is_new = not os.path.lexists(settings.state)
     record = Record.writing(settings.state)
     try:
-        hands = _hands(settings, record, listener or Silent())
+        hands = _hands(settings, record, listener or Silent(), expects_runs=expects_runs)
         record.audit.begin(hands.clock.now().wall_ms)
         _note_where(record, settings)
     except BaseException as error:
@@ -53,17 +58,27 @@ def _note_where(record: Record, settings: Settings) -> None:
             record.set_setting(WRITTEN_SINCE, (coming[0].id or 1) - 1 if coming else record.events.last_id())
 
 
-def _hands(settings: Settings, record: Record, listener: Listener) -> Hands:
-    tree, origin = open_tree(settings, record, writable=True, notice=listener.notice)
+def _hands(settings: Settings, record: Record, listener: Listener, *, expects_runs: bool) -> Hands:
+    runner, clock = LocalRunner(settings.state), Clock(record.alive_ms)
+
+    def for_new_specs() -> Catalogue:
+        if expects_runs:
+            runner.prepare()
+        return installed()
+
+    tree, origin = open_tree(settings, record, writable=True, notice=listener.notice, catalogue=for_new_specs)
+    due_ms = record.jobs.next_wake_ms()
+    if expects_runs and due_ms is not None and due_ms <= clock.now().wall_ms:
+        runner.prepare()
     return Hands(
         settings=settings,
         record=record,
         tree=tree,
         origin=origin,
         writer=Writer(settings.root, settings.status_dir, is_private=settings.keeps_statuses),
-        runner=LocalRunner(settings.state),
+        runner=runner,
         end_leftover=end_leftover,
-        clock=Clock(record.alive_ms),
+        clock=clock,
         chance=random.random,
         listener=listener,
         catalogue=installed,

@@ -80,12 +80,13 @@ class _Server:
         default_factory=dict
     )  # by run: until when it is to report on it (monotonic, seconds)
     suspected_s: float | None = None  # since when it is late
+    is_used: bool = False
 
 
 class LocalRunner:
     """Starts, answers, stops and kills runs. `grace_s` is how long a run that was told to stop may take to get to its
     next unit, `stuck_s` how long the fork server may take to do what it was told before another takes its place. Starts no
-    process until the first `start`."""
+    process until the first `start` or `prepare`."""
 
     def __init__(self, state_dir: Path, *, grace_s: float = 30.0, stuck_s: float = STUCK_S) -> None:
         self._state_dir = state_dir
@@ -118,6 +119,12 @@ class LocalRunner:
         ended = [one.run for one in self._pending if isinstance(one, Exited)]
         return (*ended, *self._runs)
 
+    def prepare(self) -> None:
+        """A run will probably be started soon: what takes time about that begins now."""
+        if self._server is None:
+            with contextlib.suppress(OSError):  # then `start` tries again, and says why it cannot
+                self._spawn()
+
     def start(self, order: Order) -> None:
         """Starts an attempt of a run. Where no process can be made, that comes as `Ended` and `Exited`."""
         assert order.run not in self._runs, f"run {order.run} is active already"
@@ -128,6 +135,7 @@ class LocalRunner:
         except OSError as error:
             self._give_up(run, f"No process could be started for the run: {error.strerror}.")
             return
+        server.is_used = True
         run.sock.setblocking(False)
         start = {"do": "start", "run": order.run, "attempt": order.attempt, "timeout_s": order.timeout_s}
         self._owes(server, order.run, 0.0)
@@ -289,8 +297,10 @@ class LocalRunner:
                 self._exited(run, _gone(run.order, run.began.pid, int(signal.SIGKILL)))
 
     def _end_server(self, server: _Server) -> None:
-        """Closing its socket tells it to end its runs and itself."""
+        """Closing its socket tells it to end its runs and itself; one that was never asked for a run may not hear it yet."""
         self._server = None
+        if not server.is_used:
+            server.process.kill()
         self._unwatch(server.control)
         server.control.close()
         for _, attached in server.outgoing:

@@ -266,6 +266,8 @@ def _without_threads() -> Iterator[None]:
 def _preload() -> Catalogue:
     """Nothing that loads those libraries may be imported before, and so at the top of no module that this one needs."""
     with _without_threads():
+        with _absent("httpx._main"):  # its own command line, which would load two libraries that draw on terminals
+            importlib.import_module("httpx")
         for name in PRELOADED:
             importlib.import_module(name)
         from reconciler import providers
@@ -282,17 +284,27 @@ def _keep_pandas_out() -> None:
     whether the value is one of pandas': half a second of each run. Asked once while there is none, it remembers that,
     and imports it later only where it is truly asked for a data frame."""
     if "pandas" not in sys.modules:
-        absent = _Absent()
-        sys.meta_path.insert(0, absent)
-        importlib.import_module("pyarrow").array([0])
-        sys.meta_path.remove(absent)
+        with _absent("pandas"):
+            importlib.import_module("pyarrow").array([0])
+
+
+@contextlib.contextmanager
+def _absent(name: str) -> Iterator[None]:
+    """Inside, there is no module of this name."""
+    finder = _Absent(name)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 class _Absent(importlib.abc.MetaPathFinder):
-    """While it stands first among the finders, there is no pandas."""
+    def __init__(self, absent: str) -> None:
+        self._absent = absent
 
     def find_spec(self, name: str, path: object, target: object = None) -> None:  # noqa: ARG002
-        if name == "pandas":
+        if name == self._absent:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
@@ -303,6 +315,7 @@ def main(handle: int, state_dir: str) -> NoReturn:
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, handle)
+    gc.disable()
     try:
         found = _preload()
     except Exception as error:
@@ -317,7 +330,6 @@ def main(handle: int, state_dir: str) -> NoReturn:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True)
     gc.collect()
-    gc.disable()
     gc.freeze()
     Server(control, found, state_dir).serve()
     os._exit(0)  # DuckDB's exit handlers print what they believe has leaked

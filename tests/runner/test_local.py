@@ -14,7 +14,7 @@ import pytest
 from reconciler.core.messages import Began, Ended, Exited, Intended, Output, Produced, SecretSeen, SegmentRef
 from reconciler.core.provider import Intent
 from reconciler.runner.local import LocalRunner
-from reconciler.runner.processes import start_ticks
+from reconciler.runner.processes import children, start_ticks
 from tests.runner.conftest import Bench, last, only
 
 
@@ -399,3 +399,20 @@ def test_secrets_are_reported_by_their_keyed_digest(bench: Bench, tmp_path: Path
     assert seen[0].digest != again[0].digest
     for one, two in pairwise((*seen, *again)):
         assert len(one.digest) == len(two.digest) == 64
+
+
+def test_what_a_run_takes_is_got_ready_before_it_starts(own_bench: Bench) -> None:
+    before = children()
+    own_bench.runner.prepare()
+    (server,) = children() - before
+    own_bench.runner.prepare()
+    own_bench.run("idle")
+    assert children() - before == {server}, "the run was forked from the server that was there"
+
+
+def test_what_was_got_ready_for_no_run_is_gone_with_the_runner(tmp_path: Path) -> None:
+    before = children()
+    with LocalRunner(tmp_path) as runner:
+        runner.prepare()
+        assert len(children() - before) == 1
+    assert children() == before
