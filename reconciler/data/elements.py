@@ -8,6 +8,8 @@ becomes a character that is as wrong there. So whoever reads the lines refuses e
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -20,12 +22,13 @@ from reconciler.errors import Fatal
 PIECE_BYTES: Final = 1 << 20
 
 _WHITE: Final = b" \t\r\n"
-_QUOTE, _COMMA, _RETURN, _LINE, _SPACE, _BACKSLASH, _OPENS, _CLOSES = b'",\r\n \\{}'
+_QUOTE, _COMMA, _COLON, _RETURN, _LINE, _SPACE, _BACKSLASH, _OPENS, _CLOSES = b'",:\r\n \\{}'
 #: In the place of a line break inside a string.
 _BROKEN: Final = 1
 _AFTER: Final = "something follows the array"
 
 _Codes = npt.NDArray[np.uint8]
+_Depths = npt.NDArray[np.int32]
 _Places = npt.NDArray[np.intp]
 
 
@@ -72,6 +75,33 @@ class Elements:
         self._ready = b"".join(parts) if len(parts) > 1 else self._ready
 
 
+def array_lines(data: bytes, path: Sequence[str]) -> bytes:
+    """The elements of the array at a path of keys, as lines. The document is known to be valid JSON in UTF-8, and to have
+    an array there."""
+    codes = np.frombuffer(data, dtype=np.uint8)
+    quotes = _quotes(codes)
+    inside = np.cumsum(quotes, dtype=np.uint8) & np.uint8(1)
+    cut = _Cut()
+    depth = cut.depths(codes, inside == 0)
+    at = _place(data, codes, np.flatnonzero(quotes), inside, depth, path) + 1
+    below = depth[at:] < depth[at - 1]
+    stop = at + int(np.argmax(below))
+    return cut.elements(data[at:stop], inside[at:stop], depth[at:stop] - depth[at - 1]) + cut.last()
+
+
+def _place(data: bytes, codes: _Codes, quotes: _Places, inside: _Codes, depth: _Depths, path: Sequence[str]) -> int:
+    """Where the value at a path begins. Of keys that stand there twice the last one counts, as for every parser."""
+    first, end = 0, len(data)
+    for level, step in enumerate(path, 1):
+        here = slice(first, end)
+        colons = np.flatnonzero((codes[here] == _COLON) & (inside[here] == 0) & (depth[here] == level)) + first
+        closing = np.searchsorted(quotes, colons) - 1
+        keys = (json.loads(data[quotes[one - 1] : quotes[one] + 1]) for one in reversed(closing.tolist()))
+        last = next(len(colons) - 1 - index for index, key in enumerate(keys) if key == step)
+        first, end = int(colons[last]) + 1, int(colons[last + 1]) if last + 1 < len(colons) else end
+    return first + len(data[first:end]) - len(data[first:end].lstrip(_WHITE))
+
+
 class _Cut:
     """Cuts an array behind its opening bracket, piece by piece. `number` is that of the element it is in, `solid` whether
     there is anything of it yet."""
@@ -93,16 +123,16 @@ class _Cut:
             return self._nothing(raw)
         codes = np.frombuffer(raw, dtype=np.uint8)
         inside = (np.cumsum(_quotes(codes), dtype=np.uint8) + np.uint8(self._inside)) & np.uint8(1)
-        depth = self._depths(codes, inside == 0)
+        depth = self.depths(codes, inside == 0)
         below = np.flatnonzero(depth < 0)
         if not len(below):
-            return self._elements(raw, inside, depth)
+            return self.elements(raw, inside, depth)
         stop = int(below[0])
-        lines = self._elements(raw[:stop], inside[:stop], depth[:stop])
+        lines = self.elements(raw[:stop], inside[:stop], depth[:stop])
         if raw[stop : stop + 1] != b"]":
             raise Fatal(f"element {self.number}: not JSON: a brace closes the array")
         self._ended = True
-        return lines + self._last() + self._nothing(raw[stop + 1 :])
+        return lines + self.last() + self._nothing(raw[stop + 1 :])
 
     def finish(self) -> bytes:
         """At the end of the content. Raises Fatal where the array has none."""
@@ -110,13 +140,13 @@ class _Cut:
             raise Fatal(f"element {self.number}: not JSON: the array does not end, a quote or a brace may be left open")
         return self._nothing(self._held)
 
-    def _depths(self, codes: _Codes, outside: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    def depths(self, codes: _Codes, outside: npt.NDArray[np.bool_]) -> _Depths:
         """How deep each place is in the element. In ASCII `{` and `[` differ by one bit, as `}` and `]` do."""
         folded = codes | np.uint8(0x20)
         steps = ((folded == _OPENS) & outside).view(np.int8) - ((folded == _CLOSES) & outside).view(np.int8)
         return np.cumsum(steps, dtype=np.int32) + np.int32(self._depth)
 
-    def _elements(self, raw: bytes, inside: _Codes, depth: npt.NDArray[np.int32]) -> bytes:
+    def elements(self, raw: bytes, inside: _Codes, depth: _Depths) -> bytes:
         """What is left of the array, with an end of line for each comma between elements."""
         if not raw:
             return b""
@@ -143,7 +173,7 @@ class _Cut:
         self._solid = rest or (self._solid and not len(commas))
         return missing
 
-    def _last(self) -> bytes:
+    def last(self) -> bytes:
         """The end of the last element; a comma before the closing bracket is as wrong as two."""
         if self._solid:
             return b"\n"

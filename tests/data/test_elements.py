@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.data import elements
 from reconciler.data.content import Content
-from reconciler.data.elements import Elements, begins_array
+from reconciler.data.elements import Elements, array_lines, begins_array
 from reconciler.errors import Fatal
 
 
@@ -86,3 +86,35 @@ def test_a_broken_array_names_the_element(body: bytes, message: str, piece: int)
 )
 def test_an_array_is_known_by_its_first_character(body: bytes, is_one: bool) -> None:
     assert begins_array(Content(io.BytesIO(body), compression="none", encoding="utf-8")) is is_one
+
+
+KEYS = st.sampled_from(["a", "b", "é", '"', "a.b", ""])
+DOCUMENTS = st.recursive(
+    st.lists(VALUES, max_size=4), lambda inner: st.lists(st.tuples(KEYS, inner | VALUES), max_size=4)
+)
+
+
+def document(value: object, ascii_only: bool, space: str) -> str:
+    """As JSON; an object is a list of pairs, whose keys may stand there twice."""
+    if isinstance(value, list) and value and all(isinstance(one, tuple) for one in value):
+        inner = [
+            f"{json.dumps(key, ensure_ascii=ascii_only)}{space}:{space}{document(one, ascii_only, space)}"
+            for key, one in value
+        ]
+        return "{" + space + f"{space},{space}".join(inner) + space + "}"
+    return json.dumps(value, ensure_ascii=ascii_only, indent=1 if space else None)
+
+
+def arrays(value: object, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], list[object]]:
+    """Every array that keys lead to."""
+    if isinstance(value, dict):
+        return {at: one for key, inner in value.items() for at, one in arrays(inner, (*path, key)).items()}
+    return {path: value} if isinstance(value, list) else {}
+
+
+@given(DOCUMENTS, st.booleans(), st.sampled_from(["", " ", "\n\t "]))
+@example([("a", [1]), ("a", [[2], {"a": [3]}]), ("b", "a")], True, "")
+def test_the_elements_of_every_array_that_keys_lead_to_are_lines(value: object, ascii_only: bool, space: str) -> None:
+    text = space + document(value, ascii_only, space) + space
+    for path, array in arrays(json.loads(text)).items():
+        assert list(map(json.loads, array_lines(text.encode(), path).splitlines())) == array

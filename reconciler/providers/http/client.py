@@ -21,7 +21,7 @@ import httpcore
 import httpx
 
 from reconciler.errors import Fatal, Retriable
-from reconciler.providers.http.transport import Transport
+from reconciler.providers.http.transport import Transport, parsed_url
 from reconciler.providers.http.wire import Deadline
 
 MAX_REDIRECTS: Final = 5
@@ -58,7 +58,7 @@ def label(url: str) -> str:
 
 @lru_cache(maxsize=64)
 def origin(url: str) -> tuple[str, str, int]:
-    one = httpx.URL(url)
+    one = parsed_url(url)
     return one.scheme, one.host, one.port or {"http": 80, "https": 443}.get(one.scheme, 0)
 
 
@@ -67,7 +67,7 @@ def checked_url(text: str, base: str = "") -> str:
     """An absolute http(s) URL without a fragment. Raises Fatal for anything else, for a user name or password in it,
     and for characters that a request line cannot carry."""
     try:
-        url = httpx.URL(base).join(text) if base else httpx.URL(text)
+        url = parsed_url(base).join(text) if base else parsed_url(text)
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise Fatal(f"not a URL that can be requested: {error}") from None
     if url.scheme not in ("http", "https") or not url.host:
@@ -79,7 +79,7 @@ def checked_url(text: str, base: str = "") -> str:
         raise Fatal("a URL's host is neither a name nor an address")  # it is not repeated: a server may have sent it
     if url.userinfo:
         raise Fatal(f"{label(str(url))}: a URL holds no user name or password; declare an Authorization")
-    return str(url.copy_with(fragment=None))
+    return str(url.copy_with(fragment=None) if "#" in text else url)
 
 
 def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """`import-json`: the records of JSON answers, page by page, onto a stream.
 
 Several pages share one unit, bounded by rows, bytes and time; its cursor names the next page, so that an import that
-was cut off goes on there. A page is a segment. See `progress.py` for what is new and what has been seen.
+was cut off goes on there. Neighbouring pages of one schema are a segment. See `progress.py` for what is new and what has
+been seen.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.core.document import digest_of
-from reconciler.core.provider import Block, Context, Reject, Staged, TimestampRule, Unit
+from reconciler.core.provider import Block, Context, Reject, TimestampRule, Unit
 from reconciler.core.redact import Redactor
 from reconciler.errors import Fatal, RunError
 from reconciler.providers.http.answers import failure
@@ -78,7 +79,7 @@ class _Importer:
         self._clear()
 
     def _clear(self) -> None:
-        self._segments: list[Staged] = []
+        self._tables: list[Any] = []
         self._rejects: list[Reject] = []
         self._rows = self._bytes = self._pages = 0
         self._began_ms = self._context.now_ms()
@@ -86,7 +87,7 @@ class _Importer:
     # --- one page
 
     def step(self) -> None:
-        """Requests the next page and stages what is new in it. Nothing changes where it raises."""
+        """Requests the next page and keeps what is new in it. Nothing changes where it raises."""
         listing = self._progress.open
         assert listing is not None
         self._refuse_circles(listing.place, listing.count)
@@ -157,7 +158,7 @@ class _Importer:
         if rule and block.table.num_rows:
             block = self._context.data.check_timestamps(block, rule)
         self._refuse_too_many(block.rejects)
-        self._segments += self._context.data.stage(self._config.stream, block.table, timestamp=rule)
+        self._tables.append(block.table)
         page = f" (page {listing.count + 1})" if self._config.pagination else ""
         self._rejects += [replace(one, reason=one.reason + page) for one in block.rejects]
         self._rows += block.table.num_rows
@@ -209,7 +210,7 @@ class _Importer:
             cursor=self._progress.cursor(),
             rows=self._rows,
             omitted=bad,
-            segments=tuple(self._segments),
+            segments=self._context.data.stage(self._config.stream, self._tables, timestamp=self._rule()),
             rejects=(self._context.data.stage_rejects(source, self._rejects),) if bad else (),
             message=f"{self._pages} {'page' if self._pages == 1 else 'pages'} of {source}",
         )

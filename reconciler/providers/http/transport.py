@@ -71,10 +71,14 @@ class Transport:
         self._kept.clear()
 
 
+#: Each URL is parsed once, of all who look at it.
+parsed_url = lru_cache(maxsize=64)(httpx.URL)
+
+
 @lru_cache(maxsize=64)
 def _parsed(url: str) -> tuple[Origin, httpcore.URL, bytes]:
     """Where a URL leads, the same in httpcore's terms, and what the header `Host` says of it."""
-    one = httpx.URL(url)
+    one = parsed_url(url)
     port = one.port or {"http": 80, "https": 443}[one.scheme]
     target = httpcore.URL(scheme=one.raw_scheme, host=one.raw_host, port=one.port, target=one.raw_path)
     return (one.scheme, one.raw_host.decode("ascii"), port), target, one.netloc
