@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from reconciler.core.provider import Block, Json
 from reconciler.data.elements import array_lines
+from reconciler.data.flat import flat_table
 from reconciler.data.lines import parse_lines
 from reconciler.errors import Fatal, Retriable
 
@@ -24,20 +25,31 @@ _BREAKS: Final = str.maketrans("\r\n", "  ")
 def records_block(body: bytes, path: str) -> Block:
     """The records at a dotted path of a document; each one's `line` is its number. Raises Retriable for a body that is
     not JSON and Fatal where the path leads to no array."""
-    text, found = _parsed(body)
-    steps = [step for step in path.split(".") if step]
+    text, document = _parsed(body)
+    steps, found = [step for step in path.split(".") if step], document
     for step in steps:
         if not isinstance(found, dict) or step not in found:
             raise Fatal(f"records: the answer has no {path!r}")
         found = found[step]
     if isinstance(found, dict) and not path:
-        found, lines = [found], text.strip(_WHITE).translate(_BREAKS).encode()
-    elif isinstance(found, list):
-        lines = array_lines(text.encode(), steps)
-    else:
+        return _block(text.strip(_WHITE).translate(_BREAKS).encode(), [found])
+    if not isinstance(found, list):
         raise Fatal(f"records: {path!r} of the answer is no array" if path else "records: the answer is no array")
     if not found:
         return Block(pa.table({}), (), None)
+    data = text.encode()
+    table = flat_table(data, document, found)
+    if table is None:
+        return _block(array_lines(data, steps), found)
+    return Block(table, (), None, locate=lambda rows: _lines_at(array_lines(data, steps), rows))
+
+
+def _lines_at(lines: bytes, rows: Sequence[int]) -> list[tuple[int, str]]:
+    texts = lines.split(b"\n")
+    return [(row + 1, texts[row].decode().strip()) for row in rows]
+
+
+def _block(lines: bytes, found: list[Any]) -> Block:
     parsed = parse_lines(lines, 1, are_good=_are_good(lines, found))
     rejects = tuple(replace(one, text=one.text.strip()) for one in parsed.rejects)
 
