@@ -84,12 +84,15 @@ def _approve_job(call: Call, name: str, digest: str | None, yes: bool) -> None:
     with reading(call) as record:
         known = [one for one in record.uploads.all().values() if one.stream == name]
         uploads = [one for one in known if not one.is_approved or one.digest == digest]
-        job = record.jobs.job(name) if uploads else find_job(call, record, name)
+        is_stream = bool(uploads) or record.resources.resource("Stream", name) is not None
+        job = record.jobs.job(name) if is_stream else find_job(call, record, name)
         held = None if job is None else record.approvals.held(job.id)
     asks = held is not None and not held.is_approved
     if uploads and (digest in {one.digest for one in uploads} or not asks):
         _approve_uploads(call, name, [one for one in uploads if digest in (None, one.digest)], digest, yes)
         return
+    if job is None and digest is not None:
+        raise Blocked(f"no upload {digest} to stream '{name}' waits for an approval; nothing was approved")
     if digest is None:
         if held is None:
             call.terminal.print(f"Nothing of {escape(name)} waits for an approval.")

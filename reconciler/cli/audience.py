@@ -66,10 +66,12 @@ def _member(row: dict[str, Any], *, reveal: bool) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON shows it: decimals exactly, as text; times as ISO 8601."""
+    """A value as JSON shows it: decimals exactly, as text, but for those without places that 64 bits hold; times as ISO 8601."""
     match value:
         case None | bool() | int() | float() | str():
             return value
+        case Decimal() if value.as_tuple().exponent == 0 and -(2**63) <= value < 2**63:
+            return int(value)
         case Decimal():
             return format(value, "f")
         case list() | tuple():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -58,7 +59,7 @@ def _deleted(facts: Facts) -> Answer | None:
 
 def restore_words(path: str, commit: str) -> str:
     """How a file is brought back that a commit took out."""
-    return f"{path} (`git checkout {commit[:12]}^ -- {path}`)" if commit else path
+    return f"{path} (`git checkout {commit[:12]}^ -- {shlex.quote(path)}`)" if commit else path
 
 
 def _purged(facts: Facts) -> Answer | None:

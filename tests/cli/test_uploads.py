@@ -115,6 +115,8 @@ def test_what_is_approved_lands_once(held: World) -> None:
     held.run()
     assert landed(held) == 5
     assert digests(held) == []
+    nothing = held.run("approve", "orders")
+    assert (nothing.code, nothing.out) == (0, "Nothing of orders waits for an approval.\n")
     assert held.run("audit", "verify").code == 0
     assert held.run("drift").code == 0
 

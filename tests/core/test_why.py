@@ -12,7 +12,7 @@ from reconciler.clock import Now, milliseconds
 from reconciler.core.gate import DependencyFacts
 from reconciler.core.rules import AfterDependencies, Continuous, Every, JobRules, Quiet
 from reconciler.core.state import JobState, Outcome, Owed, Reason, Status
-from reconciler.core.why import Answer, Because, Cause, Facts, Held, Other, why
+from reconciler.core.why import Answer, Because, Cause, Deletion, Facts, Held, Other, why
 from reconciler.errors import Problem
 
 NOW = Now(wall_ms=milliseconds("2026-11-21T10:00:00.000Z"), alive_ms=0)
@@ -105,6 +105,15 @@ def test_a_purged_job_says_what_it_was_and_how_it_comes_back(status: Status, the
     assert answer.code is Because.PURGED
     assert answer.because == f"it was purged, 90 days after it became {status}; its cursor and totals are kept."
     assert answer.then == then
+
+
+def test_the_command_that_restores_a_file_can_be_typed_as_it_stands() -> None:
+    gone = Deletion(at_ms=AGO, until_ms=None, commit="ab" * 20)
+    answer = why(facts(deletion=gone, path="jobs.d/team a/o'x.yaml"))
+    assert answer.then == (
+        "restore jobs.d/team a/o'x.yaml (`git checkout abababababab^ -- 'jobs.d/team a/o'\"'\"'x.yaml'`); "
+        "it goes on from where it stood."
+    )
 
 
 def test_an_orphan_waits_to_be_declared_again() -> None:
