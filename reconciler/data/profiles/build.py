@@ -304,8 +304,9 @@ class _Build:
         kept = "SELECT n, pk AS given FROM node ANTI JOIN dropped USING (pk) ANTI JOIN void USING (no) WHERE pk > 0"
         before = self._scattered(nodes, kept, np.int64)
         bound = np.flatnonzero(before)
-        old = np.unique(before[bound])
-        homes = nodes + np.searchsorted(old, before[bound])
+        before = before[bound]
+        old, homes = np.unique(before, return_inverse=True)  # by sorting: to hash and to search takes ten times as long
+        homes += nodes
         del before
         labels = components(nodes + len(old), chain(self._edges(void), [(bound, homes)]))
         self._read_void(void)
