@@ -20,6 +20,7 @@ from reconciler.errors import Fatal
 
 #: About so much is gone through at a time.
 PIECE_BYTES: Final = 1 << 20
+_BEGINNING_BYTES: Final = 1 << 16
 
 _WHITE: Final = b" \t\r\n"
 _QUOTE, _COMMA, _COLON, _RETURN, _LINE, _SPACE, _BACKSLASH, _OPENS, _CLOSES = b'",:\r\n \\{}'
@@ -33,12 +34,16 @@ _Places = npt.NDArray[np.intp]
 
 
 def begins_array(content: Content) -> bool:
-    """Whether a content is a JSON array; it is read up to and with its first character."""
-    while not content.at_end():
-        first = content.read(1)
-        if first not in _WHITE:
-            return first == b"["
-    return False
+    """Whether a content is a JSON array. Its beginning is read."""
+    return _beginning(content)[:1] == b"["
+
+
+def _beginning(content: Content) -> bytes:
+    """The content from its first character on, as far as it was read to find that."""
+    while data := content.read(_BEGINNING_BYTES):
+        if data := data.lstrip(_WHITE):
+            return data
+    return b""
 
 
 class Elements:
@@ -46,11 +51,12 @@ class Elements:
     element at which."""
 
     def __init__(self, content: Content) -> None:
-        assert begins_array(content), "whoever asks has looked"
+        beginning = _beginning(content)
+        assert beginning[:1] == b"[", "whoever asks has looked"
         self.is_packed = content.is_packed
         self._content = content
         self._cut = _Cut()
-        self._ready = b""
+        self._ready = self._cut.feed(beginning[1:])
         self._ended = False
 
     def read(self, size: int) -> bytes:

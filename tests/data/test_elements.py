@@ -6,7 +6,7 @@ import io
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.data import elements
@@ -32,6 +32,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(VALUES, max_size=5), st.sampled_from([None, 1, "\t"]), st.integers(1, 9), st.booleans())
 @example(["\\", '"', "\\\\", "],[", "é\n"], None, 1, True)
 def test_each_element_is_a_line_whatever_the_pieces_are(
@@ -82,7 +83,15 @@ def test_a_broken_array_names_the_element(body: bytes, message: str, piece: int)
 
 
 @pytest.mark.parametrize(
-    ("body", "is_one"), [(b"", False), (b" \n", False), (b"\xef\xbb\xbf\r [", True), (b"{", False)]
+    ("body", "is_one"),
+    [
+        (b" " * 200_000 + b"[", True),
+        (b" " * 200_000, False),
+        (b"", False),
+        (b" \n", False),
+        (b"\xef\xbb\xbf\r [", True),
+        (b"{", False),
+    ],
 )
 def test_an_array_is_known_by_its_first_character(body: bytes, is_one: bool) -> None:
     assert begins_array(Content(io.BytesIO(body), compression="none", encoding="utf-8")) is is_one
