@@ -45,6 +45,11 @@ Format = Literal["csv", "json"]
 
 _NUMBERING: Final = threading.Lock()
 _HEAD: Final = struct.Struct("<II")
+#: An entry as `payload` writes it, which is read so in a third of the time.
+_WRITTEN: Final = re.compile(
+    rb'\{"stream": "([a-z0-9_.-]{1,63})", "received_ms": (\d{1,15}), "messages": (\d{1,9}), '
+    rb'"key": "([0-9a-f]*)", "digest": "([0-9a-f]*)"\}\n'
+)
 _LIVE: Final = re.compile(r"live-(\d{1,18})\.journal")
 _BULK: Final = re.compile(r"bulk-(\d{1,18})\.json")
 _BODY: Final = re.compile(r"bulk-(\d{1,18})\.(?:body|json\.tmp)")
@@ -112,6 +117,11 @@ def payload(stream: str, received_ms: int, messages: int, lines: bytes, key: str
 
 def entry_of(payload: bytes) -> tuple[Entry, bytes]:
     """The request and its messages. Raises ValueError or TypeError where the payload is not one."""
+    usual = _WRITTEN.match(payload)
+    if usual is not None:
+        stream, received_ms, messages, key, digest = usual.groups()
+        entry = Entry(stream.decode(), int(received_ms), int(messages), key.decode(), digest.decode())
+        return entry, payload[usual.end() :]
     head, _, lines = payload.partition(b"\n")
     return Entry(**json.loads(head)), lines
 

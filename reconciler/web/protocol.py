@@ -102,7 +102,8 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         last = self._ends and not self._owed
-        self.transport.write_whole(self._lane.wired(answer, self.server_state.default_headers, stays=not last))
+        write = self.transport.write if self._owed else self.transport.write_whole  # with those that follow
+        write(self._lane.wired(answer, self.server_state.default_headers, stays=not last))
         self._answered_s = self.loop.time()
         if last:
             self.transport.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,18 @@ def test_reading_goes_on_at_the_end_of_any_frame(tmp_path: Path) -> None:
 def test_an_entry_comes_back_with_its_lines() -> None:
     entry = Entry("orders", 1_700_000_000_000, 2, "ab", "cd")
     assert entry_of(entry.payload(b'{"a": 1}\n{"a": 2}\n')) == (entry, b'{"a": 1}\n{"a": 2}\n')
+
+
+@given(
+    st.from_regex(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", fullmatch=True),
+    st.integers(0, 1 << 53),
+    st.sampled_from(["", "ab12"]),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_entry_is_read_alike_however_its_line_is_written(stream: str, received_ms: int, key: str) -> None:
+    entry = Entry(stream, received_ms, 1, key, key)
+    assert entry_of(entry.payload(b"{}\n")) == (entry, b"{}\n")
+    assert entry_of(json.dumps(asdict(entry), separators=(",", ":")).encode() + b"\n{}\n") == (entry, b"{}\n")
 
 
 def test_a_full_journal_rolls_and_only_the_newest_is_open(tmp_path: Path) -> None:
