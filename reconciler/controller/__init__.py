@@ -7,7 +7,8 @@ planning.py      desired and observed become a plan
 policing.py      what a policy holds back
 enact.py         the plan becomes the record
 lives.py         the one place where a job's state moves on
-conduct.py       runs: which may start, what they produce, how they end
+conduct.py       runs: which may start, what they say, how they end
+units.py         what they produce
 orders.py        what a run is told
 report.py        logs and statuses beside the specs
 housekeeping.py  compaction, and what no row names

@@ -17,12 +17,13 @@ from reconciler.controller.forgetting import Forgetter
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.intake import Intake
-from reconciler.controller.lives import Committed, Lives
+from reconciler.controller.lives import Lives
 from reconciler.controller.notifying import Notifier
 from reconciler.controller.orders import order_for
+from reconciler.controller.units import Units
 from reconciler.core import gate as gates
 from reconciler.core import happening, lifecycle
-from reconciler.core.backfill import BACKFILL, LANES, LIVE, lane_of
+from reconciler.core.backfill import BACKFILL, LANES, LIVE
 from reconciler.core.gate import (
     DependencyFacts,
     Start,
@@ -45,7 +46,6 @@ from reconciler.core.messages import (
     SecretSeen,
     Wanted,
 )
-from reconciler.core.provider import Unit
 from reconciler.core.rules import PURGE_AFTER_MS, AfterDependencies, JobRules, rules_of
 from reconciler.core.state import FINAL, EventName, JobState, Outcome, Reason, Status
 from reconciler.errors import RunError
@@ -95,6 +95,7 @@ class Conductor:
         self._runner = hands.runner
         self._lives = lives
         self._pass = a_pass
+        self._units = Units(hands, lives, builder)
         self._stopping = False
         self._wall_ms = int(hands.record.setting("wall_ms", 0))
         self._ended: set[tuple[int, int]] = set()
@@ -102,12 +103,15 @@ class Conductor:
         self._lanes: dict[int, str] = {}  # of the runs at work, as they were started
         self._pausing: dict[int, Reply] = {}  # backfills whose unit is committed, and not yet answered
         self._finished: list[tuple[str, int]] = []
-        self._dropped: list[str] = []  # files that a unit no longer keeps; removed once that is committed
         self._has_grown = True  # a stream may have segments to put together
         self.plan_wanted = False  # time has brought about what only a plan can do: a purge
         self.ran = 0
-        self.rows = 0
         self.failures: dict[str, str] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many rows runs have moved."""
+        return self._units.rows
 
     @property
     def busy(self) -> bool:
@@ -180,21 +184,46 @@ class Conductor:
         self._lives.take_stops()
         return len(left)
 
-    # --- what is owed -----------------------------------------------------------------------------------------------
+    # --- a turn -----------------------------------------------------------------------------------------------------
 
-    def consider(self, now: Now) -> None:
-        """What time has brought about; then starts what may start, as far as there are slots."""
+    def turn(self, messages: Sequence[FromRun], now: Now) -> None:
+        """Commits what runs have said, what time has brought about, and the start of what may start, all in one transaction;
+        then runs are answered, stopped and made."""
         moment = self._pass.began if self._pass else now
         with self._record.transaction():
-            self._mind_the_clock(now)
-            for job in filter(self._is_ours, self._record.jobs.awake(moment.wall_ms)):
-                if is_purge_due(job.state, moment):
-                    self.plan_wanted = True
-                    self._record.jobs.wake_at(job.id, None)
-                else:
-                    self._weigh(self._catch_up(job, moment), moment)
+            replies = self._hear(messages, now)
+            self._consider(moment, now)
+            orders = self._fill_slots(moment, now)
+        self._answer(replies)
+        for order in orders:
+            self._began_ms[order.run] = now.wall_ms
+            self._lanes[order.run] = order.lane
+            self._runner.start(order)
+
+    def receive(self, messages: Sequence[FromRun], now: Now) -> None:
+        """Commits what runs have said, and answers; nothing starts."""
+        with self._record.transaction():
+            replies = self._hear(messages, now)
+        self._answer(replies)
+
+    def _answer(self, replies: Sequence[Reply]) -> None:
+        """What follows in the world from what is committed."""
+        for reply in replies:
+            self._runner.answer(reply.run, reply.accepted, reply.value, reply.refusal)
+        self._units.remove_dropped()
         self.tell_stops()
-        self._fill_slots(moment, now)
+
+    # --- what is owed -----------------------------------------------------------------------------------------------
+
+    def _consider(self, moment: Now, now: Now) -> None:
+        """What time has brought about, and who may start once there is a slot."""
+        self._mind_the_clock(now)
+        for job in filter(self._is_ours, self._record.jobs.awake(moment.wall_ms)):
+            if is_purge_due(job.state, moment):
+                self.plan_wanted = True
+                self._record.jobs.wake_at(job.id, None)
+            else:
+                self._weigh(self._catch_up(job, moment), moment)
 
     def _mind_the_clock(self, now: Now) -> None:
         """After the wall clock was set back, every job's remembered times are judged anew."""
@@ -257,42 +286,39 @@ class Conductor:
         known = self._record.jobs.jobs(rules.depends_on)
         return tuple(facts_of(job.name, job.state, rules_of(job.spec)) for job in known)
 
-    def _fill_slots(self, moment: Now, now: Now) -> None:
-        """Starts jobs from the front of each lane's queue while there are slots; each is looked at once."""
-        for lane in LANES:
-            self._fill_lane(lane, moment, now)
+    def _fill_slots(self, moment: Now, now: Now) -> list[Order]:
+        """Starts jobs from the front of each lane's queue while there are slots; each is looked at once. The orders to be
+        given once that is committed."""
+        return [order for lane in LANES for order in self._fill_lane(lane, moment, now)]
 
-    def _fill_lane(self, lane: str, moment: Now, now: Now) -> None:
+    def _fill_lane(self, lane: str, moment: Now, now: Now) -> list[Order]:
         seen = set(self._pass.started) if self._pass else set()
-        while not self._stopping and (free := self.idle_slots(lane)) > 0:
+        orders: list[Order] = []
+        while not self._stopping and (free := self.idle_slots(lane) - len(orders)) > 0:
             waiting = self._record.jobs.queue(free, lane, besides=seen)
             if not waiting:
-                return
+                break
             seen.update(job.id for job in waiting)
-            self._start(list(filter(self._is_ours, waiting)), moment, now)
+            orders += self._start(list(filter(self._is_ours, waiting)), moment, now)
+        return orders
 
     def _is_ours(self, job: JobRow) -> bool:
         """Whether the pass is for this job; a daemon's every turn is for all."""
         return self._pass is None or self._pass.is_for(job)
 
-    def _start(self, jobs: Sequence[JobRow], moment: Now, now: Now) -> None:
-        """Starts those that may start: all are recorded in one transaction, then their processes are made."""
+    def _start(self, jobs: Sequence[JobRow], moment: Now, now: Now) -> list[Order]:
+        """Starts those that may start."""
         active = self._runner.active()
-        with self._record.transaction():
-            orders = [
-                self._begin(job, now)
-                for job in jobs
-                if job.state.run not in active  # a last attempt's process may be about to go
-                and self._weigh(job, moment)
-            ]
-        for order in orders:
-            if order is not None:
-                self._began_ms[order.run] = now.wall_ms
-                self._lanes[order.run] = order.lane
-                self._runner.start(order)
+        begun = [
+            self._begin(job, now)
+            for job in jobs
+            if job.state.run not in active  # a last attempt's process may be about to go
+            and self._weigh(job, moment)
+        ]
+        return [order for order in begun if order is not None]
 
     def _begin(self, job: JobRow, now: Now) -> Order | None:
-        """The run is recorded as started; the order to be given once that is committed."""
+        """The run is recorded as started; its order, unless nothing can be ordered."""
         runs = self._record.runs
         if job.state.run is not None and runs.run(job.state.run) is not None:
             run_id = job.state.run
@@ -314,24 +340,19 @@ class Conductor:
 
     # --- what runs say ----------------------------------------------------------------------------------------------
 
-    def receive(self, messages: Sequence[FromRun], now: Now) -> None:
-        """Commits what came, all in one transaction, then answers. A message that the record refuses ends its run
-        alone."""
+    def _hear(self, messages: Sequence[FromRun], now: Now) -> list[Reply]:
+        """Records what came; the answers to be given. A message that the record refuses ends its run alone."""
         replies: list[Reply] = []
-        with self._record.transaction():
-            for message in messages:
-                dropped = len(self._dropped)
-                try:
-                    with self._record.savepoint():
-                        taken = list(self._take(message, now))
-                except Refused as error:
-                    del self._dropped[dropped:]  # the record names them still
-                    taken = list(self._refuse(message, error, now))
-                replies.extend(taken)
-        for reply in replies:
-            self._runner.answer(reply.run, reply.accepted, reply.value, reply.refusal)
-        self._remove_dropped()
-        self.tell_stops()
+        for message in messages:
+            dropped = self._units.mark()
+            try:
+                with self._record.savepoint():
+                    taken = list(self._take(message, now))
+            except Refused as error:
+                self._units.take_back(dropped)
+                taken = list(self._refuse(message, error, now))
+            replies.extend(taken)
+        return replies
 
     def _take(self, message: FromRun, now: Now) -> Iterable[Reply]:
         keeper = self._keeper_of(message.run)
@@ -346,9 +367,12 @@ class Conductor:
             return replies
         match message:
             case Produced():
-                return self._but_pausing([Reply(message.run, self._commit(message, now))])
+                self._has_grown = self._has_grown or bool(message.unit.segments)
+                accepted = self._units.commit(*self._job_of(message.run, message.attempt), message, now)
+                return self._but_pausing([Reply(message.run, accepted)])
             case Intended():
-                return [Reply(message.run, self._intend(message))]
+                accepted = self._units.intend(*self._job_of(message.run, message.attempt), message)
+                return [Reply(message.run, accepted)]
             case Wanted():
                 known = self._job_of(message.run, message.attempt)[1] is not None
                 return self._builder.want(message, now) if known else [Reply(message.run, accepted=False)]
@@ -419,64 +443,6 @@ class Conductor:
         if run is None or not run.live or run.attempt != attempt:
             return None, None
         return self._record.jobs.by_id(run.job), run
-
-    def _commit(self, message: Produced, now: Now) -> bool:
-        job, run = self._job_of(message.run, message.attempt)
-        if job is None or run is None or job.life != "live" or not lifecycle.accepts_units(job.state):
-            return False
-        number = run.units + 1
-        unit = message.unit
-        untimed = self._untimed(job, unit)
-        words = f"{untimed:,} without a time" if untimed else ""
-        text = "; ".join(part for part in (unit.message, words, self._kept_in(unit.rejects)) if part)
-        if unit.keeps is not None:
-            self._dropped += set(self._record.runs.own_files(job.id)) - set(unit.keeps)
-        self._record.runs.commit_unit(run, number, unit, now.wall_ms, untimed=untimed)
-        job = self._lives.advance(
-            job,
-            happening.UnitCommitted(moved=unit.moved, message=text),
-            now,
-            committed=Committed(run=run.id, number=number, unit=unit),
-        )
-        self._record.jobs.wake_at(job.id, wake_at_ms(job.state, rules_of(job.spec), now))
-        self.rows += unit.rows
-        if unit.segments:
-            self._has_grown = True
-            self._builder.grown()
-        self._hands.listener.progress(job.name, run.id, run.totals.rows + unit.rows, run.started_ms, now.wall_ms)
-        return True
-
-    def _untimed(self, job: JobRow, unit: Unit) -> int:
-        """How many messages of a unit have no time of their own, as far as that matters: where the job says in which field
-        it stands, and in a backfill, whose messages are old and would count as the newest. Where the stream itself says
-        how they tell the time, the build of profiles counts them."""
-        unsaid = lane_of(job.spec) != LIVE
-        counts = {one: (one.rows if unsaid else 0) if one.untimed is None else one.untimed for one in unit.segments}
-        return sum(count for one, count in counts.items() if count and not self._tells_time(one.stream))
-
-    def _tells_time(self, stream: str) -> bool:
-        resource = self._record.resources.resource("Stream", stream)
-        return resource is not None and "timestamp" in resource.spec
-
-    def _remove_dropped(self) -> None:
-        """Removes what jobs keep no longer, once the record says so."""
-        dropped, self._dropped = self._dropped, []
-        for file in dropped:
-            (self._hands.settings.state / "data" / file).unlink(missing_ok=True)
-
-    def _kept_in(self, rejects: Sequence[str]) -> str:
-        """Where what was left out is kept, for whoever reads the log: from the root where it lies below it."""
-        settings = self._hands.settings
-        paths = [settings.state / "data" / file for file in rejects]
-        shown = [path.relative_to(settings.root) if path.is_relative_to(settings.root) else path for path in paths]
-        return f"what was left out is kept in {', '.join(map(str, shown))}" if shown else ""
-
-    def _intend(self, message: Intended) -> bool:
-        job, run = self._job_of(message.run, message.attempt)
-        if job is None or run is None or job.life != "live" or not lifecycle.accepts_units(job.state):
-            return False
-        self._record.runs.commit_intents(run, message.intents)
-        return True
 
     def _see_secret(self, message: SecretSeen, now: Now) -> None:
         changed = self._record.runs.note_secret(message.authorization, message.field, message.digest, now.wall_ms)

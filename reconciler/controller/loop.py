@@ -167,14 +167,13 @@ class Controller:
                 told = True
                 conductor.stop_all()
             self._serve(lives, wakeups, now)
-            conductor.consider(now)
+            conductor.turn(self._hands.runner.messages(0), now)
             conductor.keep_house(now)
             self._reporter.flush(now)
             conductor.tell_finished()
             if not conductor.busy:
                 return
             wakeups.wait((self._hands.runner.fileno(), *self._inbox.fds), LONGEST_SLEEP_MS / 1000)
-            conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
 
     # --- profiles, without a pass -----------------------------------------------------------------------------------
 
@@ -274,10 +273,9 @@ class Controller:
                 self._next_whole_ms = now.alive_ms + FULL_LOOK_MS
             again_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, closed_ms)
             self._next_look_ms = min(again_ms, self._next_whole_ms)
-        conductor.receive(self._hands.runner.messages(0), self._hands.clock.now())
         now = self._hands.clock.now()
         self._serve(lives, wakeups, now)
-        conductor.consider(now)
+        conductor.turn(self._hands.runner.messages(0), now)
         self._listen(now, wakeups)
         conductor.keep_house(now)
         self._reporter.flush(now)
