@@ -190,6 +190,9 @@ class Conductor:
         """Commits what runs have said, what time has brought about, and the start of what may start, all in one transaction;
         then runs are answered, stopped and made."""
         moment = self._pass.began if self._pass else now
+        if messages and all(map(self._is_minor, messages)):
+            self._hear_minor(messages, now)
+            messages = ()
         with self._record.transaction():
             replies = self._hear(messages, now)
             self._consider(moment, now)
@@ -205,6 +208,21 @@ class Conductor:
         with self._record.transaction():
             replies = self._hear(messages, now)
         self._answer(replies)
+
+    def _is_minor(self, message: FromRun) -> bool:
+        """Whether nothing follows from what a run says: which process it has or had, what it prints."""
+        match message:
+            case Began() | Output():
+                return self._keeper_of(message.run) is None
+            case Exited(run=run, attempt=attempt):
+                return (run, attempt) in self._ended
+            case _:
+                return False
+
+    def _hear_minor(self, messages: Sequence[FromRun], now: Now) -> None:
+        """Without waiting for the disk: what a power failure takes of it tells of processes that are gone with it."""
+        with self._record.transaction(durable=False):
+            self._hear(messages, now)
 
     def _answer(self, replies: Sequence[Reply]) -> None:
         """What follows in the world from what is committed."""
@@ -327,6 +345,7 @@ class Conductor:
             run_id = runs.begin(job.id, job.generation, now.wall_ms)
         job = self._lives.advance(job, happening.Started(run_id), now)
         self._record.jobs.observe(job.id, job.generation)
+        self._record.jobs.wake_at(job.id, wake_at_ms(job.state, rules_of(job.spec), now))
         if self._pass:
             self._pass.started.add(job.id)
         self.ran += 1

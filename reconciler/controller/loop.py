@@ -169,11 +169,11 @@ class Controller:
             self._serve(lives, wakeups, now)
             conductor.turn(self._hands.runner.messages(0), now)
             conductor.keep_house(now)
-            self._reporter.flush(now)
-            conductor.tell_finished()
+            self._report(conductor, wakeups, now)
             if not conductor.busy:
                 return
-            wakeups.wait((self._hands.runner.fileno(), *self._inbox.fds), LONGEST_SLEEP_MS / 1000)
+            sleep_ms = min(LONGEST_SLEEP_MS, self._reporter.due_in_ms(now) or LONGEST_SLEEP_MS)
+            wakeups.wait((self._hands.runner.fileno(), *self._inbox.fds), sleep_ms / 1000)
 
     # --- profiles, without a pass -----------------------------------------------------------------------------------
 
@@ -278,8 +278,7 @@ class Controller:
         conductor.turn(self._hands.runner.messages(0), now)
         self._listen(now, wakeups)
         conductor.keep_house(now)
-        self._reporter.flush(now)
-        conductor.tell_finished()
+        self._report(conductor, wakeups, now)
         self._save_alive(now)
         if not (wakeups.stopping or wakeups.look_wanted or conductor.plan_wanted):
             fds = (self._hands.runner.fileno(), *self._inbox.fds, *self._listening.fds())
@@ -299,7 +298,8 @@ class Controller:
         wake_ms = self._record.jobs.next_wake_ms()
         times = [LONGEST_SLEEP_MS, self._next_look_ms - now.alive_ms]
         times += [] if wake_ms is None else [wake_ms - now.wall_ms]
-        due = (self._intake.due_in_ms(now), self._listening.due_in_ms(now), self._notifier.due_in_ms(now))
+        keepers = (self._intake, self._listening, self._notifier, self._reporter)
+        due = [one.due_in_ms(now) for one in keepers]
         times += [one for one in due if one is not None]
         return max(1, min(times))
 
@@ -329,6 +329,13 @@ class Controller:
             fold=self._intake.wake,
         )
         self._inbox.serve(desk, now)
+
+    def _report(self, conductor: Conductor, wakeups: Wakeups, now: Now) -> None:
+        """Writes what has happened; runs at work come first."""
+        runner = self._hands.runner
+        pressed = (lambda: wakeups.is_ready(runner.fileno())) if conductor.busy else None
+        if self._reporter.flush(now, pressed=pressed):
+            conductor.tell_finished()
 
     def _reconcile(self, lives: Lives, *, hinted: bool = False) -> tuple[Observation, Plan]:
         """Looks, at everything or, `hinted`, where a watch has named what is new; plans what differs; enacts it."""

@@ -1,9 +1,10 @@
 """Report last: logs and statuses beside the specs, from what the record says. What a crash keeps from being written is
-still marked in the record, and is written by the next pass."""
+still marked in the record, and is written by the next pass. So no mark need be on disk at once; and no run waits for a report:
+while runs have something to say, reports are put off, for a moment at most."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -23,6 +24,14 @@ from reconciler.record.resources import ResourceRow
 
 #: So many jobs are held in memory while their statuses are written.
 AT_ONCE: Final = 1_000
+#: So many events, or statuses, are marked as written at a time where runs may have something to say.
+FEW: Final = 20
+#: While runs are at work, reports are written so often at most: what changes twice in that time is written once.
+REPORT_EVERY_MS: Final = 100
+#: For how long reports that are due give way to runs.
+PUT_OFF_MS: Final = 250
+#: So many events are held in memory while they are written to logs.
+MOST_EVENTS: Final = 10_000
 #: A running job's status is written at most this often.
 RUNNING_STATUS_MS: Final = 1_000
 #: What could not be written is tried again so often; of so many logs and statuses it is remembered.
@@ -42,16 +51,35 @@ class Reporter:
         self._behind: dict[tuple[str, str], list[str]] = {}  # lines that a log could not take yet
         self._unwritten: set[int] = set()  # things whose status could not be written
         self._again_ms = 0
+        self._next_ms = 0  # while runs are at work
+        self._late_ms: int | None = None  # what gives way to runs is written by then
+        self._is_behind = False
 
-    def flush(self, now: Now, *, last: bool = False) -> None:
+    def flush(self, now: Now, *, last: bool = False, pressed: Callable[[], bool] | None = None) -> bool:
         """The audit log's mirror, chores, then logs, then statuses. With `last`, also those of running jobs that were just
-        written."""
+        written. While runs are at work, `pressed` tells whether they have something to say: then what is left is put off.
+        Whether all was written."""
+        self._is_behind = True
+        if pressed is not None and now.alive_ms < self._next_ms:
+            return False
+        if self._late_ms is not None and now.alive_ms >= self._late_ms:
+            pressed = None
+        if (pressed is None or not pressed()) and self._flush(now, last=last, pressed=pressed):
+            self._is_behind, self._late_ms, self._next_ms = False, None, now.alive_ms + REPORT_EVERY_MS
+            return True
+        self._late_ms = now.alive_ms + PUT_OFF_MS if self._late_ms is None else self._late_ms
+        return False
+
+    def due_in_ms(self, now: Now) -> int | None:
+        """When what was put off is to be written; None where nothing was."""
+        return max(1, self._next_ms - now.alive_ms) if self._is_behind else None
+
+    def _flush(self, now: Now, *, last: bool, pressed: Callable[[], bool] | None) -> bool:
         self._warn(self._record.audit.mirror())
         self._do_chores()
         with self._writer.folders_kept():
             self._catch_up(now, last=last)
-            self._write_logs()
-            self._write_statuses(now, last=last)
+            return self._write_logs(pressed) and self._write_statuses(now, last=last, pressed=pressed)
 
     def _do_chores(self) -> None:
         chores = self._record.resources.chores()
@@ -85,32 +113,42 @@ class Reporter:
         if warning and len(self._behind) < MOST_BEHIND:
             self._behind[path, name] = waiting[-KEPT_EVENTS:]
 
-    def _write_logs(self) -> None:
-        while events := self._record.events.unlogged():
+    def _write_logs(self, pressed: Callable[[], bool] | None) -> bool:
+        """Whether all were written."""
+        limit = MOST_EVENTS if pressed is None else FEW
+        while events := self._record.events.unlogged(limit):
             by_log = sorted(events, key=lambda event: (event.path, event.name, event.id))
             for (path, name), lines in groupby(by_log, key=lambda event: (event.path, event.name)):
                 self._append(path, name, [line_of(event) for event in lines])
             for event in events:
                 self._hands.listener.event(event)
-            with self._record.transaction():
+            with self._record.transaction(durable=False):
                 self._record.events.mark_logged(events[-1].id or 0)
+            if pressed is not None and pressed():
+                return False
+        return True
 
-    def _write_statuses(self, now: Now, *, last: bool) -> None:
+    def _write_statuses(self, now: Now, *, last: bool, pressed: Callable[[], bool] | None) -> bool:
+        """Whether all were written."""
         ids = self._record.jobs.dirty()
         authorizations = self._record.resources.dirty("Authorization")
         if not ids and not authorizations:
-            return
+            return True
         problems = _by_name_or_path(self._record.desired.problems())
         held = self._record.prunes.held()
-        for start in range(0, len(ids), AT_ONCE):
-            with self._record.transaction():
-                for job in self._record.jobs.by_ids(ids[start : start + AT_ONCE]):
+        at_once = AT_ONCE if pressed is None else FEW
+        for start in range(0, len(ids), at_once):
+            with self._record.transaction(durable=False):
+                for job in self._record.jobs.by_ids(ids[start : start + at_once]):
+                    if pressed is not None and pressed():
+                        return False
                     if last or not self._is_recent(job, now):
                         self._write_job(job, self._problems_of("Job", job, problems), held, now)
-        with self._record.transaction():
+        with self._record.transaction(durable=False):
             for one in authorizations:
                 self._write_authorization(one, self._problems_of("Authorization", one, problems), now)
             self._record.resources.clear_dirty_without_status()
+        return True
 
     def _problems_of(
         self, kind: Kind, one: JobRow | ResourceRow, problems: Mapping[tuple[str, str], Sequence[Problem]]

@@ -83,6 +83,12 @@ class Wakeups:
         poll.poll(None if timeout_s is None else max(0, int(timeout_s * 1000) + 1))
         self._drain()
 
+    def is_ready(self, fd: int) -> bool:
+        """Whether `wait` would return at once because of `fd`."""
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(0))
+
     def _drain(self) -> None:
         try:
             while os.read(self._read_fd, 4096):

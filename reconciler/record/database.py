@@ -26,6 +26,8 @@ ASIDE: Final = "before-"
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 #: So much of the record a reader maps into its memory, instead of copying page by page.
 MAPPED_BYTES: Final = 1 << 28
+#: `PRAGMA synchronous` under which a commit waits for no disk; the log is on disk before a checkpoint all the same.
+_NORMAL: Final = 1
 
 #: No SQLite file that holds something is shorter.
 HEADER_BYTES: Final = 100
@@ -301,12 +303,28 @@ def _roll_back(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def transaction(connection: sqlite3.Connection, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
     """One transaction; inside another it joins it. Raises RecordUnusable where the disk or another process refuses it:
-    nothing of it is recorded then."""
+    nothing of it is recorded then. One that is not `durable` outlives the death of this process, but is on disk only with
+    the next one that is: a power failure before that undoes it, whole."""
     if connection.in_transaction:
         yield connection
         return
+    if durable:
+        with _transaction(connection):
+            yield connection
+        return
+    level = int(connection.execute("PRAGMA synchronous").fetchone()[0])
+    connection.execute(f"PRAGMA synchronous = {min(level, _NORMAL)}")
+    try:
+        with _transaction(connection):
+            yield connection
+    finally:
+        connection.execute(f"PRAGMA synchronous = {level}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     try:
         connection.execute("BEGIN IMMEDIATE")
         try:

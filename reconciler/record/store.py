@@ -202,9 +202,10 @@ class Record:
             (key, value),
         )
 
-    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
-        """Everything inside becomes true together, and is on disk afterwards."""
-        return database.transaction(self._connection)
+    def transaction(self, *, durable: bool = True) -> AbstractContextManager[sqlite3.Connection]:
+        """Everything inside becomes true together, and is on disk afterwards; where that need not be `durable`, with the next
+        transaction that is: what is lost with the machine's power must be found again by looking."""
+        return database.transaction(self._connection, durable=durable)
 
     def savepoint(self) -> AbstractContextManager[None]:
         """A part of a transaction that can fail alone. Raises Refused."""

@@ -95,6 +95,18 @@ def test_every_guarantee_of_the_writer_is_switched_on(tmp_path: Path) -> None:
         assert sql.execute("PRAGMA foreign_keys").fetchone()[0] == 1
 
 
+def test_a_transaction_that_need_not_be_durable_waits_for_no_disk_and_the_next_one_does(tmp_path: Path) -> None:
+    with Record.writing(tmp_path) as record:
+        with record.transaction(durable=False) as sql:
+            assert sql.execute("PRAGMA synchronous").fetchone()[0] == 1
+            record.set_setting("colour", "red")
+        with record.transaction() as sql:
+            assert sql.execute("PRAGMA synchronous").fetchone()[0] == 2
+        assert record.setting("colour") == "red"
+        with record.transaction() as sql, record.transaction(durable=False):
+            assert sql.execute("PRAGMA synchronous").fetchone()[0] == 2
+
+
 def test_a_record_that_cannot_be_written_says_so_and_keeps_nothing_of_the_transaction(tmp_path: Path) -> None:
     with Record.writing(tmp_path) as record:
         with record.transaction() as sql:

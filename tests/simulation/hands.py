@@ -63,6 +63,9 @@ class SimulatedWakeups(Wakeups):
         self.stopping = signal.SIGTERM
         self.is_woken = True
 
+    def is_ready(self, fd: int) -> bool:
+        return False  # no time passes while the loop is at work, so nothing comes
+
     def wait(self, fds: tuple[int, ...], timeout_s: float | None) -> None:
         assert timeout_s is not None
         self._world.wait(max(1, int(timeout_s * 1000)))
