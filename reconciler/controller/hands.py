@@ -52,6 +52,10 @@ class Runner(Protocol):
 
     def start(self, order: Order) -> None: ...
 
+    def make_ahead(self) -> None:
+        """There is time to make ready for the next start."""
+        ...
+
     def answer(self, run: int, accepted: bool, value: Any = None, refusal: str = "") -> None:
         """To the one open Produced, Intended or Wanted of that run."""
         ...

@@ -279,6 +279,8 @@ class Controller:
         self._listen(now, wakeups)
         conductor.keep_house(now)
         self._report(conductor, wakeups, now)
+        if conductor.busy:
+            self._hands.runner.make_ahead()
         self._save_alive(now)
         if not (wakeups.stopping or wakeups.look_wanted or conductor.plan_wanted):
             fds = (self._hands.runner.fileno(), *self._inbox.fds, *self._listening.fds())

@@ -18,7 +18,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -44,6 +44,10 @@ from reconciler.runner.wire import MAX_TEXT, Answer, Stop, decode_from_run, enco
 LINGER_S: Final = 5.0
 #: What is read of one run before the next has its turn, in bytes.
 TURN: Final = 2**18
+#: So many processes wait for the order of a run.
+STANDBYS: Final = 2
+#: A run that was given its order has the machine for itself so long, until it says something: nothing is made ahead meanwhile.
+YOUNG_S: Final = 0.05
 #: How long the fork server may take to end its runs and itself.
 CLOSE_S: Final = 10.0
 #: How long it may take to begin a run, or to end one that is overdue.
@@ -63,9 +67,22 @@ class _Run:
     began: Began | None = None
     open_question: bool = False
     ended: bool = False
+    given_s: float = 0.0
+    has_spoken: bool = False
+    is_unwanted: bool = False
     lines: int = 0
     secrets: set[str] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
+class _Standby:
+    """A process that waits for the order of a run, at the other end of the socket. The fork server has made it once it has a
+    pid."""
+
+    sock: socket.socket
+    pid: int = 0
+    start_ticks: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -96,6 +113,8 @@ class LocalRunner:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._wake, select.EPOLLIN)
         self._server: _Server | None = None
+        self._standbys: list[_Standby] = []  # in the order in which they were asked for
+        self._can_make_ahead = False  # no more where one could not be made, until the next start
         self._runs: dict[int, _Run] = {}
         self._handlers: dict[int, Callable[[], None]] = {}
         self._pending: list[FromRun] = []
@@ -129,19 +148,29 @@ class LocalRunner:
         """Starts an attempt of a run. Where no process can be made, that comes as `Ended` and `Exited`."""
         assert order.run not in self._runs, f"run {order.run} is active already"
         run = self._runs[order.run] = _Run(order)
+        self._can_make_ahead = True
         try:
             server = self._server or self._spawn()
-            run.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            server.is_used = True
+            if not self._give(server, run):
+                self._fork(server, run)
         except OSError as error:
             self._give_up(run, f"No process could be started for the run: {error.strerror}.")
+
+    def make_ahead(self) -> None:
+        """Has a process made ahead for a next run, which then waits for no fork. Nothing before the first `start`, nor beside a
+        run that is just beginning."""
+        if self._server is None or not self._can_make_ahead or len(self._standbys) >= STANDBYS:
             return
-        server.is_used = True
-        run.sock.setblocking(False)
-        start = {"do": "start", "run": order.run, "attempt": order.attempt, "timeout_s": order.timeout_s}
-        self._owes(server, order.run, 0.0)
-        self._post(server, start, theirs)
-        run.outgoing += encode(order)
-        self._flush_run(run)
+        if any(map(_is_young, self._runs.values())):
+            return
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:
+            return  # the next start makes its own, or says why not
+        ours.setblocking(False)
+        self._standbys.append(_Standby(ours))
+        self._post(self._server, {"do": "prepare"}, theirs)
 
     def answer(self, run: int, accepted: bool, value: Any = None, refusal: str = "") -> None:
         """To the run's open unit, intents or wish; nothing where the run is gone meanwhile. Not accepted means
@@ -159,6 +188,7 @@ class LocalRunner:
         """The run stops at its next unit, and is killed `grace_s` from now if it has not got there."""
         one = self._runs.get(run)
         if one is not None:
+            one.is_unwanted = True
             self._kill(one, self._grace_s, "killed")
             if one.sock is not None:
                 one.outgoing += encode(Stop())
@@ -168,6 +198,7 @@ class LocalRunner:
         """At once."""
         one = self._runs.get(run)
         if one is not None:
+            one.is_unwanted = True
             self._kill(one, 0.0, "killed")
 
     def messages(self, timeout_s: float) -> list[FromRun]:
@@ -218,6 +249,41 @@ class LocalRunner:
         self._watch(ours, select.EPOLLIN, lambda: self._serve(server))
         return server
 
+    def _fork(self, server: _Server, run: _Run) -> None:
+        """Raises OSError."""
+        order = run.order
+        run.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        run.sock.setblocking(False)
+        start = {"do": "start", "run": order.run, "attempt": order.attempt, "timeout_s": order.timeout_s}
+        self._owes(server, order.run, 0.0)
+        self._post(server, start, theirs)
+        run.outgoing += encode(order)
+        self._flush_run(run)
+
+    def _give(self, server: _Server, run: _Run) -> bool:
+        """Whether a process that waits has the run now. The fork server is told first, in the order in which it will learn of
+        that process's end."""
+        standby, order = next((one for one in self._standbys if one.pid), None), run.order
+        if standby is None or server.outgoing:
+            return False
+        timeout_s = order.timeout_s
+        give = {"do": "give", "pid": standby.pid, "run": order.run, "attempt": order.attempt, "timeout_s": timeout_s}
+        try:
+            server.control.send(json.dumps(give).encode())
+        except OSError:  # it is busy, or gone
+            return False
+        if order.timeout_s is not None:
+            self._owes(server, order.run, order.timeout_s)
+        self._standbys.remove(standby)
+        run.sock, run.given_s = standby.sock, time.monotonic()
+        run.began = Began(order.run, order.attempt, standby.pid, standby.start_ticks)
+        self._pending.append(run.began)
+        os.eventfd_write(self._wake, 1)
+        self._watch(run.sock, select.EPOLLIN, lambda: self._serve_run(run))
+        run.outgoing += encode(order)
+        self._flush_run(run)
+        return True
+
     def _post(self, server: _Server, request: dict[str, Any], attached: socket.socket | None = None) -> None:
         server.outgoing.append((json.dumps(request).encode(), attached))
         self._flush_server(server)
@@ -246,9 +312,13 @@ class LocalRunner:
 
     def _hear_server(self, server: _Server, report: dict[str, Any]) -> None:
         what = report.pop("is")
-        if what == "broken":
-            server.broken = report["message"]
-            return
+        match what:
+            case "broken":
+                server.broken = report["message"]
+                return
+            case "prepared" | "unprepared":
+                self._hear_of_standby(**report)
+                return
         run = self._runs[report["run"]]
         server.owes.pop(run.order.run, None)
         match what:
@@ -262,6 +332,8 @@ class LocalRunner:
                     self._flush_run(run)
             case "failed":
                 self._give_up(run, report["message"])
+            case "astray":
+                self._gone_astray(server, run)
             case _:
                 self._exited(run, Exited(**report))
 
@@ -285,6 +357,31 @@ class LocalRunner:
             server.process.kill()
             self._server_gone(server)
 
+    def _gone_astray(self, server: _Server, run: _Run) -> None:
+        """The process that it was given to had ended before: nothing of it was done, so it gets another one."""
+        self._hang_up(run)
+        run.began = None
+        run.outgoing.clear()
+        if run.is_unwanted:
+            self._exited(run, replace(_gone(run.order, 0, None), killed=True))
+            return
+        try:
+            self._fork(server, run)
+        except OSError as error:
+            self._give_up(run, f"No process could be started for the run: {error.strerror}.")
+
+    def _hear_of_standby(self, pid: int, start_ticks: int | None = None) -> None:
+        """One was made, which is the first that was asked for; or that pid has ended, or (0) the first cannot be made."""
+        standby = next((one for one in self._standbys if one.pid == (pid if start_ticks is None else 0)), None)
+        if standby is None:
+            return  # a run has been given to it meanwhile
+        if start_ticks is not None:
+            standby.pid, standby.start_ticks = pid, start_ticks
+        else:
+            self._can_make_ahead = False
+            standby.sock.close()
+            self._standbys.remove(standby)
+
     def _server_gone(self, server: _Server) -> None:
         """It died by itself, and its runs with it: the kernel kills them. They are reported once that is certain."""
         self._end_server(server)
@@ -301,6 +398,9 @@ class LocalRunner:
         self._server = None
         if not server.is_used:
             server.process.kill()
+        for standby in self._standbys:
+            standby.sock.close()
+        self._standbys.clear()
         self._unwatch(server.control)
         server.control.close()
         for _, attached in server.outgoing:
@@ -343,6 +443,7 @@ class LocalRunner:
     def _hear(self, run: _Run, message: FromRun) -> None:
         if run.ended:
             raise Malformed("a message after its last")
+        run.has_spoken = True
         match message:
             case Produced() | Intended() | Wanted():
                 if run.open_question:
@@ -420,6 +521,10 @@ class LocalRunner:
     def _clear_wake(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
+
+
+def _is_young(run: _Run) -> bool:
+    return not run.has_spoken and time.monotonic() - run.given_s < YOUNG_S
 
 
 def _check_new_files(run: _Run, message: Produced | Intended | Wanted) -> None:

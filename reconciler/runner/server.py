@@ -6,11 +6,19 @@ when asked to, and all of them when its controller is gone; and it reports how e
 over one socket of whole packets (SOCK_SEQPACKET), each one JSON object:
 
     controller -> server    {"do": "start", "run", "attempt", "timeout_s"} with the run's end of its own socket attached
+                            {"do": "prepare"} with a socket attached        a process that waits there for a run's order
+                            {"do": "give", "pid", "run", "attempt", "timeout_s"}   that run is the process's from now on
                             {"do": "kill", "run", "within_s", "why": "killed" | "cut"}
     server -> controller    {"is": "broken", "message"}                     it cannot serve, and ends
                             {"is": "began", "run", "attempt", "pid", "start_ticks"}
                             {"is": "failed", "run", "attempt", "message"}   no process could be made
+                            {"is": "prepared", "pid", "start_ticks"}
+                            {"is": "unprepared", "pid"}                     no process waits, or that one not any more
+                            {"is": "astray", "run"}                         it was given to one that waited no more
                             {"is": "exited", …}                             the fields of `messages.Exited`
+
+A process that was prepared is told its order by the controller itself, after the server was told whose it is. So a start
+waits for no fork and for no second process; and whatever ends such a process, the server knows whose end it reports.
 
 It must have one thread when it forks: a lock that another thread holds at that moment stays locked in the fork for ever.
 """
@@ -68,6 +76,7 @@ PRELOADED: Final = (
     "pyarrow.json",
     "pyarrow.parquet",
     "pydantic",
+    "reconciler.runner.rehearsal",
     "reconciler.runner.work",
 )
 #: Settings under which those libraries start no thread while they load. Runs do not inherit them.
@@ -82,7 +91,8 @@ MAX_PACKET: Final = 2**16
 
 @dataclass(slots=True)
 class _Child:
-    """A run's process. `why` is what the next kill is for, and after it what it was for."""
+    """A run's process; one that waits for a run has the number 0. `why` is what the next kill is for, and after it what it
+    was for."""
 
     run: int
     attempt: int
@@ -114,44 +124,77 @@ class Server:
                 ready = {fd for fd, _ in poll.poll(self._wait_ms())}
                 if self._woken in ready:
                     os.read(self._woken, 4096)
+                if not self._obey():
+                    break
                 self._reap()
                 self._kill_overdue()
-                if self._control.fileno() in ready and not self._obey():
-                    break
         self._kill_all()
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
     def _obey(self) -> bool:
-        """One request. False where the controller is gone."""
-        packet, handles, _, _ = socket.recv_fds(self._control, MAX_PACKET, 1)
-        if not packet:
-            return False
-        request = json.loads(packet)
-        if request.pop("do") == "start":
-            self._start(handles, **request)
-        else:
-            self._kill_within(**request)
-        return True
+        """All that is asked so far. False where the controller is gone."""
+        while True:
+            if not self._is_asked():
+                return True
+            packet, handles, _, _ = socket.recv_fds(self._control, MAX_PACKET, 1)
+            if not packet:
+                return False
+            request = json.loads(packet)
+            match request.pop("do"):
+                case "start":
+                    self._start(handles, **request)
+                case "prepare":
+                    self._prepare(handles)
+                case "give":
+                    self._give(**request)
+                case _:
+                    self._kill_within(**request)
+
+    def _is_asked(self) -> bool:
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _start(self, handles: list[int], run: int, attempt: int, timeout_s: float | None) -> None:
+        try:
+            pid = self._fork(handles)
+        except OSError as error:
+            message = f"No process could be started for the run: {error.strerror}."
+            self._say("failed", run=run, attempt=attempt, message=message)
+            return
+        self._children[pid] = _Child(run, attempt, pid, _deadline_s(timeout_s))
+        self._say("began", run=run, attempt=attempt, pid=pid, start_ticks=start_ticks(pid))
+
+    def _prepare(self, handles: list[int]) -> None:
+        try:
+            pid = self._fork(handles, waits=True)
+        except OSError:
+            self._say("unprepared", pid=0)  # the next start says why
+            return
+        self._children[pid] = _Child(0, 0, pid, None)
+        self._say("prepared", pid=pid, start_ticks=start_ticks(pid))
+
+    def _give(self, pid: int, run: int, attempt: int, timeout_s: float | None) -> None:
+        child = self._children.get(pid)
+        if child is None:  # it had ended before, and so before it was told an order
+            self._say("astray", run=run)
+        else:
+            child.run, child.attempt, child.deadline_s = run, attempt, _deadline_s(timeout_s)
+
+    def _fork(self, handles: list[int], *, waits: bool = False) -> int:
+        """The pid of a process that reads its order from the socket; whether that `waits` to be sent. Raises OSError."""
         server = os.getpid()
         try:
             if not handles:  # the kernel drops what a process with too many open files is sent
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             pid = os.fork()
             if pid == 0:
-                self._become_run(handles[0], server, run)
-        except OSError as error:
-            message = f"No process could be started for the run: {error.strerror}."
-            self._say("failed", run=run, attempt=attempt, message=message)
-            return
+                self._become_run(handles[0], server, waits=waits)
         finally:
             for handle in handles:
                 os.close(handle)
-        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
-        self._children[pid] = _Child(run, attempt, pid, deadline_s)
-        self._say("began", run=run, attempt=attempt, pid=pid, start_ticks=start_ticks(pid))
+        return pid
 
     def _kill_within(self, run: int, within_s: float, why: str) -> None:
         """Later kills never put off earlier ones."""
@@ -188,12 +231,17 @@ class Server:
         with contextlib.suppress(ChildProcessError):
             while found := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 pid = found.si_pid
+                if pid in self._children and not self._children[pid].run:
+                    self._obey()  # whose it is was said before it was told its order, and so before it could end
                 kill_group(pid)  # the pid, and so the group, is its own until it is waited for
                 _, status, usage = os.wait4(pid, 0)
                 for orphan in children() - self._children.keys():
                     kill_group(orphan)
-                if child := self._children.pop(pid, None):
+                child = self._children.pop(pid, None)
+                if child is not None and child.run:
                     self._report(child, status, usage)
+                elif child is not None:
+                    self._say("unprepared", pid=pid)
 
     def _report(self, child: _Child, status: int, usage: resource.struct_rusage) -> None:
         code = os.waitstatus_to_exitcode(status)
@@ -216,19 +264,24 @@ class Server:
 
     # --- in the fork -------------------------------------------------------------------------------------------------
 
-    def _become_run(self, handle: int, server: int, run: int) -> NoReturn:
+    def _become_run(self, handle: int, server: int, *, waits: bool) -> NoReturn:
         """Never returns: whatever happens, the fork must not go on as a second server."""
         try:
             die_with_parent(server)
             os.setsid()
-            name_process(f"run {run}")
+            name_process("next run")
             go_first()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             gc.enable()
             _close_all_but(handle)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, handle)
+            if waits:
+                from reconciler.runner.rehearsal import rehearse  # loaded already, by `_preload`
+
+                rehearse(self._state_dir)
             channel = Channel(sock)
+            name_process(f"run {channel.order.run}")
             if channel.order.lane != LIVE:
                 give_way()
             channel.start()
@@ -241,6 +294,10 @@ class Server:
             channel.end(Work(channel, self._catalogue, self._state_dir, Clock()).run())
         finally:
             os._exit(70)
+
+
+def _deadline_s(timeout_s: float | None) -> float | None:
+    return None if timeout_s is None else time.monotonic() + timeout_s
 
 
 def _close_all_but(handle: int) -> None:

@@ -76,6 +76,9 @@ class AtOnce:
     def fileno(self) -> int:
         return self._readable
 
+    def make_ahead(self) -> None:
+        """There is nothing to make ready."""
+
     def answer(self, run: int, accepted: bool, value: Any = None, refusal: str = "") -> None:
         assert accepted, refusal
 

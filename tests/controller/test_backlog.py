@@ -102,6 +102,9 @@ class Orders:
     def start(self, order: Order) -> None:
         self.orders.append(order)
 
+    def make_ahead(self) -> None:
+        """There is nothing to make ready."""
+
     def answer(self, run: int, accepted: bool, value: Any = None, refusal: str = "") -> None:
         raise AssertionError("the builder gives its answers to the controller")
 
