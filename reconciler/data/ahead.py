@@ -1,6 +1,6 @@
-"""One item ahead: the next block is read and parsed on a thread of its own while this one is written.
+"""A few items ahead: the next blocks are read and parsed on a thread of their own while those before them are written.
 
-The thread begins an item only when the one before it has been taken, so two are in memory at most.
+The thread begins an item only while no more than so many wait to be taken, which bounds the memory.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ class _End:
 
 
 class _Ahead(Generic[T]):
-    def __init__(self, source: Iterator[T]) -> None:
+    def __init__(self, source: Iterator[T], depth: int) -> None:
         self._source = source
         self._items: queue.Queue[T | _End] = queue.Queue()
-        self._turn = threading.Semaphore(1)
+        self._turn = threading.Semaphore(depth)
         self._stopped = False
         self._thread = threading.Thread(target=self._work, name="ahead", daemon=True)
 
@@ -61,7 +61,8 @@ class _Ahead(Generic[T]):
             self._items.put(_End(error))
 
 
-def ahead(source: Iterator[T]) -> Iterator[T]:
-    """The items of `source`, each made while the one before it is in use. Closing it ends the thread."""
-    with _Ahead(source) as work:
+def ahead(source: Iterator[T], depth: int = 1) -> Iterator[T]:
+    """The items of `source`, each made while those before it are in use; at most `depth` wait. Closing it ends the
+    thread."""
+    with _Ahead(source, depth) as work:
         yield from work.items()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,6 +36,10 @@ from reconciler.errors import Retriable
 
 if TYPE_CHECKING:
     from reconciler.data.forget import Landing
+
+
+#: So many blocks of a file are read and parsed while those before them are written: about as many as a unit has.
+BLOCKS_AHEAD: Final = 3
 
 
 def open_data(
@@ -85,12 +89,13 @@ class Hands:
         reader = Reader(
             block_bytes=self._block_bytes, compression=compression, encoding=encoding, now_ms=self._received_ms()
         )
-        return iter(()) if is_untouched(path, mark) else ahead(reader.blocks(path, mark, make))
+        return iter(()) if is_untouched(path, mark) else ahead(reader.blocks(path, mark, make), BLOCKS_AHEAD)
 
     def read_parquet(self, path: Path, mark: Json) -> Iterator[Block]:
         if is_untouched(path, mark):
             return iter(())
-        return ahead(parquet_blocks(path, mark, block_bytes=self._block_bytes, now_ms=self._received_ms()))
+        blocks = parquet_blocks(path, mark, block_bytes=self._block_bytes, now_ms=self._received_ms())
+        return ahead(blocks, BLOCKS_AHEAD)
 
     def measure(
         self, path: Path, mark: Json, *, format: Kind, sample: bool, compression: str = "auto", encoding: str = "utf-8",

@@ -192,6 +192,24 @@ def test_one_item_is_made_ahead_and_no_more() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
+def test_no_more_items_are_made_than_may_wait() -> None:
+    made: list[int] = []
+    ready = threading.Event()
+
+    def source() -> Iterator[int]:
+        for number in range(9):
+            made.append(number)
+            if number == 3:
+                ready.set()
+            yield number
+
+    items = ahead(source(), 3)
+    assert next(items) == 0
+    assert ready.wait(10)
+    assert made == [0, 1, 2, 3]
+    items.close()  # type: ignore[attr-defined]
+
+
 def test_an_error_ahead_is_raised_where_the_item_would_have_been() -> None:
     def source() -> Iterator[int]:
         yield 1

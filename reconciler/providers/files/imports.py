@@ -16,8 +16,11 @@ from reconciler.core.provider import Block, Context, Json, Reject, Table, Timest
 from reconciler.errors import Fatal, Retriable
 from reconciler.providers.cursors import fields_of
 
-#: A unit is committed once it holds about this much.
-UNIT_BYTES: Final = 8 << 20
+#: A unit is committed once it holds about this much: a few blocks, so that a large file makes few segments.
+UNIT_BYTES: Final = 48 << 20
+
+#: And once so much was read to find that nothing of it is new, which no other run is to do again.
+SPARED_BYTES: Final = 8 << 20
 
 #: And once it holds this many pieces of files.
 UNIT_PIECES: Final = 1_000
@@ -56,16 +59,20 @@ class _Batch:
     rejects: dict[str, list[Reject]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     size: int = 0
+    spared: int = 0
     pieces: int = 0
 
-    def add(self, name: str, block: Block, size: int) -> None:
+    def add(self, name: str, block: Block, path: Path) -> None:
         if block.table.num_rows:
             self.tables.append(block.table)
         if block.rejects:
             self.rejects.setdefault(name, []).extend(block.rejects)
         if block.note:
             self.notes.append(f"{name}: {block.note}")
-        self.size += size
+        if block.table.num_rows or block.rejects:
+            self.size += int(block.table.nbytes) + sum(len(reject.text) for reject in block.rejects)
+        else:
+            self.spared += _size(path)
         self.pieces += 1
 
     @property
@@ -78,7 +85,7 @@ class _Batch:
 
     @property
     def is_full(self) -> bool:
-        return self.size >= UNIT_BYTES or self.pieces >= UNIT_PIECES
+        return self.size >= UNIT_BYTES or self.spared >= SPARED_BYTES or self.pieces >= UNIT_PIECES
 
 
 def land(read: Read, context: Context) -> Iterator[Unit]:
@@ -88,7 +95,7 @@ def land(read: Read, context: Context) -> Iterator[Unit]:
     batch = _Batch()
     for name, path in context.expand(context.config.path):
         for block in _blocks(read, context, name, path, marks.get(name), rule):
-            batch.add(name, block, _weight(block, path))
+            batch.add(name, block, path)
             _within_limit(context, batch)
             marks[name] = block.mark
             if batch.is_full or (batch.is_worth_a_unit and context.stopping()):
@@ -110,11 +117,7 @@ def _rule(config: Any, *, is_optional: bool) -> TimestampRule | None:
     return TimestampRule(field=config.timestamp_field, format=config.timestamp_format, is_optional=is_optional)
 
 
-def _weight(block: Block, path: Path) -> int:
-    """How much of a unit a block is. One that only brings a mark weighs what was read to find that nothing is new: it
-    is worth a unit of its own only where it spares much."""
-    if block.table.num_rows or block.rejects:
-        return int(block.table.nbytes) + sum(len(reject.text) for reject in block.rejects)
+def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:
