@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ def utc(wall_ms: int) -> datetime:
     return datetime.fromtimestamp(wall_ms / 1000, UTC)
 
 
+@lru_cache(maxsize=256)  # what happens at once is told of more than once
 def iso(wall_ms: int) -> str:
     """`2026-11-21T10:00:00.000Z`, the one format in which times are written."""
     return utc(wall_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")

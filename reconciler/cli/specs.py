@@ -136,6 +136,13 @@ def read_specs(
 
 def check_specs(root: Path, only: Collection[str] | None = None) -> Specs:
     """The same for whoever needs no contents: files are read where they are parsed, and again where they have problems."""
+    from reconciler.repo.divide import unhurried
+
+    with unhurried():
+        return _checked(root, only)
+
+
+def _checked(root: Path, only: Collection[str] | None) -> Specs:
     from reconciler.providers import catalogue
     from reconciler.repo.parse import read_and_parse
     from reconciler.repo.walk import walk

@@ -117,14 +117,11 @@ class Observer:
         """Makes it the desired state; whether a second look is needed to tell what is absent."""
         if self._overlay:
             self._desired.overlay()
-        before = {path: self._desired.documents_of(path) for path in contents}
+        before = self._desired.documents_of(contents)
         kept = self._kept(look, contents, before)
         alike = not look.whole and not kept and self._refers_alike(contents, before)
         with self._record.transaction():
-            for path, parsed in contents.items():
-                held = [(document, verdict.reason) for document, verdict in kept.get(path, ())]
-                documents = () if parsed is None else parsed.documents
-                self._desired.replace_file(path, documents, () if parsed is None else parsed.problems, held)
+            self._desired.replace_files([_file(path, parsed, kept) for path, parsed in contents.items()])
             self._desired.replace_problems(look.problems, "reading")
             if contents and not alike:
                 self._check_across()
@@ -215,6 +212,14 @@ def identity_of(record: Record) -> str:
     """Names the record as it is by the last look that it has taken in: what an index was told to one before is behind, and
     a file that came back to what it was then would look unchanged."""
     return f"{record.id} {record.setting(TAKEN, 0)}"
+
+
+def _file(
+    path: str, parsed: Parsed | None, kept: Mapping[str, Sequence[tuple[Document, Verdict]]]
+) -> tuple[str, Sequence[Document], Sequence[Problem], Sequence[tuple[Document, str]]]:
+    """What `Desired.replace_files` takes; nothing of it is parsed where the file is not there."""
+    held = [(document, verdict.reason) for document, verdict in kept.get(path, ())]
+    return path, () if parsed is None else parsed.documents, () if parsed is None else parsed.problems, held
 
 
 def _is_nameless(problem: Problem) -> bool:

@@ -68,7 +68,7 @@ class Policing:
                 self._judged_by = self._seen.digest
         elif self._seen.digest:
             paths = list(changed)
-            documents = [one for path in paths for one in desired.documents_of(path)]
+            documents = [one for declared in desired.documents_of(paths).values() for one in declared]
             desired.replace_problems_of(paths, self._problems(documents), "policy")
         else:
             return

@@ -5,8 +5,7 @@ while runs have something to say, reports are put off, for a moment at most."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from reconciler.clock import Now, milliseconds
 from reconciler.controller.hands import Hands
@@ -14,13 +13,14 @@ from reconciler.core.document import Kind
 from reconciler.core.event import logfmt
 from reconciler.core.prune import undeleted_words
 from reconciler.core.state import Status
-from reconciler.core.status import AuthFacts, auth_status, job_status
+from reconciler.core.status import AuthFacts, JobFacts, auth_status, job_status
 from reconciler.errors import Problem
 from reconciler.record.events import KEPT_EVENTS, Event
 from reconciler.record.facts import job_facts
-from reconciler.record.jobs import JobRow
+from reconciler.record.jobs import JobRow, Reported
 from reconciler.record.prunes import HeldSet
 from reconciler.record.resources import ResourceRow
+from reconciler.repo.divide import cores, divided
 
 #: So many jobs are held in memory while their statuses are written.
 AT_ONCE: Final = 1_000
@@ -37,6 +37,13 @@ RUNNING_STATUS_MS: Final = 1_000
 #: What could not be written is tried again so often; of so many logs and statuses it is remembered.
 AGAIN_MS: Final = 5_000
 MOST_BEHIND: Final = 10_000
+#: From so many files on, more than one process writes.
+MANY: Final = 200
+
+T = TypeVar("T")
+R = TypeVar("R")
+#: Of a status that was written: the digest of its content, a warning, its condition, and since when that is so.
+_Said = tuple[str, str, str, str | None]
 
 
 class Reporter:
@@ -106,20 +113,24 @@ class Reporter:
             self._record.jobs.mark_dirty(unwritten)
 
     def _append(self, path: str, name: str, lines: Sequence[str]) -> None:
-        """Lines for a log, after those that it could not take before: of those the newest KEPT_EVENTS are kept."""
+        """Lines for a log, after those that it could not take before."""
         waiting = [*self._behind.pop((path, name), ()), *lines]
-        warning = self._writer.append_log(path, name, waiting)
+        self._note_log(path, name, waiting, self._writer.append_log(path, name, waiting))
+
+    def _note_log(self, path: str, name: str, waiting: Sequence[str], warning: str) -> None:
+        """Of what a log could not take, the newest KEPT_EVENTS are kept."""
         self._warn(warning)
         if warning and len(self._behind) < MOST_BEHIND:
-            self._behind[path, name] = waiting[-KEPT_EVENTS:]
+            self._behind[path, name] = list(waiting[-KEPT_EVENTS:])
 
     def _write_logs(self, pressed: Callable[[], bool] | None) -> bool:
         """Whether all were written."""
         limit = MOST_EVENTS if pressed is None else FEW
         while events := self._record.events.unlogged(limit):
-            by_log = sorted(events, key=lambda event: (event.path, event.name, event.id))
-            for (path, name), lines in groupby(by_log, key=lambda event: (event.path, event.name)):
-                self._append(path, name, [line_of(event) for event in lines])
+            by_log: dict[tuple[str, str], list[Event]] = {}
+            for event in sorted(events, key=lambda event: (event.path, event.name, event.id)):
+                by_log.setdefault((event.path, event.name), []).append(event)
+            self._append_all(by_log)
             for event in events:
                 self._hands.listener.event(event)
             with self._record.transaction(durable=False):
@@ -127,6 +138,23 @@ class Reporter:
             if pressed is not None and pressed():
                 return False
         return True
+
+    def _append_all(self, by_log: Mapping[tuple[str, str], Sequence[Event]]) -> None:
+        before = {log: self._behind.pop(log) for log in by_log if log in self._behind}
+
+        def lines(log: tuple[str, str]) -> list[str]:
+            return [*before.get(log, ()), *map(line_of, by_log[log])]
+
+        warnings = self._divided(list(by_log), lambda log: self._writer.append_log(*log, lines(log)))
+        for log, warning in zip(by_log, warnings, strict=True):
+            if warning:
+                self._note_log(*log, lines(log), warning)
+
+    def _divided(self, items: Sequence[T], work: Callable[[T], R]) -> list[R]:
+        """`work` writes the files of an item and says plainly what came of it; of many, on every core."""
+        return divided(
+            items, work, jobs=cores() if len(items) >= MANY else 1, pack=_itself, unpack=_itself, together=True
+        )
 
     def _write_statuses(self, now: Now, *, last: bool, pressed: Callable[[], bool] | None) -> bool:
         """Whether all were written."""
@@ -139,11 +167,15 @@ class Reporter:
         at_once = AT_ONCE if pressed is None else FEW
         for start in range(0, len(ids), at_once):
             with self._record.transaction(durable=False):
-                for job in self._record.jobs.by_ids(ids[start : start + at_once]):
+                jobs = [
+                    job
+                    for job in self._record.jobs.by_ids(ids[start : start + at_once])
+                    if last or not self._is_recent(job, now)
+                ]
+                for some in [jobs] if pressed is None else [[job] for job in jobs]:
                     if pressed is not None and pressed():
                         return False
-                    if last or not self._is_recent(job, now):
-                        self._write_job(job, self._problems_of("Job", job, problems), held, now)
+                    self._write_jobs(some, problems, held, now)
         with self._record.transaction(durable=False):
             for one in authorizations:
                 self._write_authorization(one, self._problems_of("Authorization", one, problems), now)
@@ -165,17 +197,34 @@ class Reporter:
         running = job.state.status is Status.RUNNING
         return running and written_ms is not None and now.alive_ms - written_ms < RUNNING_STATUS_MS
 
-    def _write_job(self, job: JobRow, problems: Sequence[Problem], held: HeldSet | None, now: Now) -> None:
+    def _write_jobs(
+        self,
+        jobs: Sequence[JobRow],
+        problems: Mapping[tuple[str, str], Sequence[Problem]],
+        held: HeldSet | None,
+        now: Now,
+    ) -> None:
+        """What is asked of the record is asked here; whoever writes does nothing else."""
+        facts = [self._facts(job, self._problems_of("Job", job, problems), held) for job in jobs]
+
+        def write(index: int) -> _Said:
+            return self._say(jobs[index], "Job", job_status(facts[index], now))
+
+        said = self._divided(range(len(jobs)), write)
+        for job in jobs:
+            if job.state.status is Status.RUNNING:
+                self._written_ms[job.id] = now.alive_ms
+            else:
+                self._written_ms.pop(job.id, None)
+        troubled = [bool(one.problems) for one in facts]
+        self._note_said(list(zip(jobs, said, troubled, strict=True)), "Job", now)
+
+    def _facts(self, job: JobRow, problems: Sequence[Problem], held: HeldSet | None) -> JobFacts:
         undeleted = ""
         if job.life == "orphaned":  # of those, only what waits for its spec has a status
             is_declared = self._record.desired.document("Job", job.name) is not None
             undeleted = undeleted_words(job.path, is_declared=is_declared)
-        document = job_status(job_facts(self._record.runs, job, problems, held, undeleted), now)
-        if job.state.status is Status.RUNNING:
-            self._written_ms[job.id] = now.alive_ms
-        else:
-            self._written_ms.pop(job.id, None)
-        self._write(job, "Job", document, now, troubled=bool(problems))
+        return job_facts(self._record.runs, job, problems, held, undeleted)
 
     def _write_authorization(self, one: ResourceRow, problems: Sequence[Problem], now: Now) -> None:
         facts = AuthFacts(
@@ -197,25 +246,26 @@ class Reporter:
             used_by=self._record.resources.referrers("Authorization", one.name),
             secrets=self._record.runs.secrets_seen(one.name),
         )
-        self._write(one, "Authorization", auth_status(facts, now), now, troubled=bool(problems))
+        said = self._say(one, "Authorization", auth_status(facts, now))
+        self._note_said([(one, said, bool(problems))], "Authorization", now)
 
-    def _write(
-        self, one: JobRow | ResourceRow, kind: Kind, document: dict[str, Any], now: Now, *, troubled: bool
-    ) -> None:
+    def _say(self, one: JobRow | ResourceRow, kind: Kind, document: dict[str, Any]) -> _Said:
+        """Writes a status."""
         written = self._writer.write_status(one.path, one.name, document, kind, known=one.status_digest)
-        if written.warning and not self._went_with_its_folder(one, kind):
-            self._warn(written.warning)
-        if written.warning and len(self._unwritten) < MOST_BEHIND:
-            self._unwritten.add(one.id)
         condition = document["status"]["conditions"][0]
-        at = condition["lastTransitionTime"]
-        self._record.jobs.mark_reported(
-            one.id,
-            str(condition["status"]),
-            now.wall_ms if at is None else milliseconds(at),
-            troubled=troubled,
-            status_digest=written.digest,
-        )
+        return written.digest, written.warning, str(condition["status"]), condition["lastTransitionTime"]
+
+    def _note_said(self, said: Sequence[tuple[JobRow | ResourceRow, _Said, bool]], kind: Kind, now: Now) -> None:
+        """Keeps what the statuses say now; the last of each is whether something is wrong with the spec."""
+        reported = []
+        for one, (digest, warning, condition, at), troubled in said:
+            if warning and not self._went_with_its_folder(one, kind):
+                self._warn(warning)
+            if warning and len(self._unwritten) < MOST_BEHIND:
+                self._unwritten.add(one.id)
+            condition_ms = now.wall_ms if at is None else milliseconds(at)
+            reported.append(Reported(one.id, condition, condition_ms, troubled, digest))
+        self._record.jobs.mark_reported(reported)
 
     def _went_with_its_folder(self, one: JobRow | ResourceRow, kind: Kind) -> bool:
         """Whether there is no place for a status beside the spec, because neither is there: the thing is only held."""
@@ -227,6 +277,10 @@ class Reporter:
         if text and text not in self._warned:
             self._warned.add(text)
             self._hands.listener.notice(text)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def line_of(event: Event) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -53,23 +53,36 @@ class Desired:
     ) -> None:
         """What `path` declares now; what it declared before is gone, but for the `held` documents, whose absence is not
         certain: they stay desired, each with the reason."""
-        with transaction(self._sql):
-            self._sql.execute("DELETE FROM document WHERE path = ?", (path,))
-            self._sql.execute("DELETE FROM problem WHERE path = ? AND origin = 'file'", (path,))
-            self._sql.executemany(_INSERT, [(*_row(document), "") for document in documents])
-            self._sql.executemany(
-                _INSERT,
-                [
-                    (*_row(replace(document, ordinal=HELD_ORDINAL + number)), reason)
-                    for number, (document, reason) in enumerate(held)
-                ],
-            )
-            self._insert_problems(problems, "file")
+        self.replace_files([(path, documents, problems, held)])
 
-    def documents_of(self, path: str) -> list[Document]:
-        """What a file declared when it was last believed."""
-        rows = self._sql.execute("SELECT * FROM document WHERE path = ? ORDER BY ordinal", (path,))
-        return [document_of(row) for row in rows]
+    def replace_files(
+        self,
+        files: Sequence[tuple[str, Iterable[Document], Iterable[Problem], Iterable[tuple[Document, str]]]],
+    ) -> None:
+        """The same of many files: path, documents, problems, and what is held."""
+        paths = [(path,) for path, *_ in files]
+        rows = [(*_row(document), "") for _, documents, _, _ in files for document in documents]
+        rows += [
+            (*_row(replace(document, ordinal=HELD_ORDINAL + number)), reason)
+            for *_, held in files
+            for number, (document, reason) in enumerate(held)
+        ]
+        with transaction(self._sql):
+            self._sql.executemany("DELETE FROM document WHERE path = ?", paths)
+            self._sql.executemany("DELETE FROM problem WHERE path = ? AND origin = 'file'", paths)
+            self._sql.executemany(_INSERT, rows)
+            self._insert_problems([problem for _, _, problems, _ in files for problem in problems], "file")
+
+    def documents_of(self, paths: Iterable[str]) -> dict[str, list[Document]]:
+        """What each of these files declared when it was last believed, by path."""
+        found: dict[str, list[Document]] = {path: [] for path in paths}
+        rows = self._sql.execute(
+            "SELECT * FROM document WHERE path IN (SELECT value FROM json_each(?)) ORDER BY path, ordinal",
+            (json.dumps(list(found)),),
+        )
+        for row in rows:
+            found[row[0]].append(document_of(row))
+        return found
 
     def declared_elsewhere(self, kind: str, name: str, paths: Container[str]) -> bool:
         """Whether a file that is not among `paths` declares a document of that name."""

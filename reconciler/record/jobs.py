@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.document import canonical
@@ -90,6 +90,17 @@ class JobRow:
     waiting: str
     cursor: Any
     totals: Totals
+
+
+class Reported(NamedTuple):
+    """What the status of a thing says: its condition, since when, whether something is wrong with the spec, and the digest of
+    the file."""
+
+    id: int
+    condition: str
+    condition_ms: int
+    troubled: bool
+    status_digest: str
 
 
 class Jobs:
@@ -259,13 +270,11 @@ class Jobs:
         where = "WHERE resource.id IN (SELECT value FROM json_each(?)) ORDER BY resource.path, resource.name"
         return self._many(where, json.dumps(ids))
 
-    def mark_reported(
-        self, job_id: int, condition: str, condition_ms: int, *, troubled: bool, status_digest: str
-    ) -> None:
-        """Its status file says what there is to say."""
-        self._sql.execute(
-            "UPDATE resource SET dirty = 0, condition_ = ?, condition_ms = ?, troubled = ?, status_digest = ? WHERE id = ?",
-            (condition, condition_ms, troubled, status_digest, job_id),
+    def mark_reported(self, reported: Iterable[Reported]) -> None:
+        """Their status files say what there is to say."""
+        self._sql.executemany(
+            "UPDATE resource SET dirty = 0, condition_ = ?2, condition_ms = ?3, troubled = ?4, status_digest = ?5 WHERE id = ?1",
+            reported,
         )
 
     def forget_statuses(self) -> None:

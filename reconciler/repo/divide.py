@@ -11,7 +11,6 @@ import gc
 import marshal
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -31,20 +30,35 @@ def divided(
     jobs: int,
     pack: Callable[[R], Any],
     unpack: Callable[[Any], R],
+    together: bool = False,
 ) -> list[R]:
-    """`work` done on each item, in their order, by at most `jobs` processes: each takes every n-th item, and this one is among
-    them. `pack` makes plain values (numbers, texts, lists, tuples, dicts) of a result, and `unpack` the result of those."""
-    if jobs <= 1 or len(items) <= 1 or threading.active_count() > 1:
+    """`work` done on each item, in their order, by at most `jobs` processes: each takes every n-th item (`together`: neighbours,
+    as they are better for what lies in folders), and this one is among them. `pack` makes plain values (numbers, texts, lists,
+    tuples, dicts) of a result, and `unpack` the result of those."""
+    jobs = min(jobs, len(items))
+    if jobs <= 1 or threading.active_count() > 1:
         return [work(one) for one in items]
-    shares = [items[start::jobs] for start in range(min(jobs, len(items)))]
-    sys.stdout.flush()  # a process that is forked has what was not written yet, too
-    sys.stderr.flush()
-    children = [_fork(share, work, pack) for share in shares[1:]]
-    done = [[work(one) for one in shares[0]]]
-    for share, (pid, pipe) in zip(shares[1:], children, strict=True):
-        packed = _received(pid, pipe)
-        done.append([work(one) for one in share] if packed is None else [unpack(one) for one in packed])
-    return [done[index % len(shares)][index // len(shares)] for index in range(len(items))]
+    cuts = [len(items) * share // jobs for share in range(jobs + 1)]
+    shares = [items[cuts[n] : cuts[n + 1]] if together else items[n::jobs] for n in range(jobs)]
+    children: list[tuple[int, int]] = []
+    try:
+        children += (_fork(share, work, pack) for share in shares[1:])
+        done = [[work(one) for one in shares[0]]]
+        for share in shares[1:]:
+            packed = _received(*children[0])
+            del children[0]
+            done.append([work(one) for one in share] if packed is None else [unpack(one) for one in packed])
+    except BaseException:
+        for pid, pipe in children:  # nothing of theirs is wanted any more
+            with contextlib.suppress(OSError):
+                os.close(pipe)
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        raise
+    if together:
+        return [one for share in done for one in share]
+    return [done[index % jobs][index // jobs] for index in range(len(items))]
 
 
 @contextlib.contextmanager
@@ -61,22 +75,29 @@ def unhurried() -> Iterator[None]:
 
 def _fork(share: Sequence[T], work: Callable[[T], R], pack: Callable[[R], Any]) -> tuple[int, int]:
     ours, theirs = os.pipe()
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _do(theirs, share, work, pack)
+        _do(theirs, share, work, pack, parent)
     os.close(theirs)
     return pid, ours
 
 
-def _do(pipe: int, share: Sequence[T], work: Callable[[T], R], pack: Callable[[R], Any]) -> NoReturn:
+def _do(pipe: int, share: Sequence[T], work: Callable[[T], R], pack: Callable[[R], Any], parent: int) -> NoReturn:
     """All at once at the end: a pipe holds little, and its reader is busy with a share of its own until then. Signals to
-    the group are the parent's to answer; where it is gone, nobody is left to tell."""
+    the group are the parent's to answer; where it is gone, nobody is left to tell, and what it held (a lock) is let go."""
     code = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        rest = memoryview(marshal.dumps([pack(work(one)) for one in share]))
+        gc.disable()
+        packed = []
+        for one in share:
+            if os.getppid() != parent:
+                os._exit(code)
+            packed.append(pack(work(one)))
+        rest = memoryview(marshal.dumps(packed))
         while rest:
             rest = rest[os.write(pipe, rest) :]
         code = 0

@@ -20,6 +20,9 @@ _MEANT: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", 
 #: What a double-quoted scalar must escape beyond what JSON does: control characters, line separators, halves of pairs.
 _ESCAPED: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
+#: Made once: `json.dumps` with other than its defaults makes an encoder for each value.
+_JSON: Final = json.JSONEncoder(ensure_ascii=False)
+
 
 def to_yaml(document: Mapping[str, Any]) -> str:
     """The YAML text of a JSON-able mapping, ending in a line feed; keys in the order given."""
@@ -36,7 +39,12 @@ def scalar_text(text: str, *, quoted: bool = False) -> str:
 def _mapping(value: Mapping[str, Any], first: str, indent: str, lines: list[str]) -> None:
     """Adds the lines of a mapping; the first begins with `first`, the others with `indent`."""
     for key, item in value.items():
-        if item is None or isinstance(item, (str, int, float)):  # most are; asking for a Mapping costs more
+        kind = type(item)  # most are of these; asking whether it is a Mapping costs more
+        if kind is str:
+            lines.append(f"{first}{_string(key)}: {_string(item)}")
+        elif kind is int or item is None:
+            lines.append(f"{first}{_string(key)}: {'null' if item is None else item}")
+        elif isinstance(item, (str, int, float)):
             lines.append(f"{first}{_string(key)}: {_scalar(item)}")
         elif item and isinstance(item, Mapping):
             lines.append(f"{first}{_string(key)}:")
@@ -82,7 +90,7 @@ def _string(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return _ESCAPED.sub(_escape, json.dumps(text, ensure_ascii=False))
+    return _ESCAPED.sub(_escape, _JSON.encode(text))
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -52,5 +53,27 @@ def test_the_share_of_a_process_that_dies_is_done_here(how: str) -> None:
         return object()
 
     assert divided(range(10), work, jobs=2, pack=lambda one: one, unpack=lambda one: one) == [n * n for n in range(10)]
-    with pytest.raises(ChildProcessError):  # nobody is left to be waited for
-        os.waitpid(-1, os.WNOHANG)
+
+
+def test_neighbours_stay_together_where_that_is_asked_for() -> None:
+    me = os.getpid()
+    found = divided(range(10), lambda one: (one, os.getpid() != me), jobs=3, pack=list, unpack=tuple, together=True)  # type: ignore[arg-type]
+    assert found == [(one, one > 2) for one in range(10)]
+
+
+def test_no_process_outlives_a_share_that_fails_here(tmp_path: Path) -> None:
+    me = os.getpid()
+    noted = tmp_path / "pid"
+
+    def work(one: int) -> int:
+        if os.getpid() != me:
+            noted.write_text(f"{os.getpid()}.")
+            signal.pause()
+        while not (noted.exists() and noted.read_text().endswith(".")):
+            os.sched_yield()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        divided(range(4), work, jobs=2, pack=lambda one: one, unpack=lambda one: one)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(noted.read_text().rstrip(".")), 0)
