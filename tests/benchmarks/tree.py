@@ -91,6 +91,14 @@ def write_tree(folder: Path, count: int, *, suspend: bool = True, schedule: str 
     return root
 
 
+def copy(root: Path) -> Path:
+    """The tree and its repository once more, at the root of the copy: where many files have just been deleted, ext4 looks for
+    a while for inodes that were not (`recently_deleted` in its ialloc.c), and files made there would be charged for it."""
+    folder = Path(tempfile.mkdtemp(prefix="copy-", dir=root.parent.parent))
+    shutil.copytree(root.parent, folder, dirs_exist_ok=True)
+    return folder / root.name
+
+
 def forget(root: Path) -> None:
     """The tree as it was before the first pass."""
     shutil.rmtree(root / ".reconciler", ignore_errors=True)
