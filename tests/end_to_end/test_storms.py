@@ -25,10 +25,13 @@ SEED = int(os.environ.get("RECONCILE_SEED", str(random.SystemRandom().randrange(
 PATIENCE_S = 120
 
 
-def until(holds: Callable[[], bool], what: str) -> None:
+def until_true(state: Path, wanted: Callable[[], State], daemon: Daemon) -> None:
+    """Waits until the record holds what is wanted."""
     deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
-    while not holds():
-        assert time.monotonic() < deadline, what
+    while (found := recorded(state).items()) != (last := wanted().items()):
+        if time.monotonic() > deadline:
+            said = "\n".join(daemon.lines[-30:])
+            pytest.fail(f"seed {SEED}: too many are {sorted(found - last)}, missing are {sorted(last - found)}\n{said}")
         pause.wait(0.05)
 
 
@@ -65,9 +68,7 @@ def test_of_a_commit_no_effect_is_seen_that_the_commit_it_names_does_not_imply(t
         rage(storms)
         storms.end()
         daemon.wait_for("the-end", "Created", patience_s=PATIENCE_S)
-        until(
-            lambda: recorded(state) == storms.state(storms.tips[-1]), f"seed {SEED}: the last commit is not made true"
-        )
+        until_true(state, lambda: storms.state(storms.tips[-1]), daemon)
         assert daemon.terminate() == 0
     assert is_sound(state)
     at = 0
@@ -98,7 +99,7 @@ def test_of_a_work_tree_no_effect_is_seen_that_no_commit_and_no_file_implies(tmp
         rage(storms)
         storms.end()
         daemon.wait_for("the-end", "Created", patience_s=PATIENCE_S)
-        until(lambda: recorded(state) == storms.on_disk(), f"seed {SEED}: the tree is not made true")
+        until_true(state, storms.on_disk, daemon)
         assert daemon.terminate() == 0
     assert is_sound(state)
     said = storms.written | {one for commit in storms.heads for one in storms.state(commit).items()}
