@@ -234,7 +234,7 @@ class Index:
     def _prune_files(database: sqlite3.Connection) -> int:
         """How many files there are."""
         kept, files = database.execute("SELECT (SELECT count(*) FROM parsed), (SELECT count(*) FROM file)").fetchone()
-        if kept > 2 * files + SPARE_PARSED:
+        if files and kept > 2 * files + SPARE_PARSED:  # without files the first look was of a tree in the making
             database.execute("DELETE FROM parsed WHERE digest NOT IN (SELECT digest FROM file)")
         return int(files)
 

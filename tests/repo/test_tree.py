@@ -868,3 +868,14 @@ def test_while_checkouts_flip_between_branches_no_shared_document_is_absent_and_
     assert set(shared) <= {name for _, name in desired}
     tree.settle(look)
     assert quiet_look(tree, work.root, now + 20 * SETTLE_MS).torn is None
+
+
+def test_what_was_read_of_a_tree_in_the_making_is_read_once(
+    root: Path, open_tree: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reconciler.repo.index.SPARE_PARSED", 0)
+    write(root, a=spec("a"), b=spec("b"))
+    tree = open_tree()
+    look = tree.look(0)
+    tree.settle(look, keep=[seen.path for seen in look.changed])  # nothing of it is believed yet
+    assert set(tree._index.parsed(seen.digest for seen in look.changed)) == {seen.digest for seen in look.changed}
