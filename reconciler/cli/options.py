@@ -179,7 +179,7 @@ class Call:
         then the record needs a place of its own."""
         if self.beside is not None:
             return
-        if not self.source and (refused := _unreadable(self.root)):
+        if (refused := _unreadable(self.root)) and not self.source:
             raise UsageError(
                 f"the root folder '{self.root}' cannot be read: {refused} (seen from {Path.cwd()}); nothing is done"
             )

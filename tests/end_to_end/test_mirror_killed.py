@@ -178,6 +178,7 @@ def test_the_membership_is_the_audience_whatever_is_killed_refused_lost_or_late(
         wanted = list(audience(people.said, LIMIT))
         expected = {one["email"]: one for one in wanted if one["email"] not in {"", *people.refused}}
         with Daemon(site.root) as daemon:
+            daemon.wait_for("Watching")
             while destination.members != expected or site.has_open():
                 daemon.wait_for(JOB)
             assert daemon.terminate() == 0
