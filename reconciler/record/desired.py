@@ -1,7 +1,7 @@
 """The desired half of the record: documents and problems, file by file, as the last believed look found them.
 
 A look only brings the files that changed; what they declared before is replaced whole. On a connection that cannot
-write, `overlay()` shadows the two tables with temporary ones, so that a plan runs the very same statements.
+write, `overlay()` shadows the tables with temporary ones, so that a plan runs the very same statements.
 """
 
 from __future__ import annotations
@@ -26,6 +26,41 @@ _COLUMNS: Final = (
     "path, ordinal, kind, name, line, title, description, labels, renamed_from, digest, work_digest, "
     "metadata_digest, spec"
 )
+#: Of a preview: the documents of the files that it has seen change are its own, and hide what these files declared; the others
+#: stay where they are. Names are noted as the record's triggers note them.
+_OVERLAY: Final = (
+    "CREATE TEMP TABLE own_document AS SELECT * FROM main.document WHERE 0",
+    "CREATE INDEX temp.own_document_by_name ON own_document (kind, name)",
+    "CREATE INDEX temp.own_document_by_path ON own_document (path)",
+    "CREATE TEMP TABLE own_path (path TEXT PRIMARY KEY) WITHOUT ROWID",
+    "CREATE TEMP TABLE problem AS SELECT * FROM main.problem",
+    "CREATE TEMP TABLE touched AS SELECT * FROM main.touched",
+    "CREATE UNIQUE INDEX temp.touched_once ON touched (kind, name)",
+    """CREATE TEMP VIEW document AS
+    SELECT * FROM main.document WHERE path NOT IN (SELECT path FROM own_path) UNION ALL SELECT * FROM own_document""",
+    """CREATE TEMP TRIGGER document_is_declared INSTEAD OF INSERT ON document BEGIN
+    INSERT INTO own_document VALUES (
+        NEW.path, NEW.ordinal, NEW.kind, NEW.name, NEW.line, NEW.title, NEW.description, NEW.labels, NEW.renamed_from,
+        NEW.digest, NEW.work_digest, NEW.metadata_digest, NEW.spec, NEW.held, NEW.invalid
+    );
+    INSERT OR IGNORE INTO touched VALUES (NEW.kind, NEW.name);
+    INSERT OR IGNORE INTO touched SELECT NEW.kind, NEW.renamed_from WHERE NEW.renamed_from <> '';
+END""",
+    """CREATE TEMP TRIGGER document_is_declared_no_more INSTEAD OF DELETE ON document BEGIN
+    INSERT INTO own_document SELECT * FROM main.document
+        WHERE path = OLD.path AND NOT EXISTS (SELECT 1 FROM own_path WHERE path = OLD.path);
+    INSERT OR IGNORE INTO own_path VALUES (OLD.path);
+    DELETE FROM own_document WHERE path = OLD.path AND ordinal = OLD.ordinal;
+    INSERT OR IGNORE INTO touched VALUES (OLD.kind, OLD.name);
+    INSERT OR IGNORE INTO touched SELECT OLD.kind, OLD.renamed_from WHERE OLD.renamed_from <> '';
+END""",
+    """CREATE TEMP TRIGGER document_is_judged INSTEAD OF UPDATE OF invalid ON document BEGIN
+    INSERT INTO own_document SELECT * FROM main.document
+        WHERE path = OLD.path AND NOT EXISTS (SELECT 1 FROM own_path WHERE path = OLD.path);
+    INSERT OR IGNORE INTO own_path VALUES (OLD.path);
+    UPDATE own_document SET invalid = NEW.invalid WHERE path = OLD.path AND ordinal = OLD.ordinal;
+END""",
+)
 _INSERT: Final = f"INSERT INTO document ({_COLUMNS}, held) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -36,13 +71,11 @@ class Desired:
         self._sql = connection
 
     def overlay(self) -> None:
-        """From here on this connection's documents and problems are a copy of its own."""
+        """From here on what this connection changes is its own; it costs what is changed, not what there is."""
         if self._sql.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'document'").fetchone():
             return
-        for table in ("document", "problem"):
-            self._sql.execute(f"CREATE TEMP TABLE {table} AS SELECT * FROM main.{table}")
-        self._sql.execute("CREATE INDEX temp.document_overlay ON document (kind, name)")
-        self._sql.execute("CREATE INDEX temp.document_overlay_path ON document (path)")
+        for statement in _OVERLAY:
+            self._sql.execute(statement)
 
     def replace_file(
         self,

@@ -4,8 +4,7 @@ A pass in which nothing changed finds no row here, and so builds no value at all
 
 Triggers of the record note the names of what changes on either side (`touched`), in the transaction that changes it, and only
 these are compared: a change among many costs what it is, not what they are, for a reader too. What was compared and is equal is
-taken out (`forget_equal`) by the transactions that take a look in and that enact a plan. A preview that has documents of its own,
-which note nothing, compares everything.
+taken out (`forget_equal`) by the transactions that take a look in and that enact a plan.
 """
 
 from __future__ import annotations
@@ -32,10 +31,11 @@ _DIFFERS: Final = (
     "r.id IS NULL OR r.life <> 'live' OR r.digest <> d.digest OR r.metadata_digest <> d.metadata_digest OR r.path <> d.path "
     "OR (d.kind, d.name) IN (SELECT kind, renamed_from FROM document WHERE renamed_from <> '')"
 )
-#: What no file declares any more, and is held, comes after what a file declares.
+#: What no file declares any more, and is held, comes after what a file declares. In a preview documents come from two tables
+#: (`Desired.overlay`): sorted by anything but a column of the result, SQLite would copy both of them first.
 _DECLARED: Final = (
-    f"SELECT d.*, {_KNOWN} FROM {{documents}} LEFT JOIN resource r ON r.kind = d.kind AND r.name = d.name "
-    f"{_WHAT_IS_KNOWN} WHERE {{where}} ORDER BY d.kind, d.name, d.held <> '', d.path, d.ordinal"
+    f"SELECT d.*, d.held <> '' AS is_held, {_KNOWN} FROM {{documents}} LEFT JOIN resource r "
+    f"ON r.kind = d.kind AND r.name = d.name {_WHAT_IS_KNOWN} WHERE {{where}} ORDER BY d.kind, d.name, is_held, d.path, d.ordinal"
 )
 _GONE: Final = (
     f"SELECT {_KNOWN}, EXISTS (SELECT 1 FROM problem p WHERE p.kind = r.kind AND p.name = r.name) AS invalid "
@@ -49,7 +49,7 @@ _DUE: Final = (
 )
 
 _NOTED: Final = {
-    "documents": "touched t CROSS JOIN document d ON d.kind = t.kind AND d.name = t.name",
+    "documents": "touched t CROSS JOIN document d ON d.kind = +t.kind AND d.name = +t.name",
     "resources": "touched t CROSS JOIN resource r ON r.kind = t.kind AND r.name = t.name",
 }
 _ALL: Final = {"documents": "document d", "resources": "resource r"}
@@ -71,7 +71,7 @@ class Differences:
         """The pairs that differ or whose time has come; all of them with `whole`. Sorted by kind and name."""
         found: dict[tuple[str, str], Pair] = {}
         where = "1" if whole else _DIFFERS
-        among = _ALL if whole or self._is_overlaid() else _NOTED
+        among = _ALL if whole else _NOTED
         for row in self._sql.execute(_DECLARED.format(where=where, **among)):
             found.setdefault((row["kind"], row["name"]), _pair(row))
         for row in self._sql.execute(_GONE.format(**among)):
@@ -84,11 +84,6 @@ class Differences:
     def forget_equal(self) -> None:
         """What is equal on both sides is compared no more until it changes again. Inside the transaction that changed it."""
         self._sql.execute(_FORGET_EQUAL)
-
-    def _is_overlaid(self) -> bool:
-        """Whether this connection has documents of its own (`Desired.overlay`)."""
-        found = self._sql.execute("SELECT 1 FROM temp.sqlite_master WHERE name = 'document'").fetchone()
-        return found is not None
 
     def owing(self, now_ms: int) -> dict[str, str]:
         """Live, sleeping jobs that owe a run whose time has come, with why they owe it."""

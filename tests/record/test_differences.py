@@ -12,6 +12,8 @@ import pytest
 
 from reconciler.core.document import Document
 from reconciler.core.state import JobState
+from reconciler.errors import Problem
+from reconciler.record import differences
 from reconciler.record.resources import By
 from reconciler.record.store import Record
 
@@ -60,11 +62,16 @@ def undone(record: Record) -> Iterator[None]:
         raise KeyError
 
 
-def everything(record: Record, state: Path) -> Any:
+def everything(state: Path) -> Any:
     """What another connection finds, which compares all."""
     with Record.reading(state) as other:
-        other.desired.overlay()
-        return other.differences.pairs(0)
+        return comparing_all(other)
+
+
+def comparing_all(record: Record) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(differences, "_NOTED", differences._ALL)
+        return record.differences.pairs(0)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -79,7 +86,63 @@ def test_after_any_changes_the_writer_finds_what_a_reader_finds_who_compares_all
             if chance.random() < 0.3:
                 record.differences.forget_equal()
         if chance.random() < 0.6:
-            assert record.differences.pairs(0) == everything(record, tmp_path)
+            assert record.differences.pairs(0) == everything(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_preview_finds_what_the_writer_would_find_and_leaves_what_it_does_not_change_where_it_is(
+    record: Record, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    for _ in range(30):
+        with record.transaction():
+            for _ in range(chance.randrange(1, 4)):
+                change(record, chance)
+            record.differences.forget_equal()
+        with Record.reading(tmp_path) as preview:
+            preview.desired.overlay()
+            mine = declared(chance)
+            for path, documents in mine:
+                preview.desired.replace_file(path, documents, [])
+            broken = [Problem("x", 1, 1, "", "broken", "Job", f"n{chance.randrange(12)}") for _ in range(2)]
+            preview.desired.replace_problems(broken, "across")
+            preview.desired.mark_invalid()
+            found, whole = preview.differences.pairs(0), preview.differences.pairs(0, whole=True)
+            assert found == comparing_all(preview)
+            copied = {row[0] for row in preview._connection.execute("SELECT path FROM own_document")}
+        with undone(record):
+            for path, documents in mine:
+                record.desired.replace_file(path, documents, [])
+            record.desired.replace_problems(broken, "across")
+            record.desired.mark_invalid()
+            assert (found, whole) == (record.differences.pairs(0), record.differences.pairs(0, whole=True))
+            judged = {row[0] for row in record._connection.execute("SELECT path FROM document WHERE invalid = 1")}
+        assert copied <= {path for path, documents in mine if documents} | judged
+
+
+def declared(chance: random.Random) -> list[tuple[str, list[Document]]]:
+    """What a few files declare now."""
+    found = []
+    for _ in range(chance.randrange(4)):
+        one = document(chance, chance.choice(KINDS), chance.randrange(12))
+        found.append((one.path, [one] if chance.random() < 0.7 else []))
+    return found
+
+
+def test_a_preview_reads_no_more_than_has_changed(record: Record, tmp_path: Path) -> None:
+    record.desired.replace_file("a/Job1.yaml", [document(random.Random(1), "Job", 1)], [])
+    asked: list[str] = []
+    with Record.reading(tmp_path) as preview:
+        preview.desired.overlay()
+        preview._connection.set_trace_callback(asked.append)
+        preview.differences.pairs(0)
+        preview._connection.set_trace_callback(None)
+        for statement in asked:
+            steps = [row[3] for row in preview._connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            wrong = [
+                one for one in steps if one.startswith(("MATERIALIZE", "SCAN main.document")) and "_renamed" not in one
+            ]
+            assert wrong == [], statement
 
 
 def test_a_transaction_that_is_undone_is_not_noted_nor_is_what_it_had_settled_lost(
@@ -94,7 +157,7 @@ def test_a_transaction_that_is_undone_is_not_noted_nor_is_what_it_had_settled_lo
         record.resources.create(one, BY, 1, type="")
         record.differences.forget_equal()
         assert record.differences.pairs(0) == ()
-    assert record.differences.pairs(0) == everything(record, tmp_path)
+    assert record.differences.pairs(0) == everything(tmp_path)
     with undone(record):
         record.desired.replace_file(one.path, [], [])
         record.differences.forget_equal()
