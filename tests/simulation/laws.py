@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.rules import Cron, Every, JobRules, rules_of
-from reconciler.core.state import Owed
+from reconciler.core.state import Outcome, Owed
 
 if TYPE_CHECKING:
     from reconciler.core.messages import Order
@@ -125,7 +125,7 @@ class Laws:
         if before is None or found.cause is not Owed.SCHEDULE or before.cause is not Owed.SCHEDULE:
             return
         schedule = found.rules.schedule
-        if before.rules.schedule != schedule or self._is_new_since(order.job, before):
+        if before.rules.schedule != schedule or self._is_new_since(order.job, before) or self._came_to_nothing(before):
             return
         match schedule:
             case Every(every_ms) if before.clock_steps == found.clock_steps:
@@ -139,6 +139,12 @@ class Laws:
                 )
             case _:
                 pass
+
+    def _came_to_nothing(self, start: Start) -> bool:
+        """Whether the run was cut off and then superseded by a change of its job: what it was for is still owed."""
+        assert self.world.record is not None
+        run = self.world.record.runs.run(start.run)
+        return run is not None and run.outcome in (Outcome.INTERRUPTED, Outcome.SUPERSEDED)
 
     def _is_new_since(self, name: str, before: Start) -> bool:
         """Whether people have had their hand in since: what is resumed or declared anew may run at once."""
