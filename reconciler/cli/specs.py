@@ -136,9 +136,9 @@ def read_specs(
 
 def check_specs(root: Path, only: Collection[str] | None = None) -> Specs:
     """The same for whoever needs no contents: files are read where they are parsed, and again where they have problems."""
-    from reconciler.repo.divide import unhurried
+    from reconciler.repo.bulk import collection_paused
 
-    with unhurried():
+    with collection_paused():
         return _checked(root, only)
 
 

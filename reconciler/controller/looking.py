@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler import __version__
 from reconciler.clock import Clock, Now
-from reconciler.controller.bulk import collection_paused
 from reconciler.controller.observe import MARK, Observer, identity_of
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
@@ -21,6 +20,7 @@ from reconciler.errors import Problem, UsageError
 from reconciler.providers import fingerprint
 from reconciler.record.holder import controller_at_work
 from reconciler.record.store import Record
+from reconciler.repo.bulk import collection_paused
 from reconciler.repo.history import WorkTreeOrigin
 from reconciler.repo.tree import Tree
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Now
 from reconciler.controller.building import Builder
-from reconciler.controller.bulk import collection_paused
 from reconciler.controller.conduct import Conductor, Pass
 from reconciler.controller.deeds import DEEDS
 from reconciler.controller.enact import Enactor
@@ -34,6 +33,7 @@ from reconciler.core.audit import Deed
 from reconciler.core.planned import Plan
 from reconciler.core.profile import ProfileSet
 from reconciler.errors import Problem, Retriable
+from reconciler.repo.bulk import collection_paused
 
 if TYPE_CHECKING:
     from reconciler.controller.wakeups import Wakeups

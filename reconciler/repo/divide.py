@@ -12,7 +12,7 @@ import marshal
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -59,18 +59,6 @@ def divided(
     if together:
         return [one for share in done for one in share]
     return [done[index % jobs][index // jobs] for index in range(len(items))]
-
-
-@contextlib.contextmanager
-def unhurried() -> Iterator[None]:
-    """No garbage collection while many values are made that all stay."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
 
 
 def _fork(share: Sequence[T], work: Callable[[T], R], pack: Callable[[R], Any]) -> tuple[int, int]:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from reconciler.core.document import KINDS, Document, digest_of
 from reconciler.core.provider import Catalogue
 from reconciler.errors import Problem
-from reconciler.repo.divide import cores, divided, unhurried
+from reconciler.repo.bulk import collection_paused
+from reconciler.repo.divide import cores, divided
 
 if TYPE_CHECKING:
     from reconciler.core.spec_rules import Rules
@@ -170,7 +171,7 @@ def _divided(items: Sequence[T], work: Callable[[T], Parsed], size: int, jobs: i
 
     parse_fast.load()  # before forking, so that each process need not
     try:
-        with unhurried():
+        with collection_paused():
             enough = size >= PARALLEL_BYTES
             return divided(items, work, jobs=jobs if enough else 1, pack=_pack, unpack=_unpack)
     finally:
