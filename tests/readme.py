@@ -1,14 +1,16 @@
-"""What the README is given by the program itself, made in place so that it cannot drift.
+"""What the documents are given by the program itself, made in place so that they cannot drift.
 
     python -m tests.readme --write
 
 A block stands between `<!-- help:plan -->` and `<!-- /help -->`, and so do the others:
 
+    commands:                 every command, with its first sentence
     help:COMMAND              what `reconcile COMMAND --help` prints; without a command, `reconcile` itself
     spec:KIND                 the fields of a kind's `spec`; `spec:metadata` those of `metadata`
     methods:PROVIDER          a provider's ways to authorize, with their credentials
     config:PROVIDER JOB-TYPE  the fields of a job type's `config`
     settings:                 the fields of the operator's file
+    types:PROVIDER            a provider's job types
 """
 
 from __future__ import annotations
@@ -31,7 +33,12 @@ from reconciler.core.schema import json_schema
 from reconciler.core.spec_types import MOMENT
 from reconciler.providers import files, http
 
-README: Final = Path(__file__).parents[1] / "README.md"
+REPOSITORY: Final = Path(__file__).parents[1]
+README: Final = REPOSITORY / "README.md"
+COMMANDS_PAGE: Final = REPOSITORY / "reconciler" / "cli" / "README.md"
+PROVIDERS_PAGE: Final = REPOSITORY / "reconciler" / "providers" / "README.md"
+#: Every document that has blocks.
+DOCUMENTS: Final = (README, COMMANDS_PAGE, PROVIDERS_PAGE)
 _BLOCK: Final = re.compile(r"<!-- (?P<what>[a-z]+):(?P<of>[A-Za-z -]*?) -->\n.*?<!-- /(?P=what) -->", re.DOTALL)
 #: What click leaves of 80 columns.
 WIDTH: Final = 78
@@ -75,6 +82,35 @@ def _help_block(command: str) -> str:
     return f"```text\n{help_of(command).rstrip()}\n```"
 
 
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, in the order of the help: a group's commands in the place of the group."""
+    context = _context(reconcile, "reconcile", None)
+    for name in reconcile.list_commands(context):
+        command = reconcile.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            inner = _context(command, name, context)
+            for within in command.list_commands(inner):
+                found = command.get_command(inner, within)
+                assert found is not None
+                yield f"{name} {within}", found
+        else:
+            yield name, command
+
+
+def _commands_block(_of: str) -> str:
+    page = COMMANDS_PAGE.relative_to(REPOSITORY).as_posix()
+    rows = [
+        f"| [`{name}`]({page}#reconcile-{name.replace(' ', '-')}) | {_first_sentence(command)} |"
+        for name, command in commands()
+    ]
+    return "\n".join(["| command | what it does |", "|---|---|", *rows])
+
+
+def _first_sentence(command: click.Command) -> str:
+    return f"{_clause(command.get_short_help_str(limit=200))}."
+
+
 # --- fields ---------------------------------------------------------------------------------------------------------
 
 
@@ -85,6 +121,15 @@ def _spec_block(of: str) -> str:
     kind: Kind = of  # type: ignore[assignment]
     schema = json_schema(kind, {})
     return _table(schema["$defs"][f"{kind}Spec"], schema)
+
+
+def _types_block(of: str) -> str:
+    page = PROVIDERS_PAGE.relative_to(REPOSITORY).as_posix()
+    rows = [
+        f"| [`{one.name}`]({page}#{of}-{one.name}) | {_sentence(_clause(one.title))} |"
+        for one in CATALOGUE[of].job_types
+    ]
+    return "\n".join(["| job type | what it does |", "|---|---|", *rows])
 
 
 def _config_block(of: str) -> str:
@@ -209,16 +254,18 @@ def _sentence(text: str) -> str:
 # --- all of it ------------------------------------------------------------------------------------------------------
 
 _BLOCKS: Final[Mapping[str, Callable[[str], str]]] = {
+    "commands": _commands_block,
     "help": _help_block,
     "spec": _spec_block,
     "methods": _methods_block,
     "config": _config_block,
     "settings": _settings_block,
+    "types": _types_block,
 }
 
 
 def generated(text: str) -> str:
-    """The README with every block as it is now."""
+    """A document with every block as it is now."""
 
     def block(match: re.Match[str]) -> str:
         what, of = match["what"], match["of"]
@@ -228,13 +275,14 @@ def generated(text: str) -> str:
 
 
 def blocks(text: str, what: str) -> list[str]:
-    """What the README has blocks of, of one sort."""
+    """What a document has blocks of, of one sort."""
     return [match["of"] for match in _BLOCK.finditer(text) if match["what"] == what]
 
 
 if __name__ == "__main__":
-    new = generated(README.read_text(encoding="utf-8"))
-    if "--write" in sys.argv[1:]:
-        README.write_text(new, encoding="utf-8")
-    else:
-        print(new)
+    for document in DOCUMENTS:
+        new = generated(document.read_text(encoding="utf-8"))
+        if "--write" in sys.argv[1:]:
+            document.write_text(new, encoding="utf-8")
+        else:
+            print(new)

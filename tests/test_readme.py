@@ -1,4 +1,4 @@
-"""The README is true: what the program says it says, its specs validate, and its provider passes the rules."""
+"""The README and the pages that it leads to are true: what the program says it says, its specs validate, and its provider passes the rules."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import sys
 import tomllib
 from pathlib import Path
 
-import click
 import pytest
 
 from reconciler.cli import door, plan_file
 from reconciler.cli.drift import DRIFTED
-from reconciler.cli.main import COMMANDS, reconcile
+from reconciler.cli.main import COMMANDS
 from reconciler.controller import settings
 from reconciler.core import operator_repo
 from reconciler.core.state import EventName, Reason, Status
@@ -29,13 +28,26 @@ from reconciler.repo.names import ROTATED_LOGS
 from reconciler.runner import capture, frames
 from reconciler.secrets import references
 from tests.end_to_end.daemon import reconcile as run
-from tests.readme import CATALOGUE, README, blocks, generated, help_of
+from tests.readme import (
+    CATALOGUE,
+    COMMANDS_PAGE,
+    DOCUMENTS,
+    PROVIDERS_PAGE,
+    README,
+    REPOSITORY,
+    blocks,
+    commands,
+    generated,
+    help_of,
+)  # fmt: skip
 
 TEXT = README.read_text(encoding="utf-8")
+PROVIDERS = PROVIDERS_PAGE.read_text(encoding="utf-8")
+TESTS = (REPOSITORY / "tests" / "README.md").read_text(encoding="utf-8")
 
 
-def fenced(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+def fenced(language: str, text: str = TEXT) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def first_column(header: str) -> list[str]:
@@ -47,26 +59,24 @@ def first_column(header: str) -> list[str]:
 # --- what the program says ------------------------------------------------------------------------------------------
 
 
-def test_what_is_generated_is_what_the_program_says() -> None:
-    assert generated(TEXT) == TEXT, "run: python -m tests.readme --write"
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: str(document.relative_to(REPOSITORY)))
+def test_what_is_generated_is_what_the_program_says(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    assert generated(text) == text, "run: python -m tests.readme --write"
 
 
-_WITHIN = {
-    "audit head", "audit verify", "auth check", "record backup", "record check", "record restore", "stream drop",
-}  # fmt: skip
-
-
-def test_the_readme_has_the_help_of_every_command() -> None:
-    context = click.Context(reconcile)
-    groups = {name for name in COMMANDS if isinstance(reconcile.get_command(context, name), click.Group)}
-    assert set(blocks(TEXT, "help")) == _WITHIN | {""} | (set(COMMANDS) - groups)
+def test_every_command_has_a_row_and_its_help() -> None:
+    assert blocks(TEXT, "commands") == [""]
+    names = [name for name, _ in commands()]
+    assert {name.split()[0] for name in names} == set(COMMANDS)
+    assert blocks(COMMANDS_PAGE.read_text(encoding="utf-8"), "help") == ["", *names]
 
 
 def test_a_help_text_is_what_the_command_prints() -> None:
     for command in ("", "plan", "auth check"):
         done = subprocess.run(
             [sys.executable, "-m", "reconciler", *command.split(), "--help"],
-            cwd=README.parent, capture_output=True, text=True, timeout=60, check=True, env={**os.environ, "COLUMNS": "80"},
+            cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True, env={**os.environ, "COLUMNS": "80"},
         )  # fmt: skip
         assert done.stdout.rstrip() == help_of(command).rstrip()
 
@@ -74,8 +84,9 @@ def test_a_help_text_is_what_the_command_prints() -> None:
 def test_the_readme_has_the_fields_of_every_kind_and_job_type() -> None:
     assert blocks(TEXT, "spec") == ["metadata", "Job", "Authorization", "Stream"]
     job_types = [f"{provider.name} {one.name}" for provider in CATALOGUE.values() for one in provider.job_types]
-    assert blocks(TEXT, "config") == job_types
-    assert blocks(TEXT, "methods") == [provider.name for provider in CATALOGUE.values() if provider.methods]
+    assert blocks(TEXT, "types") == list(CATALOGUE)
+    assert blocks(PROVIDERS, "config") == job_types
+    assert blocks(PROVIDERS, "methods") == [provider.name for provider in CATALOGUE.values() if provider.methods]
 
 
 def test_the_readme_names_every_status_reason_event_and_exit_code() -> None:
@@ -134,7 +145,7 @@ def test_every_line_of_the_threat_model_is_held_by_a_test() -> None:
         named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_\w+)`", row)
         assert named, row
         for file, test in named:
-            assert f"\ndef {test}(" in (README.parent / file).read_text(encoding="utf-8"), f"{file}::{test}"
+            assert f"\ndef {test}(" in (REPOSITORY / file).read_text(encoding="utf-8"), f"{file}::{test}"
 
 
 # --- what the reader may copy ---------------------------------------------------------------------------------------
@@ -159,27 +170,27 @@ def test_a_spec_of_the_readme_validates_as_it_stands(tmp_path: Path, text: str) 
     assert (checked.returncode, checked.stdout) == (0, "1 file checked; no problems.\n")
 
 
-def test_the_provider_of_the_readme_passes_the_rules_with_the_tests_of_the_readme(tmp_path: Path) -> None:
-    modules = {re.match(r"# (\w+\.py)\n", text)[1]: text for text in fenced("python")}  # type: ignore[index]
+def test_the_provider_of_the_page_passes_the_rules_with_the_tests_of_the_page(tmp_path: Path) -> None:
+    modules = {re.match(r"# (\w+\.py)\n", text)[1]: text for text in fenced("python", PROVIDERS)}  # type: ignore[index]
     assert sorted(modules) == ["readings.py", "test_readings.py"]
     for name, text in modules.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     tested = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "test_readings.py"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(README.parent)}, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=120,
         check=False,
     )  # fmt: skip
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    (declared,) = (tomllib.loads(text) for text in fenced("toml"))
+    (declared,) = (tomllib.loads(text) for text in fenced("toml", PROVIDERS))
     assert declared["project"]["entry-points"] == {ENTRY_POINTS: {"readings": "readings"}}
 
 
-def test_the_files_and_variables_that_the_readme_s_commands_name_are_there() -> None:
-    commands = "\n".join(fenced("bash"))
-    for path in re.findall(r"tests/[\w/]+\.py", commands):
-        assert (README.parent / path).is_file(), path
-    for module in re.findall(r"python -m (tests[\w.]+)", commands):
-        path = README.parent / module.replace(".", "/")
+def test_the_files_and_variables_that_shown_commands_name_are_there() -> None:
+    shown = "\n".join(fenced("bash") + fenced("bash", TESTS))
+    for path in re.findall(r"tests/[\w/]+\.py", shown):
+        assert (REPOSITORY / path).is_file(), path
+    for module in re.findall(r"python -m (tests[\w.]+)", shown):
+        path = REPOSITORY / module.replace(".", "/")
         assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), module
-    for variable, path in re.findall(r"(RECONCILE_\w+)=\S+ python .* (tests/\S+\.py)", commands):
-        assert variable in (README.parent / path).read_text(), variable
+    for variable, path in re.findall(r"(RECONCILE_\w+)=\S+ python .* (tests/\S+\.py)", shown):
+        assert variable in (REPOSITORY / path).read_text(), variable

@@ -275,7 +275,7 @@ def anchors(document: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("name", [str(path) for path in files() if path.suffix == ".md"])
 def test_every_link_leads_somewhere(name: str) -> None:
     document = text_of(Path(name))
     lost = []
@@ -283,7 +283,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
         place, _, anchor = target.partition("#")
         if place.startswith(("https://", "mailto:")):
             continue
-        there = REPOSITORY / place if place else REPOSITORY / name
+        there = (REPOSITORY / name).parent / place if place else REPOSITORY / name
         if not there.exists() or (anchor and anchor not in anchors(there.read_text(encoding="utf-8"))):
             lost.append(target)
     assert not lost
