@@ -20,6 +20,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
+
+#: In the place of a file, in a problem: the specs, or the newest of them, cannot be had at all.
+SOURCE_PATH: Final = "."
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -15,9 +15,9 @@ from reconciler.controller.hands import Hands
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply
 from reconciler.core.notices import CommitStatusRule, Notice, Trouble, What, packed, to_tell
 from reconciler.core.planned import Plan
-from reconciler.core.state import EventName, Status
+from reconciler.core.state import EventName
 from reconciler.core.words import DAY_MS, HOUR_MS, SECOND_MS
-from reconciler.errors import Problem
+from reconciler.errors import SOURCE_PATH, Problem
 from reconciler.record.notices import CommitStatus
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ class Notifier:
         self._rules = {rule.name: rule for rule in hands.settings.notify}
         self._forges: dict[str, CommitStatusRule] = {rule.forge: rule for rule in hands.settings.commit_statuses}
         self._at_work: _Delivery | None = None
-        self._checked = -1  # the last event after which lasting troubles were looked at
+        self._checked = -1  # the last event that was looked at
+        self._changes = -1  # what had been changed in the record when lasting troubles were looked at
         self._told: tuple[object, ...] | None = None  # what the last look said
 
     @property
@@ -71,7 +72,8 @@ class Notifier:
 
     def see(self, plan: Plan, revision: str, now: Now) -> None:
         """Notes what is wrong with the specs, which deletions are blocked, and what came of the commit."""
-        said = (plan.errors, plan.blocked, plan.waiting, plan.hold, revision)
+        refused = self._hands.origin.refused()
+        said = (plan.errors, plan.blocked, plan.waiting, plan.hold, revision, refused)
         if self._is_idle or said == self._told:
             return
         self._told = said
@@ -82,7 +84,9 @@ class Notifier:
                 if plan.hold:  # no deletion can be judged now, so what was blocked is not over
                     found += [one for one in lasting if one.what is What.PRUNE_BLOCKED]
                 self._compare(lasting, found, now)
-            self._note_outcome(plan, revision, now)
+            self._note_outcome(revision, *_outcome(plan), now)
+            if refused is not None:
+                self._note_outcome(refused.revision, "failure", refused.why, now)
 
     def _compare(self, before: Iterable[Trouble], found: Iterable[Trouble], now: Now) -> None:
         known, there = {one.key: one for one in before}, {one.key: one for one in found}
@@ -94,12 +98,11 @@ class Notifier:
         for key in sorted(known.keys() - there.keys()):
             self._end(known[key], now)
 
-    def _note_outcome(self, plan: Plan, revision: str, now: Now) -> None:
+    def _note_outcome(self, revision: str, state: str, description: str, now: Now) -> None:
         branch, _, commit = revision.rpartition("@")
         commit = commit.partition(":")[2]
         if not commit:
             return
-        state, description = _outcome(plan)
         for forge in self._forges:
             status = CommitStatus(forge=forge, commit=commit, branch=branch, state=state, description=description)
             self._notices.note_commit(status, now.wall_ms)
@@ -117,14 +120,17 @@ class Notifier:
             self._deliver(now, pressing=pressing)
 
     def _look_at_jobs(self, now: Now) -> None:
-        last = self._record.events.last_id()
-        if last == self._checked:
+        if self._notices.changes == self._changes:
             return
-        self._checked = last
+        last = self._record.events.last_id()
+        over = self._notices.over()  # that a run succeeded is no event where it moved nothing
+        if last != self._checked or over:
+            self._note_jobs(last, over, now)
+        self._checked, self._changes = last, self._notices.changes
+
+    def _note_jobs(self, last: int, over: Sequence[Trouble], now: Now) -> None:
         seen = self._record.setting(SEEN)
         failed = [] if seen is None else self._record.events.named(EventName.FAILED, after=int(seen))
-        lasting = [one for one in self._notices.troubles() if one.what is What.FAILED]
-        over = [one for one in lasting if not self._is_failed(one)]
         if not failed and not over and seen is not None and last - int(seen) < _SEEN_SLACK:
             return
         with self._record.transaction():
@@ -133,15 +139,6 @@ class Notifier:
             for trouble in over:
                 self._end(trouble, now)
             self._record.set_setting(SEEN, last)
-
-    def _is_failed(self, trouble: Trouble) -> bool:
-        """Whether a job is failed still, or has not yet succeeded since: one that runs again is not well by that alone."""
-        job = self._record.jobs.job(trouble.name)
-        if job is None:
-            return False
-        if job.state.status is Status.FAILED:
-            return True
-        return (job.state.last_success_ms or 0) < trouble.since_ms
 
     # --- notes ------------------------------------------------------------------------------------------------------
 
@@ -343,6 +340,11 @@ def _blocked(plan: Plan, again: str, now: Now) -> list[Trouble]:
     return [Trouble(what=What.PRUNE_BLOCKED, kind="", name="", path="", message=message, since_ms=now.wall_ms)]
 
 
+def _at_its_place(problem: Problem) -> str:
+    field = f"{problem.field}: " if problem.field else ""
+    return f"{problem.path}:{problem.line}: {field}{problem.message}"
+
+
 def _failed(event: Event) -> Trouble:
     return Trouble(
         what=What.FAILED,
@@ -357,19 +359,19 @@ def _failed(event: Event) -> Trouble:
 
 
 def _outcome(plan: Plan) -> tuple[str, str]:
-    """What a forge is told of the commit that this plan was made from."""
-    refused = set(plan.refused)
-    invalid = [one for one in plan.errors if one not in refused]
+    """What a forge is told of the commit that this plan was made from. That no newer one can be had is no fault of it."""
+    refused = plan.refused
+    invalid = [one for one in plan.errors if one not in set(refused) and one.path != SOURCE_PATH]
     if invalid:
         files = len({one.path for one in invalid})
         return (
             "failure",
-            f"{files} {'file has' if files == 1 else 'files have'} an invalid spec: {invalid[0].message}",
+            f"{files} {'file has' if files == 1 else 'files have'} an invalid spec: {_at_its_place(invalid[0])}",
         )
     if refused:
-        return "failure", f"the policy refuses a change: {plan.errors[0].message}"
+        return "failure", f"the policy refuses a change: {refused[0].message}"
     if plan.blocked is not None:
-        return "failure", f"{len(plan.blocked.doomed)} deletions wait for an approval"
+        return "failure", f"deletions wait for an approval: {plan.blocked.reason}"
     held = next((one for one in plan.waiting if one.until_ms is not None), None)
     if held is not None:  # by a window of the policy: nothing is applied
         return "pending", held.reason.partition(": ")[2] or held.reason

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 
 from reconciler.clock import iso
 from reconciler.core.words import SECOND_MS
+from reconciler.errors import SOURCE_PATH
 
 #: Notices of a rule are gathered for so long, unless the rule says otherwise.
 DEFAULT_BATCH_MS: Final = 30 * SECOND_MS
@@ -48,6 +49,11 @@ class Trouble:
     commit: str = ""
 
     @property
+    def is_of_source(self) -> bool:
+        """Whether no specs can be had, or none of the newest commit, rather than that one of them is invalid."""
+        return self.what is What.INVALID_SPEC and self.path.partition(":")[0] == SOURCE_PATH
+
+    @property
     def key(self) -> str:
         """Names it for as long as it lasts, whatever its message."""
         place = self.path.partition(":")[0] if self.what is What.INVALID_SPEC else ""
@@ -71,6 +77,8 @@ class Notice:
     def subject(self) -> str:
         """`Job export-orders`, or the file that is meant where nothing has a name."""
         one = self.trouble
+        if one.is_of_source:
+            return "the newest specs"
         return f"{one.kind} {one.name}".strip() if one.name else one.path or "the plan"
 
     def to_json(self) -> dict[str, Any]:
@@ -186,6 +194,8 @@ _MARKS: Final[Mapping[What, str]] = {
     What.INVALID_SPEC: "invalid spec",
     What.RECOVERED: "recovered",
 }
+#: In their place, of what keeps the newest specs from being read.
+_UNREAD: Final = "newest specs not read"
 
 #: What is well again.
 _OVER: Final[Mapping[What, str]] = {
@@ -193,12 +203,24 @@ _OVER: Final[Mapping[What, str]] = {
     What.PRUNE_BLOCKED: "no deletion is blocked any more",
     What.INVALID_SPEC: "its spec is valid again, or is gone",
 }
+_READ: Final = "they are read again"
 
 
 def headline(notices: Sequence[Notice]) -> str:
     """`reconcile: 2 failed, 1 recovered`."""
-    counts = {what: sum(one.what is what for one in notices) for what in What}
-    return "reconcile: " + ", ".join(f"{count} {_MARKS[what]}" for what, count in counts.items() if count)
+    marks = [_counted(what, sum(one.what is what and not _is_unread(one) for one in notices)) for what in What]
+    return "reconcile: " + ", ".join(filter(None, [_UNREAD if any(map(_is_unread, notices)) else "", *marks]))
+
+
+def _counted(what: What, count: int) -> str:
+    """Deletions are blocked all together, however many they are."""
+    if what is What.PRUNE_BLOCKED or not count:
+        return _MARKS[what] if count else ""
+    return f"{count} {_MARKS[what]}{'s' if what is What.INVALID_SPEC and count > 1 else ''}"
+
+
+def _is_unread(notice: Notice) -> bool:
+    return notice.trouble.is_of_source and not notice.recovered
 
 
 def line(notice: Notice) -> str:
@@ -206,9 +228,8 @@ def line(notice: Notice) -> str:
     trouble = notice.trouble
     by = f" (by {trouble.person}{f', {trouble.commit[:12]}' if trouble.commit else ''})" if trouble.person else ""
     if notice.recovered:
-        return (
-            f"Recovered: {notice.subject}: {_OVER[trouble.what]} (since {iso(trouble.since_ms)} {_MARKS[trouble.what]})"
-        )
+        over, mark = (_READ, "not read") if trouble.is_of_source else (_OVER[trouble.what], _MARKS[trouble.what])
+        return f"Recovered: {notice.subject}: {over} (since {iso(trouble.since_ms)} {mark})"
     where = f" at {trouble.path}" if trouble.path and trouble.name else ""
     return f"{trouble.what}: {notice.subject}{where}: {trouble.message}{by}"
 

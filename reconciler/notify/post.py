@@ -36,11 +36,17 @@ def _judge(answer: httpx.Response) -> None:
         return
     said = " ".join(answer.text[:MAX_SHOWN].split())
     message = f"answered {answer.status_code}{f': {said}' if said else ''}"
-    if answer.status_code == 429:
+    if answer.status_code == 429 or (answer.status_code == 403 and _is_limited(answer)):
         raise RateLimited(message, retry_after_s=_wait_s(answer))
     if answer.status_code in (408, 425) or answer.status_code >= 500:
         raise Retriable(message, retry_after_s=_wait_s(answer))
     raise Fatal(message)
+
+
+def _is_limited(answer: httpx.Response) -> bool:
+    """GitHub's way to say that a limit is reached
+    (https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api)."""
+    return answer.headers.get("x-ratelimit-remaining") == "0" or "Retry-After" in answer.headers
 
 
 def _wait_s(answer: httpx.Response) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.core.notices import Notice, Trouble, notice_of, packed
+from reconciler.core.notices import Notice, Trouble, What, notice_of, packed
 from reconciler.core.words import DAY_MS
 
 #: What was delivered is remembered for so long.
@@ -39,6 +39,21 @@ class Notices:
         """Those that last, by key."""
         rows = self._sql.execute("SELECT * FROM trouble ORDER BY key")
         return [_trouble({**dict(row), "commit": row["commit_"]}) for row in rows]
+
+    def over(self) -> list[Trouble]:
+        """Those of failed jobs that are well again: gone, or successful since; one that runs again is not well by that."""
+        rows = self._sql.execute(
+            "SELECT trouble.* FROM trouble LEFT JOIN resource ON (resource.kind, resource.name) = ('Job', trouble.name) "
+            "AND life IN ('live', 'purged') LEFT JOIN job USING (id) WHERE what = ? AND (job.id IS NULL OR (status <> 'Failed' "
+            "AND coalesce(last_success_ms, 0) >= trouble.since_ms)) ORDER BY key",
+            (What.FAILED,),
+        )
+        return [_trouble({**dict(row), "commit": row["commit_"]}) for row in rows]
+
+    @property
+    def changes(self) -> int:
+        """A number that grows with whatever this connection changes in the record."""
+        return self._sql.total_changes
 
     def begin(self, trouble: Trouble) -> None:
         self._sql.execute(

@@ -90,7 +90,8 @@ class Known:
     """What is known of a remote. `commit` is the newest one that is believed, empty before the first; `replaced` the one
     before it, where it is no descendant of that: history was rewritten. `plain`: the remote gives no single files, so that
     all are fetched with the history. `hashed` names the hash of its ids, empty for SHA-1. `trouble`, a clause, says why the
-    remote could not be fetched or what it holds is not believed, since `trouble_ms`; `reached` whether the last attempt at
+    remote could not be fetched or what it holds is not believed, since `trouble_ms`; `refused` is the newest commit, where
+    that one is not believed; `reached` whether the last attempt at
     fetching came to an end, and `fetched_ms` when one last did."""
 
     url: str
@@ -100,6 +101,7 @@ class Known:
     replaced: str = ""
     trouble: str = ""
     trouble_ms: int = 0
+    refused: str = ""
     fetched_ms: int = 0
     reached: bool = False
     packs: str = ""
@@ -206,7 +208,7 @@ class Clone:
         """Fetches the branch into a git folder, and judges its newest commit."""
         here = session.transport.local()
         self._settle(git_dir)
-        known = replace(self._known, branch=branch, trouble="", trouble_ms=0)
+        known = replace(self._known, branch=branch, trouble="", trouble_ms=0, refused="")
         tip = self._tip(session, git_dir, known)
         known = replace(known, reached=True, fetched_ms=self._clock.now().wall_ms)
         refusal = self._refusal(git_dir, tip)
@@ -215,7 +217,7 @@ class Clone:
         if not refusal:
             refusal = "" if holds_specs(self._within(git_dir), tip) else f"it holds no spec{self._where}"
         if refusal:
-            known = self._troubled(known, refused(git_dir, tip, refusal))
+            known = self._troubled(replace(known, refused=tip), refused(git_dir, tip, refusal))
         else:
             known = replace(known, plain=self._complete(session, git_dir, tip, known))
             known = self._believed(here, git_dir, tip, known)
@@ -410,7 +412,7 @@ class Clone:
         reason = f"the disk refuses: {error.strerror}" if isinstance(error, OSError) else str(error).rstrip(".")
         if not isinstance(error, NotGiven):
             reason = f"{self._remote.address.url} cannot be fetched: {_COMMAND.sub('', reason)}"
-        return self._troubled(replace(self._known, reached=False), reason)
+        return self._troubled(replace(self._known, reached=False, refused=""), reason)
 
     def _troubled(self, known: Known, trouble: str) -> Known:
         before = self._known

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.policy import FILE_NAME as POLICY_NAME
-from reconciler.errors import Problem
+from reconciler.errors import SOURCE_PATH, Problem
 from reconciler.repo.git import GitUnusable, Repository
-from reconciler.repo.history import Commit, newest_commits
+from reconciler.repo.history import Commit, Refused, newest_commits
 from reconciler.repo.index import Index, Row
 from reconciler.repo.look import Absence, FileSeen, Gone, Look, Verdict
 from reconciler.repo.names import is_spec_path
@@ -82,6 +82,7 @@ class CommitTree:
         self._policy: tuple[str, bytes | str | None] = "", None  # of which commit, and what it holds (`beside_root`)
         self._parsed: dict[str, Parsed] = {}  # by blob, of what is not settled
         self._said: tuple[Problem, ...] = ()  # what the last look told of the root
+        self._refused: Refused | None = None
         self._unread_since_ms: int | None = None
 
     def close(self) -> None:
@@ -107,6 +108,7 @@ class CommitTree:
         except GitUnusable as error:
             return self._kept(str(error).rstrip("."), now_ms)
         self._looked = at or self._looked
+        self._refused = self._refusal(head, found)
         if not head.commit:
             return self._kept(head.why, now_ms)
         self._unread_since_ms = None
@@ -154,7 +156,13 @@ class CommitTree:
         if not why:
             return ()
         stays = f"the last good revision stays, {self.revision()}" if self.revision() else "nothing is done"
-        return (Problem(".", 1, 1, "", f"{stays}: {why}"),)
+        return (Problem(SOURCE_PATH, 1, 1, "", f"{stays}: {why}"),)
+
+    @staticmethod
+    def _refusal(head: Head, found: _Found) -> Refused | None:
+        if found.trouble:
+            return Refused(revision(head.name, head.commit), found.trouble)
+        return Refused(head.refused, head.why) if head.refused else None
 
     def _find(self, head: Head) -> _Found:
         """What differs at the newest commit. Raises GitUnusable."""
@@ -324,6 +332,9 @@ class CommitTree:
         none."""
         at = self._looked or self._settled
         return revision(at.name, at.commit) if at else ""
+
+    def refused(self) -> Refused | None:
+        return self._refused
 
     def authors(self, paths: Iterable[str]) -> Mapping[str, Commit]:
         """The last commit of each path, in the history of the commit that was looked at: of one that is gone, the commit

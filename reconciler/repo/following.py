@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from reconciler.repo.clone import Clone, Known
+from reconciler.repo.refs import revision
 from reconciler.repo.source import Head, Watching
 
 #: After the first failure the next attempt comes so much later; after each further one twice as late, up to the longest
@@ -68,7 +69,8 @@ class CloneSource:
             if known.commit and self._follower is not None:
                 self._follower.ask()  # it is gone from the disk: a new one need not wait for its time
             return Head(why=known.trouble or f"{known.url} is being cloned")
-        return Head(repository=repository, commit=known.commit, name=known.branch, why=known.trouble)
+        refused = revision(known.branch, known.refused) if known.refused else ""
+        return Head(repository=repository, commit=known.commit, name=known.branch, why=known.trouble, refused=refused)
 
     def _tell(self, known: Known) -> None:
         before, self._told = self._told, known.commit

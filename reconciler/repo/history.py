@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.repo.git import MAX_ARGUMENTS, Repository
 
@@ -126,11 +126,22 @@ class History:
             beside.unlink(missing_ok=True)  # the cache is disposable: without it the history is read again
 
 
+class Refused(NamedTuple):
+    """A newer commit than the one that is desired, and why it is not believed."""
+
+    revision: str
+    why: str
+
+
 class Origin(Protocol):
     """Where the desired state comes from: what a plan, a status and an event say of it."""
 
     def revision(self) -> str:
         """`main@sha1:…`; empty where no commit stands behind it."""
+        ...
+
+    def refused(self) -> Refused | None:
+        """The newest commit, where it is not the desired state."""
         ...
 
     def authors(self, paths: Iterable[str]) -> Mapping[str, Commit]:
@@ -152,6 +163,9 @@ class WorkTreeOrigin:
 
     def revision(self) -> str:
         return "" if self._repository is None else self._repository.revision()
+
+    def refused(self) -> Refused | None:
+        return None
 
     def authors(self, paths: Iterable[str]) -> Mapping[str, Commit]:
         return {} if self._history is None else self._history.authors(paths)

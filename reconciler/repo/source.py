@@ -34,12 +34,13 @@ class Watching(Protocol):
 class Head:
     """The newest commit that is believed, and the repository that holds it. `commit` is empty where there is none to be
     had just now: what was settled last then stays. `why`, a clause, says why there is none, or why a newer one is not
-    believed; empty where all is well."""
+    believed; empty where all is well. `refused` is that newer one, as a revision."""
 
     repository: Repository | None = None
     commit: str = ""
     name: str = ""
     why: str = ""
+    refused: str = ""
 
 
 class Source(Protocol):

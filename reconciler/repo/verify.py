@@ -30,6 +30,7 @@ from typing import Final
 from reconciler.clock import Clock, utc
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.repo.git import GIT_TIMEOUT_S
+from reconciler.repo.refs import revision
 from reconciler.repo.source import Head, Source, Watching
 
 #: One key, or file of keys, may have so many bytes.
@@ -130,7 +131,8 @@ class VerifiedSource:
         if not why:
             self._accepted = found
             return found
-        return replace(self._accepted, why=refused(found.repository.git_dir, found.commit, why))
+        why = refused(found.repository.git_dir, found.commit, why)
+        return replace(self._accepted, why=why, refused=revision(found.name, found.commit))
 
     def watch(self, wake: Callable[[], None]) -> Watching:
         return self._source.watch(wake)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ from reconciler.controller.looking import preview
 from reconciler.controller.notifying import Notifier
 from reconciler.controller.settings import Settings
 from reconciler.core.canonical_json import canonical_json
-from reconciler.core.notices import CommitStatusRule, NotifyRule
+from reconciler.core.notices import CommitStatusRule, Notice, NotifyRule, Trouble, What, headline, line
 from reconciler.core.planned import Plan, Waiting
 from reconciler.core.prune import Budget, Doomed, Pruning
 from reconciler.core.saved_plan import read_plan
+from reconciler.core.state import Status
+from reconciler.providers import catalogue
 from reconciler.record.store import Record
+from reconciler.repo.commit import CommitTree
+from reconciler.repo.source import LocalSource
 from reconciler.runner.local import LocalRunner
-from tests.controller.conftest import Shop
+from tests.controller.conftest import STREAM, Shop
 from tests.repo.worktree import WorkTree
 from tests.servers import Play, Server
 
@@ -205,7 +210,7 @@ def test_a_forge_is_told_that_deletions_wait_by_a_saved_plan_as_by_a_pass(tmp_pa
         shop.go()
     (request,) = server.requests
     assert (request.path.rpartition("/")[2], request.json["state"], request.json["description"]) == (
-        commit, "failure", "2 deletions wait for an approval",
+        commit, "failure", "deletions wait for an approval: no file declares 2 of 4 jobs, and a pass may delete 1 (prune: maxDeletes 5, maxPercent 10)",
     )  # fmt: skip
 
 
@@ -231,4 +236,66 @@ def test_forges_show_what_came_of_each_commit(tmp_path: Any, runner: LocalRunner
         (good, "success"),
         (bad, "failure"),
     ]
-    assert "unknown field" in server.requests[1].json["description"]
+    assert server.requests[1].json["description"] == (
+        "1 file has an invalid spec: import-orders.yaml:8: spec.shedule: unknown field; did you mean 'schedule'?"
+    )
+
+
+def test_that_a_job_is_well_again_is_told_though_its_run_moved_nothing(shop: Shop) -> None:
+    rule = NotifyRule(name="ops", channel="webhook", settings={"url": "http://127.0.0.1:9/in"}, batch_ms=60_000)
+    fail(shop)
+    job = shop.row()
+    shop.world.settings["notify"] = (rule,)
+    now = Clock().now()
+    with Record.writing(shop.world.state) as record:
+        notifier = Notifier(shop.world._hands(record))
+        notifier.keep(now, pressing=False)
+        trouble = Trouble(
+            what=What.FAILED, kind="Job", name="import-orders", path="", message="no more", since_ms=now.wall_ms
+        )
+        with record.transaction():
+            record.notices.begin(trouble)
+        notifier.keep(now, pressing=False)
+        assert record.notices.troubles() == [trouble], "it is failed still"
+        with record.transaction():
+            record.notices.begin(replace(trouble, name="gone"))
+            well = replace(job.state, status=Status.COMPLETED, last_success_ms=now.wall_ms + 1)
+            record.jobs.save_state(job.id, well, wake_at_ms=None)
+        notifier.keep(now, pressing=False)
+        assert record.notices.troubles() == []
+
+
+def test_that_a_newer_commit_cannot_be_had_is_told_of_that_one_and_not_of_the_last_good_one(
+    tmp_path: Path, shop: Shop
+) -> None:
+    repo = WorkTree(tmp_path / "repo")
+    repo.write({"a.yaml": STREAM})
+    good = repo.commit()
+    shop.world.settings["commit_statuses"] = (CommitStatusRule(forge="github", settings={}, credentials={}),)
+    telling_rule = NotifyRule(name="ops", channel="webhook", settings={"url": "http://127.0.0.1:9/in"})
+    shop.world.settings["notify"] = (telling_rule,)
+    now, source = Clock().now(), LocalSource(repo.root, "git:main")
+    with Record.writing(shop.world.state) as record:
+        tree = CommitTree(source, None, mark="", identity="x", version="1", catalogue=catalogue)
+        notifier = Notifier(replace(shop.world._hands(record), origin=tree))
+        tree.settle(tree.look(0))
+        notifier.see(Plan(), tree.revision(), now)
+        (repo.root / "a.yaml").unlink()
+        empty = repo.commit()
+        notifier.see(Plan(errors=tree.look(1).problems), tree.revision(), now)
+        assert [(one.commit, one.state, one.description) for one in record.notices.due_commits(now.wall_ms)] == sorted(
+            [
+                (good, "success", "applied"),
+                (empty, "failure", f"main@sha1:{empty} holds no spec below jobs.d, which deletes nothing"),
+            ]
+        )
+        (trouble,) = record.notices.troubles()
+        notice = Notice(trouble=trouble, at_ms=now.wall_ms)
+        stays = f"the last good revision stays, main@sha1:{good}: main@sha1:{empty} holds no spec below jobs.d"
+        assert headline([notice]) == "reconcile: newest specs not read"
+        assert line(notice) == f"InvalidSpec: the newest specs: {stays}, which deletes nothing"
+        assert line(replace(notice, recovered=True)).startswith(
+            "Recovered: the newest specs: they are read again (since "
+        )
+        notifier.see(Plan(), tree.revision(), now)
+        assert record.notices.troubles() == []

@@ -93,6 +93,7 @@ def test_a_place_in_a_spec_does_not_make_it_another_trouble() -> None:
 
 def test_the_words() -> None:
     assert headline([begun(), begun(INVALID), over()]) == "reconcile: 1 failed, 1 invalid spec, 1 recovered"
+    assert headline([begun(INVALID), begun(INVALID)]) == "reconcile: 2 invalid specs"
     assert line(begun()) == "Failed: Job export-vip at crm.yaml: no more (by Ada, abababababab)"
     assert line(begun(INVALID)) == "InvalidSpec: a.yaml:3:4: not valid YAML"
     since = "since 1970-01-01T00:00:01.000Z failed"
