@@ -5,10 +5,13 @@ What a verb means to a job's life is the state machine's; what it means to files
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
 
 from reconciler.clock import Now
-from reconciler.controller.lives import Lives
+from reconciler.controller.lives import Born, Lives
 from reconciler.controller.planning import Authors, cursor_resets
 from reconciler.core.audit import MAX_REASON, Deed
 from reconciler.core.consequence import spec_events
@@ -21,6 +24,7 @@ from reconciler.core.provider import Catalogue
 from reconciler.core.rules import rules_of
 from reconciler.core.state import EventName, Outcome
 from reconciler.record.deletions import Left
+from reconciler.record.desired import JobDocument
 from reconciler.record.events import Event
 from reconciler.record.jobs import JobRow
 from reconciler.record.resources import By
@@ -48,8 +52,11 @@ class Enactor:
         edited: set[tuple[str, str]] = set()
         updates = {(one.kind, one.name): one for one in plan.actions if one.verb is Verb.UPDATE}
         with self._record.transaction():
-            for action in plan.actions:
+            for action, new in self._in_order(plan.actions):
                 by = authors.of(action.path)
+                if new:
+                    self._create_jobs(new, authors, now)
+                    continue
                 match action.verb:
                     case Verb.MOVE:
                         self._move(action, by, now)
@@ -69,6 +76,18 @@ class Enactor:
             )
             self._note(plan, authors, saved or plan.actions_digest, now)
 
+    def _in_order(self, actions: Sequence[Action]) -> Iterator[tuple[Action, list[Action]]]:
+        """Every action; jobs that nothing is known of, one after the other, all at once with the first of them."""
+        for is_new, some in groupby(actions, self._is_new):
+            if is_new:
+                new = list(some)
+                yield new[0], new
+            else:
+                yield from ((one, []) for one in some)
+
+    def _is_new(self, action: Action) -> bool:
+        return action.verb is Verb.CREATE and action.kind == "Job" and action.name not in self._left
+
     def _note(self, plan: Plan, authors: Authors, digest: str, now: Now) -> None:
         """Every action goes into the audit log, with what the record holds of the thing once all of them are done."""
         audit = self._record.audit
@@ -79,31 +98,48 @@ class Enactor:
         assert document is not None, f"{action.kind} {action.name} is declared"
         return document
 
-    def _type(self, document: Document) -> str:
-        if document.kind != "Job":
+    def _type(self, kind: str, spec: Mapping[str, Any]) -> str:
+        if kind != "Job":
             return ""
-        provider = self._catalogue.get(document.spec["provider"])
-        job_type = None if provider is None else provider.job_type(document.spec["jobType"])
+        provider = self._catalogue.get(spec["provider"])
+        job_type = None if provider is None else provider.job_type(spec["jobType"])
         return "" if job_type is None else job_type.type
 
+    def _create_jobs(self, actions: Sequence[Action], authors: Authors, now: Now) -> None:
+        """Jobs of which nothing is known, in this order."""
+        documents = {one.name: one for one in self._record.desired.jobs(one.name for one in actions)}
+        terms = {text: _Terms(spec, self._type("Job", spec)) for text, spec in _parsed(documents.values())}
+        declared = [(documents[one.name], authors.of(one.path)) for one in actions]
+        ids = self._record.resources.create_jobs(
+            [(one, by, terms[one.terms].type) for one, by in declared], now.wall_ms
+        )
+        born = [
+            Born(ids[one.name], one.name, one.path, terms[one.terms].rules, action.reason, by)
+            for action, (one, by) in zip(actions, declared, strict=True)
+        ]
+        self._record.jobs.add_dependencies((one.id, name) for one in born for name in one.rules.depends_on)
+        self._lives.create(born, now)
+
     def _create(self, action: Action, by: By, now: Now) -> None:
-        document = self._document(action)
+        """Anything but a job of which nothing is known."""
         left = self._left.get(action.name) if action.kind == "Job" else None
         if left == "undeleted":
             self._bring_back(action, by, now)
             return
-        if left is not None:
-            self._lose_history(action.name, now)
-        orphan = self._record.jobs.orphan(action.name) if left == "orphaned" else None
-        resource_id = self._record.resources.create(document, by, now.wall_ms, type=self._type(document))
+        document = self._document(action)
         if action.kind != "Job":
+            self._record.resources.create(document, by, now.wall_ms)
             self._tell(action, EventName.CREATED, action.reason, by, now)
             return
+        self._lose_history(action.name, now)
+        orphan = self._record.jobs.orphan(action.name) if left == "orphaned" else None
+        type = self._type("Job", document.spec)
+        resource_id = self._record.resources.create(document, by, now.wall_ms, type=type)
         rules = rules_of(document.spec)
         self._record.jobs.set_dependencies(resource_id, rules.depends_on)
         if orphan is not None:
             self._record.jobs.forget_state(resource_id)
-        self._lives.create(resource_id, document, rules, action.reason, now, by)
+        self._lives.create([Born(resource_id, document.name, document.path, rules, action.reason, by)], now)
         if orphan is not None:
             self._record.jobs.restore(resource_id, orphan)
 
@@ -146,7 +182,9 @@ class Enactor:
         document = self._document(action)
         known = self._record.resources.resource(action.kind, action.name)
         assert known is not None, "what is edited is known"
-        self._record.resources.update(known.id, document, by, now.wall_ms, type=self._type(document))
+        self._record.resources.update(
+            known.id, document, by, now.wall_ms, type=self._type(document.kind, document.spec)
+        )
         if update is not None:
             self._tell(update, EventName.UPDATED, _with_message(update), by, now)
         if action.kind == "Authorization" and known.digest != document.digest:
@@ -227,6 +265,20 @@ class Enactor:
         self._record.events.add(event, logged=not has_log)
         if not has_log:
             self.beside_logs.append(event)
+
+
+class _Terms:
+    """What a spec says besides its `config`."""
+
+    def __init__(self, spec: Mapping[str, Any], type: str) -> None:
+        self.rules: Final = rules_of(spec)
+        self.type: Final = type
+
+
+def _parsed(documents: Iterable[JobDocument]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each of the texts that they have in common, once, and what it says."""
+    for text in {one.terms for one in documents}:
+        yield text, json.loads(text)
 
 
 def _deed(action: Action, by: By, plan: str, now: Now) -> Deed:

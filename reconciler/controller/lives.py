@@ -4,19 +4,19 @@ committed (`take_stops`)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from reconciler.clock import Now
 from reconciler.core import lifecycle
-from reconciler.core.document import Document
 from reconciler.core.gate import wake_at_ms as next_wake_ms
 from reconciler.core.happening import Event as Happening
 from reconciler.core.happening import LogEntry, Step
 from reconciler.core.provider import Unit
 from reconciler.core.rules import AfterDependencies, JobRules, rules_of
-from reconciler.core.state import EventName, JobState, Status
+from reconciler.core.state import EventName, Status
 from reconciler.record.events import Event
 from reconciler.record.jobs import JobRow
 from reconciler.record.resources import By
@@ -44,6 +44,17 @@ class Committed:
     unit: Unit
 
 
+class Born(NamedTuple):
+    """A job that has just been created, for `reason`."""
+
+    id: int
+    name: str
+    path: str
+    rules: JobRules
+    reason: str
+    by: By
+
+
 @dataclass(slots=True)
 class Lives:
     """Moves jobs on. `chance` draws from [0, 1) for the jitter of a delay."""
@@ -52,14 +63,15 @@ class Lives:
     chance: Callable[[], float]
     _stops: list[int] = field(default_factory=list)
 
-    def create(self, job_id: int, document: Document, rules: JobRules, reason: str, now: Now, by: By) -> JobState:
-        """The state of a job that has just been created, for `reason`."""
-        step, wake_at_ms = _born(rules, now)
-        self.record.jobs.insert_state(job_id, step.state, wake_at_ms=wake_at_ms)
-        for entry in step.log:
-            told = replace(entry, message=entry.message or reason) if entry.name is EventName.CREATED else entry
-            self._log(document.name, document.path, None, told, now, by, None)
-        return step.state
+    def create(self, born: Sequence[Born], now: Now) -> None:
+        """The states of jobs that have just been created."""
+        steps = [(one, *_born(one.rules, now)) for one in born]
+        self.record.jobs.insert_states((one.id, step.state, wake_at_ms) for one, step, wake_at_ms in steps)
+        self.record.events.add_all(
+            _event(one.name, one.path, None, _told(entry, one.reason), now, one.by)
+            for one, step, _ in steps
+            for entry in step.log
+        )
 
     def advance(
         self,
@@ -109,17 +121,7 @@ class Lives:
         by: By,
         committed: Committed | None,
     ) -> None:
-        event = Event(
-            kind="Job",
-            name=name,
-            path=path,
-            time_ms=now.wall_ms,
-            event=entry.name,
-            run=run,
-            message=entry.message,
-            commit=by.commit,
-            author=by.author,
-        )
+        event = _event(name, path, run, entry, now, by)
         if committed is not None and entry.name is EventName.SYNCED:
             unit = committed.unit
             event = replace(
@@ -132,3 +134,24 @@ class Lives:
                 omitted=unit.omitted,
             )
         self.record.events.add(event)
+
+
+def _event(name: str, path: str, run: int | None, entry: LogEntry, now: Now, by: By) -> Event:
+    return Event(
+        kind="Job",
+        name=name,
+        path=path,
+        time_ms=now.wall_ms,
+        event=entry.name,
+        run=run,
+        message=entry.message,
+        commit=by.commit,
+        author=by.author,
+    )
+
+
+def _told(entry: LogEntry, reason: str) -> LogEntry:
+    """That a job was created is told with the reason."""
+    if entry.name is not EventName.CREATED:
+        return entry
+    return replace(entry, message=entry.message or reason)

@@ -11,7 +11,7 @@ import json
 import sqlite3
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from reconciler.core.document import Document, canonical, digest_of_text
 from reconciler.errors import Problem
@@ -62,6 +62,15 @@ END""",
 END""",
 )
 _INSERT: Final = f"INSERT INTO document ({_COLUMNS}, held) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
+class JobDocument(NamedTuple):
+    """Where a job is declared, and what its spec says besides `config`, as JSON: that is the same for many."""
+
+    name: str
+    path: str
+    ordinal: int
+    terms: str
 
 
 class Desired:
@@ -189,6 +198,18 @@ class Desired:
             "SELECT * FROM document WHERE kind = ? AND name = ? ORDER BY path, ordinal LIMIT 1", (kind, name)
         ).fetchone()
         return None if row is None else document_of(row)
+
+    def jobs(self, names: Iterable[str]) -> list[JobDocument]:
+        """The first document of each of these jobs, by name."""
+        rows = self._sql.execute(
+            "SELECT name, path, ordinal, json_remove(spec, '$.config') FROM document WHERE kind = 'Job' "
+            "AND name IN (SELECT value FROM json_each(?)) ORDER BY name, path, ordinal",
+            (json.dumps(list(names)),),
+        )
+        found: dict[str, JobDocument] = {}
+        for row in rows:
+            found.setdefault(row[0], JobDocument(*row))
+        return list(found.values())
 
     def backfills(self, names: Iterable[str]) -> list[Document]:
         """The jobs among `names` that are in the lane of backfills, by name."""

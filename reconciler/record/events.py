@@ -4,7 +4,9 @@ yet in it says so here, so that a crash in between loses no line."""
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 #: Events that are kept of each job; older ones go when a run ends.
@@ -33,6 +35,7 @@ class Event:
 
 
 _COLUMNS: Final = "kind, name, path, time_ms, event, run, unit, rows, added, removed, omitted, message, commit_, author"
+_VALUES: Final = attrgetter(*_COLUMNS.replace("commit_", "commit").split(", "))
 _INSERT: Final = f"INSERT INTO event ({_COLUMNS}, logged) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 
@@ -44,26 +47,11 @@ class Events:
 
     def add(self, event: Event, *, logged: bool = False) -> None:
         """`logged`: it goes into no log file, because there is none, or none any more."""
-        self._sql.execute(
-            _INSERT,
-            (
-                event.kind,
-                event.name,
-                event.path,
-                event.time_ms,
-                event.event,
-                event.run,
-                event.unit,
-                event.rows,
-                event.added,
-                event.removed,
-                event.omitted,
-                event.message,
-                event.commit,
-                event.author,
-                logged,
-            ),
-        )
+        self._sql.execute(_INSERT, (*_VALUES(event), logged))
+
+    def add_all(self, events: Iterable[Event]) -> None:
+        """Many, in their order, which are to go into log files."""
+        self._sql.executemany(_INSERT, [(*_VALUES(event), False) for event in events])
 
     def unlogged(self, limit: int = 10_000) -> list[Event]:
         """Events that are not in a log file yet, oldest first."""
@@ -133,20 +121,22 @@ class Events:
 
 
 def _event(row: sqlite3.Row) -> Event:
+    """Read by position: by name, each column is looked for."""
+    id_, kind, name, path, time_ms, event, run, unit, rows, added, removed, omitted, message, commit, author = row
     return Event(
-        id=row["id"],
-        kind=row["kind"],
-        name=row["name"],
-        path=row["path"],
-        time_ms=row["time_ms"],
-        event=row["event"],
-        run=row["run"],
-        unit=row["unit"],
-        rows=row["rows"],
-        added=row["added"],
-        removed=row["removed"],
-        omitted=row["omitted"],
-        message=row["message"],
-        commit=row["commit_"],
-        author=row["author"],
+        id=id_,
+        kind=kind,
+        name=name,
+        path=path,
+        time_ms=time_ms,
+        event=event,
+        run=run,
+        unit=unit,
+        rows=rows,
+        added=added,
+        removed=removed,
+        omitted=omitted,
+        message=message,
+        commit=commit,
+        author=author,
     )

@@ -45,6 +45,13 @@ _IN_LANE: Final = {
     LIVE: "job INDEXED BY job_queue CROSS JOIN resource USING (id) WHERE spec ->> '$.lane' IS NULL",
     BACKFILL: "resource INDEXED BY resource_backfill CROSS JOIN job USING (id) WHERE spec ->> '$.lane' = 'backfill'",
 }
+#: Of a live job that has never run: what its status says of it alone, then all else that it can depend on.
+_NEW: Final = (
+    "SELECT resource.id, path, name, title, digest, status_digest, json_remove(spec, '$.config'), type, generation, observed, "
+    "created_ms, created_by, updated_ms, updated_by, revision, condition_, condition_ms, waiting, rows, added, removed, omitted, "
+    f"{', '.join(_STATE)} FROM resource JOIN job USING (id) WHERE resource.id IN (SELECT value FROM json_each(?)) AND "
+    "life = 'live' AND NOT EXISTS (SELECT 1 FROM run WHERE run.job = resource.id) ORDER BY path, name"
+)
 _UNDELETED: Final = "life = 'orphaned' AND resource.id IN (SELECT job FROM deletion WHERE undeleted_ms IS NOT NULL)"
 _VALUES: Final = attrgetter(*_STATE)
 _SAVE: Final = f"UPDATE job SET {', '.join(f'{name} = ?' for name in _STATE)}, wake_at_ms = ?, waiting = ? WHERE id = ?"
@@ -90,6 +97,18 @@ class JobRow:
     waiting: str
     cursor: Any
     totals: Totals
+
+
+class NewRow(NamedTuple):
+    """A live job that has never run. Those of equal `alike` have statuses that differ in name, title and digest alone."""
+
+    id: int
+    path: str
+    name: str
+    title: str
+    digest: str
+    status_digest: str
+    alike: tuple[Any, ...]
 
 
 class Reported(NamedTuple):
@@ -192,6 +211,10 @@ class Jobs:
         """The state of a job that has just been created."""
         self._sql.execute(_INSERT, (job_id, wake_at_ms, *_VALUES(state)))
 
+    def insert_states(self, born: Iterable[tuple[int, JobState, int | None]]) -> None:
+        """The same of many: id, state, and when to look at it."""
+        self._sql.executemany(_INSERT, [(job_id, wake_at_ms, *_VALUES(state)) for job_id, state, wake_at_ms in born])
+
     def wake_at(self, job_id: int, at_ms: int | None) -> None:
         """When the job is to be considered next; None where only something that happens can move it."""
         self._sql.execute("UPDATE job SET wake_at_ms = ? WHERE id = ?", (at_ms, job_id))
@@ -253,6 +276,10 @@ class Jobs:
         for name in names:
             self._sql.execute("INSERT OR IGNORE INTO dependency (job, name) VALUES (?, ?)", (job_id, name))
 
+    def add_dependencies(self, needs: Iterable[tuple[int, str]]) -> None:
+        """Of jobs that have just been created: id, and the name of one that it depends on."""
+        self._sql.executemany("INSERT OR IGNORE INTO dependency (job, name) VALUES (?, ?)", needs)
+
     def observe(self, job_id: int, generation: int) -> None:
         """The latest run was started under this generation."""
         self._sql.execute("UPDATE resource SET observed = ? WHERE id = ?", (generation, job_id))
@@ -269,6 +296,14 @@ class Jobs:
         """Those jobs, by path and name; all of them are in the list or wait for their spec."""
         where = "WHERE resource.id IN (SELECT value FROM json_each(?)) ORDER BY resource.path, resource.name"
         return self._many(where, json.dumps(ids))
+
+    def new(self, ids: Sequence[int]) -> list[NewRow]:
+        """Those of these jobs that are live and have never run, by path and name."""
+        rows = self._sql.execute(_NEW, (json.dumps(ids),))
+        return [
+            NewRow(id_, path, name, title, digest, written, tuple(alike))
+            for id_, path, name, title, digest, written, *alike in rows
+        ]
 
     def mark_reported(self, reported: Iterable[Reported]) -> None:
         """Their status files say what there is to say."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from reconciler.core.document import Document, canonical, digest_of_text
 from reconciler.record.database import transaction
+from reconciler.record.desired import JobDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +61,16 @@ class Chore(NamedTuple):
 #: The columns that come out of a document, and those that a change of it sets; digest is compared before it is set.
 _SAID: Final = "name, path, title, description, labels, digest, work_digest, metadata_digest, spec"
 _CHANGED: Final = f"{_SAID}, revision, type, updated_ms, updated_by"
-_CREATE: Final = (
-    f"INSERT INTO resource (kind, {_CHANGED}, created_ms, created_by) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+_INSERT: Final = f"INSERT INTO resource (kind, {_CHANGED}, created_ms, created_by)"
+_LIVES_AGAIN: Final = (
     "ON CONFLICT (kind, name) DO UPDATE SET life = 'live', dirty = 1, generation = generation + (digest <> excluded.digest), "
     + ", ".join(f"{name} = excluded.{name}" for name in _CHANGED.split(", "))
-    + " RETURNING id"
+)
+_CREATE: Final = f"{_INSERT} VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) {_LIVES_AGAIN} RETURNING id"
+#: What is declared is in the record already: it is copied there.
+_COPY: Final = (
+    f"{_INSERT} SELECT kind, {_SAID}, ?3, ?4, ?5, ?6, ?5, ?6 FROM document "
+    f"WHERE path = ?1 AND ordinal = ?2 {_LIVES_AGAIN}"
 )
 _UPDATE: Final = (
     "UPDATE resource SET dirty = 1, generation = generation + (digest <> ?6), "
@@ -114,6 +120,17 @@ class Resources:
         """A new resource, or one that comes back to life under its old id (an orphan, an archived stream)."""
         values = (document.kind, *_said(document), by.revision, type, now_ms, by.author, now_ms, by.author)
         return int(self._sql.execute(_CREATE, values).fetchone()[0])
+
+    def create_jobs(self, declared: Sequence[tuple[JobDocument, By, str]], now_ms: int) -> dict[str, int]:
+        """The same of many jobs as they are declared, each with its type; their ids by name."""
+        self._sql.executemany(
+            _COPY, [(one.path, one.ordinal, by.revision, type, now_ms, by.author) for one, by, type in declared]
+        )
+        rows = self._sql.execute(
+            "SELECT name, id FROM resource WHERE kind = 'Job' AND name IN (SELECT value FROM json_each(?))",
+            (json.dumps([one.name for one, _, _ in declared]),),
+        )
+        return {str(name): int(id_) for name, id_ in rows}
 
     def update(self, resource_id: int, document: Document, by: By, now_ms: int, *, type: str = "") -> None:
         """What the document says now; `type` is its job type's (import, export, enrichment). The generation
