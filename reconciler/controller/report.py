@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from reconciler.clock import Now, milliseconds
+from reconciler.controller.alike import patterned
 from reconciler.controller.hands import Hands
 from reconciler.core.document import Kind
 from reconciler.core.event import logfmt
@@ -17,7 +18,7 @@ from reconciler.core.status import AuthFacts, JobFacts, auth_status, job_status
 from reconciler.errors import Problem
 from reconciler.record.events import KEPT_EVENTS, Event
 from reconciler.record.facts import job_facts
-from reconciler.record.jobs import JobRow, Reported
+from reconciler.record.jobs import JobRow, NewRow, Reported
 from reconciler.record.prunes import HeldSet
 from reconciler.record.resources import ResourceRow
 from reconciler.repo.divide import cores, divided
@@ -167,11 +168,10 @@ class Reporter:
         at_once = AT_ONCE if pressed is None else FEW
         for start in range(0, len(ids), at_once):
             with self._record.transaction(durable=False):
-                jobs = [
-                    job
-                    for job in self._record.jobs.by_ids(ids[start : start + at_once])
-                    if last or not self._is_recent(job, now)
-                ]
+                chosen = ids[start : start + at_once]
+                if pressed is None and len(chosen) >= MANY:
+                    chosen = self._write_new(chosen, problems, held, now)
+                jobs = [job for job in self._record.jobs.by_ids(chosen) if last or not self._is_recent(job, now)]
                 for some in [jobs] if pressed is None else [[job] for job in jobs]:
                     if pressed is not None and pressed():
                         return False
@@ -219,6 +219,38 @@ class Reporter:
         troubled = [bool(one.problems) for one in facts]
         self._note_said(list(zip(jobs, said, troubled, strict=True)), "Job", now)
 
+    def _write_new(
+        self,
+        ids: Sequence[int],
+        problems: Mapping[tuple[str, str], Sequence[Problem]],
+        held: HeldSet | None,
+        now: Now,
+    ) -> list[int]:
+        """Statuses of jobs that have never run, as far as they are like others; the ids of all that are left."""
+        rows = [
+            row
+            for row in self._record.jobs.new(ids)
+            if ("Job", row.name) not in problems
+            and ("", row.path) not in problems
+            and (held is None or row.name not in held.jobs)
+        ]
+
+        def facts(row: NewRow) -> JobFacts | None:
+            job = self._record.jobs.by_id(row.id)
+            return None if job is None else self._facts(job, (), held)
+
+        found = patterned(rows, facts, now)
+
+        def write(index: int) -> _Said:
+            row, pattern = found[index]
+            written = self._writer.write_rendered(row.path, row.name, pattern.filled(row), known=row.status_digest)
+            return written.digest, written.warning, pattern.condition, pattern.condition_at
+
+        said = self._divided(range(len(found)), write)
+        self._note_said([(row, one, False) for (row, _), one in zip(found, said, strict=True)], "Job", now)
+        done = {row.id for row, _ in found}
+        return [one for one in ids if one not in done]
+
     def _facts(self, job: JobRow, problems: Sequence[Problem], held: HeldSet | None) -> JobFacts:
         undeleted = ""
         if job.life == "orphaned":  # of those, only what waits for its spec has a status
@@ -255,7 +287,9 @@ class Reporter:
         condition = document["status"]["conditions"][0]
         return written.digest, written.warning, str(condition["status"]), condition["lastTransitionTime"]
 
-    def _note_said(self, said: Sequence[tuple[JobRow | ResourceRow, _Said, bool]], kind: Kind, now: Now) -> None:
+    def _note_said(
+        self, said: Sequence[tuple[JobRow | NewRow | ResourceRow, _Said, bool]], kind: Kind, now: Now
+    ) -> None:
         """Keeps what the statuses say now; the last of each is whether something is wrong with the spec."""
         reported = []
         for one, (digest, warning, condition, at), troubled in said:
@@ -267,7 +301,7 @@ class Reporter:
             reported.append(Reported(one.id, condition, condition_ms, troubled, digest))
         self._record.jobs.mark_reported(reported)
 
-    def _went_with_its_folder(self, one: JobRow | ResourceRow, kind: Kind) -> bool:
+    def _went_with_its_folder(self, one: JobRow | NewRow | ResourceRow, kind: Kind) -> bool:
         """Whether there is no place for a status beside the spec, because neither is there: the thing is only held."""
         settings = self._hands.settings
         beside = settings.status_dir is None and not (settings.root / one.path).parent.exists()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from reconciler.clock import iso
@@ -16,6 +17,7 @@ from reconciler.core.state import EventName
 
 #: The order of the fields after `time` and `event`; others follow, sorted.
 FIELDS: Final = ("run", "unit", "rows", "added", "removed", "omitted", "msg", "commit", "author")
+_KNOWN: Final = frozenset(FIELDS)
 #: A value is cut off, with an ellipsis, after this many characters.
 VALUE_LIMIT: Final = 8_192
 
@@ -31,13 +33,12 @@ _UNSEEN: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn"})
 
 def logfmt(time_ms: int, event: EventName | str, fields: Mapping[str, str | int | None]) -> str:
     """The line, without a line end. Fields that are None or empty are left out; `msg` is always quoted."""
-    order = [*FIELDS, *sorted(set(fields) - set(FIELDS))]
-    parts = [f"time={iso(time_ms)}", f"event={_value('event', str(event))}"]
-    for name in order:
+    parts = [f"time={iso(time_ms)}", _pair("event", str(event))]
+    others = fields.keys() - _KNOWN
+    for name in (*FIELDS, *sorted(others)) if others else FIELDS:
         value = fields.get(name)
         if value is not None and value != "":
-            assert _NAME.fullmatch(name), f"{name!r} is no field name"
-            parts.append(f"{name}={_value(name, str(value))}")
+            parts.append(f"msg={_value('msg', str(value))}" if name == "msg" else _pair(name, str(value)))
     return " ".join(parts)
 
 
@@ -62,6 +63,12 @@ def escaped(text: str) -> str:
     if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
         return text  # as most are
     return "".join(_escaped(char) for char in text)
+
+
+@lru_cache(maxsize=1024)  # what happens at once has the same cause
+def _pair(name: str, text: str) -> str:
+    assert _NAME.fullmatch(name), f"{name!r} is no field name"
+    return f"{name}={_value(name, text)}"
 
 
 def _value(name: str, text: str) -> str:

@@ -72,7 +72,11 @@ class Writer:
     ) -> Written:
         """Replaces the status of `name` atomically, unless it says the same already. `known` is the digest that an
         earlier call returned: where it is still right, the disk is not asked."""
-        text = to_yaml(document).encode("utf-8")
+        return self.write_rendered(spec_path, name, to_yaml(document), kind, known=known)
+
+    def write_rendered(self, spec_path: str, name: str, status: str, kind: Kind = "Job", *, known: str = "") -> Written:
+        """The same of a status that is YAML already."""
+        text = status.encode("utf-8")
         digest = hashlib.sha256(text).hexdigest()[:32]
         if digest == known:
             return Written(False, digest)

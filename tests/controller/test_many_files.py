@@ -16,8 +16,16 @@ JOBS = report.MANY + 20
 
 
 def declare(shop: Shop) -> None:
+    """Most are alike, and some are not."""
     for number in range(JOBS):
-        shop.job(f"job-{number:03}", file=f"team-{number % 7}/job-{number:03}.yaml", suspend="true")
+        shop.job(
+            f"job-{number:03}",
+            file=f"team-{number % 7}/job-{number:03}.yaml",
+            metadata=f", title: 'Job {number}: \u00fc'" if number % 5 else "",
+            suspend="true",
+            schedule=f"{{every: {number}h}}" if number % 11 == 1 else "{every: 1h}",
+            quiet="{from: '22:00', to: '06:00'}" if number % 3 else None,
+        )
 
 
 def written(shop: Shop) -> dict[Path, list[str]]:
