@@ -185,6 +185,20 @@ VALUES = [
 ]  # fmt: skip
 
 
+def test_a_negative_zero_is_the_zero_that_it_equals_however_the_profile_was_built(tmp_path: Path) -> None:
+    ways = {"w": "latest", "old": "first", "least": "min", "most": "max", "all": "set"}
+    attributes = {name: {"from": "w", "merge": merge} for name, merge in ways.items()}
+    rules = {"columns": {"w": "double"}, "identity": [{"key": "user", "from": "user"}], "attributes": attributes}
+    world = World(tmp_path, rules_of(scores=rules))
+    for value in ("0.0", "-0.0", -0.0):
+        world.land("scores", [{"user": "u", "w": value}])
+        world.build()
+    for profiles in (world.profiles, world.built(ProfileSet())):
+        profile = found(world, profiles, "user", "u")
+        assert profile is not None
+        assert repr(dict(profile.attributes)) == repr({"all": ["0.0"], "least": 0.0, "most": 0.0, "old": 0.0, "w": 0.0})
+
+
 def test_a_value_means_the_same_however_its_segment_holds_it(tmp_path: Path) -> None:
     types = sorted({type_ for type_, _, _ in VALUES})
     name = {type_: f"c{index}" for index, type_ in enumerate(types)}
