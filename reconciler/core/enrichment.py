@@ -44,11 +44,12 @@ class News:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """Identifiers to look up, each with the digest of what was said of it last (0: nothing), those never asked for first;
-    `left` is how many more there are."""
+    """Identifiers to look up, each with the digest of what was said of it last (0: nothing), those never asked for first
+    and those that `failed` when they were asked for last at the end; `left` is how many more there are."""
 
     values: tuple[tuple[str, int], ...]
     left: int
+    failed: frozenset[str] = frozenset()
 
 
 class Enrichment(Protocol):
@@ -67,12 +68,17 @@ class Enrichment(Protocol):
         readings differ."""
         ...
 
-    def due(self, stream: str, column: str, identity: str, memory: Sequence[str], *, before_ms: int, limit: int) -> Due:
-        """The first value of the identity of each profile, where it was not looked up after `before_ms`."""
+    def due(
+        self, stream: str, column: str, identity: str, memory: Sequence[str],
+        *, before_ms: int, limit: int, attempt: int = 1,
+    ) -> Due:  # fmt: skip
+        """The first value of the identity of each profile, where it was not looked up after `before_ms`. Of those that
+        are due for equally long, each `attempt` begins with others: the first with the least values."""
         ...
 
     def entries(self, found: Sequence[tuple[str, int, int]]) -> Table:
-        """Entries of (value, digest of what was said in 64 bits, milliseconds)."""
+        """Entries of (value, digest of what was said in 64 bits, milliseconds). The milliseconds are negative where the
+        asking failed: such an identifier stays due."""
         ...
 
     def remember(self, entries: Sequence[Table], memory: Sequence[str]) -> tuple[str, ...]:

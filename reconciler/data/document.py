@@ -6,6 +6,7 @@ Records keep their exact text on the way to columns, as lines of NDJSON do (`lin
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -67,7 +68,7 @@ def _are_good(lines: bytes, found: list[Any]) -> bool:
 
 def pluck(body: bytes, path: str) -> Json:
     """The value at a dotted path (a number steps into an array); None where there is none. Raises Retriable for a body
-    that is not JSON."""
+    that is not JSON, and for a value in which a number is too large for a double, which nothing could write down."""
     value = _parsed(body)[1]
     for step in filter(None, path.split(".")):
         if isinstance(value, dict):
@@ -76,7 +77,20 @@ def pluck(body: bytes, path: str) -> Json:
             value = value[int(step)]
         else:
             return None
-    return value
+    if not _is_finite(value):
+        raise Retriable(f"the answer has a number at {path!r} that is too large")
+    found: Json = value
+    return found
+
+
+def _is_finite(value: Any) -> bool:
+    match value:
+        case float():
+            return math.isfinite(value)
+        case dict() | list():
+            return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+        case _:
+            return True
 
 
 def _parsed(body: bytes) -> tuple[str, Any]:

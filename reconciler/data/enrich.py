@@ -2,9 +2,9 @@
 of what was said are joined in DuckDB, whose memory is bounded; what does not fit goes to disk.
 
 A file of the memory is Parquet with one row an identifier: `high` and `low` (128 bits of the keyed digest of its value),
-`digest` (64 bits of that of what was said last) and `at_ms`. Of several files the later one knows better. Digests are
-numbers, because a join of texts would take four times the memory, and keyed (SHA-256 over a secret of the record and the
-text), so that nobody learns from a file whom it speaks of.
+`digest` (64 bits of that of what was said last) and `at_ms` (negative where the asking failed). Of several files the later
+one knows better. Digests are numbers, because a join of texts would take four times the memory, and keyed (SHA-256 over a
+secret of the record and the text), so that nobody learns from a file whom it speaks of.
 """
 
 from __future__ import annotations
@@ -158,7 +158,10 @@ class EnrichmentHands:
 
     # --- whom to look up ---
 
-    def due(self, stream: str, column: str, identity: str, memory: Sequence[str], *, before_ms: int, limit: int) -> Due:
+    def due(
+        self, stream: str, column: str, identity: str, memory: Sequence[str],
+        *, before_ms: int, limit: int, attempt: int = 1,
+    ) -> Due:  # fmt: skip
         self._profiles.identity(stream, column, identity)
         values = self._profiles.values(identity, first=True)
         people = f"SELECT value, {self._digests.subject('value')} FROM ({values})"
@@ -170,11 +173,13 @@ class EnrichmentHands:
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
             connection.execute(f"CREATE TEMP TABLE due AS {due}")
             rows = connection.execute(
-                f"SELECT value, digest FROM due ORDER BY at_ms NULLS FIRST, value LIMIT {limit:d}"
-            )
-            found = tuple((value, digest) for value, digest in rows.fetchall())
+                "SELECT value, digest, coalesce(at_ms < 0, false) AS failed FROM due "
+                f"ORDER BY failed, abs(coalesce(at_ms, 0)), {'value' if attempt == 1 else f'md5(value || {attempt:d})'} "
+                f"LIMIT {limit:d}"
+            ).fetchall()
             ((every,),) = connection.execute("SELECT count(*) FROM due").fetchall()
-        return Due(found, every - len(found))
+        found = tuple((value, digest) for value, digest, _ in rows)
+        return Due(found, every - len(found), frozenset(value for value, _, failed in rows if failed))
 
     # --- the memory ---
 

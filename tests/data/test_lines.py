@@ -159,6 +159,8 @@ def test_records_are_found_at_their_path_with_their_exact_text() -> None:
     assert pluck(body, "next") == "x"
     assert pluck(body, "page.items.1.id") == 2
     assert pluck(body, "page.none.x") is None
+    with pytest.raises(Retriable, match=r"^the answer has a number at 'next' that is too large$"):
+        pluck(b'{"next": 1e400}', "next")
 
 
 def test_a_document_may_be_the_array_or_one_object() -> None:

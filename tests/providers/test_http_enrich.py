@@ -20,7 +20,7 @@ from reconciler.clock import iso
 from reconciler.core.profile import Identity
 from reconciler.core.words import DAY_MS
 from reconciler.errors import Fatal, RateLimited, Retriable, RunError
-from reconciler.providers.http import PROVIDER, enrich_lookup
+from reconciler.providers.http import PROVIDER, client, enrich_lookup
 from reconciler.providers.http.enrich_config import EnrichLookup, lookup_schema
 from reconciler.providers.http.lookups import Pace, can_stand_in_url, in_url
 from tests.providers.enrich_world import NOW_MS, STREAM, Crash, World
@@ -257,6 +257,27 @@ def test_one_whose_request_fails_is_omitted_and_asked_for_again(tmp_path: Path) 
     assert reason == f"GET {server.url}/people: answered 500"
 
 
+def test_those_who_fail_again_and_again_neither_fail_the_run_nor_keep_anybody_waiting(tmp_path: Path) -> None:
+    broken = [f"b{number}" for number in range(7)]
+
+    def answer(request: Request) -> Play:
+        return Play(500) if request.query["q"] in broken else company(request)
+
+    with world(tmp_path, answer, *broken[:4], "c", concurrency=1) as (job, server):
+        assert [unit.omitted for unit in job.run()] == [4]
+        job.has_profiles(*([one] for one in [*broken, "c", "d"]))
+        (unit,) = job.run()
+        assert asked(server)[5:9] == ["b4", "b5", "b6", "d"], "those who are new come first"
+        assert unit.message == "1 profile looked up, 1 with news; 7 omitted"
+        assert [(unit.omitted, unit.message) for unit in job.run()] == [
+            (5, "0 profiles looked up, 0 with news; 5 omitted; 2 left for the next run")
+        ]
+        before, broken[:] = len(server.requests), ["b5", "b6"]
+        job.run()
+        assert sorted(asked(server)[before:]) == [f"b{number}" for number in range(7)]
+    assert sorted(job.facts("email")) == [("b0",), ("b1",), ("b2",), ("b3",), ("b4",), ("c",), ("d",)]
+
+
 @pytest.mark.parametrize(
     ("play", "kind", "said"),
     [
@@ -264,7 +285,6 @@ def test_one_whose_request_fails_is_omitted_and_asked_for_again(tmp_path: Path) 
         (Play(503, headers={"Retry-After": "7"}), RateLimited, "answered 503"),
         (Play(401), Fatal, "answered 401, the credentials are not accepted"),
         (Play(405), Fatal, "answered 405, this address does not take such a request"),
-        (Play(302, headers={"Location": "ftp://x"}), Fatal, "only http and https addresses are requested, found 'ftp'"),
     ],
 )
 def test_an_error_of_the_whole_ends_the_run_and_what_was_answered_is_kept(
@@ -308,6 +328,20 @@ def test_five_failures_in_a_row_are_the_servers(tmp_path: Path) -> None:
     assert job.rejects() == []
 
 
+def test_each_attempt_begins_with_others_so_a_few_who_always_fail_keep_nobody_waiting(tmp_path: Path) -> None:
+    def answer(request: Request) -> Play:
+        return Play(500) if request.query["q"] < "b" else company(request)
+
+    people = [f"{letter}{number}" for letter in "ab" for number in range(6)]
+    with world(tmp_path, answer, *people, concurrency=1) as (job, _):
+        fails(job, Retriable)
+        assert job.facts("email") == []
+        for _attempt in range(8):
+            with suppress(Retriable):
+                job.run(new_run=False)
+    assert sorted(job.facts("email")) == [(f"b{number}",) for number in range(6)]
+
+
 def test_where_nobody_could_be_looked_up_the_run_has_failed(tmp_path: Path) -> None:
     with world(tmp_path, lambda _: Play(drop=True), "secret-person") as (job, server):
         error = fails(job, Retriable)
@@ -318,6 +352,48 @@ def test_where_nobody_could_be_looked_up_the_run_has_failed(tmp_path: Path) -> N
 def test_an_answer_that_is_not_json_is_a_failure(tmp_path: Path) -> None:
     with world(tmp_path, lambda _: Play(body=b"<html>"), "a") as (job, _):
         assert "the answer is not JSON" in str(fails(job, Retriable))
+
+
+@pytest.mark.parametrize(
+    ("play", "reason"),
+    [
+        (Play(302, headers={"Location": "ftp://x"}), "only http and https addresses are requested, found 'ftp'"),
+        (Play(302, headers={"Location": "http://169.254.169.254/"}), "169.254.169.254"),
+        (Play(body=b"x", headers={"Content-Encoding": "br"}), "the answer is encoded as 'br', which was not asked for"),
+        (Play(body=b"x" * 2048), "the answer is larger than 0 MiB"),
+    ],
+)
+def test_an_answer_that_is_not_taken_is_a_failure_of_that_one_unless_nothing_else_comes(
+    tmp_path: Path, play: Play, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MAX_ANSWER_BYTES", 1024)
+    with world(
+        tmp_path, lambda request: play if request.query["q"] != "z" else company(request), "a", "z", concurrency=1
+    ) as (job, _):
+        (unit,) = job.run()
+        assert (unit.rows, unit.omitted, job.facts("email")) == (1, 1, [("z",)])
+        ((_, said, _),) = job.rejects()
+        assert reason in said
+    with world(tmp_path / "alone", lambda _: play, "a") as (job, _):
+        error = fails(job, Fatal)
+    assert str(error).startswith("nobody could be looked up; the last one: ")
+    assert reason in str(error)
+
+
+@pytest.mark.parametrize("value", [b"1e400", b'{"x": [-1e400]}'])
+def test_an_answer_with_a_number_that_nothing_could_write_down_is_a_failure_of_that_one(
+    tmp_path: Path, value: bytes
+) -> None:
+    def answer(request: Request) -> Play:
+        bad = Play(body=b'{"person":{"company":' + value + b"}}")
+        return bad if request.query["q"] == "b" else company(request)
+
+    with world(tmp_path, answer, "a", "b", "c") as (job, _):
+        (unit,) = job.run()
+        assert (unit.rows, unit.omitted) == (2, 1)
+        assert [reason for _, reason, _ in job.rejects()] == [
+            "the answer has a number at 'person.company' that is too large"
+        ]
 
 
 def test_many_refused_in_a_row_are_an_error_unless_it_is_said_that_they_may_be(tmp_path: Path) -> None:

@@ -5,8 +5,11 @@ asked, and commits that with the messages, unit by unit, so a run that was cut o
 An answer that says what was said before is no message again.
 
 A profile that the API refuses (400, 422 and the like) is omitted with its reason, and left alone for `ttl` too. One whose
-request fails (no answer, 5xx) is omitted, and asked for again in the next run. Both may be the fault of the whole: where
-25 are refused in a row, 5 fail in a row, or nothing else came of a run, it is an error of the run instead.
+request fails (no answer, 5xx, one that is too large or leads astray) is omitted, and asked for again in the next run. Both
+may be the fault of the whole: where 25 are refused in a row, 5 fail in a row, or nothing else came of a run, it is an error
+of the run instead. Those who had failed before come last and show nothing of the whole: where 5 of them fail again in a
+row, the others wait for the next run. Each attempt of a run begins with others, so that a few who always fail keep nobody
+waiting.
 """
 
 from __future__ import annotations
@@ -57,7 +60,7 @@ def run(context: Context) -> Iterator[Unit]:
     memory = texts_of(cursor.get("memory"), "enrich-lookup")
     due = hands.due(
         config.stream, config.column, config.key.identity, memory,
-        before_ms=context.now_ms() - config.ttl_ms, limit=config.max_requests_per_run,
+        before_ms=context.now_ms() - config.ttl_ms, limit=config.max_requests_per_run, attempt=context.attempt,
     )  # fmt: skip
     if due.values:
         yield from _Run(context, config, hands, memory, due).units()
@@ -82,6 +85,7 @@ class _Held:
     lookup: Lookup
     reason: str
     refused: bool
+    error: RunError | None = None
 
 
 class _Run:
@@ -97,6 +101,7 @@ class _Run:
         self._omitted = context.omitted
         self._asked = 0
         self._is_alive = False  # the other side has answered about somebody
+        self._failed_again = 0  # in a row
         self._held: list[_Held] = []
         self._error: RunError | None = None
         self._batch = _Batch(context.now_ms())
@@ -124,7 +129,11 @@ class _Run:
     # --- asking
 
     def _is_over(self) -> bool:
-        return self._error is not None or self._asked == len(self._due.values)
+        return self._error is not None or self._has_tried() or self._asked == len(self._due.values)
+
+    def _has_tried(self) -> bool:
+        """Whether so many of those who had failed before failed again that the others are left to the next run."""
+        return self._failed_again >= MAX_FAILED_IN_A_ROW
 
     def _coming(self) -> Iterator[tuple[str, int]]:
         for value, said in self._due.values:
@@ -140,7 +149,7 @@ class _Run:
         batch = self._batch
         old = self._context.now_ms() - batch.began_ms >= UNIT_MS
         full = batch.lookups >= UNIT_LOOKUPS or old or self._context.stopping()
-        return self._error is None and (not full or not batch.lookups)
+        return self._error is None and not self._has_tried() and (not full or not batch.lookups)
 
     def _take(self, found: Lookup) -> None:
         """An error of the whole ends the asking; what was begun is taken all the same."""
@@ -163,9 +172,9 @@ class _Run:
         else:
             if answer is not None:
                 error = failure(self._config.method, answer, self._context.now_ms(), self._redactor)
+                if not isinstance(error, Retriable):
+                    raise error
             assert error is not None, "a lookup has an answer or an error"
-            if not isinstance(error, Retriable):
-                raise error
             self._hold(found, str(error), refused=False, error=error)
 
     def _attributes(self, body: bytes) -> dict[str, Json]:
@@ -177,6 +186,7 @@ class _Run:
 
     def _answered(self, found: Lookup, attributes: dict[str, Json]) -> None:
         self._is_alive = True
+        self._failed_again = 0
         self._let_go()
         digest = int(digest_of(attributes)[:16], 16) if attributes else _NOTHING
         if attributes and digest != found.said:
@@ -188,12 +198,16 @@ class _Run:
 
     def _hold(self, found: Lookup, reason: str, *, refused: bool, error: RunError | None = None) -> None:
         """Raises where the whole is to blame."""
-        self._held.append(_Held(self._asked, found, reason, refused))
+        if not refused and found.value in self._due.failed:
+            self._failed_again += 1
+            self._omit(_Held(self._asked, found, reason, refused))
+            self._within_limit(reason)
+            return
+        self._held.append(_Held(self._asked, found, reason, refused, error))
         self._is_alive = self._is_alive or refused
         failed = _last_in_a_row(self._held, refused=False)
         if failed >= MAX_FAILED_IN_A_ROW:
-            wait_s = error.retry_after_s if isinstance(error, Retriable) else None
-            raise Retriable(f"{failed} lookups in a row failed, the last one: {reason}", retry_after_s=wait_s)
+            raise _of_the_whole(error, f"{failed} lookups in a row failed, the last one: {reason}")
         self._within_limit(reason)
 
     def _within_limit(self, reason: str) -> None:
@@ -216,13 +230,14 @@ class _Run:
     def _omit(self, one: _Held) -> None:
         text = json.dumps({self._config.column: one.lookup.value}, ensure_ascii=False)
         self._batch.rejects.append(Reject(one.number, one.reason, text))
-        if one.refused:
-            self._batch.entries.append((one.lookup.value, _REFUSED, one.lookup.at_ms))
+        value, said, at_ms = one.lookup.value, one.lookup.said, one.lookup.at_ms
+        self._batch.entries.append((value, _REFUSED, at_ms) if one.refused else (value, said, -at_ms))
 
     def _conclude(self) -> None:
         """The end of the asking: those held back are to blame, unless nothing came of the run but failures."""
         if self._error is None and self._held and not self._is_alive:
-            self._error = Retriable(f"nobody could be looked up; the last one: {self._held[-1].reason}")
+            last = self._held[-1]
+            self._error = _of_the_whole(last.error, f"nobody could be looked up; the last one: {last.reason}")
         if self._error is None:
             self._let_go()
 
@@ -246,19 +261,27 @@ class _Run:
             segments=segments,
             rejects=(data.stage_rejects(label(config.url), batch.rejects),) if batch.rejects else (),
             message=self._message(rows),
-            moved=bool(batch.entries),
+            moved=any(at_ms > 0 for _, _, at_ms in batch.entries),
             keeps=self._memory,
         )
 
     def _message(self, rows: int) -> str:
         batch = self._batch
-        looked_up = len(batch.entries)
+        looked_up = sum(at_ms > 0 for _, _, at_ms in batch.entries)
         parts = [f"{looked_up} {'profile' if looked_up == 1 else 'profiles'} looked up, {rows} with news"]
         if batch.rejects:
             parts.append(f"{len(batch.rejects)} omitted")
-        if self._due.left and self._is_over():
-            parts.append(f"{self._due.left} left for the next run")
+        left = self._due.left + len(self._due.values) - self._asked
+        if left and self._is_over():
+            parts.append(f"{left} left for the next run")
         return "; ".join(parts)
+
+
+def _of_the_whole(error: RunError | None, text: str) -> RunError:
+    """The error of a run of which nothing came: trying again helps as little, or waits as long, as with the last one."""
+    if isinstance(error, Fatal):
+        return Fatal(text)
+    return Retriable(text, retry_after_s=error.retry_after_s if isinstance(error, Retriable) else None)
 
 
 def _last_in_a_row(held: Sequence[_Held], *, refused: bool) -> int:
