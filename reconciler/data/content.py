@@ -10,10 +10,11 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Final
 
 import pyarrow as pa
 
@@ -115,36 +116,17 @@ def _look(found: os.stat_result) -> Look:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
-class Source(Protocol):
+class Source(ABC):
     """Content, front to back, whatever it is made from."""
 
     is_packed: bool
 
-    def read(self, size: int) -> bytes:
-        """The next `size` bytes; fewer only at the end."""
-        ...
-
-    def at_end(self) -> bool:
-        """Whether nothing is left."""
-        ...
-
-
-class Content:
-    """A file's content, front to back. `compression: auto` goes by the file's first bytes, not by its name. What is
-    appended once its end was reached is not seen."""
-
-    def __init__(self, file: IO[bytes], *, compression: str, encoding: str) -> None:
-        self._source = _decompressed(file, compression)
-        self.is_packed = self._source is not file
-        plain = encoding == "utf-8"
-        self._decoder = None if plain else codecs.getincrementaldecoder(encoding)("reconciler-invalid")
-        self._ready = b""
+    def __init__(self, ready: bytes = b"") -> None:
+        self._ready = ready
         self._ended = False
-        self._fill(len(_BOM))
-        self._ready = self._ready.removeprefix(_BOM)
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes; fewer only at the end. Raises Fatal for a damaged or truncated compressed file."""
+        """The next `size` bytes; fewer only at the end. Raises Fatal where what it is made from is damaged or cut off."""
         self._fill(size)
         data, self._ready = self._ready[:size], self._ready[size:]
         return data
@@ -163,6 +145,24 @@ class Content:
             missing -= len(part)
         if len(parts) > 1:
             self._ready = b"".join(parts)
+
+    @abstractmethod
+    def _more(self, wanted: int) -> bytes:
+        """What follows, of about the size that is wanted. Sets `_ended` with the last of it."""
+
+
+class Content(Source):
+    """A file's content, front to back. `compression: auto` goes by the file's first bytes, not by its name. What is
+    appended once its end was reached is not seen."""
+
+    def __init__(self, file: IO[bytes], *, compression: str, encoding: str) -> None:
+        super().__init__()
+        self._source = _decompressed(file, compression)
+        self.is_packed = self._source is not file
+        plain = encoding == "utf-8"
+        self._decoder = None if plain else codecs.getincrementaldecoder(encoding)("reconciler-invalid")
+        self._fill(len(_BOM))
+        self._ready = self._ready.removeprefix(_BOM)
 
     def _more(self, wanted: int) -> bytes:
         try:

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from reconciler.data.content import Content
+from reconciler.data.content import Content, Source
 from reconciler.errors import Fatal
 
 #: About so much is gone through at a time.
@@ -46,7 +46,7 @@ def _beginning(content: Content) -> bytes:
     return b""
 
 
-class Elements:
+class Elements(Source):
     """The elements of a content that is one array, as lines. Raises Fatal where the array itself is broken, naming the
     element at which."""
 
@@ -56,29 +56,12 @@ class Elements:
         self.is_packed = content.is_packed
         self._content = content
         self._cut = _Cut()
-        self._ready = self._cut.feed(beginning[1:])
-        self._ended = False
+        super().__init__(self._cut.feed(beginning[1:]))
 
-    def read(self, size: int) -> bytes:
-        """The next `size` bytes; fewer only at the end."""
-        self._fill(size)
-        data, self._ready = self._ready[:size], self._ready[size:]
-        return data
-
-    def at_end(self) -> bool:
-        """Whether nothing is left."""
-        self._fill(1)
-        return not self._ready
-
-    def _fill(self, size: int) -> None:
-        parts, held = [self._ready], len(self._ready)
-        while held < size and not self._ended:
-            raw = self._content.read(PIECE_BYTES)
-            self._ended = not raw
-            lines = self._cut.feed(raw) if raw else self._cut.finish()
-            parts.append(lines)
-            held += len(lines)
-        self._ready = b"".join(parts) if len(parts) > 1 else self._ready
+    def _more(self, _wanted: int) -> bytes:
+        raw = self._content.read(PIECE_BYTES)
+        self._ended = not raw
+        return self._cut.feed(raw) if raw else self._cut.finish()
 
 
 def array_lines(data: bytes, path: Sequence[str]) -> bytes:

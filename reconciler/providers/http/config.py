@@ -10,12 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
 from reconciler.providers.mirror.config import MirrorConfig
 from reconciler.providers.schemas import schema_of as schema_of
+from reconciler.providers.strict import Strict
 
 MAX_BATCH: Final = 10_000
 MAX_TIMEOUT_S: Final = 600
@@ -111,25 +112,6 @@ Param = Annotated[str | bool | int | float, WithJsonSchema({"type": ["string", "
 No = SkipJsonSchema[None]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_is_null(cls, values: Any) -> Any:
-        """A field that is not set is left out."""
-        if isinstance(values, dict) and (empty := sorted(str(name) for name, value in values.items() if value is None)):
-            raise ValueError(f"{empty[0]} is null; leave it out instead")
-        return values
-
-
 #: The fields that each way of paging reads, beside `type` and `maxPages`.
 _PAGING: Final[Mapping[str, tuple[str, ...]]] = {
     "link": ("nextPath",),
@@ -151,7 +133,7 @@ def _paging_rules(schema: dict[str, Any]) -> None:
     ]
 
 
-class Pagination(_Config):
+class Pagination(Strict):
     """How one answer leads to the next. A listing ends where there is no next link or cursor, or with a page that has
     no records (pages and offsets): a page that is merely short may be the server's own limit."""
 
@@ -198,7 +180,7 @@ class Pagination(_Config):
         return self
 
 
-class Incremental(_Config):
+class Incremental(Strict):
     """Only what is new: the highest value of a field that was seen is sent with the next run's requests."""
 
     field: Text = Field(
@@ -210,7 +192,7 @@ class Incremental(_Config):
     param: Text = Field(description="The query parameter that the highest value seen is sent as", examples=["since"])
 
 
-class _Request(_Config):
+class _Request(Strict):
     headers: Headers = Field({}, description="Headers to send; never a credential, which an Authorization holds")
     api_key_header: HeaderName = Field("X-API-Key", description="The header of the method `api-key`")
     allow_private_addresses: bool = Field(
@@ -252,7 +234,7 @@ class ImportJson(_Request):
     )
 
 
-class Signature(_Config):
+class Signature(Strict):
     """HMAC-SHA256 over the body as it is sent (compressed, where `compression` is set), as `sha256=` and lower-case
     hexadecimal digits. The key is the credential `signingSecret` of the job's authorization."""
 
@@ -286,7 +268,7 @@ class ExportWebhook(Posting):
     )
 
 
-class ActionUrls(_Config):
+class ActionUrls(Strict):
     """Where each action is sent to, where that is not `url`."""
 
     add: Url | No = Field(None, description="Where members are added", examples=["https://hooks.example.com/add"])
@@ -301,7 +283,7 @@ class ActionUrls(_Config):
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 
 
-class ActionMethods(_Config):
+class ActionMethods(Strict):
     """The request method of each action."""
 
     add: Method = Field("POST", description="The method that adds members")
@@ -312,7 +294,7 @@ class ActionMethods(_Config):
 ReplayClass = Literal["idempotent", "ordered", "keyed", "unsafe"]
 
 
-class ActionReplays(_Config):
+class ActionReplays(Strict):
     """What sending a batch again does at the destination, when nobody knows whether it arrived. `idempotent` and
     `ordered`: nothing; `keyed`: nothing under the same Idempotency-Key; `unsafe`: it may happen twice, so it is not sent
     again, and its members are omitted until a person has looked."""
@@ -322,7 +304,7 @@ class ActionReplays(_Config):
     remove: ReplayClass = Field("keyed", description="Of removing members")
 
 
-class ErrorPointers(_Config):
+class ErrorPointers(Strict):
     """Where an answer names the rows that it refuses: of a 2xx they alone were refused, of a 400, 413 or 422 the whole
     batch was, because of them."""
 

@@ -10,7 +10,8 @@ from pydantic import Field, WithJsonSchema, model_validator
 
 from reconciler.core.duration import parse_duration
 from reconciler.core.enrichment import ENRICHED_AT
-from reconciler.providers.http.config import Int, No, Text, _Config, _matching, _Request, schema_of
+from reconciler.providers.http.config import Int, No, Text, _matching, _Request, schema_of
+from reconciler.providers.strict import Strict
 
 MAX_CONCURRENCY: Final = 16
 MAX_REQUESTS: Final = 1_000_000
@@ -54,7 +55,7 @@ Attributes = Annotated[
 Constant = Annotated[str | bool | int | float, WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
-class Key(_Config):
+class Key(Strict):
     """Whom a lookup is about."""
 
     identity: Annotated[
@@ -84,7 +85,7 @@ def _method_rules(schema: dict[str, Any]) -> None:
 class EnrichLookup(_Request):
     """Asks an HTTP API about each profile, and writes what it answers as messages."""
 
-    model_config = _Config.model_config | {"json_schema_extra": _method_rules}
+    model_config = Strict.model_config | {"json_schema_extra": _method_rules}
 
     url: LookupUrl = Field(
         description="What is requested; `{value}` stands for the identifier, percent-encoded",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from reconciler.core.members import MappedField, Retry, Spares, Wish
 from reconciler.core.mirror import Guard, calls
+from reconciler.providers.strict import Strict
 
 #: Fields of one export.
 MAX_FIELDS: Final = 100
@@ -20,27 +20,11 @@ _LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$(?!\n)"
 _SOURCE: Final = r"^(((key|attribute):)?[a-z][a-z0-9_]{0,62}|profile-id)$(?!\n)"
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-        regex_engine="python-re",
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nothing_is_null(cls, values: Any) -> Any:
-        """A field that is not set is left out."""
-        if isinstance(values, dict) and (empty := sorted(str(name) for name, value in values.items() if value is None)):
-            raise ValueError(f"{empty[0]} is null; leave it out instead")
-        return values
+class _Strict(Strict):
+    model_config = ConfigDict(regex_engine="python-re")  # the patterns look ahead
 
 
-class FieldOf(Strict):
+class FieldOf(_Strict):
     """One field of what is sent."""
 
     source: str = Field(
@@ -64,7 +48,7 @@ class FieldOf(Strict):
     )
 
 
-class GuardConfig(Strict):
+class GuardConfig(_Strict):
     """How much one run may do before a person has to approve it. It is judged before the first call; percentages are of
     the members that were sent before, of 10 where they are fewer."""
 
@@ -90,7 +74,7 @@ _EXITS_NEED_MIRROR: Final[dict[str, Any]] = {
 }
 
 
-class MirrorConfig(Strict):
+class MirrorConfig(_Strict):
     """What every export of an audience has in common."""
 
     model_config = ConfigDict(json_schema_extra={"allOf": [_EXITS_NEED_MIRROR]})
