@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.core.canonical_json import canonical_digest
 from reconciler.core.document import Kind, digest_of
 from reconciler.core.risk import risk_of
-from reconciler.errors import Problem
+from reconciler.errors import SOURCE_PATH, Problem
 
 if TYPE_CHECKING:
     from reconciler.core.change import Change
@@ -291,7 +291,7 @@ def _export_json(export: PlannedExport) -> dict[str, Any]:
 
 def _problem_json(problem: Problem, root: str) -> dict[str, Any]:
     return {
-        "path": join(root, problem.path),
+        "path": root if problem.path == SOURCE_PATH else join(root, problem.path),
         "line": problem.line,
         "column": problem.column,
         "field": problem.field,

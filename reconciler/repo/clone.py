@@ -89,8 +89,9 @@ class Remote:
 class Known:
     """What is known of a remote. `commit` is the newest one that is believed, empty before the first; `replaced` the one
     before it, where it is no descendant of that: history was rewritten. `plain`: the remote gives no single files, so that
-    all are fetched with the history. `hashed` names the hash of its ids, empty for SHA-1. `trouble`, a clause, says why the
-    remote could not be fetched or what it holds is not believed, since `trouble_ms`; `refused` is the newest commit, where
+    all are fetched with the history. `remade` counts how often the clone was damaged or gone, and made anew. `hashed` names
+    the hash of its ids, empty for SHA-1. `trouble`, a clause, says why the remote could not be fetched or what it holds is
+    not believed, since `trouble_ms`; `refused` is the newest commit, where
     that one is not believed; `reached` whether the last attempt at
     fetching came to an end, and `fetched_ms` when one last did."""
 
@@ -107,6 +108,7 @@ class Known:
     packs: str = ""
     plain: bool = False
     hashed: str = ""
+    remade: int = 0
 
 
 class NotGiven(GitUnusable):
@@ -202,7 +204,7 @@ class Clone:
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
-        return known
+        return replace(known, remade=known.remade + bool(self._known.commit))
 
     def _taken(self, session: Session, git_dir: Path, branch: str) -> Known:
         """Fetches the branch into a git folder, and judges its newest commit."""
@@ -399,7 +401,9 @@ class Clone:
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return none
         same = version == _VERSION and (known.url, known.prefix) == (url, prefix)
-        return known if same and self._remote.branch in ("", known.branch) else none
+        was_there = bool(known.commit) or known.reached  # the name of one that never was is not kept
+        branch = self._remote.branch or (known.branch if was_there else "")
+        return known if same and branch == known.branch else none
 
     def _write(self) -> None:
         path = self._folder / KNOWN_NAME

@@ -37,8 +37,8 @@ def delay_s(interval_s: float, failures: int, chance: float) -> float:
 
 class CloneSource:
     """A clone as the desired state (`repo.source.Source`). `name` is what was asked for. `notice` is told, in the thread that
-    asks for `head`, of what is no trouble: a first clone, a history that was rewritten. Without `fetches` it takes what a
-    daemon has fetched, as long as nobody watches."""
+    asks for `head`, of what is no trouble: a first clone, one that was made anew, a history that was
+    rewritten. Without `fetches` it takes what a daemon has fetched, as long as nobody watches."""
 
     def __init__(
         self, clone: Clone, name: str, interval_s: float, notice: Callable[[str], None], chance: Callable[[], float], *,
@@ -51,7 +51,7 @@ class CloneSource:
         self._chance = chance
         self._follower: Follower | None = None
         self._fetches = fetches
-        self._told = clone.known.commit
+        self._told = clone.known
 
     def head(self) -> Head:
         """The newest commit that is believed, and why no newer one is. A bug of the thread that fetches is raised here."""
@@ -73,8 +73,10 @@ class CloneSource:
         return Head(repository=repository, commit=known.commit, name=known.branch, why=known.trouble, refused=refused)
 
     def _tell(self, known: Known) -> None:
-        before, self._told = self._told, known.commit
-        if known.replaced and before != known.commit:
+        before, self._told = self._told, known
+        if known.remade > before.remade and known.hashed == before.hashed:
+            self._notice(f"the clone of {known.url} was damaged or gone; a new one has taken its place")
+        if known.replaced and before.commit != known.commit:
             self._notice(
                 f"history was rewritten: {known.branch} went from {known.replaced[:12]} to {known.commit[:12]}, which does "
                 f"not contain it; {known.commit[:12]} is desired now"

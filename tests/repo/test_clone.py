@@ -153,6 +153,13 @@ def test_a_remote_without_a_default_branch_is_said(tmp_path: Path) -> None:
     )
 
 
+def test_a_branch_that_there_never_was_is_not_kept(following: Following, upstream: Upstream) -> None:
+    following.clone = following.again(branch="mian")
+    assert following.trouble() == f"{upstream.url} has no branch 'mian'"
+    following.clone = following.again()
+    assert following.fetch().branch == "main"
+
+
 def test_a_branch_with_a_slash_and_another_path_can_be_followed(tmp_path: Path, upstream: Upstream) -> None:
     upstream.push(branch="release/1")
     following = Following(tmp_path, upstream.url, branch="release/1", path="jobs.d/b/")

@@ -157,6 +157,11 @@ def test_a_clone_that_is_gone_is_made_anew_at_once(watched: Watched) -> None:
     shutil.rmtree((watched.following.folder / "current").resolve())
     assert source.head().commit == ""
     watched.until(lambda: source.head().commit == commit)
+    said = f"the clone of {watched.upstream.url} was damaged or gone; a new one has taken its place"
+    assert watched.notices == [said]
+    source.head()
+    watched.source().head()
+    assert len(watched.notices) == 1
 
 
 def test_a_bug_of_the_thread_ends_the_loop(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
