@@ -128,7 +128,7 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
     from reconciler.record.holder import controller_at_work, last_at_work_ms
 
     job, deletion = record.jobs.job(name), record.deletions.deletion(name)
-    other = None if job is not None else _other(record, name)
+    other = None if job is not None else _other(record, found, name)
     kind = "Job" if other is None else other.kind
     actions = [action for action in found.plan.actions if (action.kind, action.name) == (kind, name)]
     waiting = [one for one in found.plan.waiting if (one.kind, one.name) == (kind, name)]
@@ -241,15 +241,19 @@ def _mentions(call: Call, path: str, name: str) -> bool:
     )
 
 
-def _other(record: Record, name: str) -> Other | None:
-    """The thing of another kind that has the name, where no job was ever declared under it."""
-    if record.desired.document("Job", name) is not None:
+def _other(record: Record, found: Preview, name: str) -> Other | None:
+    """The thing of another kind that has the name, where no job was ever declared under it, validly or not."""
+    declared: set[tuple[str, str]] = {(one.kind, one.name) for one in found.plan.actions}
+    declared |= {(one.kind, one.name) for one in found.plan.waiting} | {(one.kind, one.name) for one in found.problems}
+    if ("Job", name) in declared:
+        return None
+    if record.desired.document("Job", name) is not None or record.audit.last("Job", name) is not None:
         return None
     for kind in ("Authorization", "Audience", "Stream"):
-        found = record.resources.resource(kind, name)
-        if found is not None:
+        known = record.resources.resource(kind, name)
+        if known is not None:
             users = record.resources.referrers(kind, name)
-            return Other(kind=kind, life=found.life, since_ms=found.updated_ms, used_by=tuple(users))
+            return Other(kind=kind, life=known.life, since_ms=known.updated_ms, used_by=tuple(users))
     return None
 
 

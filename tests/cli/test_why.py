@@ -169,3 +169,19 @@ def test_its_commands_find_the_same_folders_as_it_did(world: World) -> None:
     assert unknown["step"] == "reconcile why import-orders --root jobs.d --state 'else where'"
     (world.root / "orders.yaml").write_text(STREAM)
     assert json.loads(world.run("plan", "-o", "json", *options).out)["prune"]["deletions"]
+
+
+def test_a_stream_of_the_same_name_does_not_hide_what_became_of_a_job(world: World) -> None:
+    stream = STREAM.replace("orders", "copy")
+    world.write("stays.yaml", STREAM + job_text("stays"))
+    world.write("copy.yaml", stream + job_text("copy", schedule="{evry: 1h}"))
+    world.run()
+    answer = json.loads(world.run("why", "copy", "-o", "json").out)
+    assert (answer["kind"], answer["code"]) == ("Job", "Invalid")
+    world.write("copy.yaml", stream + job_text("copy"))
+    world.run()
+    world.write("copy.yaml", stream)
+    world.run()
+    answer = json.loads(world.run("why", "copy", "-o", "json").out)
+    assert (answer["kind"], answer["code"]) == ("Job", "Deleted")
+    assert world.run("why", "copy").out.startswith("copy: not there\nWhy:   No file declares it any more, ")
