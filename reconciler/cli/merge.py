@@ -47,8 +47,9 @@ def preview_merge(call: Call, base: str, head: str) -> Merge:
     from reconciler import __version__
     from reconciler.clock import Clock
     from reconciler.controller.basis import shaping
-    from reconciler.controller.looking import Preview, installed
+    from reconciler.controller.looking import Preview
     from reconciler.controller.merging import Rules, plan_merge
+    from reconciler.controller.trees import installed
     from reconciler.providers import fingerprint
     from reconciler.repo.revisions import compare
 

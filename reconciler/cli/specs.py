@@ -59,7 +59,7 @@ def declared_specs(call: Call, *, contents: bool = False) -> Specs:
 
 
 def _commit_specs(call: Call, *, contents: bool) -> Specs:
-    from reconciler.controller.looking import open_source
+    from reconciler.controller.trees import open_source
     from reconciler.core.policy import FILE_NAME
     from reconciler.providers import catalogue
     from reconciler.repo.commit import CommitTree
@@ -95,7 +95,7 @@ def desired_content(call: Call, path: str) -> bytes | None:
                 return file.read(MOST_READ)
         except FileNotFoundError:
             return None
-    from reconciler.controller.looking import open_source
+    from reconciler.controller.trees import open_source
     from reconciler.repo.objects import entries, read_blobs
 
     source = open_source(call.settings(record=False), fetches=False)

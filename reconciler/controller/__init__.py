@@ -23,7 +23,8 @@ enduring.py      the daemon outlives what passes
 restoring.py     a backup becomes the record, and what it does not name is kept
 soundness.py     whether the record and all that it names are sound
 opening.py       puts all this together
-looking.py       the tree of a root; the read-only view of what a pass would do
+trees.py         the tree of a root
+looking.py       the read-only view of what a pass would do
 
 What is taken from here is loaded when it is asked for: a preview needs nothing that acts.
 """

@@ -14,8 +14,8 @@ from typing import Any, Final
 from reconciler.clock import Clock, Now, iso
 from reconciler.controller.building import Builder
 from reconciler.controller.lives import Lives
-from reconciler.controller.looking import installed
 from reconciler.controller.requests import Answer, Deed, Desk, Request, ask, do, user_name
+from reconciler.controller.trees import installed
 from reconciler.core import happening, lifecycle
 from reconciler.core.forgotten import MAX_REMEMBERED
 from reconciler.core.state import EventName

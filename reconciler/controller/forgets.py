@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from reconciler.clock import Now, iso
 from reconciler.controller.forgetting import ledgers_of, searched_rules
-from reconciler.controller.looking import installed
 from reconciler.controller.people import asked, check_key
 from reconciler.controller.rebuilds import observed_rules
 from reconciler.controller.settings import Settings
+from reconciler.controller.trees import installed
 from reconciler.core.forgotten import Sought
 from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.core.prune import undeleted_words

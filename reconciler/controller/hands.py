@@ -34,6 +34,11 @@ class Specs(Protocol):
 
     def contents(self, paths: Iterable[str]) -> dict[str, bytes]: ...
 
+    def has_news(self, most: int) -> bool:
+        """Whether a glance shows that the next look will find something new, and `most` files at most. May say no, where
+        only a look can tell."""
+        ...
+
     def absent(self, look: Look, gone: Iterable[Gone]) -> dict[Gone, Verdict]: ...
 
     def policy(self, expected: bool) -> PolicySeen: ...
@@ -49,6 +54,10 @@ class Specs(Protocol):
 
 class Runner(Protocol):
     """What runs a run: local processes, or (later) a distributed engine."""
+
+    def prepare(self) -> None:
+        """Runs come soon."""
+        ...
 
     def start(self, order: Order) -> None: ...
 

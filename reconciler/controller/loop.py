@@ -355,6 +355,7 @@ class Controller:
         self._enact(plan, lives, now)
         if observation.changed:
             self._record.jobs.mark_problems_dirty()
+        self._expect_runs(now)
         if not observation.torn:
             self._notifier.see(plan, self._hands.origin.revision(), now)
         self._reporter.flush(now)
@@ -374,6 +375,11 @@ class Controller:
                 self._hands.listener.event(event)
         else:
             self._pruner.note(plan, now)
+
+    def _expect_runs(self, now: Now) -> None:
+        """Where jobs are due, what their runs take is got ready beside the reports that come before them."""
+        if self._record.jobs.is_any_due(now.wall_ms):
+            self._hands.runner.prepare()
 
     def _save_alive(self, now: Now, *, always: bool = False) -> None:
         if always or now.alive_ms - self._alive_saved_ms >= ALIVE_SAVED_MS:

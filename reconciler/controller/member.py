@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.clock import Now
 from reconciler.controller.exports import audience_field
-from reconciler.controller.looking import installed
 from reconciler.controller.people import asked, check_key, known_spec, observed_behind
 from reconciler.controller.settings import Settings
+from reconciler.controller.trees import installed
 from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.core.state import Status
 from reconciler.core.why_member import Held, MemberFacts

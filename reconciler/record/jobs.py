@@ -170,6 +170,15 @@ class Jobs:
         row = self._sql.execute("SELECT min(wake_at_ms) FROM job WHERE wake_at_ms IS NOT NULL").fetchone()
         return None if row[0] is None else int(row[0])
 
+    def is_any_due(self, now_ms: int) -> bool:
+        """Whether a live, sleeping job owes a run whose time has come."""
+        row = self._sql.execute(
+            "SELECT 1 FROM job JOIN resource USING (id) WHERE wake_at_ms <= ?1 AND life = 'live' AND status = 'Sleeping' AND "
+            "((owed IS NOT NULL AND (not_before_ms IS NULL OR not_before_ms <= ?1)) OR tick_at_ms <= ?1) LIMIT 1",
+            (now_ms,),
+        ).fetchone()
+        return row is not None
+
     def queue(self, limit: int, lane: str = LIVE, besides: Container[int] = ()) -> list[JobRow]:
         """The first `limit` jobs of a lane's slot queue, first come first, then by age; those with an id among `besides`
         are left out."""

@@ -97,6 +97,9 @@ class CommitTree:
 
     # --- looking ----------------------------------------------------------------------------------------------------
 
+    def has_news(self, most: int) -> bool:  # noqa: ARG002 (what a commit changes, only a look can tell)
+        return False
+
     def look(self, now_ms: int, grace_ms: int | None = None, *, hinted: bool = False) -> Look:  # noqa: ARG002 (no need)
         """One look at the newest commit; what is wrong with it or its source is in the answer. `now_ms` is any clock
         that only goes forward."""

@@ -361,6 +361,14 @@ class Tree:
         now = {path: _names(self._parsed[found.rows[path].digest]) for path in before}
         return any(digest not in names or names[digest] - now[path] for path, digest in before.items())
 
+    def has_news(self, most: int) -> bool:
+        """Whether files are new, or bear another stamp than at the last look, and how many are these, `most` at most. A large
+        tree is not walked once more for that."""
+        if len(self._rows) > most:
+            return False
+        seen = walk(self._root, self._rows).files.items()
+        return 0 < sum(path not in self._rows or self._rows[path][:4] != stamp for path, stamp in seen) <= most
+
     # --- after a look -----------------------------------------------------------------------------------------------
 
     def settle(self, look: Look, keep: Iterable[str] = (), identity: str = "") -> None:

@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from reconciler.core.messages import (
     SecretSeen,
     Wanted,
 )
+from reconciler.runner.boot import Booted, boot
 from reconciler.runner.capture import MAX_LINES
 from reconciler.runner.frames import MAX_MESSAGE, Frames, Malformed
 from reconciler.runner.processes import end_leftover
@@ -52,8 +52,6 @@ YOUNG_S: Final = 0.05
 CLOSE_S: Final = 10.0
 #: How long it may take to begin a run, or to end one that is overdue.
 STUCK_S: Final = 60.0
-
-_BOOT: Final = "import sys; sys.path[:] = {path!r}; from reconciler.runner.server import main; main({fd}, {state!r})"
 
 
 @dataclass(slots=True, eq=False)
@@ -103,9 +101,11 @@ class _Server:
 class LocalRunner:
     """Starts, answers, stops and kills runs. `grace_s` is how long a run that was told to stop may take to get to its
     next unit, `stuck_s` how long the fork server may take to do what it was told before another takes its place. Starts no
-    process until the first `start` or `prepare`."""
+    process until the first `start` or `prepare`, where it is given none that is `booted` already."""
 
-    def __init__(self, state_dir: Path, *, grace_s: float = 30.0, stuck_s: float = STUCK_S) -> None:
+    def __init__(
+        self, state_dir: Path, *, grace_s: float = 30.0, stuck_s: float = STUCK_S, booted: Booted | None = None
+    ) -> None:
         self._state_dir = state_dir
         self._grace_s = grace_s
         self.stuck_s = stuck_s
@@ -118,6 +118,8 @@ class LocalRunner:
         self._runs: dict[int, _Run] = {}
         self._handlers: dict[int, Callable[[], None]] = {}
         self._pending: list[FromRun] = []
+        if booted is not None:
+            self._adopt(booted)
 
     def __enter__(self) -> LocalRunner:
         return self
@@ -228,25 +230,11 @@ class LocalRunner:
     # --- the fork server ---------------------------------------------------------------------------------------------
 
     def _spawn(self) -> _Server:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
-        path = [os.path.abspath(one) for one in sys.path]
-        boot = _BOOT.format(path=path, fd=theirs.fileno(), state=str(self._state_dir))
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-c", boot],
-                stdin=subprocess.DEVNULL,
-                stdout=2,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # a terminal's Ctrl-C is the controller's to handle
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._server = server = _Server(process, ours)
-        self._watch(ours, select.EPOLLIN, lambda: self._serve(server))
+        return self._adopt(boot(self._state_dir))
+
+    def _adopt(self, booted: Booted) -> _Server:
+        self._server = server = _Server(booted.process, booted.control)
+        self._watch(booted.control, select.EPOLLIN, lambda: self._serve(server))
         return server
 
     def _fork(self, server: _Server, run: _Run) -> None:
@@ -254,7 +242,8 @@ class LocalRunner:
         order = run.order
         run.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         run.sock.setblocking(False)
-        start = {"do": "start", "run": order.run, "attempt": order.attempt, "timeout_s": order.timeout_s}
+        which = {"run": order.run, "attempt": order.attempt, "of": [order.provider, order.job_type]}
+        start = {"do": "start", **which, "timeout_s": order.timeout_s}
         self._owes(server, order.run, 0.0)
         self._post(server, start, theirs)
         run.outgoing += encode(order)

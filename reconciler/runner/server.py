@@ -1,11 +1,12 @@
-"""The fork server: a process of one thread that has every heavy library loaded, and becomes a run by a fork, in a few
-milliseconds instead of the second that importing takes.
+"""The fork server: a process of one thread that has every heavy library loaded (`loading.py`), and becomes a run by a fork, in
+a few milliseconds instead of the second that importing takes.
 
 It is the parent of every run: it alone kills them (a pid that it has not reaped is nobody else's), at a run's timeout,
 when asked to, and all of them when its controller is gone; and it reports how each ended. It speaks with the controller
 over one socket of whole packets (SOCK_SEQPACKET), each one JSON object:
 
-    controller -> server    {"do": "start", "run", "attempt", "timeout_s"} with the run's end of its own socket attached
+    controller -> server    {"do": "start", "run", "attempt", "timeout_s", "of"} with the run's end of its own socket attached;
+                            `of` is its provider and job type
                             {"do": "prepare"} with a socket attached        a process that waits there for a run's order
                             {"do": "give", "pid", "run", "attempt", "timeout_s"}   that run is the process's from now on
                             {"do": "kill", "run", "within_s", "why": "killed" | "cut"}
@@ -28,11 +29,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
-import importlib
-import importlib.abc
 import json
 import os
-import pkgutil
 import resource
 import select
 import signal
@@ -40,15 +38,13 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from reconciler.clock import Clock
 from reconciler.core.backfill import LIVE
-from reconciler.core.provider import Catalogue
-from reconciler.errors import ReconcileError
 from reconciler.runner.channel import Channel
+from reconciler.runner.loading import CannotLoad, Loading
 from reconciler.runner.processes import (
     adopt_orphans,
     children,
@@ -59,32 +55,9 @@ from reconciler.runner.processes import (
     kill_group,
     name_process,
     start_ticks,
-    threads,
 )
 from reconciler.runner.wire import MAX_TEXT
 
-#: What is loaded once so that no run loads it again. Named here, not imported: their owners use them.
-PRELOADED: Final = (
-    "certifi",
-    "duckdb",
-    "encodings.idna",
-    "httpcore",
-    "httpx",
-    "pyarrow",
-    "pyarrow.compute",
-    "pyarrow.csv",
-    "pyarrow.json",
-    "pyarrow.parquet",
-    "pydantic",
-    "reconciler.runner.rehearsal",
-    "reconciler.runner.work",
-)
-#: Settings under which those libraries start no thread while they load. Runs do not inherit them.
-NO_THREADS: Final[Mapping[str, str]] = {
-    "OPENBLAS_NUM_THREADS": "1",  # numpy's
-    "OMP_NUM_THREADS": "1",
-    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # the jemalloc inside pyarrow
-}
 #: The largest packet between controller and server.
 MAX_PACKET: Final = 2**16
 
@@ -105,9 +78,10 @@ class _Child:
 class Server:
     """The loop: requests, deaths, deadlines."""
 
-    def __init__(self, control: socket.socket, catalogue: Catalogue, state_dir: str) -> None:
+    def __init__(self, control: socket.socket, loading: Loading, state_dir: str) -> None:
         self._control = control
-        self._catalogue = catalogue
+        self._loading = loading
+        self._is_asked_for = False
         self._state_dir = state_dir
         self._children: dict[int, _Child] = {}
         self._woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -115,13 +89,15 @@ class Server:
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
 
     def serve(self) -> None:
-        """Returns when the controller is gone; no run is left then."""
+        """Returns when the controller is gone; no run is left then. Until a first run is started, everything is loaded that any
+        run may need, in pieces; from then on what the next one needs. Raises CannotLoad."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             while True:
-                ready = {fd for fd, _ in poll.poll(self._wait_ms())}
+                is_idle = not self._is_asked_for and self._loading.step()
+                ready = {fd for fd, _ in poll.poll(0 if is_idle else self._wait_ms())}
                 if self._woken in ready:
                     os.read(self._woken, 4096)
                 if not self._obey():
@@ -156,7 +132,9 @@ class Server:
         poll.register(self._control, select.POLLIN)
         return bool(poll.poll(0))
 
-    def _start(self, handles: list[int], run: int, attempt: int, timeout_s: float | None) -> None:
+    def _start(self, handles: list[int], run: int, attempt: int, timeout_s: float | None, of: list[str]) -> None:
+        self._is_asked_for = True
+        self._loading.load_for(*of)
         try:
             pid = self._fork(handles)
         except OSError as error:
@@ -167,6 +145,7 @@ class Server:
         self._say("began", run=run, attempt=attempt, pid=pid, start_ticks=start_ticks(pid))
 
     def _prepare(self, handles: list[int]) -> None:
+        self._loading.load_all()  # whose run it will be is not known
         try:
             pid = self._fork(handles, waits=True)
         except OSError:
@@ -188,6 +167,7 @@ class Server:
         try:
             if not handles:  # the kernel drops what a process with too many open files is sent
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            gc.freeze()
             pid = os.fork()
             if pid == 0:
                 self._become_run(handles[0], server, waits=waits)
@@ -277,7 +257,7 @@ class Server:
             _close_all_but(handle)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, handle)
             if waits:
-                from reconciler.runner.rehearsal import rehearse  # loaded already, by `_preload`
+                from reconciler.runner.rehearsal import rehearse  # loaded already
 
                 rehearse(self._state_dir)
             channel = Channel(sock)
@@ -288,10 +268,10 @@ class Server:
         except BaseException:
             traceback.print_exc()  # no secret is known yet, and nobody else can be told
             os._exit(70)
-        from reconciler.runner.work import Work  # loaded already, by `_preload`
+        from reconciler.runner.work import Work  # loaded already
 
         try:
-            channel.end(Work(channel, self._catalogue, self._state_dir, Clock()).run())
+            channel.end(Work(channel, self._loading.catalogue, self._state_dir, Clock()).run())
         finally:
             os._exit(70)
 
@@ -306,65 +286,6 @@ def _close_all_but(handle: int) -> None:
     os.closerange(handle + 1, limit if limit != resource.RLIM_INFINITY else 2**20)
 
 
-@contextlib.contextmanager
-def _without_threads() -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in NO_THREADS}
-    os.environ.update(NO_THREADS)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-def _preload() -> Catalogue:
-    """Nothing that loads those libraries may be imported before, and so at the top of no module that this one needs."""
-    with _without_threads():
-        with _absent("httpx._main"):  # its own command line, which would load two libraries that draw on terminals
-            importlib.import_module("httpx")
-        for name in PRELOADED:
-            importlib.import_module(name)
-        from reconciler import providers
-
-        for module in pkgutil.walk_packages(providers.__path__, f"{providers.__name__}."):
-            importlib.import_module(module.name)  # those that a provider imports only in a run, too
-        found = providers.catalogue()
-    _keep_pandas_out()
-    return found
-
-
-def _keep_pandas_out() -> None:
-    """PyArrow imports pandas, where that is installed, at the first value of Python's that it converts, only to see
-    whether the value is one of pandas': half a second of each run. Asked once while there is none, it remembers that,
-    and imports it later only where it is truly asked for a data frame."""
-    if "pandas" not in sys.modules:
-        with _absent("pandas"):
-            importlib.import_module("pyarrow").array([0])
-
-
-@contextlib.contextmanager
-def _absent(name: str) -> Iterator[None]:
-    """Inside, there is no module of this name."""
-    finder = _Absent(name)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
-
-
-class _Absent(importlib.abc.MetaPathFinder):
-    def __init__(self, absent: str) -> None:
-        self._absent = absent
-
-    def find_spec(self, name: str, path: object, target: object = None) -> None:  # noqa: ARG002
-        if name == self._absent:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
 def main(handle: int, state_dir: str) -> NoReturn:
     """The process that `local.LocalRunner` starts, with its end of the control socket."""
     name_process("reconcile-forks")
@@ -372,21 +293,14 @@ def main(handle: int, state_dir: str) -> NoReturn:
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, handle)
-    gc.disable()
+    gc.disable()  # what is loaded stays, and is nobody's garbage
+    loading = Loading()
     try:
-        found = _preload()
-    except Exception as error:
-        message = str(error) if isinstance(error, ReconcileError) else f"{type(error).__name__}: {error}"
-        control.send(json.dumps({"is": "broken", "message": message[:MAX_TEXT]}).encode())
+        loading.begin()
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(line_buffering=True)
+        Server(control, loading, state_dir).serve()
+    except CannotLoad as error:
+        control.send(json.dumps({"is": "broken", "message": str(error)[:MAX_TEXT]}).encode())
         os._exit(1)
-    extra = threads()[1:]
-    if extra:
-        print(
-            f"reconcile: a provider has started threads while it loaded, so its runs may hang: {extra}", file=sys.stderr
-        )
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(line_buffering=True)
-    gc.collect()
-    gc.freeze()
-    Server(control, found, state_dir).serve()
     os._exit(0)  # DuckDB's exit handlers print what they believe has leaked

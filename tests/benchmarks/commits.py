@@ -21,12 +21,12 @@ from typing import Final
 from reconciler.clock import Clock
 from reconciler.controller.enact import Enactor
 from reconciler.controller.lives import Lives
-from reconciler.controller.looking import installed, open_tree
 from reconciler.controller.observe import Observer
 from reconciler.controller.planning import Planner
 from reconciler.controller.policing import Policing
 from reconciler.controller.pruning import Pruner
 from reconciler.controller.settings import Settings
+from reconciler.controller.trees import installed, open_tree
 from reconciler.record.store import Record
 from reconciler.repo.git import Repository
 from reconciler.repo.objects import differences, read_blobs

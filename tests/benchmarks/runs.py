@@ -39,8 +39,10 @@ LOOK_S: Final = 0.1
 
 FORK: Final = """
 import gc, os, sys, time
-from reconciler.runner.server import _preload
-kept = _preload()
+from reconciler.runner.loading import Loading
+loading = Loading()
+loading.begin()
+loading.load_all()
 gc.collect(); gc.disable(); gc.freeze()
 for line in sys.stdin:
     begin = time.perf_counter()

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 from reconciler.clock import Clock, Now
 from reconciler.controller.hands import Hands
-from reconciler.controller.looking import installed, open_tree
 from reconciler.controller.loop import Controller
 from reconciler.controller.settings import Settings, Silent
+from reconciler.controller.trees import installed, open_tree
 from reconciler.controller.wakeups import Wakeups
 from reconciler.core.messages import Began, Ended, Exited, FromRun, Order, Produced
 from reconciler.core.metrics import DAY_MS, HOUR_MS
@@ -76,8 +76,11 @@ class AtOnce:
     def fileno(self) -> int:
         return self._readable
 
-    def make_ahead(self) -> None:
+    def prepare(self) -> None:
         """There is nothing to make ready."""
+
+    def make_ahead(self) -> None:
+        """Nor here."""
 
     def answer(self, run: int, accepted: bool, value: Any = None, refusal: str = "") -> None:
         assert accepted, refusal

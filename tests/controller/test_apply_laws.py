@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from reconciler.cli.specs import read_specs
 from reconciler.clock import Clock
-from reconciler.controller.looking import installed, preview
+from reconciler.controller.looking import preview
 from reconciler.controller.loop import Controller
 from reconciler.controller.merging import Declaration, plan_merge
 from reconciler.controller.settings import Settings
+from reconciler.controller.trees import installed
 from reconciler.core.canonical_json import canonical_json
 from reconciler.core.planned import to_json
 from reconciler.core.prune import Budget

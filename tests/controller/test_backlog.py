@@ -102,8 +102,11 @@ class Orders:
     def start(self, order: Order) -> None:
         self.orders.append(order)
 
-    def make_ahead(self) -> None:
+    def prepare(self) -> None:
         """There is nothing to make ready."""
+
+    def make_ahead(self) -> None:
+        """Nor here."""
 
     def answer(self, run: int, accepted: bool, value: Any = None, refusal: str = "") -> None:
         raise AssertionError("the builder gives its answers to the controller")

@@ -879,3 +879,16 @@ def test_what_was_read_of_a_tree_in_the_making_is_read_once(
     look = tree.look(0)
     tree.settle(look, keep=[seen.path for seen in look.changed])  # nothing of it is believed yet
     assert set(tree._index.parsed(seen.digest for seen in look.changed)) == {seen.digest for seen in look.changed}
+
+
+def test_a_glance_tells_whether_few_files_are_new(root: Path, open_tree: Open) -> None:
+    (root / "a.yaml").write_text(spec("a"))
+    (root / "b.yaml").write_text(spec("b"))
+    tree = open_tree()
+    assert tree.has_news(2)
+    assert not tree.has_news(1), "many take a while in any case"
+    tree.settle(tree.look(0))
+    assert not tree.has_news(2)
+    (root / "b.yaml").write_text(spec("c"))
+    assert tree.has_news(2)
+    assert not tree.has_news(1), "a tree of more files is not walked for that"

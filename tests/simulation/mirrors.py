@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 
 from reconciler.controller.deeds import DEEDS
 from reconciler.controller.lives import Lives
-from reconciler.controller.looking import installed
 from reconciler.controller.requests import Asked, Desk, Request, do
+from reconciler.controller.trees import installed
 from reconciler.record import database
 from reconciler.record.store import Record
 from tests.end_to_end.membership import Destination, Fields, People, audience

@@ -215,8 +215,11 @@ class Runner:
             return
         world.timeline.after(world.dice.randint(1, 20), lambda: None if process.is_dead else process.begin())
 
-    def make_ahead(self) -> None:
+    def prepare(self) -> None:
         """There is nothing to make ready."""
+
+    def make_ahead(self) -> None:
+        """Nor here."""
 
     def answer(self, run: int, accepted: bool, value: Any = None, refusal: str = "") -> None:
         process = self._runs.get(run)

@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from reconciler.clock import iso
 from reconciler.controller.hands import Hands
-from reconciler.controller.looking import installed
 from reconciler.controller.loop import Controller
 from reconciler.controller.observe import MARK, identity_of
 from reconciler.controller.settings import Settings, Silent
+from reconciler.controller.trees import installed
 from reconciler.core.prune import Budget
 from reconciler.errors import ReconcileError
 from reconciler.record import database
