@@ -13,10 +13,8 @@ are blanked out wherever they occur.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -94,6 +92,8 @@ def _bug(terminal: Terminal, error: BaseException, call: Call) -> int:
     if refused is not None:
         terminal.warn(f"Error: {escape(str(refused))}")
         return refused.exit_code
+    import traceback  # only where there is something to report
+
     text = redacted("".join(traceback.format_exception(error)))
     line = redacted(f"{type(error).__name__}: {error}".splitlines()[0])
     path = _write_report(text, call.state)
@@ -140,6 +140,8 @@ def _write_report(text: str, state: Path) -> Path | None:
 
 
 def _heading(now: str) -> str:
+    import platform
+
     from reconciler import __version__
 
     words = redacted(" ".join(sys.argv[1:]))

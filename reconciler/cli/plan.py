@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -124,7 +123,7 @@ def _print_compared(call: Call, merge: Merge) -> None:
     from reconciler.cli.merge import compared_lines
 
     for sentence in compared_lines(merge):
-        for line in textwrap.wrap(escape(sentence), call.terminal.width, break_on_hyphens=False):
+        for line in _wrapped(sentence, call.terminal.width):
             call.terminal.print(line)
     call.terminal.print()
 
@@ -178,7 +177,7 @@ def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:
     )
     because = " and ".join(rebuild.because)
     text = f"Profiles are built anew from {size}, because of what {because} says about people; the old ones serve meanwhile."
-    for line in textwrap.wrap(escape(text), terminal.width, break_on_hyphens=False):
+    for line in _wrapped(text, terminal.width):
         terminal.print(line)
     terminal.print()
 
@@ -191,13 +190,13 @@ def _print_backfills(call: Call, backfills: Sequence[PlannedBackfill]) -> None:
     terminal.print("Backfills:")
     for one in backfills:
         said = with_options(backfill_words(one), call.again)
-        for line in textwrap.wrap(escape(said), terminal.width - 4, break_on_hyphens=False):
+        for line in _wrapped(said, terminal.width - 4):
             terminal.print(f"    {line}")
     terminal.print()
 
 
 def _print_message(terminal: Terminal, text: str, *styles: str) -> None:
-    for line in textwrap.wrap(escape(text), terminal.width - 6, break_on_hyphens=False):
+    for line in _wrapped(text, terminal.width - 6):
         terminal.print(f"      {terminal.paint(line, *styles)}")
 
 
@@ -211,6 +210,12 @@ def _print_change(terminal: Terminal, change: Change) -> None:
     terminal.print(f"      {escape(change.field)}:")
     terminal.print(cut(f"        {before}", terminal.width))
     terminal.print(cut(f"        → {after}", terminal.width))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    import textwrap  # most plans have nothing to wrap
+
+    return textwrap.wrap(escape(text), width, break_on_hyphens=False)
 
 
 def _value(value: Any) -> str:

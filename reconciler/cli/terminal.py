@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -130,7 +129,11 @@ class Terminal:
     @property
     def width(self) -> int:
         """Columns of the terminal; 80 where there is none to ask."""
-        return max(20, shutil.get_terminal_size((WIDTH, 24)).columns) if self.interactive else WIDTH
+        if not self.interactive:
+            return WIDTH
+        import shutil  # it loads what compresses archives
+
+        return max(20, shutil.get_terminal_size((WIDTH, 24)).columns)
 
     @property
     def is_open(self) -> bool:

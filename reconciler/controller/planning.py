@@ -93,9 +93,11 @@ class Planner:
         )
         made = without_the_unsound(plan(difference, now), unsound(problems, self._is_live), self._document)
         made = self._policing.hold(made, now, self.authors)
-        from reconciler.controller.rebuilds import planned_rebuild  # only where something changed
+        rebuild = None
+        if any(action.kind == "Stream" for action in made.actions):
+            from reconciler.controller.rebuilds import planned_rebuild  # only where rules of profiles may have changed
 
-        rebuild = planned_rebuild(self._record, made.actions)
+            rebuild = planned_rebuild(self._record, made.actions)
         errors = tuple(sorted({*problems, *made.errors}))
         waiting = (*self._renamed(made.waiting), *self._held())
         return replace(made, waiting=waiting, errors=errors, rebuild=rebuild, hold=hold or "")

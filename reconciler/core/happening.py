@@ -6,56 +6,49 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.core.state import EventName, JobState, Reason
+from reconciler.core.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Ticked:
+class Ticked(Value):
     """The schedule's time has come (`tick_at_ms`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClockSetBack:
+class ClockSetBack(Value):
     """The wall clock shows an earlier time than one that is remembered: times that lie ahead are brought back."""
 
 
-@dataclass(frozen=True, slots=True)
-class DependencySucceeded:
+class DependencySucceeded(Value):
     """A run of a job that this one depends on has succeeded."""
 
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Value):
     """The gate holds the owed run back, and why."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Value):
     """The owed run has started. `run` is its id: that of `JobState.run` where a run goes on, else a new one."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
-class UnitCommitted:
+class UnitCommitted(Value):
     """A unit of the run in progress is committed; `moved` says that it moved the cursor."""
 
     moved: bool = True
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
+class Succeeded(Value):
     """The run has come to its end."""
 
     found_nothing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Errored:
+class Errored(Value):
     """The run has failed, or its process died by itself. `fatal`: nothing will mend by itself."""
 
     message: str
@@ -63,102 +56,85 @@ class Errored:
     retry_after_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Limited:
+class Limited(Value):
     """The other side asked for patience: not an error."""
 
     message: str
     retry_after_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Value):
     """A guard ended the run before it did anything: `message` says what a person is to approve."""
 
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Approved:
+class Approved(Value):
     """A person approved what the guard holds back, the difference named `digest`."""
 
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(Value):
     """The run was cut off by the controller's own death, or by its stop."""
 
     by: Literal["death", "stop"] = "death"
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(Value):
     """The run has ended at a unit because it was asked to (a pause, quiet hours, a change), or was killed for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class QuietBegan:
+class QuietBegan(Value):
     """A quiet window has begun while the run is in progress."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suspended:
+class Suspended(Value):
     """`spec.suspend` became true."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed:
+class Resumed(Value):
     """`spec.suspend` became false."""
 
 
-@dataclass(frozen=True, slots=True)
-class RerunAsked:
+class RerunAsked(Value):
     """`spec.rerun` changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class RestartAsked:
+class RestartAsked(Value):
     """`spec.restart` changed: the cursor is dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkChanged:
+class WorkChanged(Value):
     """Provider, jobType or config changed; `resets_cursor` where the cursor means nothing under the new ones."""
 
     resets_cursor: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ScheduleChanged:
+class ScheduleChanged(Value):
     """The schedule changed: in the work digest too, but no reason to stop a run."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthorizationChanged:
+class AuthorizationChanged(Value):
     """Another authorization, or the spec of the one that the job uses changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Relaxed:
+class Relaxed(Value):
     """Retry or timeout changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class RulesChanged:
+class RulesChanged(Value):
     """Any other rule changed: quiet hours, dependencies, deletion policy, lane; `judges_anew` where that may set free
     what a guard holds back."""
 
     judges_anew: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Expired:
+class Expired(Value):
     """`expiresAt` has come."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unexpired:
+class Unexpired(Value):
     """`expiresAt` lies ahead again, or is gone."""
 
 

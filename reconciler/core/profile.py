@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.document import digest_of
-from reconciler.core.messages import SegmentRef
+
+if TYPE_CHECKING:
+    from reconciler.core.messages import SegmentRef
 
 #: A value seen with more distinct values of another key than this belongs to nobody, unless an identity says otherwise.
 MAX_PER_KEY: Final = 100

@@ -17,10 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from reconciler.core.members import Members
-
 if TYPE_CHECKING:
     from reconciler.core.enrichment import Enrichment
+    from reconciler.core.members import Members
 
 Table = Any
 Json = Any

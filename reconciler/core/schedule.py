@@ -16,6 +16,7 @@ that start, it counts from now, so that a wrong clock never holds a job for long
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, assert_never
@@ -34,6 +35,10 @@ CRON_FIELDS: Final = 5
 CRON_LIMIT: Final = 200
 _CRON_LETTERS: Final = frozenset("0123456789*,-/#?LABCDEFGHIJKLMNOPQRSTUVWXYZ ")
 _EPOCH: Final = datetime(1970, 1, 1)
+#: The least and the greatest number in each field, Sunday as 0 alone.
+_RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+_NUMBER: Final = re.compile("0|[1-9][0-9]?")
+EVERY_MONTH_HAS: Final = 28
 
 
 def cron_problem(expression: str) -> str:
@@ -50,7 +55,31 @@ def cron_problem(expression: str) -> str:
         return "expected five fields: minute, hour, day of month, month, day of week"
     if not frozenset(expression.upper()) <= _CRON_LETTERS or any(one[:1] in ("R", "H") for one in fields):
         return "expected digits, names of days and months, and * , - / # in the fields"
-    return _croniter_problem(expression)
+    return "" if _is_plain_cron(expression.split()) else _croniter_problem(expression)
+
+
+def _is_plain_cron(fields: list[str]) -> bool:
+    """Whether these are five fields of `*`, `*/n` and lists of numbers and ranges, and some day of every month matches: what
+    most are, for which nobody need load croniter."""
+    days = _plain_values(fields[2], *_RANGES[2])
+    rest = (_plain_values(one, low, high) for one, (low, high) in zip(fields, _RANGES, strict=True))
+    return bool(days) and min(days) <= EVERY_MONTH_HAS and all(rest)
+
+
+def _plain_values(field: str, low: int, high: int) -> list[int]:
+    """The first of every part of a field; empty where it is not plain, or out of range."""
+    if field == "*" or (field.startswith("*/") and _NUMBER.fullmatch(field[2:]) and 1 <= int(field[2:]) <= high):
+        return [low]
+    firsts = []
+    for part in field.split(","):
+        first, dash, last = part.partition("-")
+        numbers = [first, last] if dash else [first]
+        if not all(_NUMBER.fullmatch(one) and low <= int(one) <= high for one in numbers):
+            return []
+        if dash and int(first) >= int(last):
+            return []
+        firsts.append(int(first))
+    return firsts
 
 
 def _croniter_problem(expression: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -426,6 +425,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         except sqlite3.DatabaseError as error:
             raise unusable(path, error) from error
     if version == 0:
+        import secrets  # only a new record needs any
+
         with transaction(connection):
             connection.executemany(
                 "INSERT INTO setting (key, value) VALUES (?, ?)",

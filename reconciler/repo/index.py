@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -148,7 +149,7 @@ class Index:
         meta = dict(database.execute("SELECT name, value FROM meta"))
         self.told = meta.get("identity") == self._identity
         self.head = meta.get("head", "") if self.told else ""
-        make = Row._make
+        make = partial(tuple.__new__, Row)  # without the check of the length that `_make` has
         self.rows = {row[0]: make(row[1:]) for row in database.execute("SELECT * FROM file")}
 
     # --- parsed contents --------------------------------------------------------------------------------------------

@@ -129,11 +129,18 @@ def _is_plain(listing: Listing, entry: os.DirEntry[str], path: str, known: Mappi
         return False
     if not (S_ISREG(seen.st_mode) and seen.st_size <= MAX_FILE_BYTES and path.isascii()):
         return False
-    row, stamp = known.get(path), _stamp(seen)
-    if row is not None and row[:4] == stamp and not row.racy:
+    row = known.get(path)
+    if (
+        row is not None
+        and row[1] == seen.st_mtime_ns
+        and row[0] == seen.st_size
+        and row[2] == seen.st_ctime_ns
+        and row[3] == seen.st_ino & _INODE_BITS
+        and not row[5]  # racy; asked by position, as nearly every file comes by here
+    ):
         listing.same[path] = row
     else:
-        listing.files[path] = stamp
+        listing.files[path] = _stamp(seen)
     return True
 
 

@@ -34,7 +34,7 @@ _LINE: Final = re.compile(
 )
 #: Characters of a plain scalar that have no meaning inside of a word; a colon only before another one.
 _WORD: Final = r"(?:[^\x00-\x20:#\[\]{},]|:(?=[^\s:#\[\]{},]))"
-_FIRST: Final = r"(?:[A-Za-z_/\x80-\U0010ffff]|\.\.?/)"
+_FIRST: Final = r"(?:[^\x00-.0-@\[-^`{-\x7f]|\.\.?/)"  # a letter, _, / or what is not ASCII; so it compiles in no time
 _STRING: Final = re.compile(rf"{_FIRST}{_WORD}*(?: +{_WORD}+)*")
 _STRING_IN_BLOCK: Final = re.compile(rf"{_FIRST}(?:{_WORD}|,)*(?: +(?:{_WORD}|,)+)*")
 _QUOTED: Final = re.compile(r"\"([^\"\\]*)\"|'([^']*)'")

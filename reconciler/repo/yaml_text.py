@@ -20,8 +20,8 @@ MAX_DOCUMENTS: Final = 10_000
 #: Lists and mappings in one another, the document itself included.
 MAX_DEPTH: Final = 64
 #: Characters that YAML 1.2 does not allow, or that YAML 1.1 and 1.2 take for different things (the line breaks of
-#: Unicode, a carriage return alone).
-FORBIDDEN: Final = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+#: Unicode, a carriage return alone). Named by what is left out, which takes a tenth of the time to compile.
+FORBIDDEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 _MARKER: Final = re.compile(r"^(---|\.\.\.)(?=[ \t\n]|\Z)", re.MULTILINE)
 _CONTENT: Final = re.compile(r"^(?!---[ \t]*(?:#.*)?$)[ \t]*[^ \t\n#]", re.MULTILINE)

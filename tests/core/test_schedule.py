@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from reconciler.clock import iso
 from reconciler.core.rules import AfterDependencies, Continuous, Cron, Every, JobRules, Once, Quiet
-from reconciler.core.schedule import cron_problem, next_tick, quiet_from, quiet_until
+from reconciler.core.schedule import (
+    _croniter_problem,
+    _is_plain_cron,
+    cron_problem,
+    next_tick,
+    quiet_from,
+    quiet_until,
+)
 from reconciler.core.words import HOUR_MS, MINUTE_MS, listed, roughly, spelled
 
 PARIS = "Europe/Paris"
@@ -157,6 +164,37 @@ def test_five_fields_and_nicknames_are_cron(good: str) -> None:
 )
 def test_what_is_not_cron_is_said_in_a_sentence(bad: str, says: str) -> None:
     assert cron_problem(bad).startswith(says)
+
+
+def _near(low: int, high: int) -> st.SearchStrategy[str]:
+    """Fields that are plain cron, or nearly so."""
+    number = st.integers(max(0, low - 1), high + 1).map(str)
+    part = st.one_of(number, st.tuples(number, number).map("-".join), st.just("*"))
+    lists = st.lists(part, min_size=1, max_size=3).map(",".join)
+    return st.one_of(st.just("*"), number, lists, st.tuples(st.just("*"), number).map("/".join))
+
+
+@given(st.tuples(_near(0, 59), _near(0, 23), _near(1, 31), _near(1, 12), _near(0, 6)))
+def test_of_what_is_plainly_cron_croniter_says_so_too(fields: tuple[str, ...]) -> None:
+    if _is_plain_cron(list(fields)):
+        assert _croniter_problem(" ".join(fields)) == ""
+
+
+@pytest.mark.parametrize(
+    ("expression", "plain"),
+    [
+        ("0 3 1 1 *", True),
+        ("*/5 0,12 1-15 * 1-5", True),
+        ("0 0 31 * *", False),  # not in every month; croniter is asked
+        ("0 0 30 2 *", False),
+        ("0 0 * * 7", False),
+        ("05 0 * * *", False),
+        ("0 0 L * *", False),
+        ("0-59/5 * * * *", False),
+    ],
+)
+def test_croniter_is_asked_where_an_expression_is_not_plain(expression: str, plain: bool) -> None:
+    assert _is_plain_cron(expression.split()) is plain
 
 
 @given(st.text(alphabet="0123456789*,-/#?LWRHmonjan @\n\t", max_size=30))

@@ -17,10 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.core.language.types import BadExpression, UnknownAttribute, type_of
-from reconciler.core.profile import Attribute, ProfileRules, StreamRules
+
+if TYPE_CHECKING:
+    from reconciler.core.profile import Attribute, ProfileRules, StreamRules
 
 __all__ = [
     "BadExpression", "Condition", "Expression", "UnknownAttribute", "attribute_types", "compile_condition",
