@@ -90,17 +90,15 @@ class Reporter:
             return self._write_logs(pressed) and self._write_statuses(now, last=last, pressed=pressed)
 
     def _do_chores(self) -> None:
-        chores = self._record.resources.chores()
-        for chore in chores:
+        """Each is noted once it is done: one that is done again after others would take files that are another's by then."""
+        for chore in self._record.resources.chores():
             kind: Kind = chore.kind  # type: ignore[assignment]
             if chore.new_name:
                 self._warn(self._writer.move(chore.path, chore.new_path, chore.new_name, kind, old_name=chore.name))
             else:
                 self._warn(self._writer.remove(chore.path, chore.name, kind))
-        if chores:
-            with self._record.transaction():
-                for chore in chores:
-                    self._record.resources.done(chore)
+            with self._record.transaction(durable=False):
+                self._record.resources.done(chore)
 
     def _catch_up(self, now: Now, *, last: bool) -> None:
         """What could not be written is tried again, now and then: a disk that was full or read-only may not be so any more."""

@@ -21,6 +21,9 @@ Origin = Literal["file", "across", "reading", "policy"]
 
 #: Documents that are held come after those that the file declares.
 HELD_ORDINAL: Final = 1_000_000
+#: What sorts them behind those of other files too. A column of the result, so that in a preview, where documents come from two
+#: tables, SQLite need not copy both.
+_IS_HELD: Final = "held <> '' AS is_held"
 
 _COLUMNS: Final = (
     "path, ordinal, kind, name, line, title, description, labels, renamed_from, digest, work_digest, "
@@ -193,29 +196,31 @@ class Desired:
         return digest.hexdigest()[:32]
 
     def document(self, kind: str, name: str) -> Document | None:
-        """The first document of that name."""
+        """The first document of that name: one that a file declares comes before one that is only held, as in
+        `Differences.pairs`, so that what is enacted is what was planned."""
         row = self._sql.execute(
-            "SELECT * FROM document WHERE kind = ? AND name = ? ORDER BY path, ordinal LIMIT 1", (kind, name)
+            f"SELECT *, {_IS_HELD} FROM document WHERE kind = ? AND name = ? ORDER BY is_held, path, ordinal LIMIT 1",
+            (kind, name),
         ).fetchone()
         return None if row is None else document_of(row)
 
     def jobs(self, names: Iterable[str]) -> list[JobDocument]:
-        """The first document of each of these jobs, by name."""
+        """The first document of each of these jobs, by name, as `document` has it."""
         rows = self._sql.execute(
-            "SELECT name, path, ordinal, json_remove(spec, '$.config') FROM document WHERE kind = 'Job' "
-            "AND name IN (SELECT value FROM json_each(?)) ORDER BY name, path, ordinal",
+            f"SELECT name, path, ordinal, json_remove(spec, '$.config'), {_IS_HELD} FROM document WHERE kind = 'Job' "
+            "AND name IN (SELECT value FROM json_each(?)) ORDER BY name, is_held, path, ordinal",
             (json.dumps(list(names)),),
         )
         found: dict[str, JobDocument] = {}
-        for row in rows:
-            found.setdefault(row[0], JobDocument(*row))
+        for *said, _ in rows:
+            found.setdefault(said[0], JobDocument(*said))
         return list(found.values())
 
     def backfills(self, names: Iterable[str]) -> list[Document]:
         """The jobs among `names` that are in the lane of backfills, by name."""
         rows = self._sql.execute(
-            "SELECT * FROM document WHERE kind = 'Job' AND name IN (SELECT value FROM json_each(?)) "
-            "AND spec ->> '$.lane' = 'backfill' ORDER BY name, path, ordinal",
+            f"SELECT *, {_IS_HELD} FROM document WHERE kind = 'Job' AND name IN (SELECT value FROM json_each(?)) "
+            "AND spec ->> '$.lane' = 'backfill' ORDER BY name, is_held, path, ordinal",
             (json.dumps(list(names)),),
         )
         found: dict[str, Document] = {}

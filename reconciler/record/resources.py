@@ -138,11 +138,13 @@ class Resources:
         self._sql.execute(_UPDATE, (*_said(document), by.revision, type, now_ms, by.author, resource_id))
 
     def move(self, resource_id: int, name: str, path: str) -> None:
-        """Another name or file of the same thing; its events go with it, and its files beside the spec are to follow."""
+        """Another name or file of the same thing; its events go with it, and its files beside the spec are to follow. Which
+        status stands there then is for whoever writes the next one to see."""
         with transaction(self._sql):
             row = self._sql.execute("SELECT kind, name, path FROM resource WHERE id = ?", (resource_id,)).fetchone()
             self._sql.execute(
-                "UPDATE resource SET name = ?, path = ?, dirty = 1 WHERE id = ?", (name, path, resource_id)
+                "UPDATE resource SET name = ?, path = ?, dirty = 1, status_digest = '' WHERE id = ?",
+                (name, path, resource_id),
             )
             self._sql.execute(
                 "UPDATE event SET name = ?, path = ? WHERE kind = ? AND name = ?",

@@ -127,15 +127,14 @@ class Writer:
 
     def move(self, old_path: str, new_path: str, name: str, kind: Kind = "Job", *, old_name: str = "") -> str:
         """Takes status and logs along when a spec moved from `old_path` to `new_path`, or was renamed from `old_name`.
-        What stands in the way is replaced. Returns a warning, or nothing."""
-        pairs = list(zip(_files(kind, old_name or name), _files(kind, name), strict=True))
+        What stands in the way is replaced. Done again, as after a crash, it loses nothing and completes what is not done.
+        Returns a warning, or nothing."""
         if os.path.dirname(old_path) == os.path.dirname(new_path) and (old_name or name) == name:
             return ""
         self._sure.clear()
         try:
             with self._folder(old_path, make=False) as old, self._folder(new_path) as new:
-                for was, becomes in pairs:
-                    _take_along(old, was, new, becomes)
+                _take_along(old, _files(kind, old_name or name), new, _files(kind, name))
         except FileNotFoundError:
             return ""
         except OSError as error:
@@ -250,11 +249,26 @@ def _unlink(folder: int, file: str) -> None:
         os.unlink(file, dir_fd=folder)
 
 
-def _take_along(old: int, was: str, new: int, becomes: str) -> None:
+def _take_along(old: int, was: Sequence[str], new: int, becomes: Sequence[str]) -> None:
+    """Status, log and older logs, in this order. The log goes first: while it is there nothing has gone yet, and only then
+    may what stands in the way be somebody else's."""
+    pairs = list(zip(was, becomes, strict=True))
+    status, log, *olders = pairs
+    if _is_there(old, log[0]):
+        for one, other in olders:
+            if not _is_there(old, one):
+                _unlink(new, other)
+    for one, other in (log, *olders, status):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(one, other, src_dir_fd=old, dst_dir_fd=new)
+
+
+def _is_there(folder: int, file: str) -> bool:
     try:
-        os.rename(was, becomes, src_dir_fd=old, dst_dir_fd=new)
+        os.stat(file, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
-        _unlink(new, becomes)
+        return False
+    return True
 
 
 # --- appending ------------------------------------------------------------------------------------------------------

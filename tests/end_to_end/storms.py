@@ -295,6 +295,9 @@ class Storms:
         self._declare_each_once()
         self.root.mkdir(exist_ok=True)  # the last storm may have left an empty tree
         (self.root / "stream.yaml").write_text(STREAM)
+        if not any(self.root.glob("team-*/job-*.yaml")):  # to delete every job there is takes an approval
+            for number in range(self._count // 10 + 1):
+                self._write(f"job-{number:04d}", suspend=False)
         self._write("the-end", suspend=False)
         self._commit("the end")
         self.note_heads()

@@ -89,6 +89,26 @@ def test_after_any_changes_the_writer_finds_what_a_reader_finds_who_compares_all
             assert record.differences.pairs(0) == everything(tmp_path)
 
 
+@pytest.mark.parametrize("lives_in", ["a/new.yaml", "z/new.yaml"])
+def test_what_is_enacted_is_the_document_that_was_planned_with_not_one_that_is_only_held(
+    record: Record, tmp_path: Path, lives_in: str
+) -> None:
+    spec = {"provider": "files", "jobType": "import-csv", "config": {"path": "1"}, "lane": "backfill"}
+    old = Document(kind="Job", name="orders", path="m/old.yaml", spec={**spec, "suspend": True})
+    new = Document(kind="Job", name="orders", path=lives_in, spec=spec)
+    record.resources.create(old, BY, 1, type="import")
+    record.desired.replace_file(old.path, [], [], held=[(old, "its file is being written")])
+    record.desired.replace_file(new.path, [new], [])
+    with Record.reading(tmp_path) as preview:
+        preview.desired.overlay()
+        for one in (record, preview):
+            (pair,) = one.differences.pairs(0)
+            assert (pair.declared, pair.invalid) == (new, False)
+            assert one.desired.document("Job", "orders") == new
+            assert [found.path for found in one.desired.jobs(["orders"])] == [lives_in]
+            assert one.desired.backfills(["orders"]) == [new]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_preview_finds_what_the_writer_would_find_and_leaves_what_it_does_not_change_where_it_is(
     record: Record, tmp_path: Path, seed: int

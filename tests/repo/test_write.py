@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +308,7 @@ def test_lines_before_a_rotation_count_as_written_after_a_crash(tmp_path: Path) 
 
 
 def filled(root: Path, folder: str = "old") -> Writer:
-    (root / folder).mkdir()
+    (root / folder).mkdir(parents=True)
     writer = Writer(root)
     writer.write_status(f"{folder}/a.yaml", "a", STATUS)
     writer.append_log(f"{folder}/a.yaml", "a", ["x" * MAX_LOG_BYTES, "y"])
@@ -331,7 +332,37 @@ def test_a_moved_spec_takes_status_and_logs_along(tmp_path: Path) -> None:
     assert sorted(one.name for one in (tmp_path / "new").iterdir()) == ["a.log", "a.log.1", "a.status.yaml"]
     assert (tmp_path / "new" / "a.status.yaml").read_text() == to_yaml(STATUS)
     assert list((tmp_path / "old").iterdir()) == []
-    assert writer.move("old/a.yaml", "new/b.yaml", "a") == "", "a move that was done already does no harm"
+
+
+def test_a_move_that_is_done_again_loses_nothing(tmp_path: Path) -> None:
+    writer = filled(tmp_path)
+    before = {one.name: one.read_bytes() for one in (tmp_path / "old").iterdir()}
+    (tmp_path / "new").mkdir()
+    for _ in range(2):
+        assert writer.move("old/a.yaml", "new/b.yaml", "a") == ""
+        assert {one.name: one.read_bytes() for one in (tmp_path / "new").iterdir()} == before
+
+
+def test_a_move_that_was_cut_off_anywhere_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = os.rename
+    for steps in range(4):
+        place = tmp_path / str(steps)
+        writer = filled(place)
+        before = {one.name: one.read_bytes() for one in (place / "old").iterdir()}
+        (place / "new").mkdir()
+        (place / "new" / "a.log.2").write_text("another's")
+        left = iter(range(steps))
+
+        def dies(*names: Any, left: Any = left, **folders: Any) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            rename(*names, **folders)
+
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            patched.setattr(os, "rename", dies)
+            writer.move("old/a.yaml", "new/a.yaml", "a")
+        assert writer.move("old/a.yaml", "new/a.yaml", "a") == ""
+        assert {one.name: one.read_bytes() for one in (place / "new").iterdir()} == before
 
 
 def test_a_renamed_job_takes_status_and_logs_along(tmp_path: Path) -> None:
