@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
+from reconciler.core.ahead import ahead
 from reconciler.core.provider import Block, Reject, Staged, TimestampRule, Unit
-from reconciler.data.ahead import ahead
 from reconciler.data.blocks import BLOCK_BYTES, CHANGED, Format, Reader
 from reconciler.data.content import Content, Source, opened
 from reconciler.data.delimited import Delimited

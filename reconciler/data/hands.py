@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reconciler.core.ahead import ahead
 from reconciler.core.provider import Block, Data, Json, Measure, Reject, Staged, TimestampRule
-from reconciler.data.ahead import ahead
 from reconciler.data.blocks import BLOCK_BYTES, Format, Reader
 from reconciler.data.columnar import parquet_blocks
 from reconciler.data.content import is_untouched

@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from reconciler.core.ahead import ahead
 from reconciler.core.messages import SegmentRef
-from reconciler.data.ahead import ahead
 from reconciler.data.jsontext import plain, plain_type
 from reconciler.data.names import META, RECEIVED, raw, without_meta
 from reconciler.data.render import json_messages

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gzip
 import subprocess
 import sys
-import threading
 import zipfile
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +15,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from reconciler.core.provider import TimestampRule
-from reconciler.data.ahead import ahead
 from reconciler.data.content import Content
 from reconciler.data.hands import open_data
 from reconciler.errors import Fatal
@@ -171,51 +168,3 @@ def test_text_that_is_not_utf_8_inside_parquet_is_fatal(tmp_path: Path) -> None:
     hands = open_data(tmp_path, job="j", run=1, attempt=1, unit=lambda: 1, received_ms=lambda: 0)
     with pytest.raises(Fatal, match=r"^not a readable Parquet file: .*UTF8"):
         list(hands.read_parquet(path, None))
-
-
-def test_one_item_is_made_ahead_and_no_more() -> None:
-    made: list[int] = []
-    ready = threading.Event()
-
-    def source() -> Iterator[int]:
-        for number in range(10):
-            made.append(number)
-            if number == 1:
-                ready.set()
-            yield number
-
-    items = ahead(source())
-    assert next(items) == 0
-    assert ready.wait(10)
-    assert made == [0, 1]
-    items.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
-
-
-def test_no_more_items_are_made_than_may_wait() -> None:
-    made: list[int] = []
-    ready = threading.Event()
-
-    def source() -> Iterator[int]:
-        for number in range(9):
-            made.append(number)
-            if number == 3:
-                ready.set()
-            yield number
-
-    items = ahead(source(), 3)
-    assert next(items) == 0
-    assert ready.wait(10)
-    assert made == [0, 1, 2, 3]
-    items.close()  # type: ignore[attr-defined]
-
-
-def test_an_error_ahead_is_raised_where_the_item_would_have_been() -> None:
-    def source() -> Iterator[int]:
-        yield 1
-        raise Fatal("broken")
-
-    items = ahead(source())
-    assert next(items) == 1
-    with pytest.raises(Fatal, match=r"^broken$"):
-        next(items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.core.provider import Unit
 from reconciler.errors import Fatal, RateLimited, Retriable
 from reconciler.providers.http import import_json
 from tests.providers.http_bench import bench
@@ -214,6 +216,36 @@ def test_several_pages_share_a_unit_until_it_is_full(tmp_path: Path, monkeypatch
         job.run()
     assert [unit.rows for unit in job.ledger.units] == [4, 4, 2]
     assert ids(job.landed()) == list(range(10))
+
+
+def test_the_next_pages_are_asked_for_while_a_unit_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_json, "UNIT_ROWS", 2)
+    monkeypatch.setattr(import_json, "PAGES_AHEAD", 3)
+    pages = numbered([rows(number, number + 2) for number in range(0, 20, 2)])
+    is_ahead = threading.Event()
+
+    def answer(request: Request) -> Play:
+        if request.query["page"] == "4":
+            is_ahead.set()
+        return pages(request)
+
+    with serving(answer) as server, bench(tmp_path, "import-json", url=server.url, pagination={"type": "page"}) as job:
+        commit = job.ledger.commit
+        asked: list[int] = []
+
+        def wait_and_commit(unit: Unit, run: int) -> None:
+            if not job.ledger.units:
+                assert is_ahead.wait(10), "nothing was asked for meanwhile"
+                asked.append(len(server.requests))
+            commit(unit, run)
+
+        monkeypatch.setattr(job.ledger, "commit", wait_and_commit)
+        job.run()
+    assert asked == [4], "the page of the unit, and three that may wait"
+    assert ids(job.landed()) == list(range(20))
+    assert [one.query["page"] for one in server.requests] == [str(number + 1) for number in range(11)]
 
 
 def test_a_listing_begins_anew_where_its_request_has_changed(tmp_path: Path) -> None:

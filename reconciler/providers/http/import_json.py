@@ -3,6 +3,9 @@
 Several pages share one unit, bounded by rows, bytes and time; its cursor names the next page, so that an import that
 was cut off goes on there. Neighbouring pages of one schema are a segment. See `progress.py` for what is new and what has
 been seen.
+
+The next pages are requested and parsed while those before them are written: which one is next, a page says itself. What has
+been read ahead and is not in a unit yet is requested again by whoever goes on.
 """
 
 from __future__ import annotations
@@ -11,9 +14,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from reconciler.core.ahead import ahead
 from reconciler.core.document import digest_of
 from reconciler.core.provider import Block, Context, Reject, TimestampRule, Unit
 from reconciler.core.redact import Redactor
@@ -30,6 +35,12 @@ UNIT_ROWS: Final = 50_000
 UNIT_BYTES: Final = 32 * 1024 * 1024
 UNIT_MS: Final = 10_000
 
+#: So many pages are read ahead, and so many bytes of them, or one page.
+PAGES_AHEAD: Final = 32
+BYTES_AHEAD: Final = 8 * 1024 * 1024
+#: How long the end of a run waits for a request whose answer nobody wants any more.
+PATIENCE_S: Final = 1.0
+
 _VALIDATOR: Final = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,1022}\Z")
 
 
@@ -44,17 +55,32 @@ def run(context: Context) -> Iterator[Unit]:
 def fetch(context: Context, client: Client) -> Iterator[Unit]:
     """The same through a client that is there."""
     importer = _Importer(context, context.config, client)
-    while not importer.finished:
-        try:
-            importer.step()
-        except RunError:
-            if importer.has_unit:
+    pages = ahead(
+        importer.pages(), PAGES_AHEAD, weigh=lambda page: len(page.answer.body), most=BYTES_AHEAD, patience_s=PATIENCE_S
+    )
+    with closing(pages):
+        while not importer.finished:
+            try:
+                importer.land(next(pages))
+            except RunError:
+                if importer.has_unit:
+                    yield importer.unit()
+                raise
+            if importer.is_full or (context.stopping() and not importer.finished):
                 yield importer.unit()
-            raise
-        if importer.is_full or (context.stopping() and not importer.finished):
-            yield importer.unit()
     if importer.has_unit:
         yield importer.unit()
+
+
+class _Page(NamedTuple):
+    """One answer: its records, and how many it held; the place of the one that follows, None where there is none; and the
+    digest of its body."""
+
+    url: str
+    answer: Answer
+    block: Block | None = None
+    following: dict[str, Any] | None = None
+    body: str = ""
 
 
 class _Importer:
@@ -72,8 +98,8 @@ class _Importer:
         loaded = Progress.load(context.cursor)
         self._interrupted = loaded.open is not None
         self._progress = loaded.begin(shape, first_place(paging))
+        self._began = self._progress
         self._visited: set[str] = set()
-        self._last_body = ""
         self._omitted = context.omitted
         self.finished = False
         self._clear()
@@ -84,29 +110,32 @@ class _Importer:
         self._rows = self._bytes = self._pages = 0
         self._began_ms = self._context.now_ms()
 
-    # --- one page
+    # --- requests, on a thread of their own: nothing here depends on what has landed meanwhile
 
-    def step(self) -> None:
-        """Requests the next page and keeps what is new in it. Nothing changes where it raises."""
-        listing = self._progress.open
-        assert listing is not None
-        self._refuse_circles(listing.place, listing.count)
-        url = request_url(self._config, listing.place, self._progress.since)
+    def pages(self) -> Iterator[_Page]:
+        """The pages of the listing, from where the cursor stood, in their order."""
+        assert self._began.open is not None
+        place: dict[str, Any] | None = self._began.open.place
+        count, last_body = self._began.open.count, ""
+        while place is not None:
+            self._refuse_circles(place, count)
+            page, found = self._page(place)
+            if found and page.following is not None and page.body == last_body:
+                raise Fatal(f"{label(page.answer.url)}: the pages go round in a circle: two in a row are the same")
+            yield page
+            place, count, last_body = page.following, count + 1, page.body
+
+    def _page(self, place: dict[str, Any]) -> tuple[_Page, int]:
+        """A page, and how many records it held."""
+        url = request_url(self._config, place, self._began.since)
         answer = self._fetch(url)
         if answer.status == 304:
-            self.finished = True
-            self._progress = replace(self._progress, open=None)
-            return
+            return _Page(url, answer), 0
         block, found = self._block(answer)
-        following = next_place(self._config, self._context.data, listing.place, answer, found)
+        following = next_place(self._config, self._context.data, place, answer, found)
         if following is not None:
             following = without_secrets(following, self._redactor)
-        body = hashlib.sha256(answer.body).hexdigest()[:16]
-        if found and following is not None and body == self._last_body:
-            raise Fatal(f"{label(answer.url)}: the pages go round in a circle: two in a row are the same")
-        self._land(block, answer.body, body)
-        self._last_body = body
-        self._move(following, answer, url)
+        return _Page(url, answer, block, following, hashlib.sha256(answer.body).hexdigest()[:16]), found
 
     def _refuse_circles(self, place: dict[str, Any], count: int) -> None:
         mark = digest_of(place)
@@ -127,7 +156,7 @@ class _Importer:
 
     def _conditions(self, url: str) -> dict[str, str]:
         """What makes the only request of a listing conditional (RFC 9110, 13): the validators of the same URL."""
-        known = self._progress.validators
+        known = self._began.validators
         if self._config.pagination is not None or known.get("url") != digest_of(url):
             return {}
         names = (("If-None-Match", "etag"), ("If-Modified-Since", "modified"))
@@ -140,7 +169,16 @@ class _Importer:
         block = self._context.data.read_json(answer.body, self._config.records)
         return block, block.table.num_rows + len(block.rejects)
 
-    # --- what is new in it
+    # --- what is new in them
+
+    def land(self, page: _Page) -> None:
+        """Keeps what is new in a page. Nothing changes where it raises."""
+        if page.answer.status == 304:
+            self.finished = True
+            self._progress = replace(self._progress, open=None)
+            return
+        self._land(page.block, page.answer.body, page.body)
+        self._move(page.following, page.answer, page.url)
 
     def _land(self, block: Block | None, raw: bytes, body: str) -> None:
         listing = self._progress.open
