@@ -1,12 +1,13 @@
 """Segments as Parquet: staging new ones and writing small neighbours into one.
 
-New segments are compressed with snappy, which costs a unit least; compacted ones with zstd, because they stay.
+New segments are written as costs a unit least: compressed with snappy, without the extremes of raw columns, and with
+dictionaries for columns of few values alone. Compacted ones stay, and are written with care: with zstd, and all of that.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,14 @@ from reconciler.data.timestamps import TIME
 
 #: Rows of one row group; the smallest piece that is read at once.
 GROUP_ROWS: Final = 122_880
+
+#: How new segments are written, and those that stay. A dictionary that grows beyond its limit is given up.
+_FRESH: Final[Mapping[str, Any]] = {
+    "compression": "snappy",
+    "write_statistics": list(META),
+    "dictionary_pagesize_limit": 1 << 16,
+}
+_KEPT: Final[Mapping[str, Any]] = {"compression": "zstd"}
 
 _META_TYPES: Final = (TIME, pa.timestamp("ms", "UTC"), pa.string(), pa.int64(), pa.int64())
 
@@ -60,7 +69,7 @@ def schema_digest(schema: pa.Schema) -> str:
 def write_segment(data_dir: Path, stream: str, file: str, tables: Sequence[pa.Table]) -> Staged:
     """Writes tables of one schema as one segment. Raises Retriable where the disk refuses."""
     low, high = _extremes([table.column("_timestamp") for table in tables])
-    return _write(data_dir, stream, file, tables[0].schema, iter(tables), low, high, "snappy")
+    return _write(data_dir, stream, file, tables[0].schema, iter(tables), low, high, _FRESH)
 
 
 def untimed(tables: Sequence[pa.Table]) -> int:
@@ -76,7 +85,7 @@ def compact(data_dir: Path, stream: str, group: Sequence[Staged], name: str) -> 
     highs = [one.max_timestamp_ms for one in group if one.max_timestamp_ms is not None]
     tables = _regrouped(data_dir, group)
     low, high = min(lows, default=None), max(highs, default=None)
-    return _write(data_dir, stream, compacted_file(stream, name), schema, tables, low, high, "zstd")
+    return _write(data_dir, stream, compacted_file(stream, name), schema, tables, low, high, _KEPT)
 
 
 def hollow(data_dir: Path, old: Staged, file: str, keep: Callable[[int, int], pa.Array]) -> Staged:
@@ -95,7 +104,7 @@ def hollow(data_dir: Path, old: Staged, file: str, keep: Callable[[int, int], pa
             at += table.num_rows
             yield table
 
-    made = _write(data_dir, old.stream, file, schema, tables(), None, None, "zstd")
+    made = _write(data_dir, old.stream, file, schema, tables(), None, None, _KEPT)
     lows = [low for low, _ in extremes if low is not None]
     highs = [high for _, high in extremes if high is not None]
     return replace(made, min_timestamp_ms=min(lows, default=None), max_timestamp_ms=max(highs, default=None))
@@ -111,20 +120,35 @@ def has_holes(file: pq.ParquetFile, group: int) -> bool:
 
 def _write(
     data_dir: Path, stream: str, file: str, schema: pa.Schema, tables: Iterator[pa.Table],
-    low: int | None, high: int | None, compression: str,
+    low: int | None, high: int | None, how: Mapping[str, Any],
 ) -> Staged:  # fmt: skip
     path = data_dir / file
     rows = 0
     with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
-        with pq.ParquetWriter(temporary, schema, compression=compression) as writer:
-            for table in tables:
-                writer.write_table(table.cast(schema), row_group_size=GROUP_ROWS)
+        with pq.ParquetWriter(temporary, schema, **how) as writer:
+            for table in _grouped(table.cast(schema) for table in tables):
+                writer.write_table(table, row_group_size=GROUP_ROWS)
                 rows += table.num_rows
         size = temporary.stat().st_size
     return Staged(
         stream=stream, file=file, rows=rows, size=size, schema=schema_digest(_raw_schema(schema)),
         min_timestamp_ms=low, max_timestamp_ms=high,
     )  # fmt: skip
+
+
+def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Neighbours put together until they fill a row group: one of a few rows costs as much as one of many, to write and
+    whenever it is read."""
+    held: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        if held and rows + table.num_rows > GROUP_ROWS:
+            yield pa.concat_tables(held)
+            held, rows = [], 0
+        held.append(table)
+        rows += table.num_rows
+    if held:
+        yield pa.concat_tables(held)
 
 
 def _regrouped(data_dir: Path, group: Sequence[Staged]) -> Iterator[pa.Table]:
