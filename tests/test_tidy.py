@@ -72,7 +72,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("ryaml",): ("repo.parse_fast",),
     ("watchfiles",): ("repo.watch",),
     ("duckdb",): ("data.engine",),
-    ("pyarrow",): ("data", "runner.server"),
+    ("pyarrow",): ("data", "runner.loading"),
     ("numpy",): ("data",),
     ("sqlglot",): ("core.language",),
     ("cel_expr_python",): ("core.policy_judge",),
@@ -80,7 +80,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("starlette",): ("web",),
     ("uvicorn",): ("web",),
     ("prometheus_client",): ("web",),
-    ("orjson",): ("web.quick",),
+    ("orjson",): ("data.document", "web.quick"),
     ("httpx", "httpcore"): ("providers.http", "notify"),
     ("sqlite3",): ("record", "repo.index"),
 }

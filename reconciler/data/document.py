@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
 import pyarrow as pa
 
 from reconciler.core.provider import Block, Json
@@ -19,26 +20,25 @@ from reconciler.data.flat import flat_table
 from reconciler.data.lines import parse_lines
 from reconciler.errors import Fatal, Retriable
 
-_WHITE: Final = " \t\r\n"
-_BREAKS: Final = str.maketrans("\r\n", "  ")
+_WHITE: Final = b" \t\r\n"
+_BREAKS: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
 def records_block(body: bytes, path: str) -> Block:
     """The records at a dotted path of a document; each one's `line` is its number. Raises Retriable for a body that is
     not JSON and Fatal where the path leads to no array."""
-    text, document = _parsed(body)
+    data, document = _read(body)
     steps, found = [step for step in path.split(".") if step], document
     for step in steps:
         if not isinstance(found, dict) or step not in found:
             raise Fatal(f"records: the answer has no {path!r}")
         found = found[step]
     if isinstance(found, dict) and not path:
-        return _block(text.strip(_WHITE).translate(_BREAKS).encode(), [found])
+        return _block(data.strip(_WHITE).translate(_BREAKS), [found])
     if not isinstance(found, list):
         raise Fatal(f"records: {path!r} of the answer is no array" if path else "records: the answer is no array")
     if not found:
         return Block(pa.table({}), (), None)
-    data = text.encode()
     table = flat_table(data, document, found)
     if table is None:
         return _block(array_lines(data, steps), found)
@@ -91,6 +91,16 @@ def _is_finite(value: Any) -> bool:
             return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
         case _:
             return True
+
+
+def _read(body: bytes) -> tuple[bytes, Any]:
+    """A document as UTF-8, and what it says. orjson takes half the time, and less than Python's parser does: what it refuses is
+    judged by that one."""
+    try:
+        return body, orjson.loads(body)
+    except orjson.JSONDecodeError:
+        text, document = _parsed(body)
+        return text.encode(), document
 
 
 def _parsed(body: bytes) -> tuple[str, Any]:

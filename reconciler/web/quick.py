@@ -12,12 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-try:
-    import orjson
-except ModuleNotFoundError:  # it belongs to the extra `listen`; where it is missing, all is read carefully
-    HAS_ORJSON = False
-else:
-    HAS_ORJSON = True
+import orjson
 
 from reconciler.web.limits import MAX_DEPTH
 
@@ -39,8 +34,6 @@ _SHORT: Final = 2 * MAX_DEPTH
 
 def quickly(body: bytes) -> tuple[Sequence[bytes], set[str]] | None:
     """The text of each message, without line breaks, and all their keys. None where anything raises a question."""
-    if not HAS_ORJSON:
-        return None
     try:
         texts, values = _read(body.strip(_WHITE))
     except orjson.JSONDecodeError:
