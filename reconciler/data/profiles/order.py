@@ -27,6 +27,9 @@ _SLOT_BITS: Final = 16
 _TIME_BITS: Final = (LAST_US - FIRST_US).bit_length()
 _BITS: Final = 127
 
+#: So many units of a column of times are a millisecond.
+_IN_MS: Final = {"ms": 1, "us": 1_000}
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -112,11 +115,15 @@ def order_of(data_dir: Path, segments: Iterable[SegmentRef], streams: int) -> Or
 
 
 def _receipts(path: Path) -> tuple[int, int] | None:
-    """The first and last receipt of a segment's messages, as its row groups count them; None where they do not."""
+    """The first and last receipt of a segment's messages, as its row groups count them; None where they do not. The numbers
+    are read as they are stored: pyarrow makes times of them with pandas, where that is installed, which takes a quarter of
+    a second to import."""
     try:
         with pq.ParquetFile(path) as file:
-            metadata = file.metadata
+            metadata, kind = file.metadata, file.schema_arrow.field(RECEIVED).type
     except (OSError, pa.ArrowException):
+        return None
+    if not pa.types.is_timestamp(kind) or kind.unit not in _IN_MS:
         return None
     names: Sequence[str] = metadata.schema.names
     column = names.index(RECEIVED)
@@ -126,5 +133,5 @@ def _receipts(path: Path) -> tuple[int, int] | None:
         if statistics is None or not (statistics.has_min_max or statistics.num_values == 0):
             return None
         if statistics.num_values:
-            found += [int(one.timestamp() * 1000) for one in (statistics.min, statistics.max)]
+            found += [int(one) // _IN_MS[kind.unit] for one in (statistics.min_raw, statistics.max_raw)]
     return (max(0, min(found) - 1), max(0, max(found)) + 1) if found else (0, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,20 @@ def test_an_order_has_room_for_what_is_read(tmp_path: Path) -> None:
     assert 1 << order.receipt_bits > 5_000 - 1_999
     assert order_of(tmp_path, [], 1) == Order()
     assert order_of(tmp_path, [SegmentRef(file="streams/s/none.parquet", first=0, rows=1)], 1) == Order()
+
+
+def test_to_know_what_an_order_has_room_for_imports_nothing_heavy(tmp_path: Path) -> None:
+    world = landed(tmp_path, 5_000)
+    (one,) = world.refs()["s"]
+    asked = f"""
+import sys
+from pathlib import Path
+from reconciler.core.messages import SegmentRef
+from reconciler.data.profiles.order import order_of
+print(order_of(Path({str(tmp_path)!r}), [SegmentRef(file={one.file!r}, first=0, rows=1)], 1).first_ms, "pandas" in sys.modules)
+"""
+    told = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
+    assert told.stdout == "4999 False\n"
 
 
 def test_where_an_order_does_not_fit_into_a_number_the_outcome_is_the_same(tmp_path: Path) -> None:
