@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import BuildWork, ProfileFile, ProfileSet, rules_digest
 from reconciler.data.engine import EngineError, limit_memory, memory_budget, workspace
+from reconciler.data.profiles import arrays
 from reconciler.data.profiles.components import components, owners
 from reconciler.data.profiles.order import Order, order_of
 from reconciler.data.profiles.signatures import BATCH_ROWS, Signatures, precedence
@@ -46,6 +46,12 @@ NAMED_VOIDS: Final = 20
 
 #: What numpy holds of each identifier that a build meets, while it is found out whose it is.
 NODE_BYTES: Final = 40
+
+#: What of that remains until all is written: whose it is, and whether it is the first.
+OWNER_BYTES: Final = 9
+
+#: Later than any commit.
+_NEVER: Final = np.iinfo(np.int64).max
 
 #: Numbers of identifiers and profiles: the build's, and below it one of so many.
 NUMBERS: Final = 1 << 32
@@ -93,7 +99,7 @@ class _Build:
         self._order = Order()
         self._is_anew = False
         self._has_bad = False
-        self._owner: Any = None
+        self._changed = 0
 
     def _of_sheet(self, number: int) -> Signatures:
         merges, sheet = self._tables.merges, self._tables.sheets[number]
@@ -146,6 +152,10 @@ class _Build:
         self._order = order_of(self._data_dir, segments, len(self._streams))
         return self._signatures.read(self._order, partial(self._progress, "messages"))
 
+    def _drop_tables(self, kind: str) -> None:
+        for stream in self._streams:
+            self._do(f"DROP TABLE {kind}_{stream.slot}")
+
     # --- signatures into identifiers, and which of them met ---
 
     def _identify(self) -> None:
@@ -155,8 +165,9 @@ class _Build:
         self._do(f"""
             CREATE OR REPLACE TABLE found AS
             SELECT (row_number() OVER ())::BIGINT - 1 AS n, key, value, k FROM ({_union(self._values())})""")
-        self._signatures.link("many")
+        self._signatures.link()
         self._do(f"CREATE OR REPLACE TABLE pair AS {self._pairs()}")
+        self._drop_tables("link")
         self._recall()
         self._progress("identifiers", 1, 1)
 
@@ -242,7 +253,7 @@ class _Build:
         counts = np.zeros(self._number("SELECT count(*) FROM node"), dtype=np.int32)
         for batch in self._connection.cursor().sql("SELECT a, b FROM pair WHERE ak <> bk").to_arrow_reader(BATCH_ROWS):
             for one in batch.columns:
-                np.add.at(counts, one.to_numpy(), 1)
+                np.add.at(counts, arrays.of_arrow(one), 1)
         return np.flatnonzero(counts > min(self._limits, default=0))
 
     def _meet(self) -> None:
@@ -295,11 +306,14 @@ class _Build:
     # --- identifiers into profiles ---
 
     def _join(self) -> dict[str, int]:
-        """`owner`: the profile of each node that is not void; `moved`: profiles that have become others."""
+        """`owner_of`, a function of SQL: the profile of a node, 0 where it is void; and `led_by`, the same where the node is
+        the profile's first identifier of those that this build has met, else 0. `moved`: profiles that have become others."""
         nodes = self._number("SELECT count(*) FROM node")
         limit_memory(self._connection, max(self._budget // 2, self._budget - NODE_BYTES * nodes))
         void = self._scattered(
-            nodes, "SELECT n, true AS given FROM node LEFT JOIN void USING (no) WHERE pk = 0 OR times IS NOT NULL", bool
+            nodes,
+            "SELECT n, 1::BIGINT AS given FROM node LEFT JOIN void USING (no) WHERE pk = 0 OR times IS NOT NULL",
+            bool,
         )
         kept = "SELECT n, pk AS given FROM node ANTI JOIN dropped USING (pk) ANTI JOIN void USING (no) WHERE pk > 0"
         before = self._scattered(nodes, kept, np.int64)
@@ -310,21 +324,35 @@ class _Build:
         del before
         labels = components(nodes + len(old), chain(self._edges(void), [(bound, homes)]))
         self._read_void(void)
-        self._owner, target, made = owners(labels, old, void, self._first_number)
+        owner, target, made = owners(labels, old, void, self._first_number)
+        arrays.register(self._connection, "owner_of", owner.__getitem__)
+        leads = self._leading(labels, void)
+        self._changed = int(leads.sum())
+        arrays.register(self._connection, "led_by", lambda n: np.where(leads[n], owner[n], 0))
         del labels
-        self._do("CREATE TABLE owner (n BIGINT, pk BIGINT)")
-        for first in range(0, nodes, BATCH_ROWS):
-            n = first + np.flatnonzero(self._owner[first : first + BATCH_ROWS][: nodes - first])
-            self._insert("owner", n=n, pk=self._owner[n])
-        self._signatures.own(self._owner)
         gone = target != old
         self._do("CREATE TABLE moved (pk BIGINT, target BIGINT)")
         self._insert("moved", pk=old[gone], target=target[gone])
-        if len(self._tables.sheets) == 1:
-            self._owner = None
         self._do("DROP TABLE pair")
-        limit_memory(self._connection, self._budget)
+        self._drop_tables("many")
+        limit_memory(self._connection, max(self._budget // 2, self._budget - OWNER_BYTES * nodes))
         return {"made": made, "merged": int(gone.sum()), "dropped": self._number("SELECT count(*) FROM dropped")}
+
+    def _leading(self, labels: Any, void: Any) -> Any:
+        """Which nodes are the first of their profiles: by first commit, then key, then value. Only what one message carried
+        has one commit, so that the value decides only where a message has several of one key."""
+        nodes, bits = len(void), len(self._work.rules.keys).bit_length()
+        is_number = bool(self._order.receipt_bits) and all(len(set(one.keys)) == len(one.keys) for one in self._streams)
+        if not is_number or self._order.commit_bits + bits >= 63:
+            order = f"k::HUGEINT << {bits} | key" if is_number else "{'k': k, 'key': key, 'value': value}"
+            owned = "SELECT *, owner_of(n) AS pk FROM found"
+            first = f"SELECT arg_min(n, {order}) AS n, 1::BIGINT AS given FROM ({owned}) WHERE pk > 0 GROUP BY pk"
+            return self._scattered(nodes, first, bool)
+        commits = self._scattered(nodes, f"SELECT n, k << {bits} | key AS given FROM found", np.int64)
+        commits[void] = _NEVER
+        least = np.full(len(labels), _NEVER)
+        np.minimum.at(least, labels[:nodes], commits)
+        return (commits == least[labels[:nodes]]) & ~void
 
     def _read_void(self, void: Any) -> None:
         """Void identifiers that came with others are `bad`: what they came with says whose such messages are."""
@@ -334,19 +362,14 @@ class _Build:
             CREATE TABLE bad AS SELECT key, value FROM node SEMI JOIN voids USING (n)
             SEMI JOIN (SELECT a AS n FROM pair UNION ALL SELECT b FROM pair) AS met USING (n)""")
         self._has_bad = bool(self._number("SELECT count(*) FROM bad"))
-        self._complete(self._signatures)
-
-    def _complete(self, signatures: Signatures) -> None:
-        """Reads what is to be read again, and finds the nodes of all signatures."""
         if self._has_bad:
-            signatures.read_void()
-        signatures.link("signature")
+            self._signatures.read_void()
 
     def _edges(self, void: Any) -> Iterator[tuple[Any, Any]]:
         """The pairs that met and of which none is void, in blocks."""
         pairs = self._connection.cursor().sql("SELECT a, b FROM pair")
         for batch in pairs.to_arrow_reader(max(BATCH_ROWS, len(void) // 8)):
-            left, right = (one.to_numpy() for one in batch.columns)
+            left, right = map(arrays.of_arrow, batch.columns)
             alive = ~(void[left] | void[right])
             yield left[alive], right[alive]
 
@@ -354,12 +377,12 @@ class _Build:
         """An array over all nodes, of what is `given` for some of them."""
         made = np.zeros(nodes, dtype=kind)
         for batch in self._connection.cursor().sql(sql).to_arrow_reader(BATCH_ROWS):
-            n, given = (one.to_numpy(zero_copy_only=False) for one in batch.columns)
+            n, given = map(arrays.of_arrow, batch.columns)
             made[n] = given
         return made
 
-    def _insert(self, table: str, **arrays: Any) -> None:
-        self._connection.register("given", pa.table(arrays))
+    def _insert(self, table: str, **columns: Any) -> None:
+        self._connection.register("given", arrays.table(**columns))
         self._do(f"INSERT INTO {table} SELECT * FROM given")
         self._connection.unregister("given")
 
@@ -368,7 +391,6 @@ class _Build:
     def _write(self) -> tuple[ProfileFile, ...]:
         part = DELTA if self._tables.files else 0
         files = [one for one in self._tables.files if one.kind != MOVE]
-        self._lead()
         pairs = self._writer.write(PAIR, part, "SELECT * FROM fresh ORDER BY a")
         states: list[ProfileFile] = []
         sheets = len(self._tables.sheets)
@@ -387,25 +409,9 @@ class _Build:
         """Those that are new, void from now on, of a profile that was dropped, or committed earlier than was known."""
         return """
             SELECT node.no, node.key, node.value, (node.k >> 64)::BIGINT AS r,
-                (node.k & 18446744073709551615::HUGEINT)::BIGINT AS p, coalesce(owner.pk, 0) AS pk
-            FROM node LEFT JOIN owner USING (n) LEFT JOIN void USING (no) LEFT JOIN dropped ON dropped.pk = node.pk
+                (node.k & 18446744073709551615::HUGEINT)::BIGINT AS p, owner_of(node.n) AS pk
+            FROM node LEFT JOIN void USING (no) LEFT JOIN dropped ON dropped.pk = node.pk
             WHERE NOT node.known OR void.no IS NOT NULL OR dropped.pk IS NOT NULL OR node.moved"""
-
-    def _lead(self) -> None:
-        """`leader`: the identifier of each profile that was committed first, of those that this build has met."""
-        self._do(f"""
-            CREATE TABLE leader AS SELECT pk, arg_min(n, {self._precedence()}) AS n, min(k) AS k
-            FROM found JOIN owner USING (n) GROUP BY pk""")
-        if len(self._tables.sheets) == 1 and self._tables.has(IDENTIFIER):  # else it is asked for again
-            self._do("DROP TABLE found")
-
-    def _precedence(self) -> str:
-        """The order of identifiers: by first commit, then key, then value. Only what one message carried has one commit."""
-        if self._order.is_narrow and all(len(set(one.keys)) == len(one.keys) for one in self._streams):
-            bits = len(self._work.rules.keys).bit_length()
-            wide = "" if self._order.commit_bits + bits < 63 else "::HUGEINT"
-            return f"k{wide} << {bits} | key"
-        return "{'k': k, 'key': key, 'value': value}"
 
     def _read_again(self, sheet: int) -> Signatures:
         """The signatures of the same messages, with the states of another sheet."""
@@ -413,8 +419,8 @@ class _Build:
         signatures.read(self._order, _silently)
         if self._is_anew:
             signatures.read_dropped(_silently)
-        self._complete(signatures)
-        signatures.own(self._owner)
+        if self._has_bad:
+            signatures.read_void()
         return signatures
 
     def _moves(self) -> str:
@@ -440,16 +446,15 @@ class _Build:
 
     def _facts(self, facts: Mapping[str, Any], messages: int, untimed: int) -> dict[str, Any]:
         before = self._work.base.facts
-        fresh, void, changed = self._ask("""
-            SELECT (SELECT count(*) FROM node WHERE NOT known), (SELECT count(*) FROM void),
-                (SELECT count(DISTINCT pk) FROM owner)""")[0]
+        fresh, void = self._ask("""
+            SELECT (SELECT count(*) FROM node WHERE NOT known), (SELECT count(*) FROM void)""")[0]
         return {
             "profiles": before.get("profiles", 0) + facts["made"] - facts["merged"] - facts["dropped"],
             "identifiers": before.get("identifiers", 0) + fresh,
             "void": before.get("void", 0) + void,
             "messages": before.get("messages", 0) + messages,
             "untimed": before.get("untimed", 0) + untimed,
-            "changed": changed,
+            "changed": self._changed,
             "merged": facts["merged"],
             "voided": facts["voided"],
         }

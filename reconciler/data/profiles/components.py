@@ -45,9 +45,8 @@ def _rooted(labels: Any) -> Any:
 
 
 def owners(labels: Any, old: Any, void: Any, first_number: int) -> tuple[Any, Any, int]:
-    """The profile of each node, 0 where it is `void`, and 0 once more for no node; what each old profile is now: the least
-    of those that have become one; and how many profiles are new. `labels` are of the nodes, and then of the old profiles,
-    which are sorted."""
+    """The profile of each node, 0 where it is `void`; what each old profile is now: the least of those that have become one;
+    and how many profiles are new. `labels` are of the nodes, and then of the old profiles, which are sorted."""
     count = len(void)
     pk = np.zeros(len(labels), dtype=np.int64)
     homes = labels[count:]
@@ -56,7 +55,6 @@ def owners(labels: Any, old: Any, void: Any, first_number: int) -> tuple[Any, An
     is_new[labels[:count][~void]] = True
     fresh = np.flatnonzero(is_new & (pk == 0))
     pk[fresh] = first_number + np.arange(len(fresh), dtype=np.int64)
-    owner = np.zeros(count + 1, dtype=np.int64)
-    owner[:count] = pk[labels[:count]]
-    owner[:count][void] = 0
+    owner = pk[labels[:count]]
+    owner[void] = 0
     return owner, pk[homes], len(fresh)

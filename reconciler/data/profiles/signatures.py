@@ -19,9 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-
 from reconciler.core.profile import BuildWork
 from reconciler.data.profiles.columns import in_place
 from reconciler.data.profiles.merges import Merge
@@ -35,8 +32,8 @@ BATCH_ROWS: Final = 1 << 19
 
 class Signatures:
     """The signatures of a build with the states of a sheet's attributes (their numbers). Tables: `signature_<slot>` and,
-    of the first sheet, `many_<slot>`; then `link_<slot>` and `owned_<slot>` for each of `streams`, then `gathered`. Only
-    the first sheet has streams which give it nothing."""
+    of the first sheet, `many_<slot>`; then `link_<slot>` for each of `streams`, then `gathered`. Only the first sheet has
+    streams which give it nothing."""
 
     def __init__(
         self, connection: Any, data_dir: Path, work: BuildWork, merges: Sequence[Merge], sheet: Sequence[int]
@@ -148,33 +145,13 @@ class Signatures:
 
     # --- signatures into profiles ---
 
-    def link(self, table: str) -> None:
-        """`link_<slot>`: the nodes of each row of `signature` or `many`, which are the numbers of its identifiers in
-        `found`."""
+    def link(self) -> None:
+        """`link_<slot>`: the nodes of each row of `many`, which are the numbers of its identifiers in `found`."""
         for stream in self.streams:
-            nodes = [f"n{index}.n AS n{index}" for index in range(len(stream.keys))]
-            joins = [
-                f"LEFT JOIN (SELECT n, value FROM found WHERE key = {key}) AS n{index} ON n{index}.value = s.i{index}"
-                for index, key in enumerate(stream.keys)
-            ]
+            nodes = ", ".join(f"n{index}.n AS n{index}" for index in range(len(stream.keys)))
             self._do(f"""
                 CREATE OR REPLACE TABLE link_{stream.slot} AS
-                SELECT s.rowid AS signature, {", ".join(nodes)} FROM {table}_{stream.slot} AS s {" ".join(joins)}""")
-
-    def own(self, owner: Any) -> None:
-        """`owned_<slot>`: the profile of each signature that has one. A signature's identifiers that are not void all
-        belong to the same; `owner` is that of each node, 0 for those that are void and for the last, which is none."""
-        for stream in self.streams:
-            self._do(f"CREATE OR REPLACE TABLE owned_{stream.slot} (signature BIGINT, pk BIGINT)")
-            nodes = ", ".join(f"coalesce(n{index}, -1) AS n{index}" for index in range(len(stream.keys)))
-            links = self._connection.cursor().sql(f"SELECT signature, {nodes} FROM link_{stream.slot}")
-            for batch in links.to_arrow_reader(BATCH_ROWS):
-                signature, *found = (one.to_numpy() for one in batch.columns)
-                pk = np.max([owner[one] for one in found], axis=0)
-                self._connection.register("given", pa.table({"signature": signature[pk > 0], "pk": pk[pk > 0]}))
-                self._do(f"INSERT INTO owned_{stream.slot} SELECT * FROM given")
-                self._connection.unregister("given")
-            self._do(f"DROP TABLE link_{stream.slot}")
+                SELECT {nodes} FROM many_{stream.slot} AS s {_nodes(stream)}""")
 
     def gather(self, *, anew: bool) -> None:
         """`gathered`: what the signatures of each profile fold into. `said`: the messages whose values are shown, by
@@ -185,16 +162,17 @@ class Signatures:
         self._do(f"CREATE OR REPLACE TABLE gathered AS SELECT {', '.join(made)} FROM ({signatures}) GROUP BY pk")
         for stream in self.streams:
             self._do(f"DROP TABLE signature_{stream.slot}")
-            self._do(f"DROP TABLE owned_{stream.slot}")
         picked = self._picked()
         if picked:
             self._do(f"CREATE OR REPLACE TABLE place AS {self._places(picked)}")
             self._do(f"CREATE OR REPLACE TABLE said AS {self._said(picked, anew=anew)}")
 
     def _owned(self, stream: Messages) -> str:
+        """The signatures that belong to a profile. Those identifiers of one that are not void all belong to the same."""
         states = "".join(f", a{one.index}" for one in stream.contributions)
-        slot = stream.slot
-        return f"SELECT pk, m{states} FROM signature_{slot} AS s JOIN owned_{slot} AS o ON o.signature = s.rowid"
+        owners = ", ".join(f"owner_of(n{index}.n)" for index in range(len(stream.keys)))
+        source = f"signature_{stream.slot} AS s {_nodes(stream)}"
+        return f"SELECT * FROM (SELECT greatest({owners}) AS pk, m{states} FROM {source}) WHERE pk > 0"
 
     def _used(self) -> list[int]:
         """The attributes that the streams give something."""
@@ -237,14 +215,23 @@ class Signatures:
         if not self._is_first:
             return f"SELECT {', '.join(['s.pk', *kept])} FROM gathered AS s {' '.join(values)}"
         receipt, place = order.commit_parts("leader.k")
-        id_ = id_sql(self._work.rules.keys, "node.key", "node.value")
+        id_ = id_sql(self._work.rules.keys, "leader.key", "leader.value")
+        leader = "SELECT * FROM (SELECT led_by(n) AS pk, key, value, k FROM found) WHERE pk > 0"
         who = ["s.pk", f"{id_} AS id", f"{receipt} AS r", f"{place} AS p", "m"]
         return f"""
             SELECT {", ".join([*who, *kept])}
-            FROM gathered AS s JOIN leader USING (pk) JOIN node ON node.n = leader.n {" ".join(values)}"""
+            FROM gathered AS s JOIN ({leader}) AS leader USING (pk) {" ".join(values)}"""
 
     def _do(self, sql: str) -> None:
         self._connection.execute(sql).fetchall()
+
+
+def _nodes(stream: Messages) -> str:
+    """The joins which find the nodes `n<n>.n` of what is `s`."""
+    return " ".join(
+        f"LEFT JOIN (SELECT n, value FROM found WHERE key = {key}) AS n{index} ON n{index}.value = s.i{index}"
+        for index, key in enumerate(stream.keys)
+    )
 
 
 def precedence(stream: Messages) -> list[int]:
