@@ -124,7 +124,7 @@ class Observer:
             self._desired.replace_files([_file(path, parsed, kept) for path, parsed in contents.items()])
             self._desired.replace_problems(look.problems, "reading")
             if contents and not alike:
-                self._check_across()
+                self._check_across(contents)
             self._policing.check(contents, tells=not self._overlay)
             self._note(look)
             if not self._overlay:
@@ -188,13 +188,15 @@ class Observer:
             for path, parsed in contents.items()
         )
 
-    def _check_across(self) -> None:
-        """The rules across files, over everything that is desired."""
+    def _check_across(self, contents: Mapping[str, Parsed | None]) -> None:
+        """The rules across files, over everything that is desired; `contents` have just become so, and are not read again."""
         from reconciler.repo.parse import check_across  # only where something changed
 
         kept = [document for document, _ in self._desired.held()]
         names = {(one.kind, one.name, one.path) for one in kept}
-        documents = [one for one in self._desired.documents() if (one.kind, one.name, one.path) not in names]
+        new = [one for parsed in contents.values() if parsed is not None for one in parsed.documents]
+        documents = sorted([*new, *self._desired.documents(besides=contents)], key=lambda one: (one.path, one.ordinal))
+        documents = [one for one in documents if (one.kind, one.name, one.path) not in names]
         known = self._desired.problems_of("file")
         problems = check_across(
             documents,

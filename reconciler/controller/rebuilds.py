@@ -21,7 +21,7 @@ def planned_rebuild(record: Record, actions: Sequence[Action]) -> Rebuild | None
     if not touched:
         return None
     before = record.profiles.current()
-    desired = {one.name: one.spec for one in record.desired.documents() if one.kind == "Stream"}
+    desired = {one.name: one.spec for one in record.desired.documents_of_kind("Stream")}
     rules = profile_rules(desired.items())
     names = [one.name for one in rules.streams]
     counts = [record.streams.counts(name) for name in names]

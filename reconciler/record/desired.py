@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal, NamedTuple
 
-from reconciler.core.document import Document, canonical, digest_of_text
+from reconciler.core.document import Document, Kind, canonical, digest_of_text
 from reconciler.errors import Problem
 from reconciler.record.database import transaction
 
@@ -179,10 +179,16 @@ class Desired:
         rows = self._sql.execute("SELECT path FROM document UNION SELECT path FROM problem WHERE origin = 'file'")
         return {str(row[0]) for row in rows}
 
-    def documents(self) -> Iterator[Document]:
-        """Every document, invalid ones too, by path and ordinal."""
+    def documents(self, *, besides: Container[str] = ()) -> Iterator[Document]:
+        """Every document, invalid ones too, by path and ordinal; but for those of some files."""
         for row in self._sql.execute("SELECT * FROM document ORDER BY path, ordinal"):
-            yield document_of(row)
+            if row[0] not in besides:
+                yield document_of(row)
+
+    def documents_of_kind(self, kind: Kind) -> list[Document]:
+        """The same of one kind."""
+        rows = self._sql.execute("SELECT * FROM document WHERE kind = ? ORDER BY path, ordinal", (kind,))
+        return list(map(document_of, rows))
 
     def digest(self) -> str:
         """Over all that is declared, wherever it stands in its file: names, paths, specs and metadata, and what is held or

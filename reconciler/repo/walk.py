@@ -250,12 +250,13 @@ def read(path: str, stamp: Stamp) -> bytes:
 def _read_whole(handle: int, stamp: Stamp) -> bytes:
     if _stamp(os.fstat(handle)) != stamp:
         raise BeingWritten
-    content = bytearray()
-    while len(content) <= MAX_FILE_BYTES and (piece := os.read(handle, MAX_FILE_BYTES + 1 - len(content))):
+    size = min(stamp[0], MAX_FILE_BYTES)  # a byte more is asked for, but no room for the largest file
+    content = os.read(handle, size + 1)
+    while len(content) < size and (piece := os.read(handle, size + 1 - len(content))):
         content += piece
-    if _stamp(os.fstat(handle)) != stamp or len(content) != stamp[0]:
+    if _stamp(os.fstat(handle)) != stamp or len(content) != stamp[0]:  # a longer file has another size
         raise BeingWritten
-    return bytes(content)
+    return content
 
 
 def _stamp(seen: os.stat_result) -> Stamp:
