@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import click
+
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.terminal import escape
 
@@ -13,8 +15,12 @@ if TYPE_CHECKING:
 DRIFTED: Final = 4
 
 
-@command("drift", output_option("text", "json"))
-def drift(call: Call, output: str) -> int:
+@command(
+    "drift",
+    click.Option(["--quick"], is_flag=True, help="Compare data files by their size alone; do not read them."),
+    output_option("text", "json"),
+)
+def drift(call: Call, quick: bool, output: str) -> int:
     """Say what was changed behind the controller's back.
 
     Compares statuses, logs, data files, the audit log and the record with what the controller has written. Nothing is
@@ -23,7 +29,7 @@ def drift(call: Call, output: str) -> int:
     """
     from reconciler.controller.drifting import find_drift
 
-    found = find_drift(call.settings())
+    found = find_drift(call.settings(), reads_data=not quick)
     if output == "json":
         call.terminal.json(
             {"drifted": bool(found.drifts), "checked": found.checked, "drifts": [_json(one) for one in found.drifts]}

@@ -20,6 +20,7 @@ from reconciler.core.document import Kind
 from reconciler.core.drift import RESTORE, Drift, Line, both, log_drift, unexplained
 from reconciler.core.state import EventName
 from reconciler.core.status import job_status
+from reconciler.data.durable import file_digest
 from reconciler.data.segments import run_of, unnamed
 from reconciler.errors import RecordUnusable
 from reconciler.record.events import KEPT_EVENTS, Event
@@ -56,20 +57,21 @@ class Found:
     checked: int
 
 
-def find_drift(settings: Settings) -> Found:
-    """What has drifted. The record is opened read-only, and no file is made or changed."""
-    found = _look(settings)
+def find_drift(settings: Settings, *, reads_data: bool = True) -> Found:
+    """What has drifted. The record is opened read-only, and no file is made or changed. `reads_data`: streams are compared
+    byte by byte, not by their sizes alone."""
+    found = _look(settings, reads_data)
     drifts = sorted(set(found.drifts))
     for _ in range(LOOKS - 1):
         if not drifts or controller_at_work(settings.state) is None:
             break
         pause(BETWEEN_S)
-        again = _look(settings)
+        again = _look(settings, reads_data)
         drifts = both(drifts, set(again.drifts))
     return Found(drifts=tuple(drifts), checked=found.checked)
 
 
-def _look(settings: Settings) -> Found:
+def _look(settings: Settings, reads_data: bool) -> Found:
     try:
         record = Record.frozen(settings.state)
     except RecordUnusable as error:
@@ -80,7 +82,7 @@ def _look(settings: Settings) -> Found:
         return Found(drifts=(gone,) if lost else (), checked=0)
     with record, record.reading_at_once():
         try:
-            look = _Look(settings, record, Clock(record.alive_ms).now())
+            look = _Look(settings, record, Clock(record.alive_ms).now(), reads_data)
             return Found(drifts=tuple(look.drifts()), checked=look.checked)
         except RecordUnusable as error:
             return Found(drifts=(_record(str(error)),), checked=1)
@@ -93,7 +95,8 @@ def _record(found: str) -> Drift:
 class _Look:
     """One look at everything, by one snapshot of the record."""
 
-    def __init__(self, settings: Settings, record: Record, now: Now) -> None:
+    def __init__(self, settings: Settings, record: Record, now: Now, reads_data: bool) -> None:
+        self._reads_data = reads_data
         self._record = record
         self._now = now
         self._state = settings.state
@@ -203,6 +206,7 @@ class _Look:
 
     def _data(self) -> Iterator[Drift]:
         data, integrity = self._state / "data", self._record.integrity
+        digests = integrity.digests() if self._reads_data else {}
         for file, size in integrity.files():
             self.checked += 1
             found = _size(data / file)
@@ -210,6 +214,9 @@ class _Look:
                 expected = "the file" if size is None else f"{size:,} bytes"
                 is_there = "no such file" if found is None else f"{found:,} bytes"
                 yield Drift(what="data", subject=f"data/{file}", expected=expected, found=is_there, mends=RESTORE)
+            elif file in digests and (changed := _content_digest(data / file)) != digests[file]:
+                expected, said = f"digest {digests[file][:12]}", f"digest {changed[:12]}" if changed else "no such file"
+                yield Drift(what="data", subject=f"data/{file}", expected=expected, found=said, mends=RESTORE)
         if controller_at_work(self._state) is not None or integrity.has_live_runs():
             return  # what runs stage, no row names yet; what a crash left is swept
         for file in unnamed(data, integrity.named_files()):
@@ -243,6 +250,14 @@ def _digest(content: bytes) -> str:
     import hashlib
 
     return hashlib.sha256(content).hexdigest()[:32]
+
+
+def _content_digest(path: Path) -> str:
+    """Empty where the file cannot be read."""
+    try:
+        return file_digest(path)
+    except OSError:
+        return ""
 
 
 def _one_line(value: Any) -> str:

@@ -89,6 +89,9 @@ class Planner:
             hold_deletions=hold,
             resets=cursor_resets(self._catalogue()),
             references=self._references(pairs),
+            left=self._record.deletions.left()
+            if any(one.declared and one.declared.renamed_from for one in pairs)
+            else {},
             purse=self._pruner.purse(now) if any(pair.declared is None for pair in pairs) else None,
         )
         made = without_the_unsound(plan(difference, now), unsound(problems, self._is_live), self._document)

@@ -107,13 +107,15 @@ class Difference:
     `hold_deletions` says why nothing may be deleted now, None where it may: a file cannot be parsed, or an invalid
     document has a name that nothing is known of, and so may be the renamed one. `resets` are, for a provider and job type,
     the config fields whose change drops the cursor. `references` are, for an authorization or stream that may be
-    deleted, the jobs whose spec in the record refers to it. `purse` bounds what may be deleted; None bounds nothing.
+    deleted, the jobs whose spec in the record refers to it. `left` says of jobs that were deleted what is left of them
+    (their life). `purse` bounds what may be deleted; None bounds nothing.
     """
 
     pairs: Sequence[Pair] = ()
     hold_deletions: str | None = None
     resets: Mapping[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     references: Mapping[tuple[Kind, str], Iterable[str]] = field(default_factory=dict)
+    left: Mapping[str, str] = field(default_factory=dict)
     purse: Purse | None = None
 
 
@@ -138,8 +140,10 @@ def plan(difference: Difference, now: Now) -> Plan:
             old = pair.declared.kind, pair.declared.renamed_from
             if old in there and old not in taken:
                 waiting.append(_not_yet(pair.declared))
+            elif known is None and _left_of(old, difference) == "undeleted":
+                waiting.append(_not_back(pair.declared))
             else:
-                actions.append(_create(pair.declared, known))
+                actions.append(_create(pair.declared, known, _left_of(old, difference)))
         else:
             made, waits = _edit(pair.declared, known, difference, now)
             actions.extend(made)
@@ -225,10 +229,15 @@ def _order(action: Action, renames: Mapping[tuple[Kind, str], int]) -> tuple[int
 # --- one document ---------------------------------------------------------------------------------------------------
 
 
-def _create(declared: Document, known: Known | None) -> Action:
+def _left_of(old: tuple[Kind, str], difference: Difference) -> str:
+    """What is left of the job that a document was before, where that was deleted."""
+    kind, name = old
+    return difference.left.get(name, "") if kind == "Job" else ""
+
+
+def _create(declared: Document, known: Known | None, left: str) -> Action:
     if known is None:
-        old = declared.renamed_from
-        reason = f"declared in {declared.path}" + (f"; nothing is known of {old}, its old name" if old else "")
+        reason = f"declared in {declared.path}" + _of_old(declared.renamed_from, left)
     elif known.life in ("orphaned", "undeleted"):
         reason = "declared again; it goes on from the cursor that was kept"
     elif known.life == "deleted":
@@ -245,6 +254,12 @@ def _create(declared: Document, known: Known | None) -> Action:
     )
 
 
+def _of_old(name: str, left: str) -> str:
+    if left:
+        return f"; it begins anew, for {name}, its old name, was deleted before"
+    return f"; nothing is known of {name}, its old name" if name else ""
+
+
 def _could_go_on(known: Known) -> str:
     until = f", until {iso(known.until_ms)[:16]}Z" if known.until_ms is not None else ""
     return f"`reconcile undelete {known.name}` before that brings its cursor and history back{until}"
@@ -254,6 +269,12 @@ def _not_yet(declared: Document) -> Waiting:
     """A document that says it is a renamed one waits while the old name is declared too: made anew beside the old one,
     it would do all its work again."""
     reason = f"renamed from {declared.renamed_from}, which is still declared; remove the one or the renamedFrom"
+    return Waiting(declared.kind, declared.name, reason)
+
+
+def _not_back(declared: Document) -> Waiting:
+    """So does one whose old name was undeleted and waits for its spec."""
+    reason = f"renamed from {declared.renamed_from}, which was undeleted; restore that spec first, and rename it then"
     return Waiting(declared.kind, declared.name, reason)
 
 

@@ -58,7 +58,7 @@ class Staged:
 
     `file` is relative to the data folder. `schema` is the digest of its raw columns' names and types: only segments
     of one schema are compacted together. `untimed` counts the messages without a time of their own; None where the
-    run said nothing of times.
+    run said nothing of times. `digest` is the SHA-256 of the file's bytes; empty where nobody has computed it.
     """
 
     stream: str
@@ -69,6 +69,7 @@ class Staged:
     min_timestamp_ms: int | None = None
     max_timestamp_ms: int | None = None
     untimed: int | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

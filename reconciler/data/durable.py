@@ -3,6 +3,7 @@ keeps for itself nobody else may read; what it is asked to write for others has 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,6 +50,12 @@ def make_folder(folder: Path, *, is_private: bool = True) -> None:
 def private(path: str, flags: int) -> int:
     """An `opener` of files that nobody else may read."""
     return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fsync(path: Path) -> None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reconciler.core.provider import Staged
-from reconciler.data.durable import replaced
+from reconciler.data.durable import file_digest, replaced
 from reconciler.data.jsontext import meaning
 from reconciler.data.names import META, RECEIVED, stored
 from reconciler.data.segments import TEMPORARY, compacted_file
@@ -129,10 +129,10 @@ def _write(
             for table in _grouped(table.cast(schema) for table in tables):
                 writer.write_table(table, row_group_size=GROUP_ROWS)
                 rows += table.num_rows
-        size = temporary.stat().st_size
+        size, digest = temporary.stat().st_size, file_digest(temporary)
     return Staged(
         stream=stream, file=file, rows=rows, size=size, schema=schema_digest(_raw_schema(schema)),
-        min_timestamp_ms=low, max_timestamp_ms=high,
+        min_timestamp_ms=low, max_timestamp_ms=high, digest=digest,
     )  # fmt: skip
 
 

@@ -85,6 +85,11 @@ class Integrity:
         )
         return [Named(str(file), size) for file, size in rows]
 
+    def digests(self) -> dict[str, str]:
+        """What the bytes of those files digest to whose digest was noted."""
+        rows = self._sql.execute("SELECT file, digest FROM segment WHERE retired_ms IS NULL AND digest <> ''")
+        return {str(file): str(digest) for file, digest in rows}
+
     def named_files(self) -> set[str]:
         """Every file that any row names, replaced ones too."""
         rows = self._sql.execute(

@@ -189,6 +189,17 @@ class Streams:
 
     def _insert(self, one: Staged, first: int) -> None:
         self._sql.execute(
-            "INSERT INTO segment (file, stream, first, rows, size, schema_, min_ts_ms, max_ts_ms) VALUES (?,?,?,?,?,?,?,?)",
-            (one.file, one.stream, first, one.rows, one.size, one.schema, one.min_timestamp_ms, one.max_timestamp_ms),
+            "INSERT INTO segment (file, stream, first, rows, size, schema_, min_ts_ms, max_ts_ms, digest) "
+            "VALUES (?,?,?,?,?,?,?,?,?)",
+            (
+                one.file,
+                one.stream,
+                first,
+                one.rows,
+                one.size,
+                one.schema,
+                one.min_timestamp_ms,
+                one.max_timestamp_ms,
+                one.digest,
+            ),
         )

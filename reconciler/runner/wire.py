@@ -326,6 +326,7 @@ _STAGED: Final[Mapping[str, Checker]] = {
     "min_timestamp_ms": _TIME,
     "max_timestamp_ms": _TIME,
     "untimed": _optional(_COUNT),
+    "digest": _text(64, re.compile(f"({_HEX.pattern})?"), "a SHA-256 digest in hexadecimal, or nothing"),
 }
 _INTENT: Final[Mapping[str, Checker]] = {
     "key": _KEY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sqlite3
@@ -116,6 +117,18 @@ def test_data_files_that_are_gone_of_another_size_or_nobodys_are_named(shop: Wor
         f"found {size + 1:,} bytes; the next `reconcile` removes it",
         f"{name}: expected {size:,} bytes, found no such file; {RESTORE}",
     ]
+
+
+def test_a_byte_that_was_changed_in_a_data_file_is_drift_and_quick_does_not_look(shop: World) -> None:
+    [segment] = (shop.state / "data" / "streams" / "orders").iterdir()
+    content = bytearray(segment.read_bytes())
+    before = hashlib.sha256(content).hexdigest()
+    content[len(content) // 2] ^= 1
+    segment.write_bytes(content)
+    after = hashlib.sha256(content).hexdigest()
+    name = f"data data/streams/orders/{segment.name}"
+    assert drifted(shop) == [f"{name}: expected digest {before[:12]}, found digest {after[:12]}; {RESTORE}"]
+    assert shop.run("drift", "--quick").code == 0
 
 
 def test_what_a_run_that_was_cut_off_has_left_is_no_drift(shop: World) -> None:

@@ -10,9 +10,11 @@ import pytest
 from reconciler.clock import Clock, Now
 from reconciler.controller.deeds import approve_prune, undelete
 from reconciler.controller.lives import Lives
+from reconciler.controller.looking import preview
 from reconciler.controller.loop import Controller
 from reconciler.controller.pruning import Pruner
 from reconciler.controller.requests import Answer, Deed, Desk, Request
+from reconciler.controller.settings import Settings
 from reconciler.core.planned import Plan
 from reconciler.core.prune import KEPT_MS, SETTLING_MS, Budget
 from reconciler.core.state import Outcome, Reason, Status
@@ -329,6 +331,34 @@ def test_a_job_that_is_declared_again_begins_anew_and_the_plan_says_what_would_k
         ask(shop, undelete, job="import-orders")
     with pytest.raises(UsageError, match="there is no deleted job 'nobody'"):
         ask(shop, undelete, job="nobody")
+
+
+def test_an_undeleted_job_is_not_made_anew_under_another_name(shop: Shop) -> None:
+    shop.stay()
+    path = shop.job()
+    shop.go()
+    text = path.read_text()
+    path.unlink()
+    shop.go()
+    renamed = shop.job("later", metadata=", renamedFrom: import-orders")
+    found = preview(Settings(root=shop.root, state=shop.world.state)).plan
+    assert [action.reason for action in found.actions] == [
+        "declared in later.yaml; it begins anew, for import-orders, its old name, was deleted before"
+    ]
+    ask(shop, undelete, job="import-orders")
+    assert shop.go() == {}
+    assert (
+        "later",
+        "renamed from import-orders, which was undeleted; restore that spec first, and rename it then",
+    ) in [(one.name, one.reason) for one in shop.report.plan.waiting]
+    held = renamed.read_text()
+    renamed.unlink()
+    path.write_text(text)
+    assert shop.go() == {"create": 1}
+    path.unlink()
+    renamed.write_text(held)
+    assert shop.go() == {"move": 1}
+    assert (shop.row("later").totals.rows, shop.report.rows) == (2, 0)
 
 
 def test_after_seven_days_a_deletion_is_for_good(shop: Shop) -> None:
