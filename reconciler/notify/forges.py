@@ -38,6 +38,7 @@ def tell_github(settings: Mapping[str, Any], secrets: Mapping[str, Secret], outc
             "Authorization": f"Bearer {secrets['token'].reveal()}",
             "X-GitHub-Api-Version": GITHUB_VERSION,
         },
+        secrets,
     )
 
 
@@ -57,6 +58,7 @@ def tell_gitlab(settings: Mapping[str, Any], secrets: Mapping[str, Secret], outc
             f"{base}/api/v4/projects/{quote(str(settings['project']), safe='')}/statuses/{outcome['commit']}",
             canonical(body).encode(),
             {"PRIVATE-TOKEN": secrets["token"].reveal()},
+            secrets,
         )
     except Fatal as error:
         if "Cannot transition status" not in str(error):  # GitLab's way to say that it says so already

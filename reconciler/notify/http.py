@@ -24,7 +24,7 @@ SLACK_BLOCKS: Final = 50
 
 def send_slack(settings: Mapping[str, Any], secrets: Mapping[str, Secret], notices: Sequence[Notice]) -> None:
     del settings
-    post(secrets["url"].reveal(), canonical(slack_body(notices)).encode(), {})
+    post(secrets["url"].reveal(), canonical(slack_body(notices)).encode(), {}, secrets)
 
 
 def slack_body(notices: Sequence[Notice]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def send_webhook(settings: Mapping[str, Any], secrets: Mapping[str, Secret], not
         headers["X-Signature"] = f"sha256={digest}"
     if "token" in secrets:
         headers["Authorization"] = f"Bearer {secrets['token'].reveal()}"
-    post(settings["url"], body, headers)
+    post(settings["url"], body, headers, secrets)
 
 
 def webhook_body(notices: Sequence[Notice]) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from reconciler.core.notices import Notice, headline, plain_text
 from reconciler.core.provider import Secret
+from reconciler.core.redact import Redactor
 from reconciler.errors import Fatal, Retriable
+from reconciler.notify.excerpts import excerpt
 
 TIMEOUT_S: Final = 20
 #: The usual ports: of submission with STARTTLS, of submission over TLS, and without either.
 PORTS: Final[Mapping[str, int]] = {"starttls": 587, "tls": 465, "none": 25}
-#: Characters of a server's answer that an error repeats at most.
-MAX_SHOWN: Final = 200
 
 
 def send_mail(settings: Mapping[str, Any], secrets: Mapping[str, Secret], notices: Sequence[Notice]) -> None:
@@ -36,7 +36,9 @@ def send_mail(settings: Mapping[str, Any], secrets: Mapping[str, Secret], notice
         codes = sorted({code for code, _ in error.recipients.values()})
         raise _by_code(codes[0], f"the server refuses the recipients ({', '.join(map(str, codes))})") from error
     except smtplib.SMTPResponseException as error:
-        raise _by_code(error.smtp_code, f"the server answered {error.smtp_code}: {_shown(error.smtp_error)}") from error
+        raise _by_code(
+            error.smtp_code, f"the server answered {error.smtp_code}: {_shown(error.smtp_error, secrets)}"
+        ) from error
     except smtplib.SMTPNotSupportedError as error:
         raise Fatal(f"the server cannot do what is asked: {error}") from error
     except ssl.SSLCertVerificationError as error:
@@ -78,6 +80,5 @@ def _by_code(code: int, message: str) -> Fatal | Retriable:
     return Retriable(message) if 400 <= code < 500 else Fatal(message)
 
 
-def _shown(text: bytes | str) -> str:
-    said = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    return " ".join(said[:MAX_SHOWN].split())
+def _shown(text: bytes | str, secrets: Mapping[str, Secret]) -> str:
+    return excerpt(text if isinstance(text, bytes) else text.encode("utf-8", "replace"), Redactor(secrets))

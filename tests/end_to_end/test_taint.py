@@ -1,5 +1,6 @@
 """A thousand random secrets, through every door by which one comes in (environment, file, command, and written into a spec by
-mistake), held up by receivers that echo them and by a provider that says all of them: then no byte of any is in a plan, a log,
+mistake, and into the operator's settings for those who are told), held up by receivers that echo them and by a provider that says
+all of them: then no byte of any is in a plan, a log,
 a status, the record, an error, or anything else that is left behind.
 
 RECONCILE_TAINT is how many; the seed is printed, and RECONCILE_SEED gives another.
@@ -29,6 +30,8 @@ SEED = int(os.environ.get("RECONCILE_SEED", "20261128"))
 LINES = 40
 #: Jobs that ask a receiver which echoes their token.
 ECHOED = 24
+#: Rules of whom to tell.
+TOLD = 6
 SPILLING = -(-(COUNT - ECHOED) // (3 * LINES))
 LITERAL = "apiVersion: reconciler/v1\nkind: Authorization\nmetadata: {name: by-mistake}\nspec: {provider: http, method: bearer, credentials: {token: %s}}\n"
 
@@ -86,6 +89,16 @@ def specs(secrets: Secrets, url: str) -> str:
     return "".join(found)
 
 
+def settings(secrets: Secrets, url: str) -> str:
+    """Who is told of the spec that is invalid; each receiver refuses, and says the token that it was sent."""
+    found = "notify:\n"
+    for number in range(TOLD):
+        told = f"{url}/{['refuse', 'cut'][number % 2]}-{sorted(CLOTHING)[number % len(CLOTHING)]}"
+        token = secrets.reference("~+/=")
+        found += f"  - {{name: told-{number}, batch: 0s, webhook: {{url: '{told}', token: {token}}}}}\n"
+    return found
+
+
 def left_behind(folder: Path, but: set[Path]) -> dict[str, bytes]:
     """Every file, but those that the secrets came from."""
     return {
@@ -112,6 +125,7 @@ def test_no_byte_of_a_thousand_secrets_is_left_behind(
     said: list[str] = []
     with serving(answer) as server:
         (root / "jobs.yaml").write_text(specs(secrets, server.url))
+        (tmp_path / "reconciler.yaml").write_text(settings(secrets, server.url))
         literal = root / "by-mistake.yaml"
         literal.write_text(LITERAL % secrets.new())
         env = {**secrets.env, "PYTHONPATH": f"{SITE}{os.pathsep}{REPOSITORY}"}
@@ -121,6 +135,7 @@ def test_no_byte_of_a_thousand_secrets_is_left_behind(
             said += [ended.stdout, ended.stderr]
             assert ended.returncode in (1, 5), ended.stderr
     assert "was applied already" in said[-1]
+    assert sum(text.count("could not be told") for text in said) >= TOLD
     assert len(secrets.all) >= COUNT
     errors = rows_of(state, "SELECT name, message FROM event WHERE event = 'Error'")
     assert len({name for name, _ in errors}) == ECHOED + SPILLING

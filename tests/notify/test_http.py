@@ -12,6 +12,7 @@ from reconciler.core.notices import Notice, Trouble, What, packed
 from reconciler.core.provider import Secret
 from reconciler.errors import Fatal, RateLimited, Retriable, RunError
 from reconciler.notify import deliver
+from reconciler.notify.excerpts import MAX_READ
 from reconciler.notify.http import SLACK_BLOCKS, SLACK_TEXT, slack_body
 from tests.servers import Play, Request, Server
 
@@ -138,6 +139,24 @@ def test_what_an_answer_means(play: Play, error: type[RunError], wait_s: float |
         deliver("slack", {}, {"url": Secret(f"{server.url}/services/s3cret")}, [packed(notice())])
     assert getattr(caught.value, "retry_after_s", None) == wait_s
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("before", [0, 150, 190, 199, MAX_READ - 8, MAX_READ - 4, 2 * MAX_READ])
+@pytest.mark.parametrize("channel", ["slack", "webhook", "github", "gitlab"])
+def test_no_part_of_a_secret_is_repeated_wherever_the_answer_is_cut(channel: str, before: int) -> None:
+    secret = "ghp-S3cr3tValue0123456789"
+    blank = b"x" if before < 200 else b" "
+    with Server(lambda _: Play(500, blank * before + secret.encode() + b"." * 100)) as server:
+        secrets = {
+            "slack": {"url": Secret(f"{server.url}/{secret}")},
+            "webhook": {"token": Secret(secret), "secret": Secret("another")},
+        }.get(channel, {"token": Secret(secret)})
+        settings = {"url": server.url, "apiUrl": server.url, "repository": "acme/jobs", "project": "7"}
+        told = [OUTCOME] if channel in ("github", "gitlab") else [packed(notice())]
+        with pytest.raises(Retriable) as caught:
+            deliver(channel, settings, secrets, told)
+    assert str(caught.value).startswith("answered 500")
+    assert not any(secret[:length] in str(caught.value) for length in range(4, len(secret)))
 
 
 def test_an_address_that_is_none_is_fatal() -> None:
