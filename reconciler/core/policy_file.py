@@ -138,7 +138,7 @@ class WindowFields(Model):
     def _is_a_window(self) -> WindowFields:
         if self.start == self.to:
             raise refusal("expected a time other than that of from", "to")
-        if not self.model_fields_set & {"days", "start", "to", "before"}:
+        if not self.days and self.before is None and (self.start, self.to) == ("00:00", "24:00"):
             raise refusal(
                 "expected days, from and to, or before: a window without an end would hold everything for ever"
             )

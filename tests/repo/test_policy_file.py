@@ -50,6 +50,7 @@ def test_a_rule_and_a_window_are_read(tmp_path: Path) -> None:
         ("rules:\n  - {name: a, cel: 'true', match: {kind: Jobs}}\n", "2:42: error: rules[0].match.kind: expected Job, Authorization, Stream or Audience, found 'Jobs'"),
         ("rules:\n  - {name: a, cel: 'true', match: {path: '**/**/**/**/**/x'}}\n", "2:42: error: rules[0].match.path: expected at most 4 of ** in a pattern"),
         ("windows:\n  - {name: w}\n", "2:5: error: windows[0]: expected days, from and to, or before: a window without an end would hold everything for ever"),
+        ("windows:\n  - {name: w, from: '00:00', to: '24:00', after: 2026-01-01T00:00:00Z}\n", "2:5: error: windows[0]: expected days, from and to, or before: a window without an end would hold everything for ever"),
         ("windows:\n  - {name: w, from: '22:00', to: '22:00'}\n", "2:34: error: windows[0].to: expected a time other than that of from"),
         ("windows:\n  - {name: w, days: [saturday]}\n", "2:22: error: windows[0].days[0]: expected mon, tue, wed, thu, fri, sat or sun, found 'saturday'"),
         ("windows:\n  - {name: w, days: [sat], timezone: Mars/Olympus}\n", "2:38: error: windows[0].timezone: expected a time zone such as Europe/Paris, found 'Mars/Olympus'"),
