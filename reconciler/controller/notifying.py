@@ -6,7 +6,8 @@ beside the loop. A delivery that fails is tried again for a day, with backoff; w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,9 +20,11 @@ from reconciler.core.state import EventName
 from reconciler.core.words import DAY_MS, HOUR_MS, SECOND_MS
 from reconciler.errors import SOURCE_PATH, Problem
 from reconciler.record.notices import CommitStatus
+from reconciler.repo.git import GitUnusable
 
 if TYPE_CHECKING:
     from reconciler.record.events import Event
+    from reconciler.repo.history import Commit
 
 #: Deliveries have run ids of their own.
 FIRST_DELIVERY: Final = 1 << 45
@@ -90,13 +93,30 @@ class Notifier:
 
     def _compare(self, before: Iterable[Trouble], found: Iterable[Trouble], now: Now) -> None:
         known, there = {one.key: one for one in before}, {one.key: one for one in found}
-        for key in sorted(there.keys() - known.keys()):
-            self._begin(there[key], now)
-        for key in sorted(there.keys() & known.keys()):
-            if there[key].message != known[key].message:
-                self._begin(replace(there[key], since_ms=known[key].since_ms), now)
+        begun = [there[key] for key in sorted(there.keys() - known.keys())]
+        begun += [
+            replace(there[key], since_ms=known[key].since_ms)
+            for key in sorted(there.keys() & known.keys())
+            if there[key].message != known[key].message
+        ]
+        for trouble in self._with_authors(begun):
+            self._begin(trouble, now)
         for key in sorted(known.keys() - there.keys()):
             self._end(known[key], now)
+
+    def _with_authors(self, begun: Iterable[Trouble]) -> Iterator[Trouble]:
+        """Invalid specs with the commit that last changed their file, where the desired state is one: what lies in a work
+        tree may be of no commit yet."""
+        begun, origin = tuple(begun), self._hands.origin
+        paths = {one.file for one in begun if one.what is What.INVALID_SPEC and not one.is_of_source}
+        commits: Mapping[str, Commit] = {}
+        if paths and not origin.user():
+            with suppress(GitUnusable):
+                commits = origin.authors({path for path in paths if not path.startswith("../")})
+        for one in begun:
+            commit = commits.get(one.file)
+            known = commit is not None and not commit.boundary
+            yield replace(one, person=commit.author, commit=commit.hash) if commit and known else one
 
     def _note_outcome(self, revision: str, state: str, description: str, now: Now) -> None:
         branch, _, commit = revision.rpartition("@")

@@ -49,6 +49,11 @@ class Trouble:
     commit: str = ""
 
     @property
+    def file(self) -> str:
+        """The file of an invalid spec, without the place in it."""
+        return self.path.rsplit(":", 2)[0]
+
+    @property
     def is_of_source(self) -> bool:
         """Whether no specs can be had, or none of the newest commit, rather than that one of them is invalid."""
         return self.what is What.INVALID_SPEC and self.path.partition(":")[0] == SOURCE_PATH

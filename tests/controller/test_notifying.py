@@ -299,3 +299,24 @@ def test_that_a_newer_commit_cannot_be_had_is_told_of_that_one_and_not_of_the_la
         )
         notifier.see(Plan(), tree.revision(), now)
         assert record.notices.troubles() == []
+
+
+def test_an_invalid_spec_of_a_commit_is_told_with_whose_it_is(tmp_path: Path, shop: Shop) -> None:
+    repo = WorkTree(tmp_path / "repo")
+    repo.write({"good.yaml": STREAM})
+    repo.commit()
+    repo.write({"bad.yaml": "kind: ["})
+    bad = repo.commit(author="Bob")
+    repo.write({"good.yaml": f"{STREAM}# later"})
+    repo.commit()
+    shop.world.settings["notify"] = (
+        NotifyRule(name="ops", channel="webhook", settings={"url": "http://127.0.0.1:9/in"}),
+    )
+    with Record.writing(shop.world.state) as record:
+        source = LocalSource(repo.root, "git:main")
+        tree = CommitTree(source, None, mark="", identity="x", version="1", catalogue=catalogue)
+        notifier = Notifier(replace(shop.world._hands(record), origin=tree))
+        problems = [problem for seen in tree.look(0).changed for problem in seen.parsed.problems]
+        notifier.see(Plan(errors=tuple(problems)), tree.revision(), Clock().now())
+        (trouble,) = record.notices.troubles()
+        assert (trouble.file, trouble.person, trouble.commit) == ("bad.yaml", "Bob", bad)
