@@ -17,7 +17,7 @@ quarter of its rows; memory stays bounded, because DuckDB joins and writes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
@@ -88,13 +88,13 @@ def ledger_sql(data_dir: Path, files: Sequence[LedgerFile], columns: Sequence[st
     )
 
 
-def copy(db: Any, data_dir: Path, file: str, sql: str) -> int:
+def copy(db: Any, data_dir: Path, file: str, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
     """Writes what a query selects as a file of the data folder, fsynced, and returns its rows."""
     path = data_dir / file
     with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
         target = sql_string(str(temporary))
         options = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {GROUP_ROWS}"
-        (counted,) = db.execute(f"COPY ({sql}) TO {target} ({options})").fetchall()
+        (counted,) = db.execute(f"COPY ({sql}) TO {target} ({options})", parameters or {}).fetchall()
     return int(counted[0])
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from reconciler.data.engine import EngineError, workspace
 from reconciler.data.ledger import REMOVAL, State, copy, grown, ledger_sql, parquet
 from reconciler.data.mapping import Mapped, mapped, transformed
 from reconciler.data.names import sql_string
+from reconciler.data.plan_rows import PlanReader
 from reconciler.data.segments import TEMPORARY, job_file
 from reconciler.errors import Fatal
 
@@ -184,6 +184,8 @@ class _Comparison:
         self.parameters = {"now": iso(self.now_ms).removesuffix("Z")} if self.selection.reads_now else {}
 
     def staged(self, file: str, run: int) -> Difference:
+        if not self.ledger.files and not self.fields.transformed:
+            return self._all_new(file, run)
         self._find_changed()
         newcomers, known = self._counted("count(*) FILTER (NOT known), count(*) FILTER (known)", "changed")
         if not newcomers + known:
@@ -199,9 +201,27 @@ class _Comparison:
                 return self._without_traces(file)
         counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
         order = "ORDER BY action, id" if len(counted) > 1 else ""
-        stamp = f"{run}::BIGINT AS run, {_timestamp(self.now_ms)} AS moment"
-        copy(self.db, self.data_dir, file, f"SELECT * EXCLUDE (former, former_payload), {stamp} FROM planned {order}")
+        copy(self.db, self.data_dir, file, f"{self._stamped(run, 'planned')} {order}")
         return self._described(file, newcomers, counted, waiting)
+
+    def _all_new(self, file: str, run: int) -> Difference:
+        """Nobody is known: members become rows of the plan in one go, which are many, and nothing is kept in between."""
+        members = f"(SELECT *, true AS here, false AS known FROM ({self._members_sql()}))"
+        planned = f"({self._planned(members, texts='', known=False)})"
+        rows = copy(self.db, self.data_dir, file, self._stamped(run, planned), self.parameters)
+        if not rows:
+            (self.data_dir / file).unlink()
+            return Difference()
+        made = parquet(self.data_dir, file)
+        counted = dict(self.db.execute(f"SELECT action, count(*) FROM {made} GROUP BY action").fetchall())
+        if len(counted) > 1:
+            copy(self.db, self.data_dir, file, f"SELECT * FROM {made} ORDER BY action, id")
+        return self._described(file, rows, counted, _Waiting(), made)
+
+    def _stamped(self, run: int, planned: str) -> str:
+        """What the file of a plan holds of its rows."""
+        stamp = f"{run}::BIGINT AS run, {_timestamp(self.now_ms)} AS moment"
+        return f"SELECT * EXCLUDE (former, former_payload), {stamp} FROM {planned}"
 
     def _without_traces(self, file: str) -> Difference:
         """Nobody is to be sent or removed. Where a file of the ledger still holds one who is forgotten and has left, the
@@ -259,6 +279,10 @@ class _Comparison:
             yield f"read_parquet({sql_string(str(path))})"
 
     def _plan(self, texts: str, *, known: bool) -> None:
+        self.db.execute(f"CREATE TEMP TABLE planned AS {self._planned('changed', texts=texts, known=known)}").fetchall()
+
+    def _planned(self, changed: str, *, texts: str, known: bool) -> str:
+        """The SQL of the plan's rows, of those in the table `changed`."""
         fields = self.fields
         names = {one.name for one in fields.transformed}
         plain = [f"c.{one.name}" for one in fields.columns if one.name not in names]
@@ -266,15 +290,13 @@ class _Comparison:
         joined = f"LEFT JOIN {texts} t ON c.id = t.id" if texts else ""
         mapping = (
             f"SELECT *, {fields.payload_sql()} AS p, {fields.reason_sql()} AS r, {fields.idents_sql()} AS ni "
-            f"FROM (SELECT *, {fields.json_sql()} FROM (SELECT {taken} FROM changed c {joined}))"
+            f"FROM (SELECT *, {fields.json_sql()} FROM (SELECT {taken} FROM {changed} c {joined}))"
         )
         before = ["id", "state", "payload", "idents", "tried", "reason"]
         ledger = ledger_sql(self.data_dir, self.ledger.files if known else (), before)
         renamed = "id, state AS was, payload AS lp, idents AS li, tried AS lt, reason AS lr"
         prior = f"SELECT {renamed} FROM ({ledger})"
-        self.db.execute(
-            f"CREATE TEMP TABLE planned AS {_planned_sql(self.wish, fields, mapping, prior, self.forgotten)}"
-        ).fetchall()
+        return _planned_sql(self.wish, fields, mapping, prior, self.forgotten)
 
     def _spare_identities(self) -> _Waiting:
         """Nobody is removed by identifiers that another member has now (two profiles became one, say), and no update says
@@ -318,11 +340,13 @@ class _Comparison:
         made = self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")
         return _Waiting(members=waiting[0], removals=waiting[1], debts=made[0], whose=str(whose))
 
-    def _described(self, file: str, newcomers: int, counted: Mapping[int, int], waiting: _Waiting) -> Difference:
+    def _described(
+        self, file: str, newcomers: int, counted: Mapping[int, int], waiting: _Waiting, planned: str = "planned"
+    ) -> Difference:
         calls = {action: int(counted.get(code, 0)) for code, action in enumerate(ACTIONS)}
-        gone = self._counted(f"count(*) FILTER (action = {SILENT} AND state = {State.GONE:d})", "planned")[0]
+        gone = self._counted(f"count(*) FILTER (action = {SILENT} AND state = {State.GONE:d})", planned)[0]
         omissions = self.db.execute(
-            "SELECT reason, count(*) FROM planned WHERE is_news GROUP BY reason ORDER BY count(*) DESC, reason"
+            f"SELECT reason, count(*) FROM {planned} WHERE is_news GROUP BY reason ORDER BY count(*) DESC, reason"
         ).fetchall()
         is_empty = False
         if calls["remove"] + waiting.removals + gone:
@@ -499,58 +523,6 @@ _EXCEPTIONAL: Final = f"""
 
 def _timestamp(now_ms: int) -> str:
     return f"{sql_string(iso(now_ms).removesuffix('Z'))}::TIMESTAMP"
-
-
-class Texts(Sequence[Any]):
-    """Texts of a column, made into Python's own when one of them is asked for. A slice of it is as lazy."""
-
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        self._column = column
-        self._texts: list[Any] | None = None
-
-    def __len__(self) -> int:
-        return len(self._column)
-
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice) and index.step in (None, 1):
-            start, stop, _ = index.indices(len(self))
-            return Texts(self._column.slice(start, max(stop - start, 0)))
-        return self._all()[index]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._all())
-
-    def _all(self) -> list[Any]:
-        if self._texts is None:
-            self._texts = self._column.to_numpy().tolist()  # `to_pylist` takes twice as long
-        return self._texts
-
-
-class PlanReader:
-    """Reads a plan's rows by number, one row group at a time: what is asked for comes in order, or nearly."""
-
-    def __init__(self, data_dir: Path, plan: str) -> None:
-        self.plan = plan
-        self._file = pq.ParquetFile(data_dir / plan)
-        sizes = [self._file.metadata.row_group(one).num_rows for one in range(self._file.metadata.num_row_groups)]
-        self._starts = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
-        self._group = -1
-        self._table = pa.table({})
-
-    def rows(self, first: int, stop: int) -> Rows:
-        found = []
-        while first < stop:
-            group = bisect_right(self._starts, first) - 1
-            self._load(group)
-            count = min(stop, self._starts[group + 1]) - first
-            found.append(self._table.slice(first - self._starts[group], count))
-            first += count
-        return Rows(*map(Texts, pa.concat_tables(found).columns)) if found else Rows([], [], [])
-
-    def _load(self, group: int) -> None:
-        if group != self._group:
-            self._table = self._file.read_row_group(group, columns=["id", "payload", "previous"])
-            self._group = group
 
 
 def open_members(

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.members import Difference, Exceptional, Ledger, MappedField, Wish
+from reconciler.core.members import Difference, Exceptional, Ledger, MappedField, Rows, Wish
 from reconciler.core.mirror import calls
 from reconciler.data.engine import workspace
 from reconciler.data.ledger import receipt
@@ -92,6 +92,42 @@ def expected(world: World) -> dict[str, Any]:
         for address, (_, plan) in world.items()
         if address >= 0
     }
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    st.dictionaries(st.integers(0, 9), st.tuples(st.sampled_from(["", "p"]), st.sampled_from(["a", None])), max_size=6),
+    st.booleans(),
+)
+def test_what_a_first_comparison_finds_in_one_go_is_what_it_finds_step_by_step(
+    world: dict[int, tuple[str, str | None]], is_noted: bool
+) -> None:
+    found = []
+    for transforms in ((), ("trim",)):  # texts that are transformed are kept in between
+        fields = (
+            MappedField(name="email", source="email", transforms=transforms),
+            MappedField(name="plan", source="plan", required=True),
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            place = Place(Path(folder))
+            people = [
+                {"id": f"{who:032x}", "email": [f"{address}{who}"] if address else [], "plan": plan}
+                for who, (address, plan) in world.items()
+            ]
+            place._file = write_people(place.data_dir, people, ["email"], {"plan": "text"})
+            hands = place.hands()
+            wish = Wish(fields=fields, calls=calls("mirror", "both"), notes_all=is_noted)
+            made = hands.compare(wish, Ledger(), now_ms=0)
+            rows = hands.rows(made.plan, 0, made.rows) if made.plan else Rows([], [], [])
+            omitted = sorted(hands.omissions(made.plan)) if made.plan else []
+            files = [one for one in place.data_dir.rglob("*-plan.parquet*") if one.is_file()]
+            sent = sum(made.calls.values())
+            whole = sorted(zip(rows.ids, rows.members, rows.previous, strict=True))
+            found.append(
+                (made.calls, made.silent, made.newcomers, made.omissions, made.is_empty, whole, sorted(rows.ids[:sent]),
+                 sorted(who for _, who, _ in omitted), len(files))
+            )  # fmt: skip
+    assert found[0] == found[1]
 
 
 @st.composite
