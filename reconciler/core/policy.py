@@ -114,12 +114,17 @@ class Policy:
         return tuple(rule for rule in self.rules if rule.on == subject)
 
     def closed(self, now_ms: int) -> tuple[Window, int] | None:
-        """The window that is open now and ends last, with its end; None where things may be applied."""
-        found = [(end, window.name, window) for window in self.windows if (end := window.until(now_ms)) is not None]
-        if not found:
-            return None
-        end, _, window = max(found, key=lambda one: one[:2])
-        return window, end
+        """The window after which things may be applied again, with its end: of those that are open now, or by the end of
+        another one, the last; None where things may be applied."""
+        last: tuple[Window, int] | None = None
+        at_ms = now_ms
+        for _ in range(_LONGEST):
+            found = [(end, window.name, window) for window in self.windows if (end := window.until(at_ms)) is not None]
+            if not found:
+                break
+            at_ms, _, window = max(found, key=lambda one: one[:2])
+            last = window, at_ms
+        return last
 
 
 def policy_of(values: Mapping[str, Any]) -> Policy:

@@ -92,6 +92,16 @@ def test_of_windows_that_are_open_the_one_that_ends_last_is_named() -> None:
     assert Policy(windows=(short, long)).closed(5) == (long, 20)
 
 
+@pytest.mark.parametrize("at", ["2026-11-20T22:00:00.000Z", "2026-11-21T12:00:00.000Z", "2026-11-22T21:30:00.000Z"])
+def test_windows_that_follow_on_one_another_end_together(at: str) -> None:
+    """Friday night, the weekend, and Sunday night, in Paris."""
+    weekend = Window(name="weekend", days=("sat", "sun"), timezone="Europe/Paris")
+    nights = Window(name="nights", from_minute=22 * 60, to_minute=6 * 60, timezone="Europe/Paris")
+    monday = milliseconds("2026-11-23T05:00:00.000Z")
+    assert Policy(windows=(weekend, nights)).closed(milliseconds(at)) == (nights, monday)
+    assert Policy(windows=(weekend, nights)).closed(monday) is None
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
