@@ -3,6 +3,8 @@
 One in-memory database a process (70 ms to make) and a connection a thread (under 1 ms): a connection is not to be
 shared between threads, nor across a fork. It may not open files, load extensions or use more than one core, because
 many runs work side by side.
+
+DuckDB is loaded when it is first asked: many runs never ask.
 """
 
 from __future__ import annotations
@@ -13,12 +15,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 
 from reconciler.data.names import sql_string
+
+if TYPE_CHECKING:
+    import duckdb
+
+    #: What DuckDB raises for data or a pattern that it cannot take.
+    EngineError = duckdb.Error
 
 _CONFIG: dict[str, Any] = {
     "threads": 1,
@@ -30,8 +37,13 @@ _lock = threading.Lock()
 _databases: dict[int, duckdb.DuckDBPyConnection] = {}
 _connections = threading.local()
 
-#: What DuckDB raises for data or a pattern that it cannot take.
-EngineError = duckdb.Error
+
+def __getattr__(name: str) -> Any:
+    if name != "EngineError":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import duckdb
+
+    return duckdb.Error
 
 
 def query(sql: str, **tables: pa.Table) -> pa.Table:
@@ -52,12 +64,13 @@ def _connection() -> duckdb.DuckDBPyConnection:
         connection = _database(pid).cursor()
         connection.execute("SET TimeZone = 'UTC'").fetchall()
         _connections.connection, _connections.pid = connection, pid
-    connection = _connections.connection
-    assert isinstance(connection, duckdb.DuckDBPyConnection)
-    return connection
+    known: duckdb.DuckDBPyConnection = _connections.connection
+    return known
 
 
 def _database(pid: int) -> duckdb.DuckDBPyConnection:
+    import duckdb
+
     with _lock:
         if pid not in _databases:
             _databases[pid] = duckdb.connect(":memory:", config=_CONFIG)
@@ -69,6 +82,8 @@ def workspace(data_dir: Path, *, memory_mb: int, threads: int = 1) -> Iterator[d
     """A database of its own that may read and write files below the data folder, and nothing else. What does not fit
     into `memory_mb`, together with what the process holds already, goes to a temporary folder there, which is gone
     afterwards. Times are UTC, rows keep no order unless a query asks for one."""
+    import duckdb
+
     with tempfile.TemporaryDirectory(prefix=".spill-", dir=data_dir) as spill:
         connection = duckdb.connect(":memory:", config=_workspace_config(spill, memory_budget(memory_mb), threads))
         try:
@@ -88,7 +103,9 @@ def memory_budget(memory_mb: int) -> int:
 
 def limit_memory(connection: duckdb.DuckDBPyConnection, size: int) -> None:
     """Lets a workspace use so many bytes from now on. What cannot be put on the disk at once stays."""
-    with suppress(EngineError):
+    import duckdb
+
+    with suppress(duckdb.Error):
         connection.execute(f"SET memory_limit = '{size}B'").fetchall()
 
 

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reconciler.core.provider import TimestampRule
-from reconciler.data.engine import EngineError, query
 from reconciler.data.jsontext import plain_text, whole
 from reconciler.data.names import sql_string
 from reconciler.errors import Fatal
@@ -97,6 +96,8 @@ def _all_alike(column: pa.Array) -> pa.Array | None:
 
 
 def _ask(column: pa.Array, microseconds: str) -> pa.Array:
+    from reconciler.data.engine import EngineError, query  # where all is written alike, nobody is asked
+
     try:
         found = query(f"SELECT {microseconds}::BIGINT AS c0 FROM given", given=pa.table({"c0": column}))
     except EngineError as error:

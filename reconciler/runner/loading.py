@@ -25,19 +25,20 @@ from reconciler.runner.processes import threads
 #: What every run needs; the catalogue is beside it.
 ALWAYS: Final = ("pyarrow", "pyarrow.compute", "pyarrow.parquet", "reconciler.runner.work")
 
-_AUDIENCE: Final = ("reconciler.data.members", "reconciler.data.profiles.read", "reconciler.core.language")
+_ASKS: Final = ("duckdb",)
+_AUDIENCE: Final = (*_ASKS, "reconciler.data.members", "reconciler.data.profiles.read", "reconciler.core.language")
 _HTTP: Final = ("encodings.idna", "httpcore", "httpx", "reconciler.providers.http.config")
 _FILES: Final = ("reconciler.providers.files.config",)
 #: What runs of our own providers' job types need beside it, by provider and job type.
 NEEDED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("files", "import-csv"): (*_FILES, "pyarrow.csv", "reconciler.providers.files.imports"),
-    ("files", "import-ndjson"): (*_FILES, "pyarrow.json", "reconciler.providers.files.imports"),
+    ("files", "import-ndjson"): (*_FILES, *_ASKS, "reconciler.providers.files.imports"),
     ("files", "import-parquet"): (*_FILES, "reconciler.providers.files.imports"),
-    ("files", "export-csv"): (*_FILES, "reconciler.providers.files.exports"),
+    ("files", "export-csv"): (*_FILES, *_ASKS, "reconciler.providers.files.exports"),
     ("files", "export-ndjson"): (*_FILES, "reconciler.providers.files.exports"),
     ("files", "export-parquet"): (*_FILES, "reconciler.providers.files.exports"),
     ("files", "export-audience"): (*_FILES, *_AUDIENCE, "reconciler.providers.files.export_audience"),
-    ("http", "import-json"): (*_HTTP, "pyarrow.json", "reconciler.providers.http.import_json"),
+    ("http", "import-json"): (*_HTTP, *_ASKS, "reconciler.providers.http.import_json"),
     ("http", "export-webhook"): (*_HTTP, "reconciler.providers.http.webhook"),
     ("http", "export-audience"): (*_HTTP, *_AUDIENCE, "reconciler.providers.http.export_audience"),
 }
