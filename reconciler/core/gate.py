@@ -15,6 +15,7 @@ from reconciler.core.rules import PURGE_AFTER_MS, AfterDependencies, Continuous,
 from reconciler.core.schedule import quiet_from, quiet_until
 from reconciler.core.settle import is_held_back
 from reconciler.core.state import FINAL, JobState, Outcome, Reason, Status
+from reconciler.core.value import Value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +31,7 @@ class DependencyFacts:
     continuous: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
+class Pass(Value):
     """A pass without a daemon: it starts each job at most once, and waits for no timer (design, section 3).
 
     `began_ms` is its wall time; `started` says that it has started this job already.
@@ -41,13 +41,11 @@ class Pass:
     started: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(Value):
     """The run may start."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(Value):
     """The run may not start yet. `until_ms` is when this reason ends by itself, None where something must happen;
     `message` names no length of time, so that it stays the same from look to look."""
 

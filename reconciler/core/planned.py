@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.core.canonical_json import canonical_digest
 from reconciler.core.document import Kind, digest_of
 from reconciler.core.risk import risk_of
+from reconciler.core.value import Value
 from reconciler.errors import SOURCE_PATH, Problem
 
 if TYPE_CHECKING:
@@ -75,16 +76,14 @@ class Waiting:
     until_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedRun:
+class PlannedRun(Value):
     """A run that a pass would start; not a change."""
 
     name: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rebuild:
+class Rebuild(Value):
     """All profiles are built anew from the raw messages of `streams`, because what the streams of `because` say of people
     has changed. The old ones serve until it is done. `size` is in bytes."""
 
@@ -115,8 +114,7 @@ class PlannedBackfill:
     is_upload: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedExport:
+class PlannedExport(Value):
     """What an export of an audience would send now, by the profiles as they were last built: members by action, those
     newly left out by reason, how many stay left out from before, and the requests that takes. `held` are the guard's
     objections, `unsent` what an older plan still has to send. `behind` messages would be built first and may change all

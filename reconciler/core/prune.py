@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from reconciler.core.document import Kind, digest_of
+from reconciler.core.value import Value
 
 DEFAULT_MAX_DELETES: Final = 5
 DEFAULT_MAX_PERCENT: Final = 10
@@ -24,8 +25,7 @@ KEPT_DAYS: Final = 7
 KEPT_MS: Final = KEPT_DAYS * 86_400_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Value):
     """What the operator has settled (`prune:` in `reconciler.yaml`)."""
 
     max_deletes: int = DEFAULT_MAX_DELETES
@@ -36,8 +36,7 @@ class Budget:
         return max(1, min(self.max_deletes, jobs * self.max_percent // 100))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purse:
+class Purse(Value):
     """The budget as a pass finds it: there were `jobs` when specs began to be missing, there are `there` now, and `spent`
     were deleted just now by the same deletion. The set whose digest is `held` is held back since there were `held_jobs`:
     jobs that were made since leave no room for it. `is_approved`: it may go, whatever it costs. `moved` says that the specs
@@ -53,8 +52,7 @@ class Purse:
     moved: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doomed:
+class Doomed(Value):
     """One thing that no file declares. `digest` is of its spec, so that an approval is of no other thing of that name."""
 
     kind: Kind

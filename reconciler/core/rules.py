@@ -10,37 +10,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from reconciler.core.value import Value
 from reconciler.core.words import HOUR_MS, MINUTE_MS, SECOND_MS
 from reconciler.core.words import PURGE_AFTER_MS as PURGE_AFTER_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Once:
+class Once(Value):
     """One run; the default."""
 
 
-@dataclass(frozen=True, slots=True)
-class Every:
+class Every(Value):
     """A run whenever `every_ms` have passed since the last start."""
 
     every_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cron:
+class Cron(Value):
     """A run at each matching minute of the wall clock of `timezone` (an IANA name)."""
 
     expression: str
     timezone: str = "UTC"
 
 
-@dataclass(frozen=True, slots=True)
-class Continuous:
+class Continuous(Value):
     """A run after the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class AfterDependencies:
+class AfterDependencies(Value):
     """A run whenever a dependency has succeeded since the last start."""
 
 
@@ -58,8 +54,7 @@ class Retry:
     fail_after_ms: int = 10 * HOUR_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Quiet:
+class Quiet(Value):
     """A daily window in which no run starts. Minutes count from midnight of `timezone`'s wall clock; a window whose
     end is not after its beginning goes on into the next day; one that begins where it ends is empty."""
 
@@ -68,11 +63,14 @@ class Quiet:
     timezone: str = "UTC"
 
 
+_ONCE: Final = Once()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRules:
     """Everything that the schedule, the gate and the state machine need to know of a spec."""
 
-    schedule: Schedule = Once()
+    schedule: Schedule = _ONCE
     suspend: bool = False
     timeout_ms: int | None = None
     retry: Retry = Retry()
