@@ -31,7 +31,7 @@ from reconciler.data.engine import EngineError, limit_memory, memory_budget, wor
 from reconciler.data.profiles import arrays
 from reconciler.data.profiles.components import components, owners
 from reconciler.data.profiles.order import Order, order_of
-from reconciler.data.profiles.signatures import BATCH_ROWS, Signatures, precedence
+from reconciler.data.profiles.signatures import BATCH_ROWS, Signatures
 from reconciler.data.profiles.tables import DELTA, IDENTIFIER, MOVE, PAIR, Tables, Writer, merges, state_kind
 from reconciler.errors import Fatal
 
@@ -47,8 +47,8 @@ NAMED_VOIDS: Final = 20
 #: What numpy holds of each identifier that a build meets, while it is found out whose it is.
 NODE_BYTES: Final = 40
 
-#: What of that remains until all is written: whose it is, and whether it is the first.
-OWNER_BYTES: Final = 9
+#: What of that remains until all is written: whose it is, and whose first it is.
+OWNER_BYTES: Final = 16
 
 #: Later than any commit.
 _NEVER: Final = np.iinfo(np.int64).max
@@ -162,9 +162,7 @@ class _Build:
         """`node`: the identifiers of all signatures, numbered from 0, with what is known of them. `link_<slot>`: the
         nodes of each signature. `pair`: the nodes that met."""
         self._progress("identifiers", 0, 1)
-        self._do(f"""
-            CREATE OR REPLACE TABLE found AS
-            SELECT (row_number() OVER ())::BIGINT - 1 AS n, key, value, k FROM ({_union(self._values())})""")
+        self._do(f"CREATE OR REPLACE TABLE found AS {self._signatures.identifiers()}")
         self._signatures.link()
         self._do(f"CREATE OR REPLACE TABLE pair AS {self._pairs()}")
         self._drop_tables("link")
@@ -178,18 +176,6 @@ class _Build:
         self._do("""
             UPDATE node SET no = numbered.no FROM numbered
             WHERE numbered.key = node.key AND numbered.value = node.value""")
-
-    def _values(self) -> Iterator[str]:
-        """The identifiers, one key at a time. What is a signature wherever it stands need not be looked for in others'."""
-        for key in range(len(self._work.rules.keys)):
-            parts = [
-                f"SELECT i{index} AS value, k FROM {table}_{stream.slot} WHERE i{index} IS NOT NULL"
-                for stream in self._streams
-                for index, one in enumerate(stream.keys)
-                for table in (("signature",) if index == precedence(stream)[0] else ("signature", "many"))
-                if one == key
-            ]
-            yield f"SELECT {key}::SMALLINT AS key, value, min(k) AS k FROM ({_union(parts)}) GROUP BY value"
 
     def _pairs(self) -> str:
         parts = []
@@ -253,7 +239,7 @@ class _Build:
         counts = np.zeros(self._number("SELECT count(*) FROM node"), dtype=np.int32)
         for batch in self._connection.cursor().sql("SELECT a, b FROM pair WHERE ak <> bk").to_arrow_reader(BATCH_ROWS):
             for one in batch.columns:
-                np.add.at(counts, arrays.of_arrow(one), 1)
+                np.add.at(counts, arrays.of_arrow(one), np.int32(1))  # 20 times as fast as a number of another width
         return np.flatnonzero(counts > min(self._limits, default=0))
 
     def _meet(self) -> None:
@@ -328,7 +314,8 @@ class _Build:
         arrays.register(self._connection, "owner_of", owner.__getitem__)
         leads = self._leading(labels, void)
         self._changed = int(leads.sum())
-        arrays.register(self._connection, "led_by", lambda n: np.where(leads[n], owner[n], 0))
+        led = np.where(leads, owner, 0)
+        arrays.register(self._connection, "led_by", led.__getitem__)
         del labels
         gone = target != old
         self._do("CREATE TABLE moved (pk BIGINT, target BIGINT)")

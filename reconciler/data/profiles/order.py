@@ -87,7 +87,7 @@ class Order:
         if not self.receipt_bits:
             return f"({order}).t", f"({order}).r", f"({order}).p"
         shift = self.commit_bits
-        commit = f"(({order}) & {(1 << shift) - 1}::HUGEINT)"
+        commit = f"(({order}) & {(1 << shift) - 1}::HUGEINT){'::BIGINT' if self.is_narrow else ''}"
         return f"(({order}) >> {shift})::BIGINT + {FIRST_US}", self._receipt(commit), self._place(commit)
 
     def _receipt(self, commit: str) -> str:

@@ -14,7 +14,7 @@ value is looked up at the end, by place: values are what is wide, and all but on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +47,8 @@ class Signatures:
         names = work.rules.attributes
         self._kinds = {names[index]: merges[index] for index in sheet}
         found = [Messages(data_dir, work.rules, slot, self._kinds) for slot in range(len(work.rules.streams))]
+        self._own: dict[int, int] = {}
+        self._numbered = 0
         self.streams = [one for one in found if self._is_first or one.contributions]
 
     def span(self, stream: Messages) -> tuple[int, int]:
@@ -60,14 +62,17 @@ class Signatures:
         """Folds what is new; how many messages, and how many without a time."""
         self._order = order
         total = sum(stop - first for first, stop in map(self.span, self.streams))
-        done = messages = untimed = 0
+        done = messages = untimed = self._numbered = 0
+        self._own = {one.slot: index for one in self.streams for index in self._own_identity(one)}
         for stream in self.streams:
             first, stop = self.span(stream)
             progress(done, total)
-            self._do(f"CREATE OR REPLACE TABLE signature_{stream.slot} AS {self._selected(stream, first, stop)}")
-            counts = f"SELECT coalesce(sum(m), 0), coalesce(sum(u), 0) FROM signature_{stream.slot}"
+            selected = f"SELECT *, {self._own_number(stream)} AS own FROM ({self._selected(stream, first, stop)})"
+            self._do(f"CREATE OR REPLACE TABLE signature_{stream.slot} AS {selected}")
+            counts = f"SELECT coalesce(sum(m), 0), coalesce(sum(u), 0), count(own) FROM signature_{stream.slot}"
             read = self._connection.execute(counts).fetchall()[0]
             messages, untimed = messages + int(read[0]), untimed + int(read[1])
+            self._numbered += read[2]
             nobody = " AND ".join(f"i{index} IS NULL" for index in range(len(stream.keys)))
             self._do(f"DELETE FROM signature_{stream.slot} WHERE {nobody}")
             if self._is_first:
@@ -76,8 +81,26 @@ class Signatures:
         progress(done, total)
         return messages, untimed
 
+    def _own_identity(self, stream: Messages) -> Iterator[int]:
+        """The identity of a stream that is a signature wherever it stands, if it is as it came and nothing else gives its
+        key: then each of its identifiers has one signature, and need not be looked for."""
+        first = precedence(stream)[0]
+        given = [one.key for each in self._work.rules.streams for one in each.identity]
+        identity = stream.rules.identity[first]
+        if self._is_first and not identity.normalize and given.count(identity.key) == 1:
+            yield first
+
+    def _own_number(self, stream: Messages) -> str:
+        """The number of the identifier that a signature is, where no other signature is the same one."""
+        if stream.slot not in self._own:
+            return "NULL::BIGINT"
+        identifier = f"i{self._own[stream.slot]}"
+        before = f"count({identifier}) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+        return f"CASE WHEN {identifier} IS NOT NULL THEN {before} + {self._numbered - 1} END"
+
     def read_dropped(self, progress: Callable[[int, int], None]) -> None:
         """Folds the messages of earlier builds that carry one of the identifiers `anew`."""
+        self._own = {}
         for done, stream in enumerate(self.streams):
             progress(done, len(self.streams))
             carried = [
@@ -95,6 +118,7 @@ class Signatures:
 
     def read_void(self) -> None:
         """Folds anew what was folded under an identifier that is void (those of `bad`): under all that came with it."""
+        self._own = {}
         for stream in self.streams:
             order = precedence(stream)
             cases = []
@@ -145,13 +169,43 @@ class Signatures:
 
     # --- signatures into profiles ---
 
+    def identifiers(self) -> str:
+        """A query of all identifiers, numbered from 0: `n`, `key`, `value`, and the first commit `k`."""
+        own = [
+            f"SELECT own AS n, {stream.keys[self._own[stream.slot]]}::SMALLINT AS key, i{self._own[stream.slot]} AS value, k "
+            f"FROM signature_{stream.slot} WHERE own IS NOT NULL"
+            for stream in self.streams
+            if stream.slot in self._own
+        ]
+        numbered = self._numbered if own else 0
+        others = [
+            f"SELECT (row_number() OVER ())::BIGINT + {numbered - 1} AS n, key, value, k FROM ({_union(values)})"
+            for values in [list(self._values())]
+            if values
+        ]
+        return _union([*own, *others])
+
+    def _values(self) -> Iterator[str]:
+        """The identifiers that are to be looked for, one key at a time. What is a signature wherever it stands is not among
+        those that come together."""
+        for key in range(len(self._work.rules.keys)):
+            parts = [
+                f"SELECT i{index} AS value, k FROM {table}_{stream.slot} WHERE i{index} IS NOT NULL"
+                for stream in self.streams
+                for index, one in enumerate(stream.keys)
+                for table in (("signature",) if index == precedence(stream)[0] else ("signature", "many"))
+                if one == key and index != self._own.get(stream.slot)
+            ]
+            if parts:
+                yield f"SELECT {key}::SMALLINT AS key, value, min(k) AS k FROM ({_union(parts)}) GROUP BY value"
+
     def link(self) -> None:
         """`link_<slot>`: the nodes of each row of `many`, which are the numbers of its identifiers in `found`."""
         for stream in self.streams:
             nodes = ", ".join(f"n{index}.n AS n{index}" for index in range(len(stream.keys)))
             self._do(f"""
                 CREATE OR REPLACE TABLE link_{stream.slot} AS
-                SELECT {nodes} FROM many_{stream.slot} AS s {_nodes(stream)}""")
+                SELECT {nodes} FROM many_{stream.slot} AS s {_nodes(stream, range(len(stream.keys)))}""")
 
     def gather(self, *, anew: bool) -> None:
         """`gathered`: what the signatures of each profile fold into. `said`: the messages whose values are shown, by
@@ -170,8 +224,11 @@ class Signatures:
     def _owned(self, stream: Messages) -> str:
         """The signatures that belong to a profile. Those identifiers of one that are not void all belong to the same."""
         states = "".join(f", a{one.index}" for one in stream.contributions)
-        owners = ", ".join(f"owner_of(n{index}.n)" for index in range(len(stream.keys)))
-        source = f"signature_{stream.slot} AS s {_nodes(stream)}"
+        own = self._own.get(stream.slot)
+        sought = [index for index in range(len(stream.keys)) if index != own]
+        nodes = [*(f"n{index}.n" for index in sought), *(["s.own"] if own is not None else [])]
+        owners = ", ".join(f"owner_of({one})" for one in nodes)
+        source = f"signature_{stream.slot} AS s {_nodes(stream, sought)}"
         return f"SELECT * FROM (SELECT greatest({owners}) AS pk, m{states} FROM {source}) WHERE pk > 0"
 
     def _used(self) -> list[int]:
@@ -226,11 +283,11 @@ class Signatures:
         self._connection.execute(sql).fetchall()
 
 
-def _nodes(stream: Messages) -> str:
+def _nodes(stream: Messages, identities: Iterable[int]) -> str:
     """The joins which find the nodes `n<n>.n` of what is `s`."""
     return " ".join(
-        f"LEFT JOIN (SELECT n, value FROM found WHERE key = {key}) AS n{index} ON n{index}.value = s.i{index}"
-        for index, key in enumerate(stream.keys)
+        f"LEFT JOIN (SELECT n, value FROM found WHERE key = {stream.keys[index]}) AS n{index} ON n{index}.value = s.i{index}"
+        for index in identities
     )
 
 
