@@ -36,7 +36,8 @@ def apply(call: Call, plan: Path) -> int:
             f"{saved.shown} was made beside a record, and there is none in {settings.state}; nothing was done"
         )
     try:
-        with face(call) as listener, open_controller(settings, listener) as controller:
+        expects = bool(saved.runs)
+        with face(call) as listener, open_controller(settings, listener, expects_runs=expects) as controller:
             report = controller.apply(saved, user_name(os.geteuid()))
     except Locked as error:
         hint = "a controller at work makes the specs true by itself, so a saved plan is applied where none is"
