@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 from reconciler.core.provider import Secret
 from reconciler.errors import Fatal, Retriable
 from reconciler.providers.http import PROVIDER
+from tests.end_to_end.daemon import reconcile
 from tests.servers import Play, serving
 
 SCHEMAS = {one.name: one.schema for one in PROVIDER.job_types}
@@ -67,8 +70,30 @@ def test_a_header_that_is_not_the_specs_to_set_is_refused(name: str) -> None:
     assert not accepted("import-json", {**BASE, "apiKeyHeader": name})
 
 
+@pytest.mark.parametrize(
+    "name", ["X-API-Key", "apikey", "x-auth-token", "PRIVATE-TOKEN", "X_Api-Key", "Ocp-Apim-Subscription-Key"]
+)
+def test_a_header_that_holds_a_credential_is_for_an_authorization(name: str) -> None:
+    assert not accepted("import-json", {**BASE, "headers": {name: "x"}})
+    assert accepted("import-json", {**BASE, "apiKeyHeader": name})
+
+
 def test_any_other_header_may_be_set() -> None:
-    assert accepted("import-json", {**BASE, "headers": {"X-Team": "growth", "Accept": "application/vnd.x+json"}})
+    headers = {"X-Team": "growth", "Accept": "application/vnd.x+json", "X-Token-Count": "3", "X-Keys": "a"}
+    assert accepted("import-json", {**BASE, "headers": headers})
+
+
+def test_a_header_that_may_not_be_set_is_said_in_words(tmp_path: Path) -> None:
+    config = {**BASE, "headers": {"X-Api-Key": "hunter2"}, "apiKeyHeader": "Cookie"}
+    spec = {"provider": "http", "jobType": "import-json", "config": config}
+    job = {"apiVersion": "reconciler/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": spec}
+    (tmp_path / "a.yaml").write_text(json.dumps(job))
+    said = reconcile("validate", "--root", str(tmp_path)).stdout
+    assert "spec.config.apiKeyHeader: expected a header that is not reserved, found 'Cookie'" in said
+    assert (
+        "spec.config.headers: expected a header that is not reserved and holds no credential, found 'X-Api-Key'" in said
+    )
+    assert "hunter2" not in said
 
 
 @pytest.mark.parametrize("value", ["a\r\nb", "a\nb", "", " a", "é", "a\n"])

@@ -43,13 +43,25 @@ RESERVED_HEADERS: Final = (
     "upgrade",
 )
 
+#: Headers whose value is a credential at every API that has one of the name, by how their names end.
+CREDENTIAL_ENDINGS: Final = (
+    "api-key", "apikey", "access-token", "api-token", "auth-token", "private-token", "security-token", "session-token",
+    "subscription-key", "password", "secret",
+)  # fmt: skip
+
 
 def _any_case(word: str) -> str:
     return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
 
 
 _URL: Final = r"^https?://[^/?#@\s\\\x00-\x1f]+([/?#][^\s\x00-\x1f]*)?$(?!\n)"
-_HEADER_NAME: Final = rf"^(?!({'|'.join(map(_any_case, RESERVED_HEADERS))})$)[!#$%&'*+.^_`|~0-9A-Za-z-]{{1,100}}$(?!\n)"
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$(?!\n)"
+_RESERVED: Final = rf"(?!({'|'.join(map(_any_case, RESERVED_HEADERS))})$)"
+_CREDENTIAL: Final = rf"(?!(.*[-_])?({'|'.join(map(_any_case, CREDENTIAL_ENDINGS))})$)"
+_HEADER_NAME: Final = f"^{_RESERVED}{_TOKEN}"
+_FREE_HEADER_NAME: Final = f"^{_RESERVED}{_CREDENTIAL}{_TOKEN}"
+_A_HEADER: Final = "a header that is not reserved"
+_A_FREE_HEADER: Final = f"{_A_HEADER} and holds no credential"
 _HEADER_VALUE: Final = r"^[!-~]([ -~]*[!-~])?$(?!\n)"
 
 
@@ -85,9 +97,10 @@ Url = Annotated[
 ]
 HeaderName = Annotated[
     str,
-    _matching(_HEADER_NAME, "a header that may be set"),
-    WithJsonSchema({"type": "string", "pattern": _HEADER_NAME}),
+    _matching(_HEADER_NAME, _A_HEADER),
+    WithJsonSchema({"type": "string", "pattern": _HEADER_NAME, "x-expected": _A_HEADER}),
 ]
+FreeHeaderName = Annotated[str, _matching(_FREE_HEADER_NAME, _A_FREE_HEADER)]
 HeaderValue = Annotated[
     str,
     Field(max_length=4000),
@@ -95,13 +108,14 @@ HeaderValue = Annotated[
     WithJsonSchema({"type": "string", "pattern": _HEADER_VALUE, "maxLength": 4000}),
 ]
 Headers = Annotated[
-    dict[HeaderName, HeaderValue],
+    dict[FreeHeaderName, HeaderValue],
     WithJsonSchema(
         {
             "type": "object",
             "propertyNames": {
-                "pattern": _HEADER_NAME,
-                "description": "a header that is not set by the provider itself",
+                "pattern": _FREE_HEADER_NAME,
+                "description": _A_FREE_HEADER,
+                "x-expected": _A_FREE_HEADER,
             },
             "additionalProperties": {"type": "string", "pattern": _HEADER_VALUE, "maxLength": 4000},
         }
