@@ -156,14 +156,11 @@ class Signatures:
         source = read(self._connection, segments, first, stop) or ("" if only else stream.nothing())
         if not source:
             return ""
-        by = ", ".join(f"{'i' if only else 's'}{index}" for index in range(len(stream.keys)))
-        source = source if only else _alone(stream, source)
-        grouped = (
-            f"SELECT {by}, {made} FROM (SELECT *, {self._order.of(stream.slot)} AS o FROM ({source})) GROUP BY {by}"
-        )
+        source = f"SELECT *, {self._order.of(stream.slot)} AS o FROM ({source})"
         if only:
-            return grouped
-        layers = Layers(grouped)
+            by = ", ".join(f"i{index}" for index in range(len(stream.keys)))
+            return f"SELECT {by}, {made} FROM ({source}) GROUP BY {by}"
+        layers = Layers(_alone(stream, source, made))
         named = [f"{value} AS i{index}" for index, value in enumerate(stream.identifiers(layers.once))]
         return layers.select([*named, "k", "m", "u", *(f"a{one.index}" for one in stream.contributions)])
 
@@ -298,15 +295,19 @@ def precedence(stream: Messages) -> list[int]:
     return sorted(range(len(normalize)), key=lambda index: (bool(normalize[index]), index))
 
 
-def _alone(stream: Messages, source: str) -> str:
-    """The messages of a query with one text each, that of the first identity of which there is an identifier."""
+def _alone(stream: Messages, source: str, made: str) -> str:
+    """What is `made` of the messages of a query that are alike in one text, that of the first identity of which there is an
+    identifier. It is grouped by which one it is and that text: rows of a group are narrower than with a text for each."""
     order = precedence(stream)
     if len(order) == 1:
-        return source
+        return f"SELECT s0, {made} FROM ({source}) GROUP BY s0"
     identifiers = stream.identifiers(in_place)
     given = "".join(f" WHEN ({identifiers[index]}) IS NOT NULL THEN {index}" for index in order[:-1])
-    texts = ", ".join(f"CASE WHEN which = {index} THEN s{index} END AS s{index}" for index in sorted(order))
-    return f"SELECT * REPLACE ({texts}) FROM (SELECT *, CASE{given} ELSE {order[-1]} END AS which FROM ({source}))"
+    chosen = " ".join(f"WHEN {index} THEN s{index}" for index in sorted(order))
+    which = f"SELECT *, (CASE{given} ELSE {order[-1]} END)::SMALLINT AS which FROM ({source})"
+    grouped = f"SELECT which, text, {made} FROM (SELECT *, CASE which {chosen} END AS text FROM ({which})) GROUP BY which, text"
+    texts = ", ".join(f"CASE WHEN which = {index} THEN text END AS s{index}" for index in sorted(order))
+    return f"SELECT * EXCLUDE (which, text), {texts} FROM ({grouped})"
 
 
 def _union(parts: Iterable[str]) -> str:
