@@ -14,6 +14,7 @@ from reconciler.cli.options import Call, command
 from reconciler.cli.pruning import blocked_lines
 from reconciler.cli.terminal import escape
 from reconciler.clock import iso
+from reconciler.core.words import with_options
 from reconciler.errors import Blocked, UsageError
 from reconciler.record.approvals import Approval
 from reconciler.record.holder import controller_at_work
@@ -129,7 +130,7 @@ def _approve_uploads(call: Call, stream: str, uploads: Sequence[UploadRow], dige
 
 def _show(call: Call, name: str, held: Approval) -> None:
     terminal = call.terminal
-    terminal.print(f"{terminal.paint(escape(name), 'bold')}: {escape(held.message)}")
+    terminal.print(f"{terminal.paint(escape(name), 'bold')}: {escape(with_options(held.message, call.again))}")
     terminal.print(f"Held back since {iso(held.asked_ms)}, digest {held.digest}.")
     if held.approved_ms is not None:
         terminal.print(f"Approved by {escape(held.approved_by)} at {iso(held.approved_ms)}.")
@@ -137,7 +138,7 @@ def _show(call: Call, name: str, held: Approval) -> None:
 
 def _ask(call: Call, name: str, held: Approval) -> None:
     """Raises Blocked where nobody says yes."""
-    nothing = f"nothing was approved; `reconcile approve {name} {held.digest}` approves exactly this"
+    nothing = f"nothing was approved; `reconcile approve {name} {held.digest}{call.again}` approves exactly this"
     if not _can_ask(call) or not click.confirm("Approve exactly this?", default=False):
         raise Blocked(nothing)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.cli.terminal import Terminal, escape
 from reconciler.cli.times import time_of_day
 from reconciler.clock import iso
+from reconciler.core.words import with_options
 
 if TYPE_CHECKING:
     from reconciler.record.events import Event
@@ -17,26 +18,30 @@ COUNTS: Final = ("rows", "added", "removed", "omitted")
 _EVENT_WIDTH: Final = 11
 
 
-def details(event: Event) -> str:
-    """`run=42 unit=7 rows=1000  message (commit, author)`, escaped."""
+def details(event: Event, again: str) -> str:
+    """`run=42 unit=7 rows=1000  message (commit, author)`, escaped. `again` are the options of the commands in it."""
     places = [f"{name}={value}" for name in ("run", "unit") if (value := getattr(event, name)) is not None]
     counts = [f"{name}={value}" for name in COUNTS if (value := getattr(event, name))]
     cause = ", ".join(one for one in (event.commit[:12], event.author) if one)
-    parts = [" ".join([*places, *counts]), escape(event.message), f"({escape(cause)})" if cause else ""]
+    parts = [
+        " ".join([*places, *counts]),
+        escape(with_options(event.message, again)),
+        f"({escape(cause)})" if cause else "",
+    ]
     return "  ".join(part for part in parts if part)
 
 
-def event_line(terminal: Terminal, event: Event) -> str:
+def event_line(terminal: Terminal, event: Event, again: str) -> str:
     """One event of a known job: `2026-11-21T10:00:00.000Z  Synced  run=42 unit=7 rows=1000`."""
     name = terminal.status(event.event.ljust(_EVENT_WIDTH), event.event)
-    return f"{iso(event.time_ms)}  {name}  {details(event)}".rstrip()
+    return f"{iso(event.time_ms)}  {name}  {details(event, again)}".rstrip()
 
 
-def pass_line(terminal: Terminal, event: Event) -> str:
+def pass_line(terminal: Terminal, event: Event, again: str) -> str:
     """One event of any job, while it happens: `10:00:00 import-orders  Synced  run=42 unit=7 rows=1000`."""
     subject = event.name if event.kind == "Job" else f"{event.kind.lower()}/{event.name}"
     name = terminal.status(event.event)
-    return f"{time_of_day(event.time_ms)} {escape(subject)}  {name}  {details(event)}".rstrip()
+    return f"{time_of_day(event.time_ms)} {escape(subject)}  {name}  {details(event, again)}".rstrip()
 
 
 def event_json(event: Event) -> dict[str, Any]:

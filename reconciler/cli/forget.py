@@ -12,6 +12,7 @@ from reconciler.cli.lookup import key_and_value, reading
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.terminal import escape
 from reconciler.clock import Clock, iso, pause
+from reconciler.core.words import with_options
 from reconciler.errors import Blocked, UsageError
 from reconciler.record.holder import controller_at_work
 
@@ -184,7 +185,7 @@ def _print(call: Call, outcome: Outcome) -> None:
     if request.known is False:
         terminal.print("  nobody was known; what arrives from before the request is dropped")
     for receipt in outcome.receipts:
-        terminal.print(escape(f"  {_said(receipt, outcome)}"))
+        terminal.print(escape(with_options(f"  {_said(receipt, outcome)}", call.again)))
     if request.done_ms is None:
         terminal.print("  the rest is done by the next pass, or the daemon")
 

@@ -83,7 +83,7 @@ class Live:
         if event.event == "Synced" and event.run is not None and not event.omitted and not self._call.verbose:
             self._synced[event.run] = summed(self._synced.get(event.run), event)
         else:
-            self._say(pass_line(self._terminal, event))
+            self._say(pass_line(self._terminal, event, self._call.again))
 
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
         self._runs[run] = Row(job, rows, started_ms, now_ms)
@@ -91,7 +91,7 @@ class Live:
     def finished(self, job: str, run: int) -> None:  # noqa: ARG002 (the listener's signature)
         self._runs.pop(run, None)
         if run in self._synced:
-            self._say(pass_line(self._terminal, self._synced.pop(run)))
+            self._say(pass_line(self._terminal, self._synced.pop(run), self._call.again))
 
     def notice(self, text: str) -> None:
         self._say(self._terminal.paint(escape(text), "dim"))

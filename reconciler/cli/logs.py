@@ -48,7 +48,7 @@ def logs(call: Call, name: str, follow: bool, since: str | None, output: str) ->
 def _printer(call: Call, output: str) -> Callable[[Event], None]:
     if output == "json":
         return lambda event: call.terminal.print(json_line(event_json(event)))
-    return lambda event: call.terminal.print(event_line(call.terminal, event))
+    return lambda event: call.terminal.print(event_line(call.terminal, event, call.again))
 
 
 def _print_new(record: Record, name: str, begin_ms: int, last: int, show: Callable[[Event], None]) -> int:

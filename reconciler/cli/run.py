@@ -77,7 +77,7 @@ class Lines:
             self._terminal.warn(line)
 
     def event(self, event: Event) -> None:
-        self._terminal.print(pass_line(self._terminal, event))
+        self._terminal.print(pass_line(self._terminal, event, self._call.again))
 
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
         """The events say it."""

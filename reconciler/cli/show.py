@@ -17,6 +17,7 @@ from reconciler.cli.terminal import Terminal, escape, json_text
 from reconciler.clock import Clock
 from reconciler.core.state import Outcome
 from reconciler.core.status import job_status
+from reconciler.core.words import with_options
 from reconciler.record.facts import job_facts
 
 if TYPE_CHECKING:
@@ -67,10 +68,11 @@ def show(call: Call, name: str, output: str) -> None:
 
         call.terminal.print(to_yaml(body).rstrip("\n"))
     else:
-        _print(call.terminal, body, recent)
+        now = with_options(status["message"], call.again)
+        _print(call.terminal, {**body, "status": {**status, "message": now}}, recent)
         _section(call.terminal, "Recent events")
         for event in events:
-            call.terminal.print(f"  {event_line(call.terminal, event)}")
+            call.terminal.print(f"  {event_line(call.terminal, event, call.again)}")
         _print_output(call.terminal, body["output"])
         mention_problems(call, problems)
 

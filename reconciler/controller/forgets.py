@@ -99,6 +99,8 @@ def _why(record: Record, name: str) -> str:
         return f"the job is {undeleted_words(deletion.path)}"
     if deletion is not None and not deletion.keeps:
         return f"the job was deleted, and its ledger goes at {iso(deletion.until_ms)}; before that, `reconcile undelete {name}`"
+    if job is not None and job.life == "purged":
+        return f"the job was purged; `reconcile rerun {name}` brings it back, to run once more"
     if job is None or job.life != "live":
         return "the job is not there any more"
     if job.state.reason is Reason.AWAITING_APPROVAL:

@@ -43,7 +43,8 @@ def why(facts: Facts) -> Answer:
     """The first sufficient reason. Its commands are as they are typed for the folders and settings that were asked about."""
     answer = _reason(facts)
     step = f"{answer.step}{facts.again}" if answer.step.partition(" ")[0] == "reconcile" else answer.step
-    return replace(answer, then=with_options(answer.then, facts.again), step=step)
+    because, then = (with_options(one, facts.again) for one in (answer.because, answer.then))
+    return replace(answer, because=because, then=then, step=step)
 
 
 def _reason(facts: Facts) -> Answer:

@@ -83,6 +83,18 @@ def test_without_a_digest_it_shows_what_is_held_and_approves_nothing_where_nobod
     assert approved(world, job_id) == ()
 
 
+def test_wherever_a_guard_is_heard_its_command_finds_the_same_record(world: World) -> None:
+    said = "the guard holds this run; `reconcile approve members d1` lets exactly this happen"
+    hold(world, world.job("members", state=replace(HELD, awaiting=said)), message=said)
+    world.event("members", "Sleeping", run=1, message=said)
+    command = f"`reconcile approve members d1 --root {world.root}`"
+    for shown in (["approve", "members"], ["why", "members"], ["show", "members"], ["logs", "members"]):
+        ended = world.run(*shown, "--root", str(world.root))
+        text = " ".join((ended.out + ended.err).split())
+        assert command in text
+        assert "approve members d1`" not in text
+
+
 def test_yes_approves_what_is_shown(world: World, job_id: int) -> None:
     ended = world.run("approve", "members", "--yes")
     assert (ended.code, ended.err) == (0, "")
