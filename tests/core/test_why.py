@@ -394,6 +394,7 @@ STATES = st.builds(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a machine under load is no fault of the strategy
 @given(
     STATES,
     st.sampled_from(

@@ -326,6 +326,8 @@ def _between(compiler: Compiler, node: exp.Between) -> Term:
 def _in(compiler: Compiler, node: exp.In) -> Term:
     if node.args.get("query"):
         raise refusal("a query cannot stand in an expression", node)
+    if node.args.get("field"):
+        raise refusal("expected values in brackets after `in`; of a list, ask contains(list, 'value')", node)
     only(node, "this", "expressions")
     value, listed = compiler.term(node.this), [compiler.term(one) for one in node.expressions]
     if not listed:

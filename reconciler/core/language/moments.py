@@ -81,9 +81,9 @@ def against_now(compiler: Compiler, left: Any, symbol: str, right: Any, node: An
         if mentions_now(right):
             raise refusal(RULE, node)
         left, right, symbol = right, left, _MIRRORED.get(symbol, symbol)
+    moment = _moment(compiler, _bare(left), _bare(right))
     if symbol not in _MIRRORED:
         raise refusal("a time equals now() for a microsecond; compare with < or >", node)
-    moment = _moment(compiler, _bare(left), _bare(right))
     assert compiler.moments is not None
     flips = moment if symbol in (">", "<=") else f"TRY({moment} + INTERVAL '1 microsecond')"
     compiler.moments.append(flips)
