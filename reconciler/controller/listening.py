@@ -33,6 +33,7 @@ from reconciler.clock import Clock, Now, pause
 from reconciler.controller.hands import Hands
 from reconciler.core.backfill import max_messages_of
 from reconciler.core.document import canonical
+from reconciler.data.durable import private
 from reconciler.data.journal import INTAKE, PUSHES
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.runner.processes import start_ticks
@@ -261,7 +262,7 @@ class Listening:
         state = str(self._hands.settings.state.resolve())
         boot = _BOOT.format(path=path, fd=listening.fileno(), lock=lock, state=state)
         fresh = self._log_size() > LOG_BYTES
-        with open(self._log, "wb" if fresh else "ab") as said:
+        with open(self._log, "wb" if fresh else "ab", opener=private) as said:
             return subprocess.Popen(
                 [sys.executable, "-P", "-c", boot],
                 stdin=subprocess.DEVNULL,
@@ -404,7 +405,8 @@ def _note(lock: int, told: dict[str, Any]) -> None:
 def _write(path: Path, text: str) -> None:
     """Whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
+    with open(temporary, "w", encoding="utf-8", opener=private) as file:
+        file.write(text)
     os.replace(temporary, path)
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from reconciler.core.document import canonical
 from reconciler.core.profile import StreamRules, stream_rules
 from reconciler.core.streams import Times
+from reconciler.data.durable import private
 from reconciler.data.profiles.times import own_times
 from reconciler.errors import RunError
 from reconciler.record.store import Record
@@ -93,7 +94,8 @@ class _Known:
             return
         temporary = self.path.with_name(f"{FILE}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            temporary.write_text(canonical({name: told for name, told in self.held.items() if name in names}))
+            with open(temporary, "w", encoding="utf-8", opener=private) as file:
+                file.write(canonical({name: told for name, told in self.held.items() if name in names}))
             os.replace(temporary, self.path)
 
 

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from reconciler.data.durable import fsync
+from reconciler.data.durable import fsync, private
 from reconciler.errors import Fatal
 
 #: The folder of the journals in the state directory.
@@ -215,12 +215,17 @@ class Bulk:
 
 def publish(folder: Path, number: int, bulk: Bulk) -> None:
     """From here on the body, which must be on the disk, is accepted."""
-    path = bulk_path(folder, number)
+    _place(bulk_path(folder, number), json.dumps(asdict(bulk)))
+
+
+def _place(path: Path, text: str) -> None:
+    """A small file, whole and on the disk."""
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(asdict(bulk)), encoding="utf-8")
+    with open(temporary, "w", encoding="utf-8", opener=private) as file:
+        file.write(text)
     fsync(temporary)
     os.replace(temporary, path)
-    fsync(folder)
+    fsync(path.parent)
 
 
 def bulk_of(path: Path) -> Bulk:
@@ -302,11 +307,7 @@ def _next_number(folder: Path, floor: int) -> int:
     except (FileNotFoundError, ValueError):
         last = 0
     number = max(last, floor, listing(folder).last) + 1
-    temporary = folder / "number.tmp"
-    temporary.write_text(f"{number}\n", encoding="ascii")
-    fsync(temporary)
-    os.replace(temporary, path)
-    fsync(folder)
+    _place(path, f"{number}\n")
     return number
 
 

@@ -196,7 +196,7 @@ def _refuse_bad(found: Mapping[str, Any], bulk: Bulk) -> None:
     """Raises Refused (422) for what is not accepted as it is."""
     rows = _rows(found)
     if found["error"]:
-        raise Refused(422, f"Nothing was accepted: {found['error']}.", rows=rows, bad=found["omitted"])
+        raise Refused(422, f"Nothing was accepted: {_here(found['error'])}.", rows=rows, bad=found["omitted"])
     if found["omitted"] and not bulk.droperrors:
         first = f"{rows[0].unit} {rows[0].line}: {rows[0].reason}"
         what = "a row is" if found["omitted"] == 1 else f"{found['omitted']:,} rows are"
@@ -225,7 +225,12 @@ def _awaited(stream: str, messages: int, limit: int, digest: str = "") -> dict[s
 
 
 def _rows(found: Mapping[str, Any]) -> list[Row]:
-    return [Row(number, reason, found["unit"]) for number, reason in found["errors"]]
+    return [Row(number, _here(reason), found["unit"]) for number, reason in found["errors"]]
+
+
+def _here(reason: str) -> str:
+    """What is said of a job's config, in the names of the query."""
+    return reason.replace("timestampField", "timestamp_field").replace("timestampFormat: ", "timestamp_format=")
 
 
 def _omitted(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -228,10 +228,14 @@ def test_sigterm_ends_the_process_that_listens_too(site: Site) -> None:
     with site.daemon() as daemon:
         site.post_when_declared({"n": 1})
         handle = os.pidfd_open(site.process)
+        bulk = site.url.replace("/json/", "/bulk/json/")
+        assert httpx.post(bulk, content=b'{"n": 2}', headers=HEADERS, timeout=30).status_code == 202
+        readable = [str(one) for one in site.state.rglob("*") if one.lstat().st_mode & 0o077]
+        assert readable == [], "nobody else may read what is kept"
         assert daemon.terminate() == 0
     assert is_gone(handle, 0)
     site.settle()
-    assert [row["n"] for row in site.landed()] == [1]
+    assert sorted(row["n"] for row in site.landed()) == [1, 2]
 
 
 def test_messages_are_accepted_while_no_controller_lives_and_the_next_one_takes_the_process_over(site: Site) -> None:

@@ -113,12 +113,14 @@ def test_a_body_of_more_than_its_stream_takes_unasked_is_told_that_it_waits(tmp_
     [
         (PATH, b"", "The body holds no message."),
         (PATH, b"a,b\n", "The body holds no message."),
-        (f"{PATH}?timestamp_field=t", b"a\n1\n", "Nothing was accepted: timestampField: there is no column 't'."),
+        (f"{PATH}?timestamp_field=t", b"a\n1\n", "Nothing was accepted: timestamp_field: there is no column 't'."),
+        (f"{JSON}?timestamp_field=t", b'{"t": 5}', "Nothing was accepted: timestamp_field: column 't' holds numbers; "
+         "say `timestamp_format=epoch_s` or `epoch_ms`."),
         (f'{PATH}?append={{"a":1}}', b"a\n1\n", "Nothing was accepted: append: the body has a column 'a' itself."),
         (f"{PATH}?headers=a,b", b"1\n", "Nothing was accepted: a row is malformed (line 1: expected 2 columns, found 1); "
          "mend it, or leave bad rows out with droperrors=true."),
         (f"{PATH}?timestamp_field=a", b"a\nx\n", "Nothing was accepted: a row is malformed (line 2: "
-         "timestampField 'a': 'x' is not iso8601); mend it, or leave bad rows out with droperrors=true."),
+         "timestamp_field 'a': 'x' is not iso8601); mend it, or leave bad rows out with droperrors=true."),
         (JSON, b'[{"a": 1},\n 2]', "Nothing was accepted: a row is malformed (element 2: not a JSON object); "
          "mend it, or leave bad rows out with droperrors=true."),
         (JSON, b'[{"a": 1},]', "Nothing was accepted: a row is malformed (element 2: not JSON: Expecting value at column 1); "
