@@ -214,12 +214,14 @@ class Plan:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """The cursor of an audience export: its ledger, and the plan that is being sent, if any. `retry` asks the next run to
-    try omitted members again. `begun`: a run has looked before, even where it found nobody."""
+    try omitted members again. `begun`: a run has looked before, even where it found nobody. `wrote`: the file of all members
+    was written once."""
 
     ledger: Ledger = field(default_factory=Ledger)
     plan: Plan | None = None
     retry: Retry = ""
     begun: bool = False
+    wrote: bool = False
 
     @classmethod
     def load(cls, cursor: Json) -> Progress:
@@ -233,16 +235,18 @@ class Progress:
                 plan=None if cursor["plan"] is None else _plan(dict(cursor["plan"])),
                 retry=cursor["retry"],
                 begun=cursor["begun"],
+                wrote=cursor.get("wrote", False),
             )
         except (KeyError, TypeError, ValueError):
             raise Fatal("the cursor is not one of export-audience; change `restart` to begin anew") from None
 
     def cursor(self) -> Json:
         """`{"ledger": {"files": [{"file", "rows"}], "facts": {…}}, "plan": {…} or null, "retry": "",
-        "begun": true}`."""
+        "begun": true}`, and `"wrote": true` once that is so."""
         ledger = {"files": [asdict(one) for one in self.ledger.files], "facts": asdict(self.ledger.facts)}
         plan = None if self.plan is None else {**asdict(self.plan), "exceptions": list(self.plan.exceptions)}
-        return {"ledger": ledger, "plan": plan, "retry": self.retry, "begun": True}
+        made = {"ledger": ledger, "plan": plan, "retry": self.retry, "begun": True}
+        return {**made, "wrote": True} if self.wrote else made
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -81,6 +81,18 @@ def test_a_file_of_all_members_that_is_gone_is_written_again_though_nothing_has_
         assert job.completes().units == 0
 
 
+def test_a_file_of_all_members_that_is_gone_is_written_again_though_nobody_is_a_member_any_more(tmp_path: Path) -> None:
+    with bench(tmp_path, people(0, 2), path="all.csv", guard={"emptyAudience": "allow", "maxRemovePercent": 100}) as job:
+        job.completes()
+        job.place.enroll([])
+        job.completes()
+        assert job.text("all.csv") == "email,plan\n"
+        (job.place.root / "all.csv").unlink()
+        job.completes()
+        assert job.text("all.csv") == "email,plan\n"
+        assert job.completes().units == 0
+
+
 def test_a_file_of_all_members_without_a_backfill_is_there_from_the_first_change_on(tmp_path: Path) -> None:
     with bench(tmp_path, people(0, 2), path="all.csv", backfill=False) as job:
         for _ in range(2):

@@ -36,7 +36,9 @@ def run(context: Context) -> Iterator[Unit]:
 def _again(context: Context, progress: Progress) -> Iterator[Unit]:
     """The file of all members where it was written once and is gone."""
     config: ExportAudience = context.config
-    if config.only == "new" or "{run}" in config.path or progress.plan is not None or not progress.ledger.facts.sent:
+    if config.only == "new" or "{run}" in config.path or progress.plan is not None:
+        return
+    if not (progress.wrote or progress.ledger.facts.sent):
         return
     if not os.path.exists(context.path(config.path)):
         rows = _write(context, config.path, progress, "")
@@ -102,7 +104,7 @@ class _File:
         plan = self._plan
         rows = _write(self._context, path, self.progress, plan.file)
         tally = Tally(add=plan.calls["add"], update=plan.calls["update"], remove=plan.calls["remove"])
-        self.progress = replace(self.progress, plan=replace(plan, done=plan.rows, tally=tally))
+        self.progress = replace(self.progress, plan=replace(plan, done=plan.rows, tally=tally), wrote=True)
         return Unit(
             cursor=self.progress.cursor(), rows=rows, added=tally.add, removed=tally.remove, closes=tuple(keys),
             message=f"wrote {path}",
