@@ -1,5 +1,6 @@
 """A chart of what a job has moved, as SVG 1.1: one panel for each measure that is not zero, bars over time, nothing that
-a browser would have to fetch or run. It is readable on light and on dark paper; each bar says its sum when pointed at.
+a browser would have to fetch or run. It brings its own paper, light or dark as the reader prefers; each bar says its sum
+when pointed at.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ _LEFT: Final = 96
 _RIGHT: Final = 16
 
 _STYLE: Final = (
+    "svg{background:#ffffff}"
     "text{font:13px system-ui,sans-serif;fill:#24292f}.title{font-size:17px;font-weight:600}.small{font-size:11px;fill:#57606a}"
     ".line{stroke:#d0d7de;stroke-width:1}.rows{fill:#0969da}.added{fill:#1a7f37}.removed{fill:#cf222e}.omitted{fill:#9a6700}"
-    "@media (prefers-color-scheme:dark){text{fill:#e6edf3}.small{fill:#8d96a0}.line{stroke:#30363d}}"
+    "@media (prefers-color-scheme:dark){svg{background:#0d1117}text{fill:#e6edf3}.small{fill:#8d96a0}.line{stroke:#30363d}}"
 )
 
 

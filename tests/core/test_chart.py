@@ -35,6 +35,13 @@ def test_each_day_is_a_bar_that_says_its_sum() -> None:
     assert texts[-3:] == ["2026-11-01", "2026-11-02", "2026-11-03"]
 
 
+def test_light_letters_stand_on_dark_paper_alone() -> None:
+    (style,) = [one.text or "" for one in parsed(svg("a", Grain.DAY, days(5))).iter(f"{SVG}style")]
+    light, _, dark = style.partition("@media (prefers-color-scheme:dark)")
+    assert ("svg{background:#ffffff}" in light, "fill:#24292f" in light) == (True, True)
+    assert ("svg{background:#0d1117}" in dark, "fill:#e6edf3" in dark) == (True, True)
+
+
 def test_only_what_is_not_zero_has_a_panel() -> None:
     panels = {bar.attrib["class"] for bar in parsed(svg("a", Grain.DAY, days(5))).iter(f"{SVG}rect")}
     assert panels == {"rows"}

@@ -82,7 +82,9 @@ def test_a_file_of_all_members_that_is_gone_is_written_again_though_nothing_has_
 
 
 def test_a_file_of_all_members_that_is_gone_is_written_again_though_nobody_is_a_member_any_more(tmp_path: Path) -> None:
-    with bench(tmp_path, people(0, 2), path="all.csv", guard={"emptyAudience": "allow", "maxRemovePercent": 100}) as job:
+    with bench(
+        tmp_path, people(0, 2), path="all.csv", guard={"emptyAudience": "allow", "maxRemovePercent": 100}
+    ) as job:
         job.completes()
         job.place.enroll([])
         job.completes()
