@@ -68,8 +68,8 @@ def show(call: Call, name: str, output: str) -> None:
 
         call.terminal.print(to_yaml(body).rstrip("\n"))
     else:
-        now = with_options(status["message"], call.again)
-        _print(call.terminal, {**body, "status": {**status, "message": now}}, recent)
+        said = with_options(status["message"], call.again)
+        _print(call.terminal, {**body, "status": {**status, "message": said}}, recent)
         _section(call.terminal, "Recent events")
         for event in events:
             call.terminal.print(f"  {event_line(call.terminal, event, call.again)}")

@@ -508,6 +508,7 @@ class Conductor:
         self._began_ms.pop(message.run, None)
         self._lanes.pop(message.run, None)
         self._builder.forget(message.run)
+        self._units.drop_unnamed(message.run, message.attempt)
         self._record.runs.note_exit(
             message.run,
             message.attempt,

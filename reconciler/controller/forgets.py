@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from reconciler.clock import Now, iso
@@ -12,11 +13,12 @@ from reconciler.controller.rebuilds import observed_rules
 from reconciler.controller.settings import Settings
 from reconciler.controller.trees import installed
 from reconciler.core.forgotten import Sought
+from reconciler.core.mirror import Progress
 from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.core.prune import undeleted_words
 from reconciler.core.state import Reason, Status
 from reconciler.core.streams import users_of
-from reconciler.errors import UsageError
+from reconciler.errors import Fatal, UsageError
 from reconciler.record.forgotten import ForgetRequest, Receipt
 from reconciler.record.store import Record
 
@@ -105,4 +107,17 @@ def _why(record: Record, name: str) -> str:
         return "the job is not there any more"
     if job.state.reason is Reason.AWAITING_APPROVAL:
         return f"its guard waits for a person; `reconcile approve {name}`"
-    return _WAITS.get(job.state.status, "its next run removes the person").format(name=name)
+    said = _WAITS.get(job.state.status, _doubts(record, name) or "its next run removes the person")
+    return said.format(name=name)
+
+
+def _doubts(record: Record, name: str) -> str:
+    """Where somebody's last action may have arrived and is not repeated, the person may be one of these."""
+    cursor = record.forgotten.ledgers([name]).get(name)
+    with suppress(Fatal):
+        if cursor is not None and Progress.load(cursor).ledger.facts.maybe:
+            return (
+                "its next run removes the person, unless that may have happened before: then a person has to look, and "
+                "`reconcile rejects {name} --release` lets it be tried again"
+            )
+    return ""

@@ -5,7 +5,8 @@
     messages   segments and bad rows are written anew without them; once more, if a run was at work that had not been
                told to drop
     profiles   all are built anew from what is left: whom a value joined, and what was summed up, cannot be taken apart
-    files      until nobody reads what was replaced, and it is gone from the disk
+    files      until nobody reads what was replaced, and it is gone from the disk; so long, too, for the journals in which the
+               intake has kept what it accepted before
     wipe       the record's own texts, and the pages of its file
     done       but for destinations, which are outstanding until their ledgers hold the person no more
 
@@ -23,6 +24,7 @@ from reconciler.clock import Now
 from reconciler.controller.building import Builder
 from reconciler.controller.hands import Hands
 from reconciler.controller.housekeeping import Housekeeper
+from reconciler.controller.listening import is_held
 from reconciler.controller.rebuilds import observed_rules
 from reconciler.core.audit import Deed
 from reconciler.core.document import digest_of
@@ -32,6 +34,7 @@ from reconciler.core.mirror import Progress
 from reconciler.core.profile import ProfileRules, rules_spec
 from reconciler.core.provider import Staged, Unit
 from reconciler.core.streams import users_of
+from reconciler.data.journal import INTAKE, ask_to_close, asked_to_close, listing
 from reconciler.errors import Fatal
 from reconciler.record.forgotten import ForgetRequest, Receipt, Step, Work
 from reconciler.record.store import Record
@@ -73,6 +76,7 @@ class Forgetter:
     _scanned: set[int] = field(default_factory=set)  # requests whose messages went, but for what those runs may bring
     _rebuilt_after: int | None = None  # the builds up to this one may have read messages that are gone since
     _checked: dict[str, str] = field(default_factory=dict)  # the ledger of each job as it was last looked into
+    _journals: dict[int, int] = field(default_factory=dict)  # the last journal that each request waits for
     _next_ms: int = 0
     _scrub_ms: int = 0
 
@@ -196,11 +200,27 @@ class Forgetter:
         if not self.hands.runner.active():
             self.housekeeper.sweep(now)  # what runs had staged that came to nothing
         ready = [one for one in requests if one.work and not any((data / file).exists() for file in one.work.files)]
-        if not ready:
+        if not ready or self._in_journals(ready):
             return False
         ids = sorted({member for one in ready if one.work for member in one.work.ids})
         self._start("ledgers", ready, now, {"ids": ids, "ledgers": ledgers_of(self.hands.record)})
         return True
+
+    def _in_journals(self, requests: Sequence[ForgetRequest]) -> bool:
+        """Whether a journal of the intake still holds what was accepted before it was known what to drop. A journal to which
+        messages are being added is asked to end; an upload that waits for a person keeps nobody waiting, and neither does
+        the last journal of a process that has died, which ends with the next one."""
+        folder = self.hands.settings.state / INTAKE
+        found, listens = listing(folder), is_held(folder)
+        for one in requests:
+            if one.id not in self._journals:
+                self._journals[one.id] = found.last
+        last = max(self._journals[one.id] for one in requests)
+        waiting = {one.journal for one in self.hands.record.uploads.waiting()}
+        live = [one.number for one in found.live if one.size and (listens or not one.open)]
+        if listens and any(number <= last for number in live) and asked_to_close(folder) < last:
+            ask_to_close(folder, last)
+        return any(number <= last for number in (*live, *({one.number for one in found.bulk} - waiting)))
 
     def _wipe(self, requests: Sequence[ForgetRequest], now: Now) -> bool:
         """Nothing of them is in the record's own file any more."""
@@ -248,7 +268,8 @@ class Forgetter:
         if due:
             ids = sorted({member for one in outstanding if one.name in due for member in one.members})
             wanted = {job: ledgers[job] for job in sorted(due)}
-            self._start("destinations", (), now, {"ids": ids, "ledgers": wanted})
+            rejects = {job: self.hands.record.runs.reject_files_of(job) for job in wanted}
+            self._start("destinations", (), now, {"ids": ids, "ledgers": wanted, "rejects": rejects})
 
     def _is_new(self, job: str, ledgers: Mapping[str, Sequence[str]]) -> bool:
         return job in ledgers and self._checked.get(job) != digest_of(list(ledgers[job]))

@@ -331,6 +331,21 @@ def trouble(record: Record) -> str:
     return next((problem.message for problem in reading if problem.path == "."), "")
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process listens, whoever started it."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def _left(folder: Path) -> tuple[dict[str, Any], _Process] | None:
     """The process that holds the lock, and what is noted of it."""
     lock = folder / "lock"

@@ -3,6 +3,7 @@ them, what follows from a unit once that is committed: files that its job keeps 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from reconciler.clock import Now
@@ -15,6 +16,7 @@ from reconciler.core.gate import wake_at_ms
 from reconciler.core.messages import Intended, Produced
 from reconciler.core.provider import Unit
 from reconciler.core.rules import rules_of
+from reconciler.data.segments import job_folder
 from reconciler.record.jobs import JobRow
 from reconciler.record.runs import RunRow
 
@@ -69,6 +71,21 @@ class Units:
     def take_back(self, mark: int) -> None:
         """What has been dropped since is named by the record still: it refused."""
         del self._dropped[mark:]
+
+    def drop_unnamed(self, run_id: int, attempt: int) -> None:
+        """The process of an attempt is gone: what it has written for itself and no unit names (a plan that a guard held
+        back, what a ledger was folded from) is of no use to anybody."""
+        run = self._record.runs.run(run_id)
+        job = None if run is None else self._record.jobs.by_id(run.job)
+        if job is None:
+            return
+        try:
+            names = os.listdir(self._hands.settings.state / "data" / job_folder(job.name))
+        except OSError:
+            return
+        mine = {f"{job_folder(job.name)}{one}" for one in names if one.startswith(f"{run_id}-{attempt}-")}
+        if mine:
+            self._dropped += sorted(mine.difference(self._record.runs.own_files(job.id)))
 
     def remove_dropped(self) -> None:
         """Removes what jobs keep no longer, once the record says so."""

@@ -22,6 +22,9 @@ ACTIONS: Final[tuple[Action, ...]] = ("add", "update", "remove")
 #: last action may have arrived (a person has looked, and says that it did not).
 Retry = Literal["", "refused", "all"]
 
+#: The reason of a member whose last action must not be repeated, and may have arrived.
+DOUBTED: Final = "the {action} may have arrived, and is not repeated; a person has to look and release it"
+
 #: How the destination is kept from removing somebody by the identifiers of somebody else: a removal goes without those
 #: that another member has, `later`, where that one may have them by a call that could fail, or `at once`, where all calls
 #: of a plan are taken together or none; `never`, where members are not found by identifiers.

@@ -52,6 +52,7 @@ _WRITTEN: Final = re.compile(
 )
 _LIVE: Final = re.compile(r"live-(\d{1,18})\.journal")
 _BULK: Final = re.compile(r"bulk-(\d{1,18})\.json")
+_CLOSE: Final = "close"
 _BODY: Final = re.compile(r"bulk-(\d{1,18})\.(?:body|json\.tmp)")
 
 
@@ -293,6 +294,23 @@ def body_path(folder: Path, number: int) -> Path:
     return folder / f"bulk-{number}.body"
 
 
+def ask_to_close(folder: Path, number: int) -> None:
+    """Asks whoever writes live journals to close those up to a number soon, full or not."""
+    _place(folder / _CLOSE, f"{number}\n")
+
+
+def asked_to_close(folder: Path) -> int:
+    """The number up to which that was asked; 0 where it never was."""
+    return _noted(folder / _CLOSE)
+
+
+def _noted(path: Path) -> int:
+    try:
+        return int(path.read_text(encoding="ascii"))
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
 def next_number(folder: Path, floor: int = 0) -> int:
     """A number that no journal had; on the disk before it is used. `floor` is the last one that the record knows of. For
     the one process that writes, from any of its threads."""
@@ -302,11 +320,7 @@ def next_number(folder: Path, floor: int = 0) -> int:
 
 def _next_number(folder: Path, floor: int) -> int:
     path = folder / "number"
-    try:
-        last = int(path.read_text(encoding="ascii"))
-    except (FileNotFoundError, ValueError):
-        last = 0
-    number = max(last, floor, listing(folder).last) + 1
+    number = max(_noted(path), floor, listing(folder).last) + 1
     _place(path, f"{number}\n")
     return number
 

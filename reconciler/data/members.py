@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reconciler.clock import iso
-from reconciler.core.members import ACTIONS, Difference, Exceptional, Ledger, LedgerFile, Members, Rows, Wish
+from reconciler.core.members import ACTIONS, DOUBTED, Difference, Exceptional, Ledger, LedgerFile, Members, Rows, Wish
 from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
@@ -136,7 +136,10 @@ class MemberHands:
             stamped = f"SELECT *, {self._run}::BIGINT AS run, {_timestamp(now_ms)} AS moment FROM ({rows})"
             file = self._new("ledger.parquet")
             delta = LedgerFile(file=file, rows=copy(db, self._data_dir, file, stamped))
-            return grown(db, self._data_dir, ledger, delta, self._new("base.parquet"), anew=anew)
+            after = grown(db, self._data_dir, ledger, delta, self._new("base.parquet"), anew=anew)
+        if delta not in after.files:
+            (self._data_dir / file).unlink(missing_ok=True)
+        return after
 
     def write(
         self, path: Path, kind: Any, *, ledger: Ledger, plan: str, changes: bool, fields: Sequence[str],
@@ -186,6 +189,7 @@ class _Comparison:
     def staged(self, file: str, run: int) -> Difference:
         if not self.ledger.files and not self.fields.transformed:
             return self._all_new(file, run)
+        self.forgotten = self._to_forget()
         self._find_changed()
         newcomers, known = self._counted("count(*) FILTER (NOT known), count(*) FILTER (known)", "changed")
         if not newcomers + known:
@@ -235,6 +239,18 @@ class _Comparison:
         row = ", ".join(f"{gone.get(one, 'NULL::VARCHAR')} AS {one}" for one in columns)
         copy(self.db, self.data_dir, file, f"SELECT {row}")
         return Difference(plan=file, silent=1)
+
+    def _to_forget(self) -> Sequence[str]:
+        """Those who are forgotten, without whose removal may have arrived and must not be repeated unasked."""
+        if not self.forgotten or self.wish.retry == "all":
+            return self.forgotten
+        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "state", "reason"])
+        doubted = sql_string(DOUBTED.format(action=ACTIONS[2]))
+        found = self.db.execute(
+            f"SELECT id FROM ({ledger}) WHERE state = {State.MAYBE:d} AND reason = {doubted} "
+            f"AND id IN ({_listed(self.forgotten)})"
+        ).fetchall()
+        return sorted({*self.forgotten}.difference(id_ for (id_,) in found))
 
     def _find_changed(self) -> None:
         columns = ", ".join(one.name for one in self.fields.columns)

@@ -181,6 +181,15 @@ class Runs:
         """The files of everything that was left out and is still kept, of all jobs."""
         return {str(row[0]) for row in self._sql.execute("SELECT file FROM reject")}
 
+    def reject_files_of(self, job: str) -> list[str]:
+        """The same of one live job, sorted."""
+        rows = self._sql.execute(
+            "SELECT file FROM reject JOIN resource ON resource.id = reject.job "
+            "WHERE resource.kind = 'Job' AND resource.name = ? AND resource.life = 'live' ORDER BY file",
+            (job,),
+        )
+        return [str(row[0]) for row in rows]
+
     def finish(self, run_id: int, outcome: Outcome, message: str, now_ms: int) -> None:
         """The end of an attempt."""
         self._sql.execute(

@@ -3,7 +3,8 @@ destinations hold them. Each piece is a unit; what it found is in the unit's cur
 
     find      {"request", "known", "identifiers": [[key, value]], "ids", "held": {job: [id]}}, one for each request
     messages  {"stream", "old": file, "counts": {request: n}} and the new segment; last {"rejects": {request: n}}
-    ledgers   {"held": {job: [id]}}
+    ledgers   {"held": {job: [id]}}; of those whom a job's ledger has no row of, the bad rows of its runs go too: they tell
+              what was sent since the request
 
 Landing is here too: what a run stages passes through it, once anybody is forgotten.
 """
@@ -59,6 +60,7 @@ def forgetting(order: Order, channel: Channel) -> Iterator[Unit]:
             yield from _messages(order)
         case "ledgers":
             held = _held(order, order.config["ids"])
+            _clean_after(order, held)
             yield Unit(cursor={"held": held}, moved=False)
         case other:
             raise AssertionError(f"no task of forgetting is called {other!r}")
@@ -103,6 +105,15 @@ def _messages(order: Order) -> Iterator[Unit]:
     values = _texts(config["texts"])
     removed = {request: clean_rejects(data_dir, config["rejects"], some) for request, some in values.items()}
     yield Unit(cursor={"rejects": removed}, moved=False)
+
+
+def _clean_after(order: Order, held: Mapping[str, Sequence[str]]) -> None:
+    from reconciler.data.forget import clean_rejects
+
+    for job, files in order.config.get("rejects", {}).items():
+        gone = set(order.config["ids"]).difference(held.get(job, ()))
+        if gone and files:
+            clean_rejects(Path(order.data_dir), files, sorted(gone))
 
 
 def _texts(rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:

@@ -55,6 +55,7 @@ class Commits:
         self._journal_ms = int(journal_s * 1000)
         self._began_ms = clock.now().alive_ms
         self._woke_ms = self._began_ms - WAKES_MS
+        self._close_by = 0  # a journal up to this number is closed as soon as it may be
         self._owes_word = False  # there are groups of which the controller has not been told
         self._thread = threading.Thread(target=self._work, name="commits", daemon=True)
         self.failure = ""  # of the last group; empty where it is on the disk
@@ -76,6 +77,12 @@ class Commits:
             self._loop.call_soon(self._hand_over)
         self._coming.append(_Waiting(payload, note, landed))
 
+    def close_by(self, number: int) -> None:
+        """The journal is closed soon, if it holds anything and its number is not above this one."""
+        if self._journal.size and self._journal.number <= number:
+            self._close_by = number
+            self._queue.put([])
+
     def _hand_over(self) -> None:
         """To the thread, once for all that has come in a turn of the loop: each time it is woken both stand in each other's
         way."""
@@ -96,6 +103,7 @@ class Commits:
         self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+        self._end_journal()
         self._keys.close()
         self._journal.close()
 
@@ -108,8 +116,8 @@ class Commits:
                 self._give_word()
                 continue
             group, ended = self._group(first) if first is not None else ([], True)
+            error = self._write(group) if group or not ended else ""
             if group:
-                error = self._write(group)
                 self._loop.call_soon_threadsafe(self._tell, group, error)
                 self._owes_word = True
             self._give_word(at_once=ended)
@@ -143,8 +151,9 @@ class Commits:
                 self.bytes += self._journal.append(one.payload for one in group)
                 self.groups += 1
                 self._keys.note((one.note for one in group if one.note), now.wall_ms)
-            if self._journal.is_full or (self._journal.size and now.alive_ms - self._began_ms >= self._journal_ms):
+            if self._is_over(now.alive_ms):
                 self._keys.sync()
+                self._owes_word = self._owes_word or self._journal.number <= self._close_by
                 self._journal.roll()
                 self._began_ms = now.alive_ms
             self.failure = ""
@@ -152,6 +161,18 @@ class Commits:
             self.failure = error.strerror or str(error)
             print(f"the journal cannot be written: {self.failure}", file=sys.stderr, flush=True)
         return self.failure
+
+    def _is_over(self, alive_ms: int) -> bool:
+        journal = self._journal
+        is_old = alive_ms - self._began_ms >= self._journal_ms or journal.number <= self._close_by
+        return journal.is_full or (journal.size > 0 and is_old)
+
+    def _end_journal(self) -> None:
+        """An empty one follows what holds messages, so that the controller knows that nothing more will come."""
+        with contextlib.suppress(OSError):  # then the next process knows
+            if self._journal.size:
+                self._keys.sync()
+                self._journal.roll()
 
 
 def _settle(done: asyncio.Future[None], error: str) -> None:

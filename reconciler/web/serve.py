@@ -19,7 +19,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from reconciler.clock import Clock
-from reconciler.data.journal import INTAKE, listing, mend, sweep
+from reconciler.data.journal import INTAKE, asked_to_close, listing, mend, sweep
 from reconciler.runner.processes import hide_memory, name_process, start_ticks
 from reconciler.web.app import application, heartbeat_ms
 from reconciler.web.bulk import Checker
@@ -31,7 +31,7 @@ from reconciler.web.metrics import Metrics
 from reconciler.web.protocol import Protocol
 from reconciler.web.senders import Senders
 
-#: So often it is looked whether the state directory is still there.
+#: So often it is looked what the controller asks for, and whether the state directory is still there.
 MINDED_S: Final = 2.0
 
 
@@ -55,7 +55,7 @@ def serve(bound: socket.socket, state: Path, limits: Limits, lock: int | None = 
         desk.append(_open_desk(state / INTAKE, limits))
         await desk[0].senders.read(0)
         desk[0].commits.start()
-        minding = asyncio.create_task(_mind(lock, state / INTAKE / "lock"))
+        minding = asyncio.create_task(_mind(lock, state / INTAKE, desk[0].commits))
         yield
         minding.cancel()
         checker.close()
@@ -76,12 +76,14 @@ def serve(bound: socket.socket, state: Path, limits: Limits, lock: int | None = 
     uvicorn.Server(config).run(sockets=[bound])
 
 
-async def _mind(lock: int | None, path: Path) -> None:
-    """Ends the process once its state directory has gone, or is another: nobody would ever fold what it accepts."""
+async def _mind(lock: int | None, folder: Path, commits: Commits) -> None:
+    """Closes a journal that the controller wants to be gone. Ends the process once its state directory has gone, or is
+    another: nobody would ever fold what it accepts."""
     while lock is not None:
         await asyncio.sleep(MINDED_S)
+        commits.close_by(asked_to_close(folder))
         try:
-            there = os.path.samestat(os.stat(path), os.fstat(lock))
+            there = os.path.samestat(os.stat(folder / "lock"), os.fstat(lock))
         except FileNotFoundError:
             there = False
         if not there:

@@ -17,7 +17,7 @@ import pytest
 
 from reconciler.clock import Clock, pause
 from reconciler.controller.deeds import forget as forget_deed
-from reconciler.controller.deeds import undelete
+from reconciler.controller.deeds import retry, undelete
 from reconciler.controller.forgets import outcomes
 from reconciler.controller.forgetting import GONE
 from reconciler.controller.lives import Lives
@@ -33,6 +33,7 @@ from reconciler.record.store import Record
 from reconciler.runner.local import LocalRunner
 from tests.end_to_end.inprocess import Fuse, World
 from tests.servers import Play, Server, serving
+from tests.servers import Request as RequestOf
 
 STREAM = """
 apiVersion: reconciler/v1
@@ -123,6 +124,13 @@ class Shop:
             request = Request(do="forget", arguments={"key": key, "value": value}, by="me")
             with record.transaction():
                 return forget_deed(desk, request, Clock().now()).message
+
+    def release(self) -> None:
+        """`reconcile rejects crm --release`."""
+        with Record.writing(self.state) as record:
+            desk = Desk(record=record, lives=Lives(record, lambda: 0.5), catalogue=catalogue)
+            with record.transaction():
+                retry(desk, Request(do="retry", arguments={"job": "crm", "what": "all"}, by="me"), Clock().now())
 
     def requests(self) -> list[ForgetRequest]:
         with Record.reading(self.state) as record:
@@ -223,6 +231,35 @@ def test_a_destination_that_nobody_is_ever_removed_from_loses_who_is_forgotten(
         for _ in range(3):
             assert shop.go()
         assert shop.sent()[1:] == [("remove", ["ann@secret.example"])]
+        assert shop.receipts()["destination", "crm"].at_ms is not None
+        assert shop.traces(*ANN) == []
+
+
+def test_a_removal_that_may_have_arrived_and_must_not_be_repeated_waits_for_a_person(
+    tmp_path: Path, runner: LocalRunner
+) -> None:
+    lost = [Play(status=500)]
+
+    def answer(request: RequestOf) -> Play:
+        return lost.pop() if lost and request.json["action"] == "remove" else Play()
+
+    with serving(answer) as receiver:
+        shop = Shop(tmp_path / "jobs", runner, receiver, "mirror\n    replay: {remove: unsafe}")
+        assert shop.go()
+        shop.ask()
+        for _ in range(5):
+            assert shop.go()
+        asked = [json.loads(one.body)["action"] for one in receiver.requests]
+        assert asked == ["add", "remove"], "it is not sent again by itself"
+        assert shop.waits() == (
+            "its next run removes the person, unless that may have happened before: then a person has to look, and "
+            "`reconcile rejects crm --release` lets it be tried again"
+        )
+        assert any("rejects/crm" in one for one in shop.traces(*ANN)), "what may have arrived is listed"
+        shop.release()
+        for _ in range(3):
+            assert shop.go()
+        assert [json.loads(one.body)["action"] for one in receiver.requests] == ["add", "remove", "remove"]
         assert shop.receipts()["destination", "crm"].at_ms is not None
         assert shop.traces(*ANN) == []
 

@@ -238,6 +238,25 @@ def test_sigterm_ends_the_process_that_listens_too(site: Site) -> None:
     assert sorted(row["n"] for row in site.landed()) == [1, 2]
 
 
+def test_the_journal_goes_with_whoever_is_forgotten_and_the_key_stays_known(site: Site) -> None:
+    specs = site.root / "specs.yaml"
+    specs.write_text(specs.read_text().replace("spec: {}", "spec: {identity: [{key: email, from: email}]}"))
+    zoe = {"email": "zoe@secret.example"}
+    with site.daemon() as daemon:
+        site.post_when_declared({"email": "bob@x"})
+        assert site.post(zoe, **{"Idempotency-Key": "k"}).status_code == 202
+        until(lambda: len(site.landed()) == 2)
+        ended = reconcile("forget", "email=zoe@secret.example", "--yes", "--root", str(site.root), env=ENVIRONMENT)
+        assert ended.returncode == 0, ended.stderr
+        assert ": done " in ended.stdout
+        kept = [one for one in site.state.rglob("*") if one.is_file() and b"zoe@secret.example" in one.read_bytes()]
+        assert kept == []
+        assert site.post(zoe, **{"Idempotency-Key": "k"}).status_code == 202
+        assert daemon.terminate() == 0
+    site.settle()
+    assert [row["email"] for row in site.landed() if row["email"]] == ["bob@x"]
+
+
 def test_messages_are_accepted_while_no_controller_lives_and_the_next_one_takes_the_process_over(site: Site) -> None:
     with site.daemon() as daemon:
         site.post_when_declared({"n": 1})

@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from reconciler.core.members import Action, Exceptional, Rows
+from reconciler.core.members import DOUBTED, Action, Exceptional, Rows
 from reconciler.core.mirror import Plan, Progress, Replay, Search, Unfinished, unfinished
 from reconciler.core.provider import Context, Intent, Json, Reject, Unit
 from reconciler.errors import Fatal
@@ -291,7 +291,7 @@ class Sender:
 
     def _doubted(self, batch: Batch) -> Unit:
         """A batch that may have arrived and must not be sent again."""
-        why = f"the {batch.action} may have arrived, and is not repeated; a person has to look and release it"
+        why = DOUBTED.format(action=batch.action)
         rows = zip(batch.numbers, batch.rows.ids, batch.rows.members, strict=True)
         self._bad += [_Bad(Exceptional(number, "maybe", why), member, fields) for number, member, fields in rows]
         self._closing.append(batch.intent.key)
