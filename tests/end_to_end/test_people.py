@@ -90,6 +90,8 @@ def test_one_order_sends_one_change(shop: Shop) -> None:
 def test_an_audience_that_shrinks_is_not_mirrored_before_a_person_approves(shop: Shop) -> None:
     shop.run()
     shop.sent()
+    own = shop.root / ".reconciler" / "data" / "jobs" / JOB
+    before = sorted(own.iterdir())
     shop.edit("people.yaml", "spent > 1000 and consented", "spent > 1500")
     shop.run("rerun", JOB)
     assert "Sleeping" in shop.run()
@@ -98,6 +100,7 @@ def test_an_audience_that_shrinks_is_not_mirrored_before_a_person_approves(shop:
     status = (shop.root / f"{JOB}.status.yaml").read_text()
     assert "reason: AwaitingApproval" in status
     assert "it would remove 3 members, 75 % of the 4 that were sent" in status
+    assert sorted(own.iterdir()) == before, "what was held back leaves no file"
     shop.run("approve", JOB, "--yes")
     shop.run()
     assert shop.sent() == [("add", "Margaret"), ("remove", "Ada"), ("remove", "Barbara"), ("remove", "Radia")]
