@@ -47,6 +47,7 @@ RETRY_AFTER_MS: Final = 60_000
 SCRUB_EVERY_MS: Final = 5_000
 
 REMOVED: Final = "removed by run {run}"
+RETURNED: Final = "a member again, by messages from after the request alone, as of run {run}"
 
 
 @dataclass(slots=True)
@@ -350,12 +351,12 @@ class Forgetter:
         self._note_held([request], found["held"])
         return True
 
-    def _note_held(self, requests: Iterable[ForgetRequest], held: Mapping[str, Sequence[str]]) -> None:
+    def _note_held(self, requests: Iterable[ForgetRequest], held: Mapping[str, Mapping[str, int]]) -> None:
         """Destinations that hold somebody, who are to be removed there by the next run of the job."""
         for request in requests:
             mine = set(request.work.ids) if request.work else set()
             for job, members in held.items():
-                theirs = tuple(sorted(mine.intersection(members)) if mine else members)
+                theirs = tuple(sorted(mine.intersection(members) if mine else members))
                 if theirs:
                     self.hands.record.forgotten.note(
                         Receipt(request=request.id, what="destination", name=job, members=theirs)
@@ -394,25 +395,36 @@ class Forgetter:
             note = f"what '{job}' sent before cannot be called back"
             record.forgotten.note(Receipt(request=request, what="sent", name=job, note=note))
 
-    def _looked_once_more(self, search: _Search, held: Mapping[str, Sequence[str]]) -> bool:
+    def _looked_once_more(self, search: _Search, held: Mapping[str, Mapping[str, int]]) -> bool:
         record = self.hands.record
         requests = [one for one in record.forgotten.under_way() if one.id in search.requests]
         self._note_held(requests, held)
         record.forgotten.advance(search.requests, "wipe")
         return True
 
-    def _looked_after(self, held: Mapping[str, Sequence[str]], now: Now) -> bool:
-        """Whoever is in no file of a ledger any more was removed there."""
+    def _looked_after(self, held: Mapping[str, Mapping[str, int]], now: Now) -> bool:
+        """Whoever is in no file of a ledger any more was removed there; whoever is in none that tells of a run before the
+        request was carried out has come back, and what that one sent is new."""
         record = self.hands.record
         for one in record.forgotten.outstanding():
             job = record.jobs.job(one.name)
             looked = self._at_work is not None and one.name in self._at_work.signatures
-            if looked and job is not None and not set(one.members).intersection(held.get(one.name, ())):
+            if not looked or job is None:
+                continue
+            runs = [run for member, run in held.get(one.name, {}).items() if member in one.members]
+            if self._are_since(one.request, runs):
                 last = next(iter(record.runs.history(job.id, 1)), None)
-                note = REMOVED.format(run="?" if last is None else last.id)
+                note = (RETURNED if runs else REMOVED).format(run="?" if last is None else last.id)
                 record.forgotten.removed(one.request, one.name, note, now.wall_ms)
                 self.hands.listener.notice(f"{one.name}: request {one.request} to forget has reached the destination")
         return True
+
+    def _are_since(self, request: int, runs: Sequence[int]) -> bool:
+        """Whether all these runs began after a request was carried out."""
+        asked = self.hands.record.forgotten.request(request)
+        began = [self.hands.record.runs.run(one) for one in runs]
+        done_ms = None if asked is None else asked.done_ms
+        return all(one is not None and done_ms is not None and one.started_ms > done_ms for one in began)
 
 
 def searched_rules(record: Record) -> ProfileRules:

@@ -27,6 +27,7 @@ from reconciler.core.profile import ProfileRules, ProfileSet, StreamRules
 from reconciler.core.provider import Staged
 from reconciler.data.durable import replaced
 from reconciler.data.engine import query, workspace
+from reconciler.data.ledger import REMOVAL, State
 from reconciler.data.names import RECEIVED, placeholders, raw, sql_string
 from reconciler.data.profiles.columns import identifier, own_time
 from reconciler.data.profiles.messages import STREAM_SLOTS, Messages
@@ -265,17 +266,20 @@ def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
 # --- ledgers --------------------------------------------------------------------------------------------------------
 
 
-def held(data_dir: Path, files: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """Which of these members any of the files (of a ledger, or a plan) has a row of, sorted. A file that was replaced
-    meanwhile is taken to have none."""
-    found: set[str] = set()
+def held(data_dir: Path, files: Sequence[str], ids: Sequence[str]) -> dict[str, int]:
+    """Which of these members any of the files (of a ledger, or a plan) has a row of, sorted, each with the earliest run that
+    wrote one; 0 where that has tried to remove them, or what it did may have arrived. A file that was replaced meanwhile is
+    taken to have none."""
+    found: dict[str, int] = {}
     wanted = pa.array(ids, pa.string())
     for file in files:
         try:
             with pq.ParquetFile(data_dir / file) as opened:
-                for batch in opened.iter_batches(columns=["id"], use_threads=False):
-                    column = batch.column(0)
-                    found.update(column.filter(pc.is_in(column, value_set=wanted)).to_pylist())
+                for batch in opened.iter_batches(columns=["id", "run", "state", "tried"], use_threads=False):
+                    for row in batch.filter(pc.is_in(batch.column("id"), value_set=wanted)).to_pylist():
+                        was_sent = row["state"] != State.MAYBE and row["tried"] != REMOVAL
+                        run = row.get("run", 0) if was_sent else 0
+                        found[row["id"]] = min(run, found.get(row["id"], run))
         except FileNotFoundError:
             continue
-    return sorted(found)
+    return dict(sorted(found.items()))

@@ -20,10 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reconciler.clock import iso
-from reconciler.core.members import ACTIONS, DOUBTED, Difference, Exceptional, Ledger, LedgerFile, Members, Rows, Wish
+from reconciler.core.members import ACTIONS, Difference, Exceptional, Ledger, LedgerFile, Members, Rows, Wish
 from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
+from reconciler.data.leavers import gone_row, listed, without_doubted
 from reconciler.data.ledger import REMOVAL, State, copy, grown, ledger_sql, parquet
 from reconciler.data.mapping import Mapped, mapped, transformed
 from reconciler.data.names import sql_string
@@ -189,7 +190,8 @@ class _Comparison:
     def staged(self, file: str, run: int) -> Difference:
         if not self.ledger.files and not self.fields.transformed:
             return self._all_new(file, run)
-        self.forgotten = self._to_forget()
+        if self.wish.retry != "all":
+            self.forgotten = without_doubted(self.db, self.data_dir, self.ledger.files, self.forgotten)
         self._find_changed()
         newcomers, known = self._counted("count(*) FILTER (NOT known), count(*) FILTER (known)", "changed")
         if not newcomers + known:
@@ -230,27 +232,11 @@ class _Comparison:
     def _without_traces(self, file: str) -> Difference:
         """Nobody is to be sent or removed. Where a file of the ledger still holds one who is forgotten and has left, the
         plan is one row without a call, so that the ledger is written anew."""
-        if not is_held(self.db, self.data_dir, [one.file for one in self.ledger.files], self.forgotten):
+        row = gone_row(self.db, self.data_dir, self.ledger.files, self.forgotten)
+        if not row:
             return Difference()
-        gone = {"action": f"{SILENT}::UTINYINT", "id": sql_string(self.forgotten[0]), "source": "0::UBIGINT",
-                "state": f"{State.GONE:d}::UTINYINT", "tried": "''", "reason": "''", "is_news": "false",
-                "idents": "NULL::UBIGINT[]"}  # fmt: skip
-        columns = ["action", "id", "payload", "previous", "source", "state", "tried", "reason", "idents", "is_news"]
-        row = ", ".join(f"{gone.get(one, 'NULL::VARCHAR')} AS {one}" for one in columns)
-        copy(self.db, self.data_dir, file, f"SELECT {row}")
+        copy(self.db, self.data_dir, file, row)
         return Difference(plan=file, silent=1)
-
-    def _to_forget(self) -> Sequence[str]:
-        """Those who are forgotten, without whose removal may have arrived and must not be repeated unasked."""
-        if not self.forgotten or self.wish.retry == "all":
-            return self.forgotten
-        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "state", "reason"])
-        doubted = sql_string(DOUBTED.format(action=ACTIONS[2]))
-        found = self.db.execute(
-            f"SELECT id FROM ({ledger}) WHERE state = {State.MAYBE:d} AND reason = {doubted} "
-            f"AND id IN ({_listed(self.forgotten)})"
-        ).fetchall()
-        return sorted({*self.forgotten}.difference(id_ for (id_,) in found))
 
     def _find_changed(self) -> None:
         columns = ", ".join(one.name for one in self.fields.columns)
@@ -413,17 +399,6 @@ _PARTLY_HELD: Final = f"""
 """
 
 
-def _listed(ids: Sequence[str]) -> str:
-    """Ids as a list in SQL; one that is nobody's where there are none."""
-    return ", ".join(map(sql_string, ids)) or "''"
-
-
-def is_held(db: Any, data_dir: Path, files: Sequence[str], ids: Sequence[str]) -> bool:
-    """Whether any of these files of ledgers or plans has a row of one of these members, whatever became of it."""
-    rows = " UNION ALL ".join(f"SELECT id FROM {parquet(data_dir, one)}" for one in files)
-    return bool(ids and rows and db.execute(f"SELECT 1 FROM ({rows}) WHERE id IN ({_listed(ids)}) LIMIT 1").fetchall())
-
-
 def _changed_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     """Which rows of the join are looked at any further."""
     left = f"m.id IS NULL AND l.state <> {State.MAYBE:d} AND l.source <> {UNREMOVABLE}"
@@ -431,7 +406,7 @@ def _changed_sql(wish: Wish, forgotten: Sequence[str]) -> str:
         left += f" AND l.state <> {State.SENT:d}"
     cases = ["l.id IS NULL", f"m.source <> l.source AND l.state <> {State.MAYBE:d}", left]
     if forgotten:
-        cases.append(f"m.id IS NULL AND l.id IN ({_listed(forgotten)})")
+        cases.append(f"l.id IN ({listed(forgotten)}) AND (m.id IS NULL OR l.state <> {State.MAYBE:d})")
     if wish.retry:
         cases.append("l.amiss" if wish.retry == "refused" else f"l.amiss OR l.state = {State.MAYBE:d}")
         if wish.retry == "refused":
@@ -475,7 +450,7 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     remove = "2" if calls.remove else f"{SILENT}"
     notes = "NOT known" if wish.notes_all else "false"
     return f"""CASE
-        WHEN NOT here AND id IN ({_listed(forgotten)}) AND {held} THEN 2
+        WHEN NOT here AND id IN ({listed(forgotten)}) AND {held} THEN 2
         WHEN here AND r <> '' THEN CASE WHEN {held} AND coalesce(lt, '') <> '{REMOVAL}' THEN {remove} ELSE {SILENT} END
         WHEN here AND was IN ({State.SENT:d}, {State.NOTED:d}) AND lp = p THEN {SILENT}
         WHEN here AND NOT {_tryable(wish)} THEN {SILENT}

@@ -1,10 +1,11 @@
 """What forgetting asks of processes beside the loop: who is meant, segments and bad rows without them, and which
 destinations hold them. Each piece is a unit; what it found is in the unit's cursor.
 
-    find      {"request", "known", "identifiers": [[key, value]], "ids", "held": {job: [id]}}, one for each request
+    find      {"request", "known", "identifiers": [[key, value]], "ids", "held": {job: {id: run}}}, one for each request; the
+              run is the one that wrote of them first
     messages  {"stream", "old": file, "counts": {request: n}} and the new segment; last {"rejects": {request: n}}
-    ledgers   {"held": {job: [id]}}; of those whom a job's ledger has no row of, the bad rows of its runs go too: they tell
-              what was sent since the request
+    ledgers   {"held": {job: {id: run}}}; of those whom a job's ledger has no row of, the bad rows of its runs go too: they
+              tell what was sent since the request
 
 Landing is here too: what a run stages passes through it, once anybody is forgotten.
 """
@@ -107,7 +108,7 @@ def _messages(order: Order) -> Iterator[Unit]:
     yield Unit(cursor={"rejects": removed}, moved=False)
 
 
-def _clean_after(order: Order, held: Mapping[str, Sequence[str]]) -> None:
+def _clean_after(order: Order, held: Mapping[str, Mapping[str, int]]) -> None:
     from reconciler.data.forget import clean_rejects
 
     for job, files in order.config.get("rejects", {}).items():
@@ -124,8 +125,8 @@ def _texts(rows: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     return values
 
 
-def _held(order: Order, ids: Sequence[str]) -> dict[str, list[str]]:
-    """Which of these members each job's ledger, or the plan that it is sending, has a row of."""
+def _held(order: Order, ids: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Which of these members each job's ledger, or the plan that it is sending, has a row of, each with the earliest run."""
     from reconciler.data.forget import held
 
     ledgers: Mapping[str, Any] = order.config["ledgers"]

@@ -100,6 +100,7 @@ class Shop:
     def __init__(self, root: Path, runner: LocalRunner, receiver: Server, mode: str = "mirror") -> None:
         self.root, self.world = root, World(root, runner)
         self.receiver, self.mode = receiver, mode
+        self.texts: dict[str, str] = {}  # written otherwise
         (root / "in").mkdir(parents=True)
         (root / "in" / "1.csv").write_text(FIRST)
         self.write()
@@ -107,7 +108,10 @@ class Shop:
     def write(self, *, suspend: bool = False) -> None:
         export = EXPORT.replace("URL", self.receiver.url).replace("MODE", self.mode)
         export = export.replace("SUSPEND", "true" if suspend else "false")
-        (self.root / "jobs.yaml").write_text("---".join([STREAM, IMPORT, AUDIENCE, export]))
+        text = "---".join([STREAM, IMPORT, AUDIENCE, export])
+        for one, other in self.texts.items():
+            text = text.replace(one, other)
+        (self.root / "jobs.yaml").write_text(text)
 
     @property
     def state(self) -> Path:
@@ -262,6 +266,35 @@ def test_a_removal_that_may_have_arrived_and_must_not_be_repeated_waits_for_a_pe
         assert [json.loads(one.body)["action"] for one in receiver.requests] == ["add", "remove", "remove"]
         assert shop.receipts()["destination", "crm"].at_ms is not None
         assert shop.traces(*ANN) == []
+
+
+@pytest.mark.parametrize("name", ["Ann", "Anna"])
+def test_somebody_who_comes_back_before_the_destination_could_act_is_a_member_like_any_other(
+    shop: Shop, name: str
+) -> None:
+    shop.texts = {
+        "{from: amount, merge: sum}": "{from: name}",
+        'fields: {email: {from: "key:email"}}': 'fields: {email: {from: "key:email"}, n: {from: spent}}',
+    }
+    (shop.root / "in" / "1.csv").write_text(
+        f"email,name,at\n{ANN[0]},Ann,2026-01-01T00:00:00Z\nb@x,B,2026-01-01T00:00:00Z\n"
+    )
+    shop.write()
+    assert shop.go()
+    shop.write(suspend=True)
+    assert shop.go()
+    shop.ask()
+    assert shop.go()
+    (shop.root / "in" / "2.csv").write_text(f"email,name,at\n{ANN[0]},{name},2199-01-01T00:00:00Z\n")
+    assert shop.go()
+    shop.write()
+    for _ in range(3):
+        assert shop.go()
+    assert shop.sent()[1:] == ([] if name == "Ann" else [("update", [ANN[0]])])
+    done = shop.receipts()["destination", "crm"]
+    assert done.at_ms is not None
+    assert done.note.startswith("a member again, by messages from after the request alone, as of run ")
+    assert shop.go(), "and the next run is one like any other"
 
 
 def test_a_paused_destination_is_outstanding_until_it_has_removed_the_person(shop: Shop) -> None:

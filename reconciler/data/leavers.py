@@ -1,0 +1,56 @@
+"""Those who are forgotten, in the ledger of an export of an audience.
+
+They are removed whatever the mode, and no file of the ledger is to hold them afterwards. Who has come back, by messages from
+after the request, is a member like any other: their row is written anew, so that it tells of a run since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from reconciler.core.members import ACTIONS, DOUBTED, LedgerFile
+from reconciler.data.ledger import State, ledger_sql, parquet
+from reconciler.data.names import sql_string
+
+#: The columns of a plan, for a row that says nothing but that somebody is gone.
+_COLUMNS: Final = ("action", "id", "payload", "previous", "source", "state", "tried", "reason", "idents", "is_news")
+
+
+def listed(ids: Sequence[str]) -> str:
+    """Ids as a list in SQL; one that is nobody's where there are none."""
+    return ", ".join(map(sql_string, ids)) or "''"
+
+
+def without_doubted(db: Any, data_dir: Path, files: Sequence[LedgerFile], forgotten: Sequence[str]) -> Sequence[str]:
+    """Those who are forgotten, but for whose removal may have arrived and must not be repeated unasked."""
+    if not forgotten:
+        return forgotten
+    doubted = sql_string(DOUBTED.format(action=ACTIONS[2]))
+    found = db.execute(
+        f"SELECT id FROM ({ledger_sql(data_dir, files, ['id', 'state', 'reason'])}) "
+        f"WHERE state = {State.MAYBE:d} AND reason = {doubted} AND id IN ({listed(forgotten)})"
+    ).fetchall()
+    return sorted({*forgotten}.difference(id_ for (id_,) in found))
+
+
+def gone_row(db: Any, data_dir: Path, files: Sequence[LedgerFile], forgotten: Sequence[str]) -> str:
+    """The SQL of a plan of one row without a call, with which the ledger is written anew; empty where no file of it still
+    holds one who is forgotten and has left."""
+    alive = f"SELECT id FROM ({ledger_sql(data_dir, files, ['id'])}) WHERE id IN ({listed(forgotten)})"
+    rows = " UNION ALL ".join(f"SELECT id FROM {parquet(data_dir, one.file)}" for one in files)
+    if not forgotten or not rows:
+        return ""
+    found = db.execute(
+        f"SELECT min(id) FROM ({rows}) WHERE id IN ({listed(forgotten)}) AND id NOT IN ({alive})"
+    ).fetchall()
+    ((left,),) = found
+    if left is None:
+        return ""
+    gone = {
+        "action": f"{len(ACTIONS)}::UTINYINT", "id": sql_string(left), "source": "0::UBIGINT",
+        "state": f"{State.GONE:d}::UTINYINT", "tried": "''", "reason": "''", "is_news": "false",
+        "idents": "NULL::UBIGINT[]",
+    }  # fmt: skip
+    return "SELECT " + ", ".join(f"{gone.get(one, 'NULL::VARCHAR')} AS {one}" for one in _COLUMNS)
