@@ -192,13 +192,14 @@ class _Build:
 
     def _recall(self) -> None:
         """`node`, with the number of each identifier (`no`), whether it was `known`, the profile that it belonged to
-        (`pk`; 0 where it is void, NULL where it is new), and its first commit `k`, over all builds."""
+        (`pk`; 0 where it is void, NULL where it is new), and its first commit `k`, `r` and `p` in two, over all builds."""
         now = self._order.receipt_and_place("k")
         if not self._tables.has(IDENTIFIER):
+            receipt, place = self._order.commit_parts("k")
             self._do(f"""
                 CREATE OR REPLACE VIEW node AS
-                SELECT n, key, value, {now} AS k, n + {self._first_number} AS no, false AS known, NULL::BIGINT AS pk,
-                    false AS moved
+                SELECT n, key, value, {now} AS k, {receipt} AS r, {place} AS p,
+                    n + {self._first_number} AS no, false AS known, NULL::BIGINT AS pk, false AS moved
                 FROM found""")  # the texts of all identifiers are held once
             return
         self._do(f"""
@@ -208,7 +209,8 @@ class _Build:
                 FROM found JOIN ({self._tables.rows(IDENTIFIER)}) AS i ON i.value = found.value AND i.key = found.key
                 QUALIFY row_number() OVER (PARTITION BY found.n ORDER BY i.build DESC) = 1
             )
-            SELECT new.n, new.key, new.value, least(new.k, old.k) AS k,
+            SELECT new.n, new.key, new.value, least(new.k, old.k) AS k, (least(new.k, old.k) >> 64)::BIGINT AS r,
+                (least(new.k, old.k) & {(1 << 64) - 1}::HUGEINT)::BIGINT AS p,
                 coalesce(old.no, new.n + {self._first_number}) AS no, old.no IS NOT NULL AS known,
                 coalesce(move.target, old.pk) AS pk, coalesce(new.k < old.k, false) AS moved
             FROM new LEFT JOIN old USING (n) LEFT JOIN ({self._tables.rows(MOVE)}) AS move ON move.pk = old.pk""")
@@ -395,8 +397,7 @@ class _Build:
     def _identifiers(self) -> str:
         """Those that are new, void from now on, of a profile that was dropped, or committed earlier than was known."""
         return """
-            SELECT node.no, node.key, node.value, (node.k >> 64)::BIGINT AS r,
-                (node.k & 18446744073709551615::HUGEINT)::BIGINT AS p, owner_of(node.n) AS pk
+            SELECT node.no, node.key, node.value, node.r, node.p, owner_of(node.n) AS pk
             FROM node LEFT JOIN void USING (no) LEFT JOIN dropped ON dropped.pk = node.pk
             WHERE NOT node.known OR void.no IS NOT NULL OR dropped.pk IS NOT NULL OR node.moved"""
 

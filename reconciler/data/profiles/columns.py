@@ -39,9 +39,6 @@ NORMALIZERS: Final = {
     "digits": "regexp_replace({0}, '[^0-9]', '', 'g')",
 }
 
-#: A text that may have white space other than the plain one.
-_ODD: Final = "[^ -~]"
-
 #: Where a value that is used more than once is named: takes its SQL, returns what stands for it.
 Once = Callable[[str], str]
 
@@ -136,7 +133,9 @@ def normalized(text: str, normalize: Sequence[str], once: Once = in_place) -> st
 
 
 def _trimmed(value: str, once: Once) -> str:
-    """Without white space at its ends. Most values have none but plain spaces, which are quicker to take away."""
+    """Without white space at its ends. Most values have none but plain spaces, which are quicker to take away; so is to look
+    at the characters that are then at the ends, compared with a pattern."""
     plain = once(f"trim({value})")
     careful = f"trim({value}, {sql_string(WHITE_SPACE)})"
-    return f"CASE WHEN regexp_matches({plain}, '{_ODD}') THEN {careful} ELSE {plain} END"
+    is_done = f"{plain} >= '!' AND {plain} < chr(127) AND {plain}[-1] BETWEEN '!' AND '~'"
+    return f"CASE WHEN {is_done} THEN {plain} ELSE {careful} END"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from reconciler.core.messages import SegmentRef
 from reconciler.data.engine import EngineError, limit_memory, memory_budget, query, workspace
+from reconciler.data.profiles.columns import WHITE_SPACE, in_place, normalized
 from reconciler.data.profiles.components import components
 from reconciler.data.profiles.order import STREAM_SLOTS, Order, order_of
 from reconciler.data.timestamps import FIRST_US, LAST_US
@@ -87,6 +88,15 @@ RULES = rules_of(
         "attributes": {"v": {"from": "v"}, "w": {"from": "v", "merge": "first"}},
     }
 )
+
+
+def test_trim_takes_white_space_of_all_kinds_from_the_ends_and_nothing_else() -> None:
+    ends = ["", *WHITE_SPACE, "a", "!", "~", "\x7f", "\u00e9", "e\u0301", "\u200b", "\U0001f600"]
+    texts = [f"{one}{inner}{other}" for one in ends for other in ends for inner in ("", " ", "a", "a\u3000b")]
+    given = pa.table({"v": texts})
+    sql = f"SELECT v, {normalized('v', ('trim',), in_place)} AS i FROM given"
+    for row in query(sql, given=given).to_pylist():
+        assert (row["i"] or "") == row["v"].strip(WHITE_SPACE), ascii(row["v"])
 
 
 def landed(folder: Path, *received: int) -> World:
