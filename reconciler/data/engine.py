@@ -62,7 +62,8 @@ def _connection() -> duckdb.DuckDBPyConnection:
     pid = os.getpid()
     if getattr(_connections, "pid", None) != pid:
         connection = _database(pid).cursor()
-        connection.execute("SET TimeZone = 'UTC'").fetchall()
+        for name in ("TimeZone", _BAR):
+            connection.execute(f"SET {name} = {_BORDERS[name]}").fetchall()
         _connections.connection, _connections.pid = connection, pid
     known: duckdb.DuckDBPyConnection = _connections.connection
     return known
@@ -122,9 +123,13 @@ _MB = 1_000_000
 #: Measured over builds of 2 and 10 million messages, on which it hardly depends.
 _UNCOUNTED = 192 * _MB
 
+#: DuckDB draws one on standard error, into whatever log that is, once a query takes two seconds.
+_BAR = "enable_progress_bar"
+
 #: Where a workspace may read and write; set once it is open, the lock last.
 _BORDERS = {
     "TimeZone": "'UTC'",
+    _BAR: "false",
     "allowed_directories": "[{folder}]",
     "allowed_configs": "['memory_limit']",
     "enable_external_access": "false",

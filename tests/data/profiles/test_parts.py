@@ -141,6 +141,13 @@ def test_where_an_order_does_not_fit_into_a_number_the_outcome_is_the_same(tmp_p
     assert world.seen(world.built(type(world.profiles)(), stops))["profiles"] == world.expected()["profiles"]
 
 
+def test_no_query_draws_its_progress_into_the_log(tmp_path: Path) -> None:
+    asked = "SELECT current_setting('enable_progress_bar') AS is_drawn"
+    assert query(asked).to_pylist() == [{"is_drawn": False}]
+    with workspace(tmp_path, memory_mb=512) as connection:
+        assert connection.execute(asked).fetchall() == connection.cursor().execute(asked).fetchall() == [(False,)]
+
+
 def test_a_workspace_leaves_room_for_what_the_process_holds_and_only_that_can_be_changed(tmp_path: Path) -> None:
     assert memory_budget(64) == 32_000_000, "with little, half of it is what there is"
     assert 900_000_000 < memory_budget(2_000) < 1_900_000_000
