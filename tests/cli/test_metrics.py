@@ -12,7 +12,7 @@ import pytest
 from reconciler.cli.metrics import series_of
 from reconciler.cli.terminal import Terminal, cells
 from reconciler.clock import Clock, iso, milliseconds
-from reconciler.core.metrics import DAY_MS, HOUR_MS, Grain
+from reconciler.core.metrics import DAY_MS, HOUR_MS, MINUTE_MS, Grain
 from reconciler.core.provider import Unit
 from reconciler.record.store import Record
 from tests.cli.conftest import CREATED_MS, World
@@ -37,7 +37,8 @@ def busy(world: World) -> World:
 
 
 def test_each_measure_that_is_not_zero_is_drawn_as_bars_over_time(busy: World) -> None:
-    ended = busy.run("metrics", "import-orders", "--since", "4d1h")
+    minutes = NOW_MS % DAY_MS // MINUTE_MS  # of today: the first day is four days ago, whatever the time
+    ended = busy.run("metrics", "import-orders", "--grain", "day", "--since", f"{4 * 24 * 60 + minutes}m")
     assert (ended.code, ended.err) == (0, "")
     lines = ended.out.splitlines()
     first = iso(NOW_MS - 4 * DAY_MS)[:10]

@@ -12,7 +12,7 @@ from tests.end_to_end.daemon import Daemon
 from tests.end_to_end.world import is_sound, rows_of
 
 SPECS = 3_000
-FLIPS = int(os.environ.get("RECONCILE_FLIPS", "12"))
+FLIPS = int(os.environ.get("RECONCILE_FLIPS", "6"))
 
 JOB = """apiVersion: reconciler/v1
 kind: Job
