@@ -272,7 +272,9 @@ class Conductor:
             for event in events:
                 job = self._lives.advance(job, event, now, rules=rules)
         follow = happening.DependencySucceeded()
-        if owed_by_dependencies(job.state, rules, self._dependencies(rules)) and lifecycle.is_legal(job.state, follow):
+        if owed_by_dependencies(job.state, rules, self._dependencies(rules), now) and lifecycle.is_legal(
+            job.state, follow
+        ):
             job = self._lives.advance(job, follow, now, rules=rules)
         return job
 

@@ -86,7 +86,7 @@ class _Foresight:
         state, rules = self._lives[name]
         state = self._caught_up(state, rules)
         dependencies = self._dependencies(rules, starting)
-        if owed_by_dependencies(state, rules, dependencies) and is_legal(state, DependencySucceeded()):
+        if owed_by_dependencies(state, rules, dependencies, self._now) and is_legal(state, DependencySucceeded()):
             state = advance(state, DependencySucceeded(), rules, self._now).state
         if not isinstance(gate(state, rules, self._now, dependencies), Start):
             return None

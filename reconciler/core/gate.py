@@ -101,13 +101,19 @@ def queue_order(waiting: Iterable[tuple[str, JobState]]) -> list[str]:
     return [name for _, name in sorted((_queued_ms(state), name) for name, state in waiting)]
 
 
-def owed_by_dependencies(state: JobState, rules: JobRules, dependencies: Sequence[DependencyFacts]) -> bool:
+def owed_by_dependencies(state: JobState, rules: JobRules, dependencies: Sequence[DependencyFacts], now: Now) -> bool:
     """Whether a job `afterDependencies` owes a run because one of them has succeeded since its last start. For looking
-    again, after a restart or an edit; while running, `DependencySucceeded` says it at once."""
+    again, after a restart or an edit; while running, `DependencySucceeded` says it at once. A time that is still to come is
+    from before the clock was set back, and so before any that is not."""
     if not isinstance(rules.schedule, AfterDependencies) or state.owed is not None:
         return False
-    latest = [one.last_success_ms for one in dependencies if one.last_success_ms is not None]
-    return bool(latest) and (state.last_start_ms is None or max(latest) > state.last_start_ms)
+    latest = [_in_order(one.last_success_ms, now) for one in dependencies if one.last_success_ms is not None]
+    return bool(latest) and (state.last_start_ms is None or max(latest) > _in_order(state.last_start_ms, now))
+
+
+def _in_order(at_ms: int, now: Now) -> tuple[bool, int]:
+    """A remembered time, comparable with others across a clock that was set back."""
+    return at_ms <= now.wall_ms, at_ms
 
 
 def next_start_ms(state: JobState, rules: JobRules, now: Now) -> int | None:

@@ -123,12 +123,23 @@ def test_a_pass_starts_a_job_once_and_waits_for_no_timer() -> None:
 def test_a_job_after_dependencies_owes_a_run_once_one_has_succeeded_since_its_last_start() -> None:
     rules = JobRules(schedule=AfterDependencies(), depends_on=("a",))
     state = created(rules, at(0)).state
-    assert not owed_by_dependencies(state, rules, [replace(GOOD, last_success_ms=None)])
-    assert owed_by_dependencies(state, rules, [GOOD])
+    now = at(MINUTE_MS)
+    assert not owed_by_dependencies(state, rules, [replace(GOOD, last_success_ms=None)], now)
+    assert owed_by_dependencies(state, rules, [GOOD], now)
     started = replace(state, last_start_ms=T0)
-    assert not owed_by_dependencies(started, rules, [replace(GOOD, last_success_ms=T0)])
-    assert owed_by_dependencies(started, rules, [replace(GOOD, last_success_ms=T0 + 1)])
-    assert not owed_by_dependencies(state, RULES, [GOOD])
+    assert not owed_by_dependencies(started, rules, [replace(GOOD, last_success_ms=T0)], now)
+    assert owed_by_dependencies(started, rules, [replace(GOOD, last_success_ms=T0 + 1)], now)
+    assert not owed_by_dependencies(state, RULES, [GOOD], now)
+
+
+def test_a_success_from_before_the_clock_was_set_back_is_older_than_any_start_since() -> None:
+    rules = JobRules(schedule=AfterDependencies(), depends_on=("a",))
+    before, later = replace(GOOD, last_success_ms=T0 + 5), replace(GOOD, last_success_ms=T0 - 10)
+    now = at(-10)
+    started = replace(created(rules, at(0)).state, last_start_ms=T0 - 10)
+    assert not owed_by_dependencies(started, rules, [before], now), "it has run for that"
+    assert owed_by_dependencies(replace(started, last_start_ms=T0 + 4), rules, [before], now), "both were before"
+    assert owed_by_dependencies(replace(started, last_start_ms=T0 + 9), rules, [later], now), "that one is new"
 
 
 def test_slots_go_to_who_has_waited_longest_then_by_name() -> None:

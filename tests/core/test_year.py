@@ -133,7 +133,7 @@ class World:
                 for event in events:
                     if is_legal(job.state, event):
                         self.do(job, event)
-            if owed_by_dependencies(job.state, job.rules, self.dependencies(job)):
+            if owed_by_dependencies(job.state, job.rules, self.dependencies(job), self.now):
                 self.do(job, DependencySucceeded())
             if job.state.stopping is not None and job.runs_at is not None:
                 job.runs_at = self.now.wall_ms

@@ -125,7 +125,9 @@ class Laws:
         if before is None or found.cause is not Owed.SCHEDULE or before.cause is not Owed.SCHEDULE:
             return
         schedule = found.rules.schedule
-        if before.rules.schedule != schedule or self._is_new_since(order.job, before) or self._came_to_nothing(before):
+        if before.rules.schedule != schedule or self._is_new_since(order.job, before):
+            return
+        if self._came_to_nothing(before, order.generation):
             return
         match schedule:
             case Every(every_ms) if before.clock_steps == found.clock_steps:
@@ -140,11 +142,14 @@ class Laws:
             case _:
                 pass
 
-    def _came_to_nothing(self, start: Start) -> bool:
-        """Whether the run was cut off and then superseded by a change of its job: what it was for is still owed."""
+    def _came_to_nothing(self, start: Start, generation: int) -> bool:
+        """Whether the run was cut off, or was to be tried again, and was then superseded by a change of its job: what it was
+        for is still owed."""
         assert self.world.record is not None
         run = self.world.record.runs.run(start.run)
-        return run is not None and run.outcome in (Outcome.INTERRUPTED, Outcome.SUPERSEDED)
+        if run is None or run.outcome in (Outcome.INTERRUPTED, Outcome.SUPERSEDED):
+            return run is not None
+        return run.outcome in (Outcome.ERRORED, Outcome.RATE_LIMITED) and run.generation != generation
 
     def _is_new_since(self, name: str, before: Start) -> bool:
         """Whether people have had their hand in since: what is resumed or declared anew may run at once."""

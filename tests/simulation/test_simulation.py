@@ -22,6 +22,7 @@ from tests.simulation.world import World, live
 FOUND = {
     17: "an invalid job was deleted at once when its file was empty for a moment while somebody mended it",
     27: "the same, of an import",
+    388: "after its dependency had succeeded and the clock was set back, a job ran again and again for that success",
 }
 
 
