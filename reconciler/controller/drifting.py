@@ -215,7 +215,8 @@ class _Look:
                 is_there = "no such file" if found is None else f"{found:,} bytes"
                 yield Drift(what="data", subject=f"data/{file}", expected=expected, found=is_there, mends=RESTORE)
             elif file in digests and (changed := _content_digest(data / file)) != digests[file]:
-                expected, said = f"digest {digests[file][:12]}", f"digest {changed[:12]}" if changed else "no such file"
+                expected = f"digest {digests[file][:12]}"
+                said = f"digest {changed[:12]}" if changed else "it cannot be read"
                 yield Drift(what="data", subject=f"data/{file}", expected=expected, found=said, mends=RESTORE)
         if controller_at_work(self._state) is not None or integrity.has_live_runs():
             return  # what runs stage, no row names yet; what a crash left is swept

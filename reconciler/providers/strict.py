@@ -1,4 +1,5 @@
-"""What every config model of a provider is: fields in camelCase as in specs, nothing unknown, nothing null, nothing guessed."""
+"""What the config models of http and of exports of audiences have in common: fields in camelCase as in specs, nothing
+unknown, nothing null, nothing guessed."""
 
 from __future__ import annotations
 
