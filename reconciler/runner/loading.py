@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from reconciler.core.messages import MAINTENANCE
 from reconciler.core.provider import Catalogue
 from reconciler.errors import ReconcileError
 from reconciler.runner.processes import threads
@@ -26,10 +27,13 @@ from reconciler.runner.processes import threads
 ALWAYS: Final = ("pyarrow", "pyarrow.compute", "pyarrow.parquet", "reconciler.runner.work")
 
 _ASKS: Final = ("duckdb",)
-_AUDIENCE: Final = (*_ASKS, "reconciler.data.members", "reconciler.data.profiles.read", "reconciler.core.language")
+#: The language of expressions and conditions, with its parser.
+_LANGUAGE: Final = ("reconciler.core.language.compile",)
+_AUDIENCE: Final = (*_ASKS, *_LANGUAGE, "reconciler.data.members", "reconciler.data.profiles.read")
+_BUILD: Final = (*_ASKS, *_LANGUAGE, "reconciler.data.profiles.build", "reconciler.data.audiences")
 _HTTP: Final = ("encodings.idna", "httpcore", "httpx", "reconciler.providers.http.config")
 _FILES: Final = ("reconciler.providers.files.config",)
-#: What runs of our own providers' job types need beside it, by provider and job type.
+#: What runs of our own providers' job types, and builds of profiles, need beside it, by provider and job type.
 NEEDED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("files", "import-csv"): (*_FILES, "pyarrow.csv", "reconciler.providers.files.imports"),
     ("files", "import-ndjson"): (*_FILES, *_ASKS, "reconciler.providers.files.imports"),
@@ -41,11 +45,13 @@ NEEDED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("http", "import-json"): (*_HTTP, *_ASKS, "reconciler.providers.http.import_json"),
     ("http", "export-webhook"): (*_HTTP, "reconciler.providers.http.webhook"),
     ("http", "export-audience"): (*_HTTP, *_AUDIENCE, "reconciler.providers.http.export_audience"),
+    (MAINTENANCE, "build"): _BUILD,
 }
 #: What other runs may need. Named here, not imported: their owners use them.
 OTHERS: Final = (
+    *_AUDIENCE,
+    *_BUILD,
     "certifi",
-    "duckdb",
     "encodings.idna",
     "httpcore",
     "httpx",

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
+from reconciler.core.messages import MAINTENANCE
 from reconciler.providers import collect, files, http
 from reconciler.runner.loading import ALWAYS, NEEDED, OTHERS, CannotLoad, Loading
 
@@ -22,6 +23,8 @@ loading.load_for("files", "import-csv")
 print("duckdb" in sys.modules, "reconciler.providers.files.imports" in sys.modules)
 loading.load_for("files", "export-csv")
 print("duckdb" in sys.modules, "httpx" in sys.modules, "httpx" in begun, "pyarrow" in begun, "reconciler.providers.files.exports" in sys.modules)
+loading.load_for("-maintenance", "build")
+print("sqlglot" in sys.modules, "reconciler.data.profiles.build" in sys.modules, "httpx" in sys.modules)
 loading.load_for("somebody", "else")
 print("httpx" in sys.modules, "httpx._main" in sys.modules, "reconciler.providers.http.webhook" in sys.modules)
 print(loading.step())
@@ -30,14 +33,20 @@ print(loading.step())
 
 def test_what_is_needed_is_known_of_job_types_that_ship_and_can_be_imported() -> None:
     shipped = {(one.PROVIDER.name, two.name) for one in (collect, files, http) for two in one.PROVIDER.job_types}
-    assert shipped >= NEEDED.keys()
+    assert shipped | {(MAINTENANCE, "build")} >= NEEDED.keys()
     for name in {*ALWAYS, *OTHERS, *(name for names in NEEDED.values() for name in names)}:
         assert find_spec(name) is not None, name
 
 
 def test_a_run_waits_for_what_its_type_needs_and_one_of_an_unknown_type_for_everything() -> None:
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["False True", "True False False True True", "True False True", "False"]
+    assert done.stdout.splitlines() == [
+        "False True",
+        "True False False True True",
+        "True True False",
+        "True False True",
+        "False",
+    ]
 
 
 def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
