@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from reconciler.core.saved_plan import SavedPlan
     from reconciler.repo.source import Watching
 
-#: A full look at least this often, in milliseconds of uptime: a watch may die silently.
-FULL_LOOK_MS: Final = 60_000
+#: A look at least this often, in milliseconds of uptime: a watch may die silently.
+LOOK_MS: Final = 60_000
 #: Uptime is recorded at least this often.
 ALIVE_SAVED_MS: Final = 10_000
 #: Where no commit says that a spec is gone, the daemon believes it once the tree has stood still for so long: an editor,
@@ -83,7 +83,6 @@ class Controller:
         self._listening = Listening(hands)
         self._inbox = Inbox(hands.settings.state, DEEDS)
         self._next_look_ms = 0
-        self._next_whole_ms = 0
         self._alive_saved_ms = 0
         self._torn: str | None = None
         self._told: tuple[Problem, ...] = ()
@@ -261,18 +260,14 @@ class Controller:
             self._hands.tree.ask()
         if wakeups.look_wanted or conductor.plan_wanted or now.alive_ms >= self._next_look_ms:
             wakeups.look_wanted = conductor.plan_wanted = False
-            hinted = not wakeups.take_whole() and now.alive_ms < self._next_whole_ms
-            observation, plan = self._reconcile(lives, hinted=hinted)
+            observation, plan = self._reconcile(lives, hinted=not wakeups.take_whole())
             conductor.tell_stops()
             self._tell_problems(plan)
             if (news := self._pruner.news(plan)) is not None:
                 self._hands.listener.blocked(news)
             self._listening.looked(now)
-            closed_ms = self._policing.again_ms(now) or FULL_LOOK_MS
-            if not hinted:
-                self._next_whole_ms = now.alive_ms + FULL_LOOK_MS
-            again_ms = now.alive_ms + min(observation.again_ms or FULL_LOOK_MS, closed_ms)
-            self._next_look_ms = min(again_ms, self._next_whole_ms)
+            closed_ms = self._policing.again_ms(now) or LOOK_MS
+            self._next_look_ms = now.alive_ms + min(observation.again_ms or LOOK_MS, closed_ms)
         now = self._hands.clock.now()
         self._serve(lives, wakeups, now)
         conductor.turn(self._hands.runner.messages(0), now)

@@ -6,7 +6,8 @@ A look marks nothing; a difference that is not settled is there again at the nex
 
 While a watch names what happens (`hints.py`), a look may ask about that alone. It does so only where the last look left
 nothing open and git has not moved since, and only for files whose content is new: as soon as anything is gone, or
-looks odd, the whole tree is walked, so nothing is ever absent because of a hint.
+looks odd, the whole tree is walked, so nothing is ever absent because of a hint. It is walked now and then in any case
+(`rhythm.py`), because a watch may miss something.
 
 No look trusts a tree in the making. While git is at work, and where it was during the look, a changed file counts only
 once two looks have seen the same, and nothing is absent.
@@ -26,6 +27,7 @@ from reconciler.repo.git import Moment, Repository
 from reconciler.repo.hints import Hints
 from reconciler.repo.index import Index, Row, is_racy, slack_ns
 from reconciler.repo.look import FileSeen, Gone, Look, Verdict
+from reconciler.repo.rhythm import Rhythm
 from reconciler.repo.walk import BeingWritten, Listing, Stamp, Unreadable, content_digest, glance, moment_ns, read, walk
 
 if TYPE_CHECKING:  # imported late: a look that finds nothing new parses nothing
@@ -105,6 +107,7 @@ class Tree:
         self._blobs: dict[str, Parsed] = {}  # by blob id, of what is gone from disk but not from HEAD
         self._held: dict[str, tuple[Row, int]] = {}
         self._hints = Hints()
+        self._rhythm = Rhythm(self._root)
         self._calm: _Calm | None = None
         self._missing: Collection[str] | None = None  # the rows that the last look has not seen
         self._equal_since_ms = 0
@@ -134,7 +137,8 @@ class Tree:
         before = repository.moment() if repository else None
         kernel_ns = self._moment()
         grace_ms = self.settle_ms if grace_ms is None else grace_ms
-        if hinted and named is not None:
+        is_due = self._rhythm.is_due(now_ms)
+        if hinted and named is not None and not is_due:
             found = self._glance(named, repository, before, now_ms, kernel_ns)
             if found is not None:
                 patience_ms = self._patience_left(torn=None, moved=found.moved, now_ms=now_ms, grace_ms=grace_ms)
@@ -159,6 +163,9 @@ class Tree:
         self._missing = unseen - listing.files.keys()
         self._differing = found.changed | (self._differing & unseen)
         self._rows = {path: self._rows[path] for path in unseen} | found.rows if unseen else found.rows
+        if hinted:
+            missed = is_due and named is not None and not named.issuperset((*found.changed, *vanished))
+            self._rhythm.walked(now_ms, files=len(self._rows), folders=listing.folders, missed=missed)
         is_calm = not (torn or held or vanished or listing.problems or listing.targets or unseen) and again_ms is None
         self._calm = _Calm(after, found.racy, listing.folders) if is_calm else None
         problems = tuple(problem for _, problem in sorted(listing.problems.items()))

@@ -77,7 +77,7 @@ def test_a_watch_names_what_was_changed_made_and_removed_below_the_root(tmp_path
 
 
 class Watched:
-    """A tree whose watch is the test: it names what it is told to."""
+    """A tree whose watch is the test: it names what it is told to. Ten seconds pass from look to look."""
 
     def __init__(self, root: Path, cache: Path) -> None:
         self.root = root
@@ -124,6 +124,12 @@ def test_a_hinted_look_asks_about_what_was_named_and_a_whole_one_about_everythin
     assert not look.settled
     assert names(watched.settle()) == []
     assert names(watched.settle(hinted=False)) == ["a.yaml"]
+
+
+def test_what_nobody_has_named_is_found_when_the_next_walk_is_due(watched: Watched) -> None:
+    (watched.root / "unnamed.yaml").write_text(spec("unnamed"))
+    found = [names(watched.settle()) for _ in range(8)]
+    assert sorted(filter(None, found)) == [["unnamed.yaml"]]
 
 
 def test_a_new_spec_in_a_folder_that_was_read_is_found_by_its_name(watched: Watched) -> None:
