@@ -36,10 +36,13 @@ def open_tree(tmp_path: Path) -> Iterator[Open]:
     """Trees over `tmp_path/root`, or another root, that share a cache."""
     opened: list[Tree] = []
 
-    def open_(root: Path | None = None, *, identity: str = "record", version: str = "1", writable: bool = True) -> Tree:
+    def open_(
+        root: Path | None = None, *, identity: str = "record", version: str = "1", writable: bool = True,
+        moment: Callable[[], int] = moment_ns,
+    ) -> Tree:  # fmt: skip
         one = Tree(
             root or tmp_path / "root", tmp_path / "cache", identity=identity, version=version, writable=writable,
-            catalogue=dict,
+            catalogue=dict, moment=moment,
         )  # fmt: skip
         opened.append(one)
         return one
@@ -167,7 +170,8 @@ def test_racy_files_are_read_again_once_and_then_no_more(
     root: Path, open_tree: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(root, a=spec("a"))
-    tree = open_tree()
+    moments = iter([os.stat(root / "a.yaml").st_ctime_ns])  # the first look is at the very moment
+    tree = open_tree(moment=lambda: next(moments, None) or moment_ns())
     tree.settle(tree.look(0))
     look = quiet_look(tree, root)
     assert look.nothing_new
