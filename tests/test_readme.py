@@ -142,10 +142,20 @@ def test_every_line_of_the_threat_model_is_held_by_a_test() -> None:
     section = TEXT.split("\n## Threat model\n")[1].split("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
     for row in rows:
-        named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_\w+)`", row)
-        assert named, row
-        for file, test in named:
-            assert f"\ndef {test}(" in (REPOSITORY / file).read_text(encoding="utf-8"), f"{file}::{test}"
+        assert_names_a_test(row)
+
+
+def assert_names_a_test(row: str) -> None:
+    named = re.findall(r"`(tests/[a-z_/]+\.py)::(test_\w+)`", row)
+    assert named, row
+    for file, test in named:
+        assert f"\ndef {test}(" in (REPOSITORY / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
+def test_every_bug_that_the_instruments_found_is_held_by_a_test() -> None:
+    section = (REPOSITORY / "tests" / "README.md").read_text(encoding="utf-8").split("\n## What they have found\n")[1]
+    for row in [line for line in section.splitlines() if line.startswith("| ")][1:]:
+        assert_names_a_test(row)
 
 
 # --- what the reader may copy ---------------------------------------------------------------------------------------
