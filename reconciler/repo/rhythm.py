@@ -16,7 +16,7 @@ from typing import Final
 
 #: A walk for nothing comes as often, in milliseconds, for each so many files; at least so often.
 MINUTE_MS: Final = 60_000
-FILES_A_MINUTE: Final = 3_000
+FILES_A_MINUTE: Final = 2_000
 LONGEST_MS: Final = 3_600_000
 
 #: File systems of this machine alone, whose every change the system tells of (inotify(7): not those of a network, nor pseudo).

@@ -31,7 +31,7 @@ MOST_MS: Final = 500
 UNHURRIED_MS: Final = 250
 
 #: How often a watch checks that its folder is still the one it watches, and how long after a failure it tries again.
-CHECK_MS: Final = 250
+CHECK_MS: Final = 1_000
 AGAIN_S: Final = 5.0
 
 #: How long `close` waits for a thread; it ends within QUIET_MS unless the system hangs.

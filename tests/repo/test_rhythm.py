@@ -24,8 +24,8 @@ def intervals(rhythm: Rhythm, *walks: tuple[int, set[str], bool]) -> list[int]:
     return found
 
 
-def test_a_small_tree_is_walked_each_minute_and_a_large_one_after_a_minute_for_each_3000_files() -> None:
-    for files, minutes in ((0, 1), (3_000, 1), (9_000, 3), (90_000, 30), (10_000_000, 60)):
+def test_a_small_tree_is_walked_each_minute_and_a_large_one_after_a_minute_for_each_2000_files() -> None:
+    for files, minutes in ((0, 1), (2_000, 1), (6_000, 3), (60_000, 30), (10_000_000, 60)):
         rhythm = Rhythm("/root", tells=lambda _: True)
         assert rhythm.is_due(0)
         assert intervals(rhythm, (files, {""}, False)) == [minutes * MINUTE_MS]
@@ -33,13 +33,13 @@ def test_a_small_tree_is_walked_each_minute_and_a_large_one_after_a_minute_for_e
 
 
 def test_after_something_that_the_watch_missed_a_large_tree_is_walked_each_minute_and_then_ever_less_often() -> None:
-    walks = intervals(Rhythm("/root", tells=lambda _: True), *[(12_000, {""}, number == 1) for number in range(5)])
+    walks = intervals(Rhythm("/root", tells=lambda _: True), *[(8_000, {""}, number == 1) for number in range(5)])
     assert [one // MINUTE_MS for one in walks] == [4, 1, 2, 4, 4]
 
 
 def test_after_folders_have_come_or_gone_a_large_tree_is_walked_a_minute_later() -> None:
     folders: list[set[str]] = [{""}, {"", "a/"}, {"", "a/"}, {""}]
-    walks = intervals(Rhythm("/root", tells=lambda _: True), *[(12_000, one, False) for one in folders])
+    walks = intervals(Rhythm("/root", tells=lambda _: True), *[(8_000, one, False) for one in folders])
     assert [one // MINUTE_MS for one in walks] == [4, 1, 2, 1]
 
 
