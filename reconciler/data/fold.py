@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from reconciler.core.ahead import ahead
+from reconciler.ahead import ahead
 from reconciler.core.provider import Block, Reject, Staged, TimestampRule, Unit
 from reconciler.data.blocks import BLOCK_BYTES, CHANGED, Format, Reader
 from reconciler.data.content import Content, Source, opened

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reconciler.core.ahead import ahead
+from reconciler.ahead import ahead
 from reconciler.core.provider import Block, Data, Json, Measure, Reject, Staged, TimestampRule
 from reconciler.data.blocks import BLOCK_BYTES, Format, Reader
 from reconciler.data.columnar import parquet_blocks

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reconciler.core.ahead import ahead
+from reconciler.ahead import ahead
 from reconciler.core.messages import SegmentRef
 from reconciler.data.jsontext import plain, plain_type
 from reconciler.data.names import META, RECEIVED, raw, without_meta

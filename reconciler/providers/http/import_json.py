@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from reconciler.core.ahead import ahead
+from reconciler.ahead import ahead
 from reconciler.core.document import digest_of
 from reconciler.core.provider import Block, Context, Reject, TimestampRule, Unit
 from reconciler.core.redact import Redactor

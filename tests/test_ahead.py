@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from reconciler.core.ahead import ahead
+from reconciler.ahead import ahead
 from reconciler.errors import Fatal
 
 
