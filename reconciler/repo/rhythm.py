@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 #: A walk for nothing comes as often, in milliseconds, for each so many files; at least so often.
@@ -53,14 +53,19 @@ class Rhythm:
         self._due_ms = now_ms + self._interval_ms
 
 
-def tells_all(root: str, mounts: str = MOUNTS) -> bool:
-    """Whether `root`, and all that is mounted below it, lies on file systems whose every change the system tells of."""
+def tells_all(root: str) -> bool:
+    """Whether the system tells of every change below `root`."""
     try:
-        with open(mounts, encoding="utf-8", errors="surrogateescape") as file:
-            mounted = [_mount(line) for line in file]
+        with open(MOUNTS, encoding="utf-8", errors="surrogateescape") as file:
+            return all_told(os.path.realpath(root), file)
     except OSError:
         return False
-    root = os.path.realpath(root)
+
+
+def all_told(root: str, mounts: Iterable[str]) -> bool:
+    """Whether `root`, an absolute path without links, and all that is mounted below it, lies on file systems whose every change
+    is told of. `mounts` are the lines of proc_pid_mountinfo(5)."""
+    mounted = [_mount(line) for line in mounts]
     around = [(len(folder), place, kind) for place, (folder, kind) in enumerate(mounted) if _is_within(root, folder)]
     below = [kind for folder, kind in mounted if folder != root and _is_within(folder, root)]
     return bool(around) and {max(around)[-1], *below} <= TELLING

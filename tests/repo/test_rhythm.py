@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from reconciler.repo.rhythm import LONGEST_MS, MINUTE_MS, Rhythm, tells_all
+from reconciler.repo.rhythm import LONGEST_MS, MINUTE_MS, Rhythm, all_told, tells_all
 
 LARGE = 100_000
 
@@ -63,18 +61,19 @@ def test_where_the_system_does_not_tell_of_all_that_happens_every_tree_is_walked
     ],
 )
 def test_the_system_tells_of_all_that_happens_where_root_and_what_is_mounted_below_it_are_of_this_machine(
-    tmp_path: Path, mounted: str, tells: bool
+    mounted: str, tells: bool
 ) -> None:
-    mounts = tmp_path / "mountinfo"
     lines = [one.strip().split(" ") for one in mounted.split(",")]
-    mounts.write_text("".join(f"22 1 254:0 / {folder} rw shared:1 - {kind} /dev/x rw\n" for folder, kind in lines))
-    assert tells_all("/srv/specs", str(mounts)) is tells
+    mounts = [f"22 1 254:0 / {folder} rw shared:1 - {kind} /dev/x rw\n" for folder, kind in lines]
+    assert all_told("/srv/specs", mounts) is tells
 
 
-def test_mounts_with_blanks_in_their_names_are_told_apart_and_without_a_list_nothing_is_believed(
-    tmp_path: Path,
-) -> None:
-    (tmp_path / "mountinfo").write_text("1 1 1:1 / / rw - ext4 d rw\n2 1 1:2 / /srv/my\\040specs rw - nfs4 d rw\n")
-    assert not tells_all("/srv/my specs", str(tmp_path / "mountinfo"))
-    assert tells_all("/srv/my", str(tmp_path / "mountinfo"))
-    assert not tells_all("/srv", str(tmp_path / "none"))
+def test_mounts_with_blanks_in_their_names_are_told_apart_and_without_a_list_nothing_is_believed() -> None:
+    mounts = ["1 1 1:1 / / rw - ext4 d rw\n", "2 1 1:2 / /srv/my\\040specs rw - nfs4 d rw\n"]
+    assert not all_told("/srv/my specs", mounts)
+    assert all_told("/srv/my", mounts)
+    assert not all_told("/srv", [])
+
+
+def test_a_folder_of_the_kernels_own_is_never_told_of() -> None:
+    assert not tells_all("/proc")
