@@ -1,15 +1,16 @@
 """What was accepted over HTTP is put on its streams: journals are folded into segments in processes beside the loop.
 
-Two lanes, one folding each at a time: live messages, about once a second; and bulk bodies, one after the other, so that
-the largest backfill keeps no live message waiting. A unit's segments and the mark up to which its journal is folded become
-true in one transaction. A journal whose messages are all on their streams is removed: first its file, for good, then what
-the record knows of it.
+Two lanes, one folding each at a time: live messages, about once a second; and bulk bodies, one after the other and small
+ones together, so that the largest backfill keeps no live message waiting, and many small ones not one another. A unit's
+segments and the mark up to which its journal is folded become true in one transaction. A journal whose messages are all on
+their streams is removed: first its file, for good, then what the record knows of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, takewhile
 from typing import Final, Literal
 
 from reconciler.clock import Now
@@ -28,6 +29,8 @@ FIRST_FOLD: Final = 1 << 47
 FOLD_EVERY_MS: Final = 1_000
 #: A journal whose folding has failed is left alone for so long.
 RETRY_AFTER_MS: Final = 60_000
+#: Bulk bodies that wait are folded by one process as long as they have no more bytes together, as they came.
+TOGETHER_BYTES: Final = 16 << 20
 #: A bulk body stays for so long after it was accepted, so that its idempotency key is noted elsewhere before it goes.
 KEPT_MS: Final = 60_000
 
@@ -83,7 +86,7 @@ class Intake:
             found = self._first_look = listing(self.hands.settings.state / INTAKE)
         known = self.hands.record.intake.journals()
         if not a_pass or not self._at_work:
-            self._tidy(found, known, now)
+            found = self._first_look = found.without(self._tidy(found, known, now))
         held = self._gate.held(found.bulk, known, now)
         for lane, journals in zip(LANES, (found.live, found.bulk), strict=True):
             waiting = [one for one in journals if self._is_waiting(one, known.get(one.number), now)]
@@ -91,7 +94,7 @@ class Intake:
             if a_pass:
                 waiting = [one for one in waiting if one.number not in self._started]
             if waiting and lane not in self._at_work:
-                self._start(lane, waiting if lane == "live" else waiting[:1], known)
+                self._start(lane, waiting if lane == "live" else self._together(waiting), known)
 
     def wake(self) -> None:
         """Something has come."""
@@ -184,15 +187,24 @@ class Intake:
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
+    def _together(self, bodies: Sequence[Journal]) -> list[Journal]:
+        """The bodies that are folded next, in their order: one of any size, or several small ones. One whose folding has
+        failed is tried again by itself."""
+        if bodies[0].number in self._shunned:
+            return [bodies[0]]
+        small = takewhile(lambda one: one.number not in self._shunned, bodies)
+        sizes = accumulate(one.size for one in bodies)
+        return [one for one, size in zip(small, sizes, strict=False) if one is bodies[0] or size <= TOGETHER_BYTES]
+
     def _is_waiting(self, journal: Journal, row: JournalRow | None, now: Now) -> bool:
         """Whether there is something to fold: not what was tried before and has not changed since, a half frame."""
         if self._shunned.get(journal.number, 0) > now.alive_ms or self._tried.get(journal.number) == journal.size:
             return False
         return not _is_folded(journal, row)
 
-    def _tidy(self, found: Listing, known: Mapping[int, JournalRow], now: Now) -> None:
-        """Removes what is done with. A row outlives its journal's file, never the other way round: without its row a
-        journal would land once more."""
+    def _tidy(self, found: Listing, known: Mapping[int, JournalRow], now: Now) -> list[int]:
+        """Removes what is done with; its numbers. A row outlives its journal's file, never the other way round: without
+        its row a journal would land once more."""
         done = [one.number for one in found.live if not one.open and _is_folded(one, known.get(one.number))]
         done += [
             one.number
@@ -211,6 +223,7 @@ class Intake:
                 files = record.intake.trim_rejects()
             for file in files:
                 (self.hands.settings.state / "data" / file).unlink(missing_ok=True)
+        return done
 
 
 def _is_folded(journal: Journal, row: JournalRow | None) -> bool:

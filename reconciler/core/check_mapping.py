@@ -8,7 +8,7 @@ from typing import Any
 
 from reconciler.core.document import Document
 from reconciler.core.issue import Path
-from reconciler.core.members import PROFILE_ID
+from reconciler.core.members import NOBODY_KNOWN, PROFILE_ID
 from reconciler.core.suggest import did_you_mean
 
 #: A path in a document, and what is wrong there.
@@ -29,6 +29,20 @@ def mapping_findings(
         if message:
             yield (*place, "from"), message
         yield from (((*place, *path), said) for path, said in _transform(field))
+    if isinstance(fields, dict) and fields and not any(_may_identify(one, attributes, keys) for one in fields.values()):
+        yield ("spec", "config", "fields"), NOBODY_KNOWN
+
+
+def _may_identify(field: Any, attributes: Collection[str], keys: Collection[str]) -> bool:
+    """Whether a destination may know members by a field: it says so itself, comes from an identity key or the profile's
+    id, or from what is not known."""
+    if not isinstance(field, dict):
+        return True
+    said = field.get("identifier")
+    if said is not None:
+        return said is not False
+    kind, _, name = str(field.get("from", "")).rpartition(":")
+    return name == PROFILE_ID or kind == "key" or (name in keys and kind != "attribute") or name not in attributes
 
 
 def _source(source: str, attributes: Collection[str], keys: Collection[str], *, uncertain: bool) -> str:

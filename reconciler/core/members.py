@@ -33,6 +33,9 @@ Spares = Literal["later", "at once", "never"]
 #: A field takes the profile's own id by this name, which no attribute and no key can have.
 PROFILE_ID: Final = "profile-id"
 
+#: What is wrong with fields of which none identifies.
+NOBODY_KNOWN: Final = "no field identifies a member: take one from an identity key, or mark one with `identifier: true`"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MappedField:

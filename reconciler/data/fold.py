@@ -112,8 +112,19 @@ class Folding:
 
     # --- bulk ---
 
-    def bulk(self, start: Start) -> Iterator[Unit]:
-        """The units of a bulk body, the last of which is `whole`. Raises Fatal where the body is damaged."""
+    def bulk(self, starts: Sequence[Start]) -> Iterator[Unit]:
+        """The units of bulk bodies, one after the other; the last unit of each is `whole`. One that is damaged holds up
+        no other; after the last, Fatal is raised for all of them."""
+        damages = []
+        for start in starts:
+            try:
+                yield from self._bulk(start)
+            except Fatal as error:
+                damages.append(f"journal {start.journal}: {error}")
+        if damages:
+            raise Fatal("; ".join(damages))
+
+    def _bulk(self, start: Start) -> Iterator[Unit]:
         bulk = bulk_of(bulk_path(self._folder, start.journal))
         before, units, whole = start.mark, start.units, False
         for block in bulk_blocks(bulk, body_path(self._folder, start.journal), start.mark):

@@ -24,7 +24,7 @@ import re
 import struct
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -257,6 +257,13 @@ class Listing:
 
     live: tuple[Journal, ...] = ()
     bulk: tuple[Journal, ...] = ()
+
+    def without(self, numbers: Collection[int]) -> Listing:
+        """The same, but for some journals."""
+        return Listing(
+            live=tuple(one for one in self.live if one.number not in numbers),
+            bulk=tuple(one for one in self.bulk if one.number not in numbers),
+        )
 
     @property
     def last(self) -> int:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from reconciler.core.document import canonical, digest_of
-from reconciler.core.members import PROFILE_ID, MappedField
+from reconciler.core.members import NOBODY_KNOWN, PROFILE_ID, MappedField
 from reconciler.core.suggest import did_you_mean
 from reconciler.core.transforms import BadTransform, Transform, parse_transforms
 from reconciler.data.names import sql_string
@@ -138,7 +138,7 @@ def mapped(fields: Sequence[MappedField], types: Mapping[str, str], keys: Sequen
     """The mapping over attributes of these types and these identity keys. Raises Fatal for what does not exist."""
     columns = tuple(_column(one, number, types, keys) for number, one in enumerate(fields))
     if not any(one.identifies for one in columns):
-        raise Fatal("no field identifies a member: take one from an identity key, or mark one with `identifier: true`")
+        raise Fatal(NOBODY_KNOWN)
     sources = [_source(one, types, keys) for one in fields]
     return Mapped(
         columns,

@@ -144,7 +144,7 @@ class Work:
         starts = starts_of(order.config["starts"])
         if not live:
             os.nice(BULK_NICE)
-        for unit in folding.live(starts) if live else folding.bulk(starts[0]):
+        for unit in folding.live(starts) if live else folding.bulk(starts):
             self._channel.ask(Produced(order.run, order.attempt, unit), "A unit of the intake")
             if self._channel.stopping():
                 return "stopped", False

@@ -19,7 +19,17 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from reconciler.data.journal import INTAKE, Bulk, Entry, LiveJournal, body_path, listing, next_number, publish
+from reconciler.data.journal import (
+    INTAKE,
+    Bulk,
+    Entry,
+    LiveJournal,
+    body_path,
+    bulk_path,
+    listing,
+    next_number,
+    publish,
+)
 from reconciler.record.intake import JournalRow
 from reconciler.record.store import Record
 from tests.controller.conftest import Shop
@@ -129,6 +139,15 @@ def journal(shop: Shop, *lines: str, stream: str = "orders") -> int:
     return made.number
 
 
+def bulk_body(folder: Path, body: bytes, **options: Any) -> int:
+    """A bulk body as an intake process would leave it; its number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = next_number(folder)
+    body_path(folder, number).write_bytes(body)
+    publish(folder, number, Bulk(stream="orders", received_ms=5, **{"format": "json", **options}))
+    return number
+
+
 def rows(shop: Shop) -> list[dict[str, Any]]:
     segments = shop.read(lambda record: record.streams.segments("orders"))
     return [row for one in segments for row in pq.read_table(shop.world.state / "data" / one.file).to_pylist()]
@@ -177,18 +196,39 @@ def test_a_stream_that_nobody_declares_any_more_keeps_what_was_accepted_for_it(s
 
 def test_bulk_bodies_land_in_their_order_and_their_bad_rows_are_kept(shop: Shop) -> None:
     folder = shop.world.state / INTAKE
-    folder.mkdir(parents=True)
     for body in (b"n\n1\n2\n", b"n\n3\n4,5\n"):
-        number = next_number(folder)
-        body_path(folder, number).write_bytes(body)
-        publish(folder, number, Bulk(stream="orders", format="csv", received_ms=5, droperrors=True))
-    while len(rows(shop)) < 3:
-        shop.go()
+        bulk_body(folder, body, format="csv", droperrors=True)
+    shop.go()
     assert [row["n"] for row in rows(shop)] == ["1", "2", "3"]
     [file] = shop.read(lambda record: record.intake.reject_files())
     shop.go()  # and the sweep leaves it
     [reject] = [json.loads(line) for line in (shop.world.state / "data" / file).read_text().splitlines()]
     assert reject == {"source": "journal 2", "line": 3, "reason": "expected 1 columns, found 2", "text": "4,5"}
+
+
+def test_a_pass_that_removes_what_is_folded_goes_on_with_what_is_not(shop: Shop) -> None:
+    folder = shop.world.state / INTAKE
+    journal(shop, '{"n": 1}')
+    old = bulk_body(folder, b'{"n": 2}')
+    journal(shop)
+    shop.go()
+    os.utime(bulk_path(folder, old), (0, 0))  # long enough ago for it to go
+    bulk_body(folder, b'{"n": 3}')
+    journal(shop, '{"n": 4}')
+    shop.go()
+    assert sorted(row["n"] for row in rows(shop)) == [1, 2, 3, 4]
+
+
+def test_many_small_bodies_land_in_one_pass_and_by_one_process_and_a_damaged_one_holds_up_no_other(shop: Shop) -> None:
+    folder = shop.world.state / INTAKE
+    for n in range(30):
+        bulk_body(folder, b'{"n": %d}\n' % n)
+    bulk_path(folder, 7).write_text("{}")
+    shop.go()
+    assert [row["n"] for row in rows(shop)] == [n for n in range(30) if n != 6]
+    assert shop.read(lambda record: record.setting("foldings")) == 1
+    shop.go()  # the damaged one is tried again by itself
+    assert body_path(folder, 7).exists()
 
 
 def test_a_damaged_journal_is_told_of_and_kept(shop: Shop) -> None:

@@ -19,7 +19,7 @@ EVERYONE = Document(kind="Audience", name="everyone", path="streams.yaml", line=
 
 
 def export(**field: Any) -> Document:
-    config = {"audience": "everyone", "url": "https://crm.example/", "fields": {"it": field}}
+    config = {"audience": "everyone", "url": "https://crm.example/", "fields": {"it": field, "who": {"from": "email"}}}
     spec = {"provider": "http", "jobType": "export-audience", "config": config}
     return Document(kind="Job", name="crm", path="jobs.yaml", spec=spec)
 
@@ -49,3 +49,24 @@ def test_what_leads_nowhere_is_told_at_its_place(field: dict[str, Any], message:
 
 def test_a_stream_that_is_invalid_may_declare_what_is_missing() -> None:
     assert said(export(**{"from": "other"}), broken=[("Stream", "visits")]) == []
+
+
+@pytest.mark.parametrize(
+    "field", [{"from": "spent"}, {"from": "attribute:phone"}, {"from": "email", "identifier": False}]
+)
+def test_some_field_must_identify_the_members(field: dict[str, Any]) -> None:
+    job = export(**field)
+    del job.spec["config"]["fields"]["who"]
+    assert said(job) == [
+        "jobs.yaml:1:1: error: spec.config.fields: no field identifies a member: take one from an identity key, or mark "
+        "one with `identifier: true`"
+    ]
+
+
+@pytest.mark.parametrize(
+    "field", [{"from": "email"}, {"from": "key:phone"}, {"from": "profile-id"}, {"from": "spent", "identifier": True}]
+)
+def test_a_field_identifies_by_where_it_comes_from_or_by_what_it_says(field: dict[str, Any]) -> None:
+    job = export(**field)
+    del job.spec["config"]["fields"]["who"]
+    assert said(job) == []

@@ -172,7 +172,7 @@ def test_a_csv_body_lands_as_the_same_file_would(place: Place, tmp_path: Path, p
         compression="none",
     )
     number = place.bulk(gzip.compress(body) if packed else body, gzip=packed, timestamp_field="t")
-    [unit] = place.fold().bulk(Start(number))
+    [unit] = place.fold().bulk([Start(number)])
     assert place.table(unit).drop_columns(list(META)).equals(block.table)
     times = place.table(unit).column("_timestamp").to_pylist()
     assert [time.isoformat() for time in times] == ["2024-01-01T00:00:00+00:00", "2024-01-02T00:00:00+00:00"]
@@ -182,24 +182,24 @@ def test_a_csv_body_lands_as_the_same_file_would(place: Place, tmp_path: Path, p
 def test_constants_are_columns_of_the_type_that_json_gives_them(place: Place) -> None:
     constants = {"source": '"archive"', "n": "7", "price": "1.5", "new": "true"}
     number = place.bulk(b"a\n1\n2\n", append=constants)
-    [unit] = place.fold().bulk(Start(number))
+    [unit] = place.fold().bulk([Start(number)])
     assert place.rows([unit]) == [{"a": one, "source": "archive", "n": 7, "price": 1.5, "new": True} for one in "12"]
 
 
 def test_a_constant_never_takes_the_place_of_a_column(place: Place) -> None:
     number = place.bulk(b"a\n1\n", append={"a": "1"})
-    with pytest.raises(Fatal, match=r"^append: the body has a column 'a' itself$"):
-        list(place.fold().bulk(Start(number)))
+    with pytest.raises(Fatal, match=r"^journal 1: append: the body has a column 'a' itself$"):
+        list(place.fold().bulk([Start(number)]))
 
 
 def test_names_and_a_delimiter_may_come_with_the_request(place: Place) -> None:
     number = place.bulk(b"1;2\n", headers=["x", "y"], delimiter=";")
-    assert place.rows(list(place.fold().bulk(Start(number)))) == [{"x": "1", "y": "2"}]
+    assert place.rows(list(place.fold().bulk([Start(number)]))) == [{"x": "1", "y": "2"}]
 
 
 def test_bad_rows_of_a_body_are_kept_with_their_lines(place: Place) -> None:
     number = place.bulk(b'{"t": 1}\n[]\n{"t": "x"}\n', format="json", droperrors=True)
-    [unit] = place.fold().bulk(Start(number))
+    [unit] = place.fold().bulk([Start(number)])
     assert (unit.rows, unit.omitted) == (2, 1)
     [reject] = [json.loads(line) for line in (place.data / unit.rejects[0]).read_text().splitlines()]
     assert reject == {"source": f"journal {number}", "line": 2, "reason": "not a JSON object", "text": "[]"}
@@ -213,11 +213,11 @@ def test_a_body_goes_on_after_any_unit(tmp_path_factory: pytest.TempPathFactory,
         patch.setattr(fold, "BLOCK_BYTES", 64)
         body = b"n\n" + b"".join(b"%d\n" % number for number in range(count * 10))
         number = place.bulk(gzip.compress(body) if packed else body, gzip=packed)
-        units = list(place.fold().bulk(Start(number)))
+        units = list(place.fold().bulk([Start(number)]))
         assert place.rows(units) == [{"n": str(index)} for index in range(count * 10)]
         assert [one.cursor["whole"] for one in units] == [False] * (len(units) - 1) + [True]
         for cut, unit in enumerate(units[:-1], start=1):
-            rest = list(place.fold().bulk(Start(number, cut, unit.cursor["mark"])))
+            rest = list(place.fold().bulk([Start(number, cut, unit.cursor["mark"])]))
             assert [one.cursor for one in rest] == [one.cursor for one in units[cut:]]
             assert place.rows(rest) == place.rows(units[cut:])
 
@@ -230,17 +230,17 @@ def test_an_array_lands_as_its_elements_would_and_goes_on_after_any_unit(
     rows: list[Any] = [{"n": number, "text": "a\nb, ]"} for number in range(9)]
     text = json.dumps([*rows[:5], 7, *rows[5:]], indent=1).encode()
     whole = place.bulk(gzip.compress(text) if packed else text, format="json", gzip=packed, droperrors=True)
-    units = list(place.fold().bulk(Start(whole)))
+    units = list(place.fold().bulk([Start(whole)]))
     assert len(units) > 3
     assert place.rows(units) == rows
     assert sum(unit.omitted for unit in units) == 1
     for cut in (1, 3):
-        rest = list(place.fold().bulk(Start(whole, cut, units[cut - 1].cursor["mark"])))
+        rest = list(place.fold().bulk([Start(whole, cut, units[cut - 1].cursor["mark"])]))
         assert place.rows([*units[:cut], *rest]) == rows
 
 
 def test_a_body_that_unpacks_to_too_much_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fold, "BULK_BYTES", 1 << 20)
     number = place.bulk(gzip.compress(b"a\n" * (1 << 20)), gzip=True)
-    with pytest.raises(Fatal, match=r"^the body unpacks to more than 1,048,576 bytes$"):
-        list(place.fold().bulk(Start(number)))
+    with pytest.raises(Fatal, match=r"^journal 1: the body unpacks to more than 1,048,576 bytes$"):
+        list(place.fold().bulk([Start(number)]))

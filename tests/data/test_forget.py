@@ -274,7 +274,7 @@ def test_what_the_intake_accepted_before_the_request_is_dropped_as_it_lands(tmp_
         journal.close()
     folding = Folding(data, intake, 1, landing(("email", "ann@x.com")))
     start = Start(number)
-    units = list(folding.bulk(start) if bulk else folding.live([start]))
+    units = list(folding.bulk([start]) if bulk else folding.live([start]))
     landed = [row["n"] for unit in units for one in unit.segments for row in pq.read_table(data / one.file).to_pylist()]
     assert landed == ["1", "2"]
     assert (sum(unit.rows for unit in units), sum(unit.omitted for unit in units)) == (2, 1)
