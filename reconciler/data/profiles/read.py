@@ -64,18 +64,17 @@ class ProfileReader:
         return self._rules.keys.index(key)
 
     def _identifiers(self, keys: Sequence[int]) -> str:
-        """The beginning of a query: `identifier`, those of profiles, and for each key `one_<key>`: how many of its values
-        a profile has, and one of them."""
+        """The beginning of a query: `identifier`, those of profiles, and for each key `several_<key>`: the profiles which
+        have more than one of its values."""
         if not keys:
             return ""
         wanted = ", ".join(map(str, keys))
         mine = f"SELECT pk, key, value, r, p FROM ({self._tables.identifiers()}) WHERE key IN ({wanted}) AND pk <> 0"
-        ones = "".join(
-            f", one_{key} AS MATERIALIZED (SELECT pk, count(*) AS times, min(value) AS value FROM identifier "
-            f"WHERE key = {key} GROUP BY pk)"
+        several = "".join(
+            f", several_{key} AS MATERIALIZED (SELECT pk FROM identifier WHERE key = {key} GROUP BY pk HAVING count(*) > 1)"
             for key in keys
         )
-        return f"WITH identifier AS MATERIALIZED ({mine}){ones} "
+        return f"WITH identifier AS MATERIALIZED ({mine}){several} "
 
     # --- one profile ---
 
@@ -144,11 +143,10 @@ class ProfileReader:
 
 
 def _values(key: int) -> str:
-    """The values of a key for each profile. Only where there are several need they be put in order, which takes seven
-    times as long."""
+    """The values of a key for each profile. Only where there are several need they be gathered and put in order, which takes
+    seven times as long."""
     return f"""
-        SELECT one.pk, coalesce(many.found, [one.value]) AS found FROM one_{key} AS one LEFT JOIN (
-            SELECT pk, list(value ORDER BY r, p, value) AS found
-            FROM identifier SEMI JOIN (SELECT pk FROM one_{key} WHERE times > 1) USING (pk)
-            WHERE key = {key} GROUP BY pk
-        ) AS many USING (pk)"""
+        SELECT pk, [value] AS found FROM identifier ANTI JOIN several_{key} USING (pk) WHERE key = {key}
+        UNION ALL
+        SELECT pk, list(value ORDER BY r, p, value) AS found FROM identifier SEMI JOIN several_{key} USING (pk)
+        WHERE key = {key} GROUP BY pk"""
