@@ -4,6 +4,7 @@ opening and watching, and a wall clock that is off. They come from `shim.c`, com
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 import subprocess
 import tempfile
@@ -72,6 +73,14 @@ class Faults:
     ) -> None:
         self._map.close()
         self._file.close()
+
+
+def may_mount() -> bool:
+    """Whether this user may mount a file system of memory."""
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=False).returncode:
+        return False
+    subprocess.run(["umount", "/mnt"], check=True)
+    return True
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import pytest
 from reconciler.controller.drifting import find_drift
 from reconciler.controller.settings import Settings
 from tests.end_to_end.daemon import Daemon, reconcile
-from tests.end_to_end.faults import OPEN, READ, RENAME, SYNC, WATCH, WRITE, Faults, small_disk
+from tests.end_to_end.faults import OPEN, READ, RENAME, SYNC, WATCH, WRITE, Faults, may_mount, small_disk
 from tests.end_to_end.test_killed import SPECS, Feed
 from tests.end_to_end.world import Arrivals, column, delivered, positions_are_dense, rows_of
 from tests.servers import Server, serving
@@ -78,13 +78,38 @@ def disk_that_fills(folder: Path, faults: Faults) -> Iterator[tuple[Path, Callab
     """A small disk, and how to fill and to empty it: a real one where this user may mount one, else one that the shim
     calls full."""
     disk = folder / "disk"
-    if os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/mnt"], check=False).returncode == 0:
-        subprocess.run(["umount", "/mnt"], check=True)
+    if may_mount():
         with small_disk(disk, "24m"):
             yield disk, lambda: _fill(disk / "ballast"), (disk / "ballast").unlink
     else:
         disk.mkdir()
         yield disk, lambda: faults.begin(errno.ENOSPC, WRITE, str(disk)), faults.end
+
+
+@contextmanager
+def disk_that_becomes_read_only(
+    folder: Path, faults: Faults
+) -> Iterator[tuple[Path, Callable[[], None], Callable[[], None]]]:
+    """A disk, and how to make it read-only and writable again: as above."""
+    disk = folder / "disk"
+    if may_mount():
+        with small_disk(disk, "24m"):
+            yield disk, lambda: _remount(disk, "ro"), lambda: _remount(disk, "rw")
+    else:
+        disk.mkdir()
+        yield disk, lambda: faults.begin(errno.EROFS, WRITE | RENAME, str(disk)), faults.end
+
+
+def _remount(disk: Path, how: str) -> None:
+    """Refused by the system for as long as a file is open for writing."""
+    for _ in range(600):
+        if (
+            subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], capture_output=True, check=False).returncode
+            == 0
+        ):
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(f"{disk} could not be remounted {how}")
 
 
 def _fill(ballast: Path) -> None:
@@ -185,15 +210,19 @@ def test_statuses_that_cannot_be_written_are_said_and_the_jobs_go_on(tmp_path: P
 
 def test_a_root_that_becomes_read_only_keeps_its_jobs_running(tmp_path: Path) -> None:
     """With the state elsewhere; the statuses are written when it can be written to again."""
-    with Faults(tmp_path) as faults, site(tmp_path, state=tmp_path / "state") as here:
+    with (
+        Faults(tmp_path) as faults,
+        disk_that_becomes_read_only(tmp_path, faults) as (disk, begin, end),
+        site(disk, state=tmp_path / "state") as here,
+    ):
         here.feed.come_in()
         with Daemon(here.root, *here.arguments, env=faults.env) as daemon:
             daemon.wait_for("Synced")
             here.feed.come_in()
-            faults.begin(errno.EROFS, WRITE | RENAME, str(here.root))
+            begin()
             daemon.wait_for("could not be written: Read-only file system.")
             daemon.wait_for("Synced")
-            faults.end()
+            end()
             here.feed.come_in()
             here.all_arrives(daemon)
         assert find_drift(Settings(root=here.root, state=here.state)).drifts == ()
