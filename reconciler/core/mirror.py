@@ -58,36 +58,40 @@ class Replay(StrEnum):
 
 # --- the guard ------------------------------------------------------------------------------------------------------
 
-#: An audience of fewer members is judged as one of so many, so that the first leavers of a small one are no alarm.
+#: Where a spec names no percentage, a ledger of fewer members is judged as one of so many, so that the first leavers of a
+#: small audience are no alarm. A percentage that is named is that.
 SMALL: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """How much one run may do without a person's approval, in percent of the members that the ledger holds."""
+    """How much one run may do without a person's approval, in percent of the members that the ledger holds, or of so
+    many where it holds fewer."""
 
     max_remove_percent: float = 20
+    removes_of_at_least: int = SMALL
     max_add_percent: float = 200
+    adds_to_at_least: int = SMALL
     empty_audience: Literal["block", "allow"] = "block"
 
 
 def objections(guard: Guard, difference: Difference, facts: Facts) -> list[str]:
     """Why a difference needs a person's approval, as clauses; none where it does not. A ledger that holds nobody yet has
     no percentage to add to."""
-    held = max(facts.held, SMALL)
     found = []
     adds, removes = difference.calls["add"], difference.removes
     if difference.is_empty and removes and guard.empty_audience == "block":
         found.append("the audience is empty now (guard.emptyAudience: block)")
-    if removes * 100 > guard.max_remove_percent * held:
+    if removes * 100 > guard.max_remove_percent * max(facts.held, guard.removes_of_at_least):
         found.append(f"it would remove {_share(removes, facts)} (guard.maxRemovePercent: {guard.max_remove_percent:g})")
-    if facts.held and adds * 100 > guard.max_add_percent * held:
+    if facts.held and adds * 100 > guard.max_add_percent * max(facts.held, guard.adds_to_at_least):
         found.append(f"it would add {_share(adds, facts)} (guard.maxAddPercent: {guard.max_add_percent:g})")
     return found
 
 
 def _share(count: int, facts: Facts) -> str:
-    return f"{count} members, {100 * count / max(facts.held, 1):.0f} % of the {facts.held} that were sent"
+    percent = f"{100 * count / max(facts.held, 1):.1f}".removesuffix(".0")
+    return f"{count} members, {percent} % of the {facts.held} that were sent"
 
 
 def would_do(difference: Difference) -> str:

@@ -125,6 +125,7 @@ def test_what_is_no_condition_is_refused_in_words_that_help(text: str, offset: i
     [
         ("orders > 1 and spnt > 10", 15, "there is no attribute 'spnt'; did you mean 'spent'?"),
         ('country = "FR"', 10, "there is no attribute 'FR'; a text stands in single quotes"),
+        ('country = "ordrs"', 10, "there is no attribute 'ordrs'; a text stands in single quotes"),
         ("colour = 'red'", 0, "there is no attribute 'colour'"),
     ],
 )

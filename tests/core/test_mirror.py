@@ -77,9 +77,9 @@ def difference(adds: int = 0, removes: int = 0, *, is_empty: bool = False) -> Di
     ("held", "adds", "removes", "said"),
     [
         (1000, 0, 200, []),
-        (1000, 0, 201, ["it would remove 201 members, 20 % of the 1000 that were sent (guard.maxRemovePercent: 20)"]),
+        (1000, 0, 201, ["it would remove 201 members, 20.1 % of the 1000 that were sent (guard.maxRemovePercent: 20)"]),
         (1000, 2000, 0, []),
-        (1000, 2001, 0, ["it would add 2001 members, 200 % of the 1000 that were sent (guard.maxAddPercent: 200)"]),
+        (1000, 2001, 0, ["it would add 2001 members, 200.1 % of the 1000 that were sent (guard.maxAddPercent: 200)"]),
         (0, 1_000_000, 0, []),
         (3, 0, 2, []),
         (3, 0, 3, ["it would remove 3 members, 100 % of the 3 that were sent (guard.maxRemovePercent: 20)"]),
@@ -89,6 +89,19 @@ def difference(adds: int = 0, removes: int = 0, *, is_empty: bool = False) -> Di
 )
 def test_the_guard_objects_to_a_large_share(held: int, adds: int, removes: int, said: list[str]) -> None:
     assert objections(Guard(), difference(adds, removes), Facts(sent=held)) == said
+
+
+def test_a_percentage_that_a_spec_names_is_that_of_a_small_audience_too() -> None:
+    named = Guard(removes_of_at_least=0, adds_to_at_least=0)
+    assert objections(named, difference(0, 1), Facts(sent=5)) == []
+    assert objections(named, difference(0, 2), Facts(sent=5)) == [
+        "it would remove 2 members, 40 % of the 5 that were sent (guard.maxRemovePercent: 20)"
+    ]
+    assert objections(named, difference(2, 0), Facts(sent=1)) == []
+    assert objections(named, difference(3, 0), Facts(sent=1)) == [
+        "it would add 3 members, 300 % of the 1 that were sent (guard.maxAddPercent: 200)"
+    ]
+    assert objections(named, difference(3, 0), Facts()) == [], "nobody was sent yet"
 
 
 def test_the_guard_objects_to_an_audience_that_is_empty_however_small_it_was() -> None:

@@ -121,4 +121,6 @@ def test_a_config_says_what_is_compared_and_how_careful_a_run_is() -> None:
     assert wish.calls == Calls(add=True, update=True, remove=True)
     assert wish.notes_all
     assert not config.wish(is_first=False, retry="").notes_all
-    assert config.limits() == Guard(max_remove_percent=20, max_add_percent=50, empty_audience="block")
+    assert config.limits() == Guard(
+        max_remove_percent=20, max_add_percent=50, adds_to_at_least=0, empty_audience="block"
+    )

@@ -550,7 +550,7 @@ def test_the_guard_counts_removals_that_wait_for_a_change(tmp_path: Path) -> Non
         job.completes()
         job.enroll([person(0, "1"), person(2, "3"), person(4, "5"), *who[6:]])
         error = job.fails(NeedsApproval)
-        assert "it would remove 3 members, 38 % of the 8 that were sent" in str(error)
+        assert "it would remove 3 members, 37.5 % of the 8 that were sent" in str(error)
         assert "It would add 0, change 3 and remove 3." in str(error)
         job.place.approved = {error.digest}
         job.completes()

@@ -48,12 +48,9 @@ class _Profile:
         return Term(column_sql(f"attribute:{name}"), found, node, column=name, hint=hint)
 
     def _mend(self, name: str, node: exp.Column) -> str:
-        near = did_you_mean(name, self._attributes)
-        if near:
-            return near
         if node.this.args.get("quoted"):
             return "; a text stands in single quotes"
-        return "" if self._attributes else "; no Stream declares any"
+        return did_you_mean(name, self._attributes) or ("" if self._attributes else "; no Stream declares any")
 
 
 def expression(text: str, columns: Mapping[str, str]) -> tuple[str, str, tuple[str, ...]]:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from reconciler.core.members import MappedField, Retry, Spares, Wish
-from reconciler.core.mirror import Guard, calls
+from reconciler.core.mirror import SMALL, Guard, calls
 from reconciler.providers.strict import Strict
 
 #: Fields of one export.
@@ -52,9 +52,17 @@ class GuardConfig(_Strict):
     """How much one run may do before a person has to approve it. It is judged before the first call; percentages are of
     the members that were sent before, of 10 where they are fewer."""
 
-    max_remove_percent: float = Field(20, ge=0, le=100, description="More removals than this wait for approval")
+    max_remove_percent: float = Field(
+        20,
+        ge=0,
+        le=100,
+        description=f"More removals than this wait for approval. Unless set, fewer than {SMALL} that were sent count as {SMALL}",
+    )
     max_add_percent: float = Field(
-        200, ge=0, description="More additions than this wait for approval, once anybody was sent"
+        200,
+        ge=0,
+        description="More additions than this wait for approval, once anybody was sent. Unless set, fewer than "
+        f"{SMALL} that were sent count as {SMALL}",
     )
     empty_audience: Literal["block", "allow"] = Field(
         "block", description="Whether an audience without members may remove everyone"
@@ -131,9 +139,12 @@ class MirrorConfig(_Strict):
         return "later"
 
     def limits(self) -> Guard:
+        said = self.guard.model_fields_set
         return Guard(
             max_remove_percent=self.guard.max_remove_percent,
+            removes_of_at_least=0 if "max_remove_percent" in said else SMALL,
             max_add_percent=self.guard.max_add_percent,
+            adds_to_at_least=0 if "max_add_percent" in said else SMALL,
             empty_audience=self.guard.empty_audience,
         )
 
