@@ -125,6 +125,16 @@ def facts(db: Any, data_dir: Path, files: Sequence[LedgerFile]) -> Facts:
     return Facts(**dict(zip([*names, "amiss"], map(int, row), strict=True)))
 
 
+def omitted(db: Any, data_dir: Path, files: Sequence[LedgerFile], limit: int) -> list[tuple[str, str, int, str | None]]:
+    """Whom the ledger holds as omitted, at most so many, the latest first: id, reason, run, and the payload."""
+    rows = ledger_sql(data_dir, files, ["id", "state", "reason", "run", "payload"])
+    found: list[tuple[str, str, int, str | None]] = db.execute(
+        f"SELECT id, reason, run, payload FROM ({rows}) "
+        f"WHERE state IN ({State.MAYBE:d}, {State.OUT:d}) OR reason <> '' ORDER BY run DESC, id LIMIT {limit:d}"
+    ).fetchall()
+    return found
+
+
 def receipt(db: Any, data_dir: Path, files: Sequence[LedgerFile], member: str) -> dict[str, Any] | None:
     """What the ledger says of one member, by column; None where it says nothing. `state` is a `State`'s name."""
     sql = f"SELECT * FROM ({ledger_sql(data_dir, files, list(COLUMNS))}) WHERE id = $member"

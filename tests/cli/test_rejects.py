@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from reconciler.cli.rejects import of_members
+from reconciler.controller.omitted import Omitted, OmittedMember
 from reconciler.core.provider import Reject, Unit
 from reconciler.record.store import Record
 from tests.cli.conftest import CREATED_MS, World
@@ -130,3 +132,30 @@ def test_what_the_data_hands_keep_is_what_is_listed(world: World, job_id: int) -
     first, text = ended.out.splitlines()
     assert first.startswith("run 1, unit 1: in/1.csv:3: ")
     assert text == "    3"
+
+
+def test_of_an_export_of_an_audience_it_is_whom_the_ledger_omits_with_what_was_kept_of_them_last() -> None:
+    def kept(run: int, member: str, reason: str) -> dict[str, object]:
+        text = json.dumps({"member": member, "fields": {"n": run}})
+        return {"run": run, "unit": 1, "source": "all", "line": 4, "reason": reason, "text": text}
+
+    def left_out(since: int) -> list[tuple[object, ...]]:
+        rejects = iter([kept(9, "d", "bad 9"), kept(8, "a", "bad 8"), kept(7, "a", "bad 7"), kept(7, "b", "bad 7")])
+        now = Omitted(
+            audience="all",
+            members=(
+                OmittedMember(member="a", reason="bad 8", run=8, fields=""),
+                OmittedMember(member="c", reason="no email", run=2, fields='{"n":2}'),
+            ),
+            since=since,
+        )
+        return [(one["run"], one["reason"], one["text"]) for one in of_members(now, rejects)]
+
+    held = [
+        (8, "bad 8", '{"member": "a", "fields": {"n": 8}}'),
+        (2, "no email", '{"member":"c","fields":{"n":2}}'),
+    ]
+    assert left_out(0) == held, "not whoever was sent since, nor anybody twice; whoever was omitted long ago"
+    assert left_out(9) == [(9, "bad 9", '{"member": "d", "fields": {"n": 9}}'), *held], (
+        "and what the plan at hand has left out"
+    )

@@ -245,6 +245,7 @@ def test_whoever_was_refused_is_listed_and_tried_again_when_asked(tmp_path: Path
         assert "tries again whoever was refused" in shop.run("rejects", JOB, "--retry")
         shop.run()
         assert shop.sent() == [("add", "Grace")]
+        assert shop.run("rejects", JOB) == f"{JOB} leaves nobody out.\n"
         assert "can try nobody again" in shop.run("rejects", "import-orders", "--retry", code=5)
 
 
