@@ -412,23 +412,26 @@ def newest_version() -> int:
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Brings a record to this program's version. Raises RecordUnusable where it is newer, or no record of ours."""
+    """Brings a record to this program's version, whole or not at all. Raises RecordUnusable where it is newer, or no record of
+    ours."""
     version, scripts = _version(connection, path), _scripts()
     if version > len(scripts):
         raise _newer(path, version)
     if version < 1 and _holds_tables(connection, path):
         raise _older(connection, path, version)
-    for number, script in enumerate(scripts[version:], start=version + 1):
-        text = script.read_text(encoding="utf-8")
-        try:
-            connection.executescript(f"BEGIN IMMEDIATE;\n{text}\nPRAGMA user_version = {number};\nCOMMIT;")
-        except sqlite3.DatabaseError as error:
-            raise unusable(path, error) from error
-    if version == 0:
-        import secrets  # only a new record needs any
+    if version == len(scripts):
+        return
+    texts = "\n".join(script.read_text(encoding="utf-8") for script in scripts[version:])
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE;\n{texts}\nPRAGMA user_version = {len(scripts)};")
+        if version == 0:
+            import secrets  # only a new record needs any
 
-        with transaction(connection):
             connection.executemany(
                 "INSERT INTO setting (key, value) VALUES (?, ?)",
                 [("id", secrets.token_hex(8)), ("secret_key", secrets.token_hex(32)), ("alive_ms", 0)],
             )
+        connection.commit()
+    except sqlite3.DatabaseError as error:
+        _roll_back(connection)
+        raise unusable(path, error) from error

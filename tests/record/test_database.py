@@ -155,3 +155,16 @@ def test_a_record_from_before_pending_outcomes_takes_them_and_keeps_what_it_has(
         assert connection.execute("SELECT commit_, state, description FROM commit_status").fetchall() == [
             ("c1", "pending", "one")
         ]
+
+
+def test_a_record_is_brought_up_to_date_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, state = tmp_path / "migrations", tmp_path / "state"
+    folder.mkdir()
+    (folder / "1.sql").write_text("CREATE TABLE setting (key TEXT, value ANY);")
+    (folder / "2.sql").write_text("CREATE TABLE setting (key TEXT);")
+    monkeypatch.setattr(database, "MIGRATIONS", folder)
+    with pytest.raises(RecordUnusable, match="table setting already exists"):
+        Record.writing(state)
+    with closing(sqlite3.connect(state / "record.db")) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
