@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +18,7 @@ from reconciler.cli.options import Call, command
 from reconciler.cli.specs import Specs, declared_specs
 from reconciler.cli.terminal import escape
 from reconciler.clock import Clock, iso
+from reconciler.core.value import dataclass
 from reconciler.errors import SpecInvalid, UsageError
 from reconciler.record.holder import controller_at_work
 from reconciler.record.store import Record

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -19,6 +18,7 @@ from reconciler.core.gate import next_start_ms
 from reconciler.core.prune import approval_of
 from reconciler.core.rules import rules_of
 from reconciler.core.state import Status
+from reconciler.core.value import dataclass
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from posixpath import join, normpath
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +23,7 @@ from reconciler.cli.options import Call
 from reconciler.cli.plan_words import NOTHING, NOTHING_MERGED, backfill_words, export_words, summary_line
 from reconciler.cli.terminal import escape
 from reconciler.core.risk import Risk, most_dangerous_first, risk_of
+from reconciler.core.value import dataclass
 from reconciler.core.words import with_options
 
 if TYPE_CHECKING:

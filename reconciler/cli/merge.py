@@ -4,12 +4,12 @@ do: offline, in a fresh clone, without a record, and without writing anything.""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.cli.options import Call
 from reconciler.clock import iso
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem, UsageError
 
 if TYPE_CHECKING:

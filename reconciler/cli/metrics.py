@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -28,6 +27,7 @@ from reconciler.core.metrics import (
     start_of,
     totals,
 )
+from reconciler.core.value import dataclass
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:

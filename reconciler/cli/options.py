@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +20,7 @@ import click
 
 from reconciler.cli.terminal import Terminal
 from reconciler.core.operator import FILE_NAME, Operator, operator_of
+from reconciler.core.value import dataclass
 from reconciler.errors import ReconcileError, SpecInvalid, UsageError
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ The same hands as a pass uses (walk, parse, check) in the same order, so that wh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.document import Document
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem, UsageError
 from reconciler.record.holder import controller_at_work
 from reconciler.repo.git import GitUnusable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from reconciler.cli.options import Call, command, from_here, output_option
 from reconciler.cli.problems import problem_json, problem_line
 from reconciler.cli.specs import Specs, check_specs, declared_specs
 from reconciler.cli.terminal import escape
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem, SpecInvalid, UsageError
 
 FORMAT_VERSION = 1

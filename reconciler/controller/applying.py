@@ -3,7 +3,7 @@ that the saved plan says. What is then enacted is the planner's own, never what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.clock import Now, iso
 from reconciler.controller.basis import basis_of
@@ -14,6 +14,7 @@ from reconciler.core.basis import NAMED, moved, touched_keys
 from reconciler.core.canonical_json import canonical_json
 from reconciler.core.planned import Plan, to_json
 from reconciler.core.saved_plan import SavedPlan
+from reconciler.core.value import dataclass
 from reconciler.errors import Blocked
 from reconciler.record.store import Record
 

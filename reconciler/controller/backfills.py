@@ -4,7 +4,7 @@ the run will find. Nothing is changed, and no secret is resolved."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from reconciler.clock import Now
@@ -16,6 +16,7 @@ from reconciler.core.document import Document
 from reconciler.core.planned import Plan, PlannedBackfill
 from reconciler.core.profile import profile_rules
 from reconciler.core.provider import Catalogue, Estimate, JobType
+from reconciler.core.value import dataclass
 from reconciler.errors import RunError
 from reconciler.record.store import Record
 from reconciler.record.uploads import UploadRow

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import Any, Final
 
 from reconciler.clock import Now
@@ -20,6 +20,7 @@ from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.issue import clip
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Output, Produced, Reply, Wanted
 from reconciler.core.profile import ProfileFile, ProfileRules, ProfileSet, rules_digest, rules_spec
+from reconciler.core.value import dataclass
 from reconciler.data.segments import PROFILES
 
 #: Builds have run ids of their own, above those of compactions.

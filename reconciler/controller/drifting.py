@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from reconciler.core.document import Kind
 from reconciler.core.drift import RESTORE, Drift, Line, both, log_drift, unexplained
 from reconciler.core.state import EventName
 from reconciler.core.status import job_status
+from reconciler.core.value import dataclass
 from reconciler.data.durable import file_digest
 from reconciler.data.segments import run_of, unnamed
 from reconciler.errors import RecordUnusable

@@ -4,10 +4,10 @@ restart drops, that was kept for a job declared again, or that comes with a new 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from reconciler.core.planned import Action, Plan
+from reconciler.core.value import dataclass
 from reconciler.record.jobs import JobRow
 from reconciler.record.store import Record
 

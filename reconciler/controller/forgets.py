@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
 from reconciler.clock import Now, iso
 from reconciler.controller.forgetting import ledgers_of, searched_rules
@@ -18,6 +17,7 @@ from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.core.prune import undeleted_words
 from reconciler.core.state import Reason, Status
 from reconciler.core.streams import users_of
+from reconciler.core.value import dataclass
 from reconciler.errors import Fatal, UsageError
 from reconciler.record.forgotten import ForgetRequest, Receipt
 from reconciler.record.store import Record

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from reconciler.core.value import dataclass
 
 if TYPE_CHECKING:
     from reconciler.clock import Clock

@@ -5,7 +5,7 @@ committed (`take_stops`)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from reconciler.core.happening import LogEntry, Step
 from reconciler.core.provider import Unit
 from reconciler.core.rules import AfterDependencies, JobRules, rules_of
 from reconciler.core.state import EventName, Status
+from reconciler.core.value import dataclass
 from reconciler.record.events import Event
 from reconciler.record.jobs import JobRow
 from reconciler.record.resources import By

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from reconciler.clock import Clock, Now
@@ -14,6 +14,7 @@ from reconciler.controller.pruning import Pruner, place_of
 from reconciler.controller.settings import Settings
 from reconciler.controller.trees import check_root, installed, open_tree
 from reconciler.core.planned import Plan, to_json
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem
 from reconciler.record.holder import controller_at_work
 from reconciler.record.store import Record

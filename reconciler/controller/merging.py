@@ -4,7 +4,7 @@ other one declares. What only a record knows (rows, statuses, what is due) is no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from reconciler.clock import Now
@@ -19,6 +19,7 @@ from reconciler.core.planned import Action, Plan, Verb
 from reconciler.core.policy import FILE_NAME
 from reconciler.core.provider import Catalogue
 from reconciler.core.prune import Budget, Purse
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem
 
 if TYPE_CHECKING:

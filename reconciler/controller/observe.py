@@ -7,11 +7,11 @@ says what it waits for, and its file remains a difference for the next look.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Clock, Now
 from reconciler.core.document import Document
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem
 from reconciler.record.desired import Desired
 from reconciler.record.store import Record

@@ -7,7 +7,6 @@ it is asked again of the new ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reconciler.clock import Now
@@ -15,6 +14,7 @@ from reconciler.controller.rebuilds import observed_rules
 from reconciler.controller.settings import Settings
 from reconciler.core.profile import ProfileRules, ProfileSet, rules_digest
 from reconciler.core.suggest import did_you_mean
+from reconciler.core.value import dataclass
 from reconciler.errors import UsageError
 from reconciler.record.store import Record
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Now
@@ -12,6 +12,7 @@ from reconciler.controller.observe import reason_to_hold
 from reconciler.core.document import Kind
 from reconciler.core.planned import Plan, PlannedRun, Waiting
 from reconciler.core.prune import undeleted_words
+from reconciler.core.value import dataclass
 from reconciler.record.store import Record
 from reconciler.repo.git import GitUnusable
 

@@ -23,13 +23,14 @@ import secrets
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.clock import Clock, Now, pause
 from reconciler.core.forgotten import keyed_hash
+from reconciler.core.value import dataclass
 from reconciler.errors import Blocked, Locked, ReconcileError, RecordUnusable, UsageError
 from reconciler.record.holder import controller_at_work
 

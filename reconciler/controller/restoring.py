@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from reconciler.clock import Now, iso
 from reconciler.core.audit import Deed, genesis
+from reconciler.core.value import dataclass
 from reconciler.data.lost_found import LOST, bring_back, found, is_there, set_aside, set_aside_file
 from reconciler.errors import Blocked, UsageError
 from reconciler.record import copies, database

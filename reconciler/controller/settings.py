@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from reconciler.core.backfill import LIVE
 from reconciler.core.prune import Budget
+from reconciler.core.value import dataclass
 
 if TYPE_CHECKING:
     from reconciler.core.notices import CommitStatusRule, NotifyRule

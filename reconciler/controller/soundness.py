@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler.core.value import dataclass
 from reconciler.data.lost_found import is_there
 from reconciler.errors import RecordUnusable
 from reconciler.record import database

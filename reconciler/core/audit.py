@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
+
+from reconciler.core.value import dataclass
 
 #: Whoever acts by itself, because of a commit.
 CONTROLLER: Final = "controller"

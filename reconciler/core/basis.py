@@ -8,11 +8,11 @@ what it touches, anything that was recorded since makes a plan stale too: the re
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from posixpath import join
 from typing import Any, Final
 
 from reconciler.core.canonical_json import canonical_json
+from reconciler.core.value import dataclass
 
 #: How many things that happened since are named.
 NAMED: Final = 5

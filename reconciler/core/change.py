@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.clock import iso
+from reconciler.core.value import dataclass
 from reconciler.core.words import spelled
 
 #: Fields of a Job whose integers are milliseconds; they are shown as a spec spells them.

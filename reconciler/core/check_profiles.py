@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from reconciler.core.document import Document
 from reconciler.core.issue import Path, with_offset
 from reconciler.core.language import BadExpression, UnknownAttribute, compile_condition, merged_type
 from reconciler.core.profile import Attribute, StreamRules, stream_rules
+from reconciler.core.value import dataclass
 
 #: A document, a path in it, and what is wrong there.
 Finding = tuple[Document, Path, str]

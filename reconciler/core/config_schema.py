@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.issue import Issue, Path, clip, found, one_of, quoted
 from reconciler.core.suggest import did_you_mean
+from reconciler.core.value import dataclass
 
 #: What is wrong with a config is told so often at most.
 MAX_ISSUES: Final = 100

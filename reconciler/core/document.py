@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal
+
+from reconciler.core.value import dataclass
 
 Kind = Literal["Job", "Authorization", "Stream", "Audience"]
 KINDS: Final[tuple[Kind, ...]] = ("Job", "Authorization", "Stream", "Audience")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from reconciler.core.audit import Entry
+from reconciler.core.value import dataclass
 
 #: What will mend a record that says something which nobody has written.
 RESTORE: Final = "restore record.db and data/ from a backup; `reconcile history` shows what was done"

@@ -9,10 +9,10 @@ now and then they are put together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from reconciler.core.provider import Block, Table
+from reconciler.core.value import dataclass
 
 #: The column of a message that says when it was written, where the source brings no time of its own: ISO 8601, UTC.
 ENRICHED_AT: Final = "enriched_at"

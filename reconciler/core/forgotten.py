@@ -11,10 +11,11 @@ import hmac
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.core.profile import ProfileRules, profile_rules, rules_spec
+from reconciler.core.value import dataclass
 
 #: Between key and value in what is hashed; no key contains it.
 SEPARATOR: Final = "\x1f"

@@ -7,7 +7,7 @@ job's own backoff, an approval, quiet hours, what it depends on, a free slot. Th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from reconciler.clock import Now
 from reconciler.core.lifecycle import is_in_progress
@@ -15,7 +15,7 @@ from reconciler.core.rules import PURGE_AFTER_MS, AfterDependencies, Continuous,
 from reconciler.core.schedule import quiet_from, quiet_until
 from reconciler.core.settle import is_held_back
 from reconciler.core.state import FINAL, JobState, Outcome, Reason, Status
-from reconciler.core.value import Value
+from reconciler.core.value import Value, dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

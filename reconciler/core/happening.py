@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.core.state import EventName, JobState, Reason
-from reconciler.core.value import Value
+from reconciler.core.value import Value, dataclass
 
 
 class Ticked(Value):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from reconciler.core.value import dataclass
 
 Path = tuple[str | int, ...]
 

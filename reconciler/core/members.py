@@ -9,9 +9,11 @@ written into the ledger. Whatever was sent is said in row numbers of that file, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
+
+from reconciler.core.value import dataclass
 
 Action = Literal["add", "update", "remove"]
 

@@ -9,10 +9,11 @@ A message that carries units or intents is answered before the run goes on, so a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal
 
 from reconciler.core.provider import Intent, Unit
+from reconciler.core.value import dataclass
 
 #: The provider of orders that no spec asks for: the product's own upkeep of its data folder. No spec can name it.
 MAINTENANCE: Final = "-maintenance"

@@ -9,12 +9,13 @@ is listed), or unchanged (nothing had to be sent). So added + changed + removed 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from enum import StrEnum
 from typing import Any, Final, Literal
 
 from reconciler.core.members import ACTIONS, Action, Calls, Difference, Facts, Ledger, LedgerFile, Retry
 from reconciler.core.provider import Intent, Json
+from reconciler.core.value import dataclass
 from reconciler.errors import Fatal
 
 Mode = Literal["mirror", "add-only", "update-only"]

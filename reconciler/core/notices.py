@@ -8,12 +8,13 @@ told at all, and nobody is told twice what they know.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 from reconciler.clock import iso
+from reconciler.core.value import dataclass
 from reconciler.core.words import SECOND_MS
 from reconciler.errors import SOURCE_PATH
 

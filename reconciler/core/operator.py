@@ -7,10 +7,11 @@ default here, so that whoever needs only the values pays for importing no model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.prune import DEFAULT_MAX_DELETES, DEFAULT_MAX_PERCENT, Budget
+from reconciler.core.value import dataclass
 
 if TYPE_CHECKING:
     from reconciler.core.notices import CommitStatusRule, NotifyRule

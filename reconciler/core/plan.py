@@ -11,7 +11,7 @@ every name that a `renamedFrom` names belongs to the difference.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal
 
 from reconciler.clock import Now, iso
@@ -21,6 +21,7 @@ from reconciler.core.planned import Action, Plan, Verb, Waiting
 from reconciler.core.prune import Doomed, Pruning, Purse, judge
 from reconciler.core.rules import PURGE_AFTER_MS as PURGE_AFTER_MS
 from reconciler.core.state import FINAL, Status
+from reconciler.core.value import dataclass
 from reconciler.core.words import DAY_MS, listed
 
 Life = Literal["live", "purged", "orphaned", "archived", "deleted", "undeleted"]

@@ -4,7 +4,6 @@ plan too, an empty one, and must not pay for the planner."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from posixpath import join
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from reconciler.core.canonical_json import canonical_digest
 from reconciler.core.document import Kind, digest_of
 from reconciler.core.risk import risk_of
-from reconciler.core.value import Value
+from reconciler.core.value import Value, dataclass
 from reconciler.errors import SOURCE_PATH, Problem
 
 if TYPE_CHECKING:

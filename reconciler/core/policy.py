@@ -8,9 +8,10 @@ cannot be judged is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
+
+from reconciler.core.value import dataclass
 
 #: The file's name; it stands beside the root folder.
 FILE_NAME: Final = "policy.yaml"

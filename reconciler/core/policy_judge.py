@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.config_schema import ConfigSchema, compile_schema
@@ -22,6 +21,7 @@ from reconciler.core.issue import Path, clip, field_path, field_text, with_offse
 from reconciler.core.policy import Policy, Rule, Subject
 from reconciler.core.policy_view import view
 from reconciler.core.provider import Catalogue
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem
 
 _ERROR: Final = re.compile(r"ERROR: <input>:([0-9]+):([0-9]+): ([^\n]*)")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.core.operator import FILE_NAME as SETTINGS_FILE
 from reconciler.core.policy import FILE_NAME as POLICY_FILE
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem
 
 

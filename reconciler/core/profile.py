@@ -8,10 +8,11 @@ so a changed rule is a new set, built from the raw messages while the old one se
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.document import digest_of
+from reconciler.core.value import dataclass
 
 if TYPE_CHECKING:
     from reconciler.core.messages import SegmentRef

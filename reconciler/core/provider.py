@@ -13,9 +13,11 @@ The data hands (`context.data`) are those of `reconciler.data`; they are a proto
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from reconciler.core.value import dataclass
 
 if TYPE_CHECKING:
     from reconciler.core.enrichment import Enrichment

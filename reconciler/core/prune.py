@@ -9,11 +9,11 @@ while the jobs wait, so does the rest of the set, because an approval is of all 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from reconciler.core.document import Kind, digest_of
-from reconciler.core.value import Value
+from reconciler.core.value import Value, dataclass
 
 DEFAULT_MAX_DELETES: Final = 5
 DEFAULT_MAX_PERCENT: Final = 10

@@ -10,10 +10,10 @@ from __future__ import annotations
 import ipaddress
 import os.path
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from reconciler.core.value import dataclass
 from reconciler.errors import UsageError
 
 #: What git speaks with others, and whether only with this machine.

@@ -7,10 +7,9 @@ design section 2 stand here for whoever needs only the rules and must not pay fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
-from reconciler.core.value import Value
+from reconciler.core.value import Value, dataclass
 from reconciler.core.words import HOUR_MS, MINUTE_MS, SECOND_MS
 from reconciler.core.words import PURGE_AFTER_MS as PURGE_AFTER_MS
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.document import KINDS
 from reconciler.core.planned import FORMAT_VERSION, Verb, plan_digest
+from reconciler.core.value import dataclass
 from reconciler.errors import Blocked, UsageError
 
 #: What every plan has, and of which type it is.

@@ -7,7 +7,7 @@ has expired, so that every way into a status leads to the same one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from reconciler.clock import Now
@@ -15,6 +15,7 @@ from reconciler.core.happening import LogEntry, Step
 from reconciler.core.rules import AfterDependencies, Continuous, JobRules, Once
 from reconciler.core.schedule import next_tick, quiet_until
 from reconciler.core.state import EventName, JobState, Outcome, Owed, Reason, Status
+from reconciler.core.value import dataclass
 from reconciler.core.words import DAY_MS, roughly
 
 #: A `Retry-After` is believed up to this long: a longer one would bury the job.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -18,6 +17,7 @@ from reconciler.core.duration import PATTERN, BadDuration, format_duration, pars
 from reconciler.core.issue import found, one_of, quoted
 from reconciler.core.language.types import COLUMN_TYPES, MAX_DIGITS, column_type, is_decimal
 from reconciler.core.suggest import did_you_mean
+from reconciler.core.value import dataclass
 
 if TYPE_CHECKING:  # imported late: these types are read without a model, too
     from pydantic_core import CoreSchema, PydanticCustomError

@@ -6,9 +6,10 @@ or alive time (the controller's uptime) where the name says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from reconciler.core.value import dataclass
 
 
 class Status(StrEnum):

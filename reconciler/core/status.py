@@ -7,7 +7,7 @@ that they differ from look to look: `essence` leaves them out, for whoever asks 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any, Final, Literal, assert_never
 
@@ -16,6 +16,7 @@ from reconciler.core.document import canonical
 from reconciler.core.gate import next_start_ms
 from reconciler.core.rules import JobRules
 from reconciler.core.state import JobState, Outcome, Reason, Status
+from reconciler.core.value import dataclass
 from reconciler.core.words import listed, roughly
 from reconciler.errors import Problem
 

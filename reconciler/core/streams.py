@@ -7,9 +7,10 @@ that messages bring with them may lie years back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal
+
+from reconciler.core.value import dataclass
 
 if TYPE_CHECKING:
     from reconciler.core.provider import Catalogue, JobType

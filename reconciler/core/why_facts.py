@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 
 from reconciler.clock import Now, iso
 from reconciler.core.gate import DependencyFacts
 from reconciler.core.rules import JobRules
 from reconciler.core.state import JobState, Status
+from reconciler.core.value import dataclass
 from reconciler.core.words import roughly, with_options
 from reconciler.errors import Problem
 

@@ -7,11 +7,12 @@ person now, what the mapping makes of it, what the guard and the job's own state
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from reconciler.clock import iso
+from reconciler.core.value import dataclass
 
 
 class Held(StrEnum):

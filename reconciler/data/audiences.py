@@ -6,13 +6,13 @@ All audiences are counted in one reading of the profiles, because every one of t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from reconciler.core.language import BadExpression, Condition, attribute_types, compile_condition
 from reconciler.core.profile import ProfileRules, ProfileSet
+from reconciler.core.value import dataclass
 from reconciler.data.engine import workspace
 from reconciler.data.profiles.read import ProfileReader
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, Literal, Protocol
@@ -22,6 +22,7 @@ from typing import IO, Any, Final, Literal, Protocol
 import pyarrow as pa
 
 from reconciler.core.provider import Block, Locate, Reject
+from reconciler.core.value import dataclass
 from reconciler.data.content import Content, Look, Source, has_grown, hold_still, look, not_a_mark, opened, trusted
 from reconciler.errors import Fatal, Retriable
 

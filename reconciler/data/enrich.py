@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from reconciler.core.enrichment import ENRICHED_AT, Due, News, Reference
 from reconciler.core.profile import Identity, ProfileRules, ProfileSet
 from reconciler.core.provider import Block, Locate
 from reconciler.core.suggest import did_you_mean
+from reconciler.core.value import dataclass
 from reconciler.data.durable import replaced
 from reconciler.data.engine import workspace
 from reconciler.data.names import sql_string

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from reconciler.ahead import ahead
 from reconciler.core.provider import Block, Reject, Staged, TimestampRule, Unit
+from reconciler.core.value import dataclass
 from reconciler.data.blocks import BLOCK_BYTES, CHANGED, Format, Reader
 from reconciler.data.content import Content, Source, opened
 from reconciler.data.delimited import Delimited

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from reconciler.core.forgotten import SEPARATOR, Shown, Sought
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import ProfileRules, ProfileSet, StreamRules
 from reconciler.core.provider import Staged
+from reconciler.core.value import dataclass
 from reconciler.data.durable import replaced
 from reconciler.data.engine import query, workspace
 from reconciler.data.ledger import REMOVAL, State

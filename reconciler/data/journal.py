@@ -25,10 +25,11 @@ import struct
 import threading
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from reconciler.core.value import dataclass
 from reconciler.data.durable import fsync, private
 from reconciler.errors import Fatal
 

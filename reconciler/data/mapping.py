@@ -10,7 +10,6 @@ its member out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from reconciler.core.document import canonical, digest_of
 from reconciler.core.members import NOBODY_KNOWN, PROFILE_ID, MappedField
 from reconciler.core.suggest import did_you_mean
 from reconciler.core.transforms import BadTransform, Transform, parse_transforms
+from reconciler.core.value import dataclass
 from reconciler.data.names import sql_string
 from reconciler.errors import Fatal
 

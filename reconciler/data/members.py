@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from reconciler.clock import iso
 from reconciler.core.members import ACTIONS, Difference, Exceptional, Ledger, LedgerFile, Members, Rows, Wish
 from reconciler.core.profile import ProfileRules, ProfileSet
+from reconciler.core.value import dataclass
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
 from reconciler.data.leavers import gone_row, listed, without_doubted

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import numpy as np
+
+from reconciler.core.value import dataclass
 
 _NEWLINES: Final = (10, 13)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reconciler.core.provider import Staged
+from reconciler.core.value import dataclass
 from reconciler.data.durable import file_digest, replaced
 from reconciler.data.jsontext import meaning
 from reconciler.data.names import META, RECEIVED, stored

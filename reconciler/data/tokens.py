@@ -7,11 +7,12 @@ passes through a double, no nested value is written anew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
+from reconciler.core.value import dataclass
 
 Positions = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]

@@ -4,7 +4,8 @@ that difference; another one that is asked for takes its place, and needs an app
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+
+from reconciler.core.value import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,12 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final, Protocol
 
 from reconciler.core.audit import Broken, Head
+from reconciler.core.value import dataclass
 
 NAME: Final = "audit.log"
 #: Entries that are written at a time.

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from reconciler.core.value import dataclass
 from reconciler.errors import ReconcileError, RecordUnusable
 from reconciler.record import database, refusals
 from reconciler.record.database import ASIDE, RECORD

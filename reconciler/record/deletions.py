@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, Literal
 
 from reconciler.core.prune import KEPT_MS
+from reconciler.core.value import dataclass
 from reconciler.record.database import transaction
 
 #: What is left of a job that no file declares: its cursor, for a job declared again (`orphaned`); everything, for a person

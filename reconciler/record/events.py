@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
+
+from reconciler.core.value import dataclass
 
 #: Events that are kept of each job; older ones go when a run ends.
 KEPT_EVENTS: Final = 1_000

@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final, Literal
 
 from reconciler.core.document import canonical
+from reconciler.core.value import dataclass
 from reconciler.record.refusals import BUSY_MS
 
 Step = Literal["find", "messages", "profiles", "files", "wipe", "done"]

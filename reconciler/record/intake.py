@@ -6,11 +6,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.document import canonical
 from reconciler.core.provider import Staged
+from reconciler.core.value import dataclass
 from reconciler.record.streams import Streams
 
 #: Files of what was left out that are kept: the newest.

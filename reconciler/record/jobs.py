@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from itertools import islice
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from reconciler.core.backfill import BACKFILL, LIVE
 from reconciler.core.document import canonical
 from reconciler.core.state import JobState, Outcome, Owed, Reason, Status
+from reconciler.core.value import dataclass
 from reconciler.record.database import transaction
 
 _STATE: Final = tuple(field.name for field in fields(JobState))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.notices import Notice, Trouble, What, notice_of, packed
+from reconciler.core.value import dataclass
 from reconciler.core.words import DAY_MS
 
 #: What was delivered is remembered for so long.

@@ -6,11 +6,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Final
 
 from reconciler.core.document import canonical
 from reconciler.core.profile import ProfileFile, ProfileRules, ProfileSet, profile_rules, rules_spec
+from reconciler.core.value import dataclass
 from reconciler.core.words import DAY_MS, HOUR_MS
 from reconciler.record.database import transaction
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.core.document import canonical
 from reconciler.core.prune import Pruning
+from reconciler.core.value import dataclass
 from reconciler.record.database import transaction
 
 _ASK: Final = (

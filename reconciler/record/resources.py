@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from reconciler.core.document import Document, canonical, digest_of_text
+from reconciler.core.value import dataclass
 from reconciler.record.database import transaction
 from reconciler.record.desired import JobDocument
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.document import canonical
 from reconciler.core.provider import Intent, Unit
 from reconciler.core.state import Outcome
+from reconciler.core.value import dataclass
 from reconciler.record.database import transaction
 from reconciler.record.jobs import Totals, cursor_text
 from reconciler.record.metrics import Metrics

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.core.document import canonical
 from reconciler.core.messages import SegmentRef
 from reconciler.core.provider import Staged
+from reconciler.core.value import dataclass
 from reconciler.record.database import transaction
 
 #: What arrives within this time is one arrival: the units of one run follow each other closely.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection
-from dataclasses import dataclass
+
+from reconciler.core.value import dataclass
 
 _COLUMNS = "journal, stream, messages, size, max_ AS limit_, timed, digest, asked_ms, approved_ms, approved_by"
 

@@ -9,10 +9,10 @@ anything cannot be read, nothing is.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.core.value import dataclass
 from reconciler.repo.git import GitUnusable, Repository
 from reconciler.repo.look import Absence, Gone, Look, Verdict
 

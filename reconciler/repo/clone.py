@@ -20,13 +20,14 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Final
 
 from reconciler.clock import Clock
 from reconciler.core.policy import FILE_NAME as POLICY_NAME
 from reconciler.core.remote import Address, check_branch
+from reconciler.core.value import dataclass
 from reconciler.errors import ReconcileError
 from reconciler.repo.git import GitUnusable, Repository
 from reconciler.repo.objects import SUBMODULE, Entry, blob_beside_root, differences, entries, holds_specs

@@ -14,11 +14,12 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.policy import FILE_NAME as POLICY_NAME
+from reconciler.core.value import dataclass
 from reconciler.errors import SOURCE_PATH, Problem
 from reconciler.repo.git import GitUnusable, Repository
 from reconciler.repo.history import Commit, Refused, newest_commits

@@ -11,10 +11,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
+from reconciler.core.value import dataclass
 from reconciler.errors import ReconcileError
 from reconciler.repo.names import is_spec_path
 

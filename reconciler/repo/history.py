@@ -11,10 +11,11 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
+from reconciler.core.value import dataclass
 from reconciler.repo.git import MAX_ARGUMENTS, Repository
 
 CACHE_NAME: Final = "authors.json"

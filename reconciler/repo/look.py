@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from reconciler.core.document import Kind
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem
 from reconciler.repo.index import Row
 

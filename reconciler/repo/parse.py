@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from reconciler.core.document import KINDS, Document, digest_of
 from reconciler.core.provider import Catalogue
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem
 from reconciler.repo.bulk import collection_paused
 from reconciler.repo.divide import cores, divided

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.policy import FILE_NAME, Policy, policy_of
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem, SpecInvalid
 from reconciler.repo.git import GitUnusable, Repository
 from reconciler.repo.plain_file import content_of, digest_of_content, keep_values, known_values, parse_document

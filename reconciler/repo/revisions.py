@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from reconciler.core.value import dataclass
 from reconciler.errors import Problem, UsageError
 from reconciler.repo.git import GitUnusable, Repository
 from reconciler.repo.names import is_spec_path

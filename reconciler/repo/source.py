@@ -7,10 +7,10 @@ read. `LocalSource` is a ref of the repository that the root lies in.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from reconciler.core.value import dataclass
 from reconciler.errors import UsageError
 from reconciler.repo.git import GitUnusable, Repository
 from reconciler.repo.refs import check_ref, resolve, unknown

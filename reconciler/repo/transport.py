@@ -19,13 +19,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from reconciler.core.provider import Secret
 from reconciler.core.redact import Redactor
 from reconciler.core.remote import Address
+from reconciler.core.value import dataclass
 from reconciler.errors import UsageError
 from reconciler.repo.git import GitUnusable
 

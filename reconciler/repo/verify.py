@@ -21,13 +21,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from reconciler.clock import Clock, utc
+from reconciler.core.value import dataclass
 from reconciler.errors import ReconcileError, UsageError
 from reconciler.repo.git import GIT_TIMEOUT_S
 from reconciler.repo.refs import revision

@@ -9,9 +9,10 @@ still counts in the `ordinal` of those after it where it began with `---`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+from reconciler.core.value import dataclass
 
 #: A spec file may have so many bytes.
 MAX_BYTES: Final = 1 << 20

@@ -1,12 +1,15 @@
-"""A Value is what a frozen dataclass is."""
+"""A Value is what a frozen dataclass is, and `dataclass` makes what the standard one makes."""
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+import dataclasses
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, field, fields, replace
+from typing import Any
 
 import pytest
 
-from reconciler.core.value import Value
+from reconciler.core.value import Value, dataclass
 
 
 class Move(Value):
@@ -65,3 +68,78 @@ def test_nothing_of_it_is_changed() -> None:
         value.name = "b"  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError, match="steps"):
         del value.steps
+
+
+# --- dataclass --------------------------------------------------------------------------------------------------------
+
+
+def both(**options: Any) -> list[type]:
+    """The same class by the standard decorator, and by ours."""
+
+    def declare(decorate: Callable[..., Any]) -> type:
+        @decorate(**options)
+        class Trip:
+            name: str
+            steps: int = 1
+            tags: dict[str, int] = field(default_factory=dict, hash=False, compare=False)
+            hidden: str = field(default="", repr=False)
+
+        made: type = Trip
+        return made
+
+    return [declare(dataclasses.dataclass), declare(dataclass)]
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {"frozen": True}, {"frozen": True, "slots": True}, {"frozen": True, "slots": True, "kw_only": True}, {"slots": True},
+    {"frozen": True, "order": True}, {"frozen": True, "eq": False}, {},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_class_behaves_as_one_of_the_standard_library(options: dict[str, Any]) -> None:
+    said = []
+    for made in both(**options):
+        one, same, other = made(name="a", tags={"x": 1}), made(name="a"), made(name="b")
+        hashes = made.__hash__ is not None
+        said.append(
+            [
+                one == same, one == other, one != other, one == ("a", 1, ""), repr(one), replace(one, steps=2).steps,
+                [each.name for each in fields(one)], getattr(made, "__slots__", None), made.__match_args__, hashes,
+                hashes and hash(one) == hash(same),
+            ]
+        )  # fmt: skip
+    assert said[0] == said[1]
+
+
+def test_a_frozen_class_takes_no_change_and_keeps_what_it_defines_itself() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Named:
+        name: str
+        steps: int
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Named) and self.name == other.name
+
+        def __hash__(self) -> int:
+            return hash(self.name)
+
+    with pytest.raises(FrozenInstanceError, match="name"):
+        Named("a", 1).name = "b"  # type: ignore[misc]
+    assert Named("a", 1) == Named("a", 2)
+    assert hash(Named("a", 1)) == hash(Named("a", 2))
+    assert repr(Named("a", 1)).endswith("Named(name='a', steps=1)")
+
+
+def test_one_field_and_none_are_compared_too() -> None:
+    @dataclass(frozen=True)
+    class One:
+        name: str
+
+    @dataclass(frozen=True)
+    class Nothing:
+        pass
+
+    assert One("a") == One("a") != One("b")
+    assert Nothing() == Nothing()
+    assert len({One("a"), One("a"), Nothing(), Nothing()}) == 2

@@ -16,10 +16,10 @@ Limits: 10,000 characters, 32 brackets within each other, 100 operators in a row
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from reconciler.core.language.types import BadExpression, UnknownAttribute, type_of
+from reconciler.core.value import dataclass
 
 if TYPE_CHECKING:
     from reconciler.core.profile import Attribute, ProfileRules, StreamRules

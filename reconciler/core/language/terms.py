@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -31,6 +31,7 @@ from reconciler.core.language.types import (
     common,
     decimal,
 )
+from reconciler.core.value import dataclass
 
 _MAX_INTEGER: Final = 2**63 - 1
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")

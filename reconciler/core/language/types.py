@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
+
+from reconciler.core.value import dataclass
 
 #: The digits that a decimal may have.
 MAX_DIGITS: Final = 38

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Final
@@ -23,6 +22,7 @@ from reconciler.core.transforms import dates
 from reconciler.core.transforms.phones import REGIONS, e164
 from reconciler.core.transforms.text import trim
 from reconciler.core.transforms.vendors import PROFILES, Field
+from reconciler.core.value import dataclass
 
 #: More steps than this are a mistake.
 MAX_STEPS: Final = 20

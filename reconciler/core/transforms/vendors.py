@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.core.transforms.countries import country_code
 from reconciler.core.transforms.dates import birth_date
 from reconciler.core.transforms.phones import e164
 from reconciler.core.transforms.text import letters, lower, plain, single_spaced, visible, without_space
+from reconciler.core.value import dataclass
 
 Normalize = Callable[[str, str], str]
 

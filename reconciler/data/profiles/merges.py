@@ -11,10 +11,10 @@ the 38 of the sum; a set keeps its 1,000 least texts by code point, which is the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.core.language.types import type_of
+from reconciler.core.value import dataclass
 from reconciler.data.profiles.order import Order
 
 #: Digits of what is added up, and of the sum.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from reconciler.core.language import input_expression
 from reconciler.core.language.types import type_of
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import Attribute, ProfileRules, StreamRules
+from reconciler.core.value import dataclass
 from reconciler.data.names import raw, sql_string
 from reconciler.data.profiles import columns
 from reconciler.data.profiles.columns import Once, quoted

@@ -9,7 +9,6 @@ a struct is the order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reconciler.core.messages import SegmentRef
+from reconciler.core.value import dataclass
 from reconciler.data.names import RECEIVED
 from reconciler.data.timestamps import FIRST_US, LAST_US
 

@@ -7,13 +7,13 @@ do meanwhile; so a reader never waits and never sees half a build.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from reconciler.core.profile import SHOWN_ID, ProfileRules, ProfileSet
+from reconciler.core.value import dataclass
 from reconciler.data.profiles.columns import identifier, quoted
 from reconciler.data.profiles.tables import Tables, id_sql, identifier_id, merges
 

@@ -7,12 +7,13 @@ up (`sum`, `count`, `set`, `any`) names the newest message that gave something, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import ProfileRules
+from reconciler.core.value import dataclass
 from reconciler.data.names import sql_string
 from reconciler.data.profiles.merges import Merge
 from reconciler.data.profiles.messages import STREAM_SLOTS, Messages

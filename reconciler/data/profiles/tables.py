@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.language import attribute_types
 from reconciler.core.profile import SHEET, ProfileFile, ProfileRules
+from reconciler.core.value import dataclass
 from reconciler.data.durable import replaced
 from reconciler.data.names import sql_string
 from reconciler.data.profiles.merges import Merge

@@ -10,10 +10,10 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from reconciler.core.provider import Intent, StreamReader
+from reconciler.core.value import dataclass
 from reconciler.errors import Fatal
 
 #: A batch ends before it grows over this, before compression; a larger message goes alone.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
 from typing import Final
@@ -20,6 +19,7 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
+from reconciler.core.value import dataclass
 from reconciler.errors import Fatal, Retriable
 from reconciler.providers.http.transport import Transport, parsed_url
 from reconciler.providers.http.wire import Deadline

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import takewhile
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from reconciler.clock import iso
 from reconciler.core.document import digest_of
 from reconciler.core.enrichment import ENRICHED_AT, Due, Enrichment
 from reconciler.core.provider import Context, Json, Reject, Staged, TimestampRule, Unit
+from reconciler.core.value import dataclass
 from reconciler.errors import Fatal, Retriable, RunError
 from reconciler.providers.cursors import fields_of, texts_of
 from reconciler.providers.http.answers import excerpt, failure

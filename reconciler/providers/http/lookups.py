@@ -12,11 +12,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote
 
 from reconciler.clock import Clock
+from reconciler.core.value import dataclass
 from reconciler.errors import RunError
 from reconciler.providers.http.client import Answer, Client, label
 from reconciler.providers.http.enrich_config import VALUE, EnrichLookup

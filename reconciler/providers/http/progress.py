@@ -15,12 +15,13 @@ it and not in `edge`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from reconciler.core.document import digest_of
 from reconciler.core.provider import Json
+from reconciler.core.value import dataclass
 from reconciler.errors import Fatal
 from reconciler.providers.cursors import fields_of, refused, texts_of
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from reconciler.core.provider import Context, Intent, Json, Reject, StreamReader, Unit
+from reconciler.core.value import dataclass
 from reconciler.errors import Fatal
 from reconciler.providers.cursors import fields_of
 from reconciler.providers.groups import Pace

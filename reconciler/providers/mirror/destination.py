@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from reconciler.core.members import Action, Rows
 from reconciler.core.mirror import Replay
 from reconciler.core.provider import Intent, Json
+from reconciler.core.value import dataclass
 from reconciler.errors import RunError
 
 

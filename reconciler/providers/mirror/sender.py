@@ -14,12 +14,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from reconciler.core.members import DOUBTED, Action, Exceptional, Rows
 from reconciler.core.mirror import Plan, Progress, Replay, Search, Unfinished, unfinished
 from reconciler.core.provider import Context, Intent, Json, Reject, Unit
+from reconciler.core.value import dataclass
 from reconciler.errors import Fatal
 from reconciler.providers.groups import Pace
 from reconciler.providers.mirror.destination import Accepted, Batch, Destination, Unsent
