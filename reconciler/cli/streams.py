@@ -3,7 +3,7 @@ the one command that destroys messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -42,10 +42,14 @@ def streams(call: Call, output: str) -> None:
     with reading(call) as record:
         rows = streams_json(record, call.state, catalogue(), Clock().now().wall_ms)
         waiting = record.uploads.waiting()
+        told = {one.name for one in record.resources.resources("Stream") if "timestamp" in one.spec}
     if output == "json":
         call.terminal.json(rows)
     elif rows:
         _table(call, rows)
+        for row in rows:
+            if row["untimed"] and (row["name"] in told or row["lastTimestamp"]):
+                call.terminal.print(escape(_untimed_words(row)))
         for one in waiting:
             call.terminal.print(
                 escape(with_options(f"Waiting: {waiting_words(one)}; {approval_words(one)}.", call.again))
@@ -117,6 +121,12 @@ def _table(call: Call, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows
     ]
     call.terminal.table(header, lines, colours="State")
+
+
+def _untimed_words(row: Mapping[str, Any]) -> str:
+    """Of a stream whose messages tell the time, how many do not."""
+    have = "has no time of its own, and counts" if row["untimed"] == 1 else "have no time of their own, and count"
+    return f"{row['name']}: {row['untimed']:,} of {row['messages']:,} messages {have} as of when received."
 
 
 def size_text(size: int) -> str:

@@ -204,6 +204,8 @@ def test_times_that_the_stream_itself_declares_count_and_each_segment_is_read_on
     segment.rename(segment.with_suffix(".away"))
     assert times() == ("2020-01-02T00:00:00.000Z", "2021-03-04T05:06:07.000Z", 2)
     assert "2021-03-04" in world.run("streams").out
+    told = world.run("streams").out.splitlines()[-1]
+    assert told == "orders: 2 of 4 messages have no time of their own, and count as of when received."
     (world.state / "cache" / "times.json").write_text("[]")
     assert listed(world)["orders"]["untimed"] == 4  # as far as the record knows
     segment.with_suffix(".away").rename(segment)
@@ -212,3 +214,4 @@ def test_times_that_the_stream_itself_declares_count_and_each_segment_is_read_on
     world.run("approve", "--prune", "--yes")
     world.run()
     assert times()[1:] == ("1970-01-01T00:00:04.000Z", 0)
+    assert len(world.run("streams").out.splitlines()) == 2
