@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-_KINDS: Final = {"int64": pa.int64(), "int32": pa.int32()}
+_KINDS: Final = {np.dtype(np.int64): pa.int64(), np.dtype(np.int32): pa.int32()}
 
 
 def of_arrow(array: Any) -> Any:
@@ -20,7 +20,7 @@ def of_arrow(array: Any) -> Any:
 def to_arrow(array: Any) -> Any:
     """Whole numbers as an Arrow array."""
     given = np.ascontiguousarray(array)
-    return pa.Array.from_buffers(_KINDS[given.dtype.name], len(given), [None, pa.py_buffer(given)])
+    return pa.Array.from_buffers(_KINDS[given.dtype], len(given), [None, pa.py_buffer(given)])
 
 
 def table(**arrays: Any) -> pa.Table:
@@ -29,10 +29,12 @@ def table(**arrays: Any) -> pa.Table:
 
 
 def register(connection: Any, name: str, look_up: Callable[[Any], Any]) -> None:
-    """A function in SQL of this name, which is given an array of BIGINT and returns one as long."""
+    """A function in SQL of this name, which is given an array of BIGINT and returns one as long. It is said to have side
+    effects, so that a value which is asked for and compared is looked up once: DuckDB would do it again to compare it."""
     connection.create_function(
-        name, lambda given: to_arrow(look_up(of_arrow(_whole(given)))), ["BIGINT"], "BIGINT", type="arrow"
-    )
+        name, lambda given: to_arrow(look_up(of_arrow(_whole(given)))), ["BIGINT"], "BIGINT", type="arrow",
+        side_effects=True,
+    )  # fmt: skip
 
 
 def _whole(given: Any) -> Any:
