@@ -122,8 +122,6 @@ class Call:
         """The repository that is cloned, where one is. Raises UsageError."""
         if self.here:
             return None
-        from reconciler.cli.repo import followed_of  # only where one may be
-
         said = self.operator().repo
         options = {"--branch": self.branch_said, "--path": self.path_said, "--interval": self.interval_said}
         if self.repo_said and self.source_said:
@@ -131,6 +129,8 @@ class Call:
         if self.source_said or not (self.repo_said or said):
             _refuse_alone(options, "--repo")
             return None
+        from reconciler.cli.repo import followed_of  # only where one is
+
         return followed_of(self.repo_said, options, said or {}, self.operator_file.parent)
 
     @property

@@ -82,18 +82,22 @@ def _descend(listing: Listing, stack: list[tuple[str, str]], known: Mapping[str,
         prefix, folder = stack.pop()
         listing.folders.add(prefix)
         try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if name.endswith(OUR_SUFFIXES):
-                        if not entry.is_dir(follow_symlinks=False):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:  # by the handle the kernel finds each entry in one step, not by the whole path to it
+                with os.scandir(handle) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        if name.endswith(OUR_SUFFIXES):
+                            if not entry.is_dir(follow_symlinks=False):
+                                continue
+                        elif name[0] == "." or (
+                            name.endswith(SPEC_SUFFIXES) and _is_plain(listing, entry, prefix + name, known)
+                        ):
                             continue
-                    elif name[0] == "." or (
-                        name.endswith(SPEC_SUFFIXES) and _is_plain(listing, entry, prefix + name, known)
-                    ):
-                        continue
-                    if name[0] != ".":
-                        _see(listing, entry, prefix, stack, links)
+                        if name[0] != ".":
+                            _see(listing, entry, prefix, folder, stack, links)
+            finally:
+                os.close(handle)
         except OSError as error:
             if prefix and isinstance(error, _GONE):
                 continue  # absent this time
@@ -145,20 +149,25 @@ def _is_plain(listing: Listing, entry: os.DirEntry[str], path: str, known: Mappi
 
 
 def _see(
-    listing: Listing, entry: os.DirEntry[str], prefix: str, stack: list[tuple[str, str]], links: list[tuple[str, str]]
+    listing: Listing,
+    entry: os.DirEntry[str],
+    prefix: str,
+    folder: str,
+    stack: list[tuple[str, str]],
+    links: list[tuple[str, str]],
 ) -> None:
     """An entry that is neither hidden, nor ours, nor plainly a spec."""
     name = entry.name
     if name.endswith(SPEC_SUFFIXES):
         mode = _note(listing, prefix + name, entry)
         if stat.S_ISDIR(mode):
-            stack.append((f"{prefix}{name}/", entry.path))
+            stack.append((f"{prefix}{name}/", f"{folder}/{name}"))
         elif stat.S_ISLNK(mode):
-            links.append((prefix + name, entry.path))
+            links.append((prefix + name, f"{folder}/{name}"))
     elif entry.is_symlink():
-        links.append((prefix + name, entry.path))
+        links.append((prefix + name, f"{folder}/{name}"))
     elif entry.is_dir(follow_symlinks=False):
-        stack.append((f"{prefix}{name}/", entry.path))
+        stack.append((f"{prefix}{name}/", f"{folder}/{name}"))
 
 
 def _note(listing: Listing, path: str, entry: os.DirEntry[str] | str) -> int:
