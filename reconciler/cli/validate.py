@@ -235,8 +235,9 @@ def _shown_below(root: Path) -> Callable[[str], str]:
         if name in (".", ".."):
             return from_here(root / path)
         if folder not in folders:
-            folders[folder] = from_here(root / folder)
-        return name if folders[folder] == os.curdir else os.path.join(folders[folder], name)
+            near = from_here(root / folder)
+            folders[folder] = "" if near == os.curdir else os.path.join(near, "")
+        return folders[folder] + name
 
     return shown
 

@@ -30,7 +30,6 @@ from reconciler.core.audit import Deed
 from reconciler.core.document import digest_of
 from reconciler.core.forgotten import GONE, Shown, identities_of, identity_rules, keyed_hash
 from reconciler.core.messages import MAINTENANCE, Ended, Exited, FromRun, Order, Produced, Reply, SegmentRef, Wanted
-from reconciler.core.mirror import Progress
 from reconciler.core.profile import ProfileRules, rules_spec
 from reconciler.core.provider import Staged, Unit
 from reconciler.core.streams import users_of
@@ -447,8 +446,10 @@ def _staged(row: Any) -> Staged:
 def ledgers_of(record: Record, jobs: Iterable[str] | None = None) -> dict[str, list[str]]:
     """The Parquet files in which each export of an audience keeps whom its destination holds, or is to hold; of `jobs`
     only, where given."""
-    found = {}
-    for job, cursor in record.forgotten.ledgers(jobs).items():
+    ledgers, found = record.forgotten.ledgers(jobs), {}
+    if ledgers:
+        from reconciler.core.mirror import Progress  # only where an audience has been exported
+    for job, cursor in ledgers.items():
         with suppress(Fatal):  # the cursor of another job type, which has a ledger of its own
             found[job] = [file for file in Progress.load(cursor).files if file.endswith(".parquet")]
     return found

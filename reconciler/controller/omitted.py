@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from reconciler.controller.exports import audience_field
 from reconciler.controller.settings import Settings
 from reconciler.controller.trees import installed
+from reconciler.core.value import dataclass
 from reconciler.record.jobs import JobRow
 
 

@@ -13,8 +13,6 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from reconciler.core.check_mapping import mapping_findings
-from reconciler.core.check_profiles import profile_findings
 from reconciler.core.document import KINDS, Document, Kind
 from reconciler.core.issue import Path, field_text
 from reconciler.core.provider import Catalogue
@@ -188,6 +186,8 @@ def _profiles(world: _World) -> Iterator[Problem]:
     uncertain = _is_uncertain(world)
     if not audiences and not any("attributes" in one.spec for one in streams):
         return
+    from reconciler.core.check_profiles import profile_findings  # only where something is built
+
     for document, path, message in profile_findings(streams, kept, audiences, uncertain=uncertain):
         yield _problem(document, path, message)
 
@@ -204,6 +204,8 @@ def _mappings(world: _World, named: _NamingFields) -> Iterator[Problem]:
     ]
     if not jobs:
         return
+    from reconciler.core.check_mapping import mapping_findings  # only where something is exported
+
     streams = [world.get("Stream", name) for name in {*world.kept["Stream"], *world.declared["Stream"]}]
     specs = [one.spec for one in streams if one is not None]
     attributes = {name for spec in specs for name in spec.get("attributes", ())}

@@ -52,7 +52,7 @@ class Rules:
             yield from self._job(raw, spec)
         elif kind == "Authorization":
             yield from self._authorization(spec)
-        elif kind == "Stream":
+        elif kind == "Stream" and "attributes" in spec:
             from reconciler.core.spec_attributes import attribute_issues  # jobs are many, and have no expressions
 
             yield from attribute_issues(spec)

@@ -47,17 +47,17 @@ NEEDED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("http", "export-audience"): (*_HTTP, *_AUDIENCE, "reconciler.providers.http.export_audience"),
     (MAINTENANCE, "build"): _BUILD,
 }
-#: What other runs may need. Named here, not imported: their owners use them.
+#: What other runs may need, first what most need: whose the first run will be is not known yet. Named here, not imported: their
+#: owners use them.
 OTHERS: Final = (
+    *_FILES,
+    "pyarrow.csv",
+    "reconciler.providers.files.imports",
+    *_HTTP,
     *_AUDIENCE,
     *_BUILD,
     "certifi",
-    "encodings.idna",
-    "httpcore",
-    "httpx",
-    "pyarrow.csv",
     "pyarrow.json",
-    "pydantic",
     "reconciler.runner.rehearsal",
 )
 #: Settings under which those libraries start no thread while they load. Runs do not inherit them.
