@@ -27,6 +27,7 @@ from reconciler.record.streams import StreamRow
 #: The file in the cache.
 FILE: Final = "times.json"
 MEMORY_MB: Final = 512
+TRIES: Final = 3
 
 
 def stream_rows(record: Record, state: Path) -> dict[str, StreamRow]:
@@ -38,8 +39,10 @@ def stream_rows(record: Record, state: Path) -> dict[str, StreamRow]:
         return rows
     known = _Known.read(state / "cache" / FILE)
     for rules in told:
-        with contextlib.suppress(RunError, OSError):
-            rows[rules.name] = _timed(record, state, rules, known, rows[rules.name])
+        for _ in range(TRIES):  # compaction may take a segment away while it is read
+            with contextlib.suppress(RunError, OSError):
+                rows[rules.name] = _timed(record, state, rules, known, rows[rules.name])
+                break
     known.keep({one.name for one in told})
     return rows
 

@@ -9,6 +9,7 @@ import pytest
 
 from reconciler.cli.streams import size_text
 from reconciler.clock import Clock, iso
+from reconciler.controller import times
 from reconciler.core.metrics import DAY_MS, HOUR_MS
 from reconciler.core.provider import Staged, Unit
 from reconciler.record.store import Record
@@ -215,3 +216,27 @@ def test_times_that_the_stream_itself_declares_count_and_each_segment_is_read_on
     world.run()
     assert times()[1:] == ("1970-01-01T00:00:04.000Z", 0)
     assert len(world.run("streams").out.splitlines()) == 2
+
+
+def test_a_segment_that_is_compacted_while_it_is_read_is_read_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = STREAM.replace("spec: {}", "spec: {timestamp: {field: at}}")
+    world.write("orders.yaml", stream + job_text("import-orders", schedule="{every: 1h}"))
+    world.write("data/a.csv", "id,at\n1,2020-01-02\n2,\n")
+    assert world.run().code == 0
+    segment = next((world.state / "data").rglob("*.parquet"))
+    read, calls = times.own_times, iter([segment.with_suffix(".away"), None])
+
+    def read_while_it_goes(*arguments: Any, **named: Any) -> Any:
+        away = next(calls)
+        if away is None:
+            return read(*arguments, **named)
+        segment.rename(away)
+        try:
+            return dict(read(*arguments, **named))
+        finally:
+            away.rename(segment)
+
+    monkeypatch.setattr(times, "own_times", read_while_it_goes)
+    assert listed(world)["orders"]["untimed"] == 1
