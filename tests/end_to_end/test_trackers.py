@@ -147,14 +147,14 @@ def test_argo_cd_18201_a_folder_that_cannot_be_read_deletes_nothing(
     team.declare(*TEN[3:])
     shutil.rmtree(team.tree.top / ".git")
     assert team.run().code == 0
-    real = os.scandir
+    real = os.open
 
-    def refusing(path: Any) -> Any:
+    def refusing(path: Any, *flags: Any, **named: Any) -> int:
         if str(path).endswith("/team"):
             raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
+        return real(path, *flags, **named)
 
-    monkeypatch.setattr(os, "scandir", refusing)
+    monkeypatch.setattr(os, "open", refusing)
     ended = team.run()
     assert (ended.code, team.deleted()) == (1, [])
     assert "jobs.d/team:1:1: error: the folder cannot be read: Permission denied" in ended.err
