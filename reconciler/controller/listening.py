@@ -6,7 +6,7 @@ stopped or dead. A daemon that starts and finds one takes it over where it serve
 environment, and replaces it where not. It starts one anew when it has died, and ends it when it ends itself.
 
 What it may accept it reads from `rules.json`: names of streams, and references to tokens, never a token. `heartbeat` says
-when the daemon last looked at everything; through the pipe `wake` comes word that there is something to fold, or that
+when the daemon last looked; through the pipe `wake` comes word that there is something to fold, or that
 the file `pushes` has grown: a repository was pushed to, and the daemon is to look.
 """
 
@@ -147,7 +147,7 @@ class Listening:
         return None if self._process is not None or self._address is None else max(1, self._retry_ms - now.alive_ms)
 
     def looked(self, now: Now) -> None:
-        """The daemon has looked at everything: what is declared is told, and that somebody looks."""
+        """The daemon has looked: what is declared is told, and that somebody looks."""
         if self._address is not None:
             self.tell()
             _write(self._folder / "heartbeat", f"{now.wall_ms} {os.getpid()} {start_ticks(os.getpid())}\n")

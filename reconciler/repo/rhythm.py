@@ -28,31 +28,6 @@ TELLING: Final = frozenset(
 MOUNTS: Final = "/proc/self/mountinfo"
 
 
-class Rhythm:
-    """Belongs to the one who looks at `root`. `tells` says whether the system tells of every change below it."""
-
-    def __init__(self, root: str, tells: Callable[[str], bool] | None = None) -> None:
-        self._root = root
-        self._tells = tells or tells_all
-        self._folders: Collection[str] | None = None
-        self._interval_ms = LONGEST_MS
-        self._due_ms = 0
-
-    def is_due(self, now_ms: int) -> bool:
-        return now_ms >= self._due_ms
-
-    def walked(self, now_ms: int, *, files: int, folders: Collection[str], missed: bool) -> None:
-        """The tree was walked. `missed`: that found something new which the watch had not named."""
-        moved = self._folders is not None and folders != self._folders
-        self._folders = folders
-        most_ms = min(LONGEST_MS, max(MINUTE_MS, files * MINUTE_MS // FILES_A_MINUTE))
-        if missed or moved or (most_ms > MINUTE_MS and not self._tells(self._root)):
-            self._interval_ms = MINUTE_MS
-        else:
-            self._interval_ms = min(most_ms, 2 * self._interval_ms)
-        self._due_ms = now_ms + self._interval_ms
-
-
 def tells_all(root: str) -> bool:
     """Whether the system tells of every change below `root`."""
     try:
@@ -80,3 +55,28 @@ def _mount(line: str) -> tuple[str, str]:
 
 def _is_within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+class Rhythm:
+    """Belongs to the one who looks at `root`. `tells` says whether the system tells of every change below it."""
+
+    def __init__(self, root: str, tells: Callable[[str], bool] = tells_all) -> None:
+        self._root = root
+        self._tells = tells
+        self._folders: Collection[str] | None = None
+        self._interval_ms = LONGEST_MS
+        self._due_ms = 0
+
+    def is_due(self, now_ms: int) -> bool:
+        return now_ms >= self._due_ms
+
+    def walked(self, now_ms: int, *, files: int, folders: Collection[str], missed: bool) -> None:
+        """The tree was walked. `missed`: that found something new which the watch had not named."""
+        moved = self._folders is not None and folders != self._folders
+        self._folders = folders
+        most_ms = min(LONGEST_MS, max(MINUTE_MS, files * MINUTE_MS // FILES_A_MINUTE))
+        if missed or moved or (most_ms > MINUTE_MS and not self._tells(self._root)):
+            self._interval_ms = MINUTE_MS
+        else:
+            self._interval_ms = min(most_ms, 2 * self._interval_ms)
+        self._due_ms = now_ms + self._interval_ms

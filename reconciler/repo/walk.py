@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from stat import S_ISREG
 from typing import TYPE_CHECKING, Final
@@ -75,6 +76,18 @@ def walk(root: str, known: Mapping[str, Row] | None = None) -> Listing:
     return listing
 
 
+@contextmanager
+def _entries(folder: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """What stands in a folder. By its handle the kernel finds each entry in one step, not by the whole path to it. An entry's
+    `path` is its name alone."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with os.scandir(handle) as entries:
+            yield entries
+    finally:
+        os.close(handle)
+
+
 def _descend(listing: Listing, stack: list[tuple[str, str]], known: Mapping[str, Row]) -> list[tuple[str, str]]:
     """Lists folders (relative prefix, path) and all below them into `listing`; returns the links it met."""
     links: list[tuple[str, str]] = []
@@ -82,22 +95,18 @@ def _descend(listing: Listing, stack: list[tuple[str, str]], known: Mapping[str,
         prefix, folder = stack.pop()
         listing.folders.add(prefix)
         try:
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:  # by the handle the kernel finds each entry in one step, not by the whole path to it
-                with os.scandir(handle) as entries:
-                    for entry in entries:
-                        name = entry.name
-                        if name.endswith(OUR_SUFFIXES):
-                            if not entry.is_dir(follow_symlinks=False):
-                                continue
-                        elif name[0] == "." or (
-                            name.endswith(SPEC_SUFFIXES) and _is_plain(listing, entry, prefix + name, known)
-                        ):
+            with _entries(folder) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if name.endswith(OUR_SUFFIXES):
+                        if not entry.is_dir(follow_symlinks=False):
                             continue
-                        if name[0] != ".":
-                            _see(listing, entry, prefix, folder, stack, links)
-            finally:
-                os.close(handle)
+                    elif name[0] == "." or (
+                        name.endswith(SPEC_SUFFIXES) and _is_plain(listing, entry, prefix + name, known)
+                    ):
+                        continue
+                    if name[0] != ".":
+                        _see(listing, entry, prefix, f"{folder}/{name}", stack, links)
         except OSError as error:
             if prefix and isinstance(error, _GONE):
                 continue  # absent this time
@@ -149,25 +158,21 @@ def _is_plain(listing: Listing, entry: os.DirEntry[str], path: str, known: Mappi
 
 
 def _see(
-    listing: Listing,
-    entry: os.DirEntry[str],
-    prefix: str,
-    folder: str,
-    stack: list[tuple[str, str]],
-    links: list[tuple[str, str]],
-) -> None:
-    """An entry that is neither hidden, nor ours, nor plainly a spec."""
+    listing: Listing, entry: os.DirEntry[str], prefix: str, place: str,
+    stack: list[tuple[str, str]], links: list[tuple[str, str]],
+) -> None:  # fmt: skip
+    """An entry that is neither hidden, nor ours, nor plainly a spec; `place` is where it lies."""
     name = entry.name
     if name.endswith(SPEC_SUFFIXES):
         mode = _note(listing, prefix + name, entry)
         if stat.S_ISDIR(mode):
-            stack.append((f"{prefix}{name}/", f"{folder}/{name}"))
+            stack.append((f"{prefix}{name}/", place))
         elif stat.S_ISLNK(mode):
-            links.append((prefix + name, f"{folder}/{name}"))
+            links.append((prefix + name, place))
     elif entry.is_symlink():
-        links.append((prefix + name, f"{folder}/{name}"))
+        links.append((prefix + name, place))
     elif entry.is_dir(follow_symlinks=False):
-        stack.append((f"{prefix}{name}/", f"{folder}/{name}"))
+        stack.append((f"{prefix}{name}/", place))
 
 
 def _note(listing: Listing, path: str, entry: os.DirEntry[str] | str) -> int:

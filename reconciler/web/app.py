@@ -174,13 +174,13 @@ def unready(desk: Desk) -> str:
 
 
 def heartbeat_ms(desk: Desk) -> int | None:
-    """When a controller last looked at everything, in wall time."""
+    """When a controller last looked, in wall time."""
     beat = _heartbeat(desk)
     return None if beat is None else beat[0]
 
 
 def _heartbeat(desk: Desk) -> tuple[int, int, int] | None:
-    """When a controller last looked at everything, and which: its pid, and when that began."""
+    """When a controller last looked, and which: its pid, and when that began."""
     try:
         looked_ms, pid, ticks = map(int, (desk.folder / "heartbeat").read_text(encoding="ascii").split())
     except (OSError, ValueError):

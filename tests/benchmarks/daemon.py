@@ -27,9 +27,8 @@ from tests.benchmarks.rows import Bench, Figure, Pair, Round, Row, under
 from tests.benchmarks.tree import RECONCILE, Jobs, cost, environment, jobs, name_of, spec_path
 
 PATIENCE_S: Final = 120
-#: A window of idleness, in which the daemon looks once at what was named; and what a look at everything may take after it.
+#: A window of idleness, in which the daemon looks once at what was named.
 IDLE_S: Final = 60
-LOOK_S: Final = 8
 #: Edits of a round, and the pause after each in which statuses are written.
 EDITS: Final = 100
 PAUSE_S: Final = 0.05
@@ -229,7 +228,7 @@ def idleness(bench: Bench) -> Iterator[Round]:
             idle = (cpu_s(pid) - begin_s) / (time.perf_counter() - begin)
             begin_s = cpu_s(pid)
             os.kill(pid, signal.SIGHUP)
-            time.sleep(bench.size(LOOK_S, 2))
+            settle(tree, pid)
             walk_s = cpu_s(pid) - begin_s
             bench.note(f"a minute without a walk {idle:.3%}, a walk {walk_s:.2f} s, every {between_s / 60:.0f} minutes")
             yield {"": ((idle + walk_s / between_s) * 100, 1)}

@@ -50,7 +50,7 @@ class FieldOf(_Strict):
 
 class GuardConfig(_Strict):
     """How much one run may do before a person has to approve it. It is judged before the first call; percentages are of
-    the members that were sent before, of 10 where they are fewer."""
+    the members that were sent before. One that is not set is of 10 where they are fewer."""
 
     max_remove_percent: float = Field(
         20,
