@@ -92,7 +92,7 @@ def objections(guard: Guard, difference: Difference, facts: Facts) -> list[str]:
 
 def _share(count: int, facts: Facts) -> str:
     percent = f"{100 * count / max(facts.held, 1):.1f}".removesuffix(".0")
-    return f"{count} members, {percent} % of the {facts.held} that were sent"
+    return f"{count} member{'' if count == 1 else 's'}, {percent} % of the {facts.held} that were sent"
 
 
 def would_do(difference: Difference) -> str:

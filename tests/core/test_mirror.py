@@ -97,6 +97,9 @@ def test_a_percentage_that_a_spec_names_is_that_of_a_small_audience_too() -> Non
     assert objections(named, difference(0, 2), Facts(sent=5)) == [
         "it would remove 2 members, 40 % of the 5 that were sent (guard.maxRemovePercent: 20)"
     ]
+    assert objections(named, difference(0, 1), Facts(sent=4)) == [
+        "it would remove 1 member, 25 % of the 4 that were sent (guard.maxRemovePercent: 20)"
+    ]
     assert objections(named, difference(2, 0), Facts(sent=1)) == []
     assert objections(named, difference(3, 0), Facts(sent=1)) == [
         "it would add 3 members, 300 % of the 1 that were sent (guard.maxAddPercent: 200)"
