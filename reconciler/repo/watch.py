@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +33,11 @@ UNHURRIED_MS: Final = 250
 CHECK_MS: Final = 1_000
 AGAIN_S: Final = 5.0
 
-#: How long `close` waits for a thread; it ends within QUIET_MS unless the system hangs.
+#: After so many checks in which nothing happened a watch wakes up LEISURE times as seldom, until something happens again.
+CHECKS_TO_REST: Final = 60
+LEISURE: Final = 5
+
+#: How long `close` waits for a thread; it ends within CHECK_MS unless the system hangs.
 CLOSE_S: Final = 5.0
 
 #: The system forgets what happens once its queue is full (16,384 events by default, some of them of the same file) and says
@@ -120,12 +123,12 @@ class _Eye(threading.Thread):
     """Watches one folder."""
 
     def __init__(
-        self, folder: Path, wake: Callable[[], None], stop: threading.Event, tells: Callable[[object, str], bool], *,
+        self, folder: Path, wake: Callable[[], None], stop: threading.Event, tells: Callable[[str], bool], *,
         recursive: bool, hints: Hints | None = None, quiet_ms: int = QUIET_MS,
     ) -> None:  # fmt: skip
         super().__init__(name=f"watch {folder.name}", daemon=True)
         self._hints = hints or Hints()
-        self._events = 0
+        self._silences = 0  # checks in which nothing had happened
         self.healthy = False
         self.trouble = ""
         self._folder = folder.absolute()
@@ -149,41 +152,35 @@ class _Eye(threading.Thread):
 
     def _watch(self) -> None:
         """Returns when asked to stop, or when the folder is no longer the one that is watched."""
-        import watchfiles
+        from watchfiles._rust_notify import RustNotify  # what `watchfiles.watch` wraps, whose pace is fixed
 
-        watched = _identity(self._folder)
-        batches = watchfiles.watch(
-            self._folder, watch_filter=self._counted, stop_event=self._stop_wanted, debounce=MOST_MS, step=self._quiet_ms,
-            rust_timeout=CHECK_MS, yield_on_timeout=True, raise_interrupt=False, recursive=self._recursive,
-            ignore_permission_denied=True,
-        )  # fmt: skip
-        with closing(batches):
-            for batch in batches:
+        watched, self._silences = _identity(self._folder), 0
+        with RustNotify([str(self._folder)], False, False, 0, self._recursive, True) as notifier:
+            while True:
+                told = notifier.watch(MOST_MS, self._pace_ms(), CHECK_MS, self._stop_wanted)
                 if self._stop_wanted.is_set() or _identity(self._folder) != watched:
                     return
-                self._stand()
-                self._hint(batch)
-                if batch:
-                    self._wake()
+                self._hear(told if isinstance(told, set) else set())
 
-    def _stand(self) -> None:
-        """The watch has told something, if only that nothing happens. What happened before it stood is found by looking."""
-        if not self.healthy:
+    def _pace_ms(self) -> int:
+        if self._silences < CHECKS_TO_REST:
+            return self._quiet_ms
+        return min(LEISURE * self._quiet_ms, CHECK_MS)
+
+    def _hear(self, told: set[tuple[int, str]]) -> None:
+        """What has happened since, or that nothing has."""
+        self._silences = 0 if told else self._silences + 1
+        if not self.healthy:  # what happened before it stood is found by looking
             self._hints.stand()
             self.healthy, self.trouble = True, ""
             self._wake()
-
-    def _counted(self, change: object, path: str) -> bool:
-        self._stand()  # where jobs write all the time there may never be a moment in which nothing happens
-        self._events += 1
-        return self._tells(change, path)
-
-    def _hint(self, batch: Iterable[tuple[object, str]]) -> None:
-        events, self._events = self._events, 0
-        if events > MANY_EVENTS:
+        if len(told) > MANY_EVENTS:
             self._hints.lose()
+        paths = [path for _, path in told if self._tells(path)]
         skip = len(os.fspath(self._folder).rstrip("/")) + 1
-        self._hints.name(path[skip:] for _, path in batch)
+        self._hints.name(path[skip:] for path in paths)
+        if paths:
+            self._wake()
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -192,12 +189,12 @@ def _identity(folder: Path) -> tuple[int, int]:
     return seen.st_dev, seen.st_ino
 
 
-def _tells_of_specs(root: Path) -> Callable[[object, str], bool]:
+def _tells_of_specs(root: Path) -> Callable[[str], bool]:
     """Whether an event may concern a spec below `root`: a spec file, a folder, or something that is gone (a folder
     that is moved away tells only of itself)."""
     skip = len(os.fspath(root.absolute()).rstrip("/")) + 1
 
-    def tells(_change: object, path: str) -> bool:
+    def tells(path: str) -> bool:
         *folders, name = path[skip:].split("/")
         if is_ours(name) or is_hidden(name) or any(map(is_hidden, folders)):
             return False
@@ -206,17 +203,17 @@ def _tells_of_specs(root: Path) -> Callable[[object, str], bool]:
     return tells
 
 
-def _tells_of_policy(_change: object, path: str) -> bool:
+def _tells_of_policy(path: str) -> bool:
     return os.path.basename(path) == POLICY_NAME
 
 
-def _tells_of_git(_change: object, path: str) -> bool:
+def _tells_of_git(path: str) -> bool:
     return os.path.basename(path) in _GIT_NAMES
 
 
-def _tells_of_refs(_change: object, path: str) -> bool:
+def _tells_of_refs(path: str) -> bool:
     return os.path.basename(path) in _REF_NAMES
 
 
-def _is_no_lock(_change: object, path: str) -> bool:
+def _is_no_lock(path: str) -> bool:
     return not path.endswith(".lock")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.repo.watch import QUIET_MS, RefWatch, Watch
+from reconciler.repo.watch import CHECKS_TO_REST, LEISURE, QUIET_MS, RefWatch, Watch
 from reconciler.repo.write import Writer
 from tests.repo.worktree import WorkTree
 
@@ -137,6 +137,17 @@ def test_a_root_that_does_not_exist_is_reported_and_wakes_for_a_look(tmp_path: P
         )
     finally:
         watch.close()
+
+
+def test_a_watch_wakes_up_less_often_after_a_while_in_which_nothing_happened(watch: Watch, root: Path) -> None:
+    watch.close()
+    eye = watch._eyes[0]
+    eye._hear({(2, str(root / "data.csv"))})
+    for silences in range(CHECKS_TO_REST):
+        eye._hear(set())
+        assert eye._pace_ms() == (QUIET_MS if silences < CHECKS_TO_REST - 1 else LEISURE * QUIET_MS)
+    eye._hear({(2, str(root / "data.csv"))})
+    assert eye._pace_ms() == QUIET_MS
 
 
 def test_closing_ends_promptly_and_silently(root: Path, sleeper: Sleeper) -> None:
