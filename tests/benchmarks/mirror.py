@@ -138,7 +138,7 @@ class Sink:
 
     def counted(self) -> tuple[int, float]:
         """How many requests came since this was last asked, and the seconds from the first to the last."""
-        number, first, last = self.seen
+        number, first, last = self.seen[:]
         self.seen[0] = 0
         return int(number), last - first
 

@@ -38,7 +38,7 @@ def rival(name: str) -> Path:
     ready = place / "ready"
     if not ready.exists() or ready.read_text() != "\n".join(wanted):
         venv.create(place, with_pip=True, clear=True)
-        pip = [place / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
+        pip: list[str | Path] = [place / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
         done = subprocess.run(pip, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]

@@ -136,7 +136,7 @@ def runner_per_s(runner: LocalRunner, folder: Path, first: int) -> float:
 
 
 def task_per_s(name: str, program: str, folder: Path, tasks: int) -> float:
-    command = [rival(name) / "python", "-c", program, str(tasks)]
+    command: list[str | Path] = [rival(name) / "python", "-c", program, str(tasks)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{name}: {done.stderr[-400:]}")

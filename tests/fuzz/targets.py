@@ -262,7 +262,7 @@ def queries(data: bytes) -> None:
     for query in (text, quote(text, safe="=&%")):
         for format_ in ("csv", "json"):
             try:
-                query_of(query, format_)  # type: ignore[arg-type]
+                query_of(query, format_)
             except Refused as error:
                 demand_sound(str(error.args[0] if error.args else error), may_show=True)
 

@@ -84,7 +84,8 @@ class WatchedTree:
 
     def look(self, now_ms: int, grace_ms: int | None = None, *, hinted: bool = False) -> Look:
         self._world.laws.looked()
-        return self._tree.look(now_ms, grace_ms, hinted=hinted)
+        look: Look = self._tree.look(now_ms, grace_ms, hinted=hinted)
+        return look
 
     def watch(self, wake: Callable[[], None]) -> Watch:
         hints = None if self._world.mode == "git" else self._tree._hints

@@ -10,8 +10,9 @@ import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+import httpcore
+
 from reconciler.errors import Retriable
-from reconciler.providers.http import client as http
 from reconciler.providers.http.client import Answer
 from tests.simulation.laws import require
 
@@ -84,7 +85,7 @@ class Client:
         there_ms = dice.randint(1, 80)
         if strikes("unreachable"):
             self._process.sleep(there_ms)
-            raise Retriable(f"{method} {url}: connection refused") from http.httpcore.ConnectError("refused")
+            raise Retriable(f"{method} {url}: connection refused") from httpcore.ConnectError("refused")
         if strikes("slow"):
             there_ms += dice.randint(1_000, 300_000)
         path = url.partition("//")[2]
@@ -97,7 +98,7 @@ class Client:
         is_mute = is_lost or strikes("lost answer")
         self._process.sleep(PATIENCE_MS if is_mute else min(there_ms + back_ms, PATIENCE_MS))
         if is_mute or not answers:
-            raise Retriable(f"{method} {url}: no answer in time") from http.httpcore.ReadTimeout("late")
+            raise Retriable(f"{method} {url}: no answer in time") from httpcore.ReadTimeout("late")
         return answers[0]
 
     def _fault(self) -> Answer | None:

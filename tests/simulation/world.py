@@ -382,7 +382,7 @@ class World:
             chance=self.dice.random,
             listener=Silent(),
             catalogue=installed,
-            wakeups=lambda: SimulatedWakeups(self),  # type: ignore[arg-type, return-value]
+            wakeups=lambda: SimulatedWakeups(self),
         )
 
     # --- waiting
