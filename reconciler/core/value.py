@@ -2,9 +2,10 @@
 
 A dataclass of the standard library generates code for each class when its module is imported, for more than half a
 millisecond, and a command pays for all the classes of the modules that it needs. Here they share code. `dataclass` is the
-standard one, but that frozen classes compare, hash and show themselves by the same functions, which takes half of that time
-away. For a `Value` nothing is generated; that is for values of which there are many kinds and few of each, because each takes
-longer to make.
+standard one, but that frozen classes compare, hash and show themselves, and refuse to be changed, by the same functions;
+what makes a value of a class is written when the first one is made, and in most commands none is of most classes. For a
+`Value` nothing is generated; that is for values of which there are many kinds and few of each, because each takes longer to
+make.
 """
 
 from __future__ import annotations
@@ -26,19 +27,66 @@ else:
 
 
 def _made(cls: type, options: dict[str, Any]) -> Any:
-    if not options.get("frozen") or options.get("order") or not options.get("eq", True):
+    is_ours = options.get("frozen") and options.get("eq", True) and options.get("init", True)
+    if not is_ours or options.get("order"):
         return dataclasses.dataclass(**options)(cls)
     for name, shared in _SHARED.items():
         if name not in cls.__dict__:
             setattr(cls, name, shared)
-    made: Any = dataclasses.dataclass(**{**options, "eq": False, "repr": False})(cls)
+    cls.__doc__ = cls.__doc__ or cls.__name__  # else the signature is found out to be written there
+    generates_nothing = {**options, "frozen": False, "init": False, "eq": False, "repr": False}
+    made: Any = dataclasses.dataclass(**generates_nothing)(cls)
     made._compared = staticmethod(_reader([one.name for one in dataclasses.fields(made) if one.compare]))
+    if "__init__" not in cls.__dict__:
+        made.__init__ = _FirstInit(made)
     return made
 
 
 def _reader(names: list[str]) -> Callable[[Any], Any]:
     """What is compared of a value: all of its fields in one step."""
     return attrgetter(*names) if names else lambda _: ()
+
+
+class _FirstInit:
+    """Stands where the `__init__` of a class will be, until somebody asks for it."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: type) -> None:
+        self._of = of
+
+    def __get__(self, value: Any, asked: type | None = None) -> Any:
+        init = _init_of(self._of)
+        self._of.__init__ = init  # type: ignore[misc]
+        return init if value is None else init.__get__(value, asked)
+
+
+def _init_of(cls: Any) -> Any:
+    """As a frozen dataclass has it."""
+    scope: dict[str, Any] = {"_set_": object.__setattr__, "_missing_": dataclasses.MISSING}
+    taken: dict[bool, list[str]] = {False: [], True: []}  # by position too, by name alone
+    lines = []
+    for one in dataclasses.fields(cls):
+        name, value, default = one.name, one.name, f"_default_{one.name}_"
+        if one.default_factory is not dataclasses.MISSING:
+            scope[default] = one.default_factory
+            value = f"{default}() if {name} is _missing_ else {name}" if one.init else f"{default}()"
+        elif one.default is not dataclasses.MISSING:
+            scope[default] = one.default
+            value = name if one.init else default
+        if one.init:
+            is_missing = "_missing_" if one.default_factory is not dataclasses.MISSING else default
+            taken[bool(one.kw_only)].append(f"{name}={is_missing}" if default in scope else name)
+        if one.init or default in scope:
+            lines.append(f"    _set_(self, {name!r}, {value})\n")
+    if hasattr(cls, "__post_init__"):
+        lines.append("    self.__post_init__()\n")
+    named = ["*", *taken[True]] if taken[True] else []
+    head = f"def __init__({', '.join(['self', *taken[False], *named])}):\n"
+    exec(head + ("".join(lines) or "    pass\n"), scope)  # of names that Python has accepted as such
+    init = scope.pop("__init__")
+    init.__qualname__, init.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+    return init
 
 
 def _equals(self: Any, other: Any) -> bool:
@@ -54,7 +102,32 @@ def _shown(self: Any) -> str:
     return f"{type(self).__qualname__}({said})"
 
 
-_SHARED = {"__eq__": _equals, "__hash__": _hash, "__repr__": _shown}
+def _refuse(_self: Any, name: str, _: Any) -> None:
+    raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+
+def _refuse_deletion(_self: Any, name: str) -> None:
+    raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
+def _state(self: Any) -> list[Any]:
+    return [getattr(self, one.name) for one in dataclasses.fields(self)]
+
+
+def _restore(self: Any, state: list[Any]) -> None:
+    for one, value in zip(dataclasses.fields(self), state, strict=True):
+        object.__setattr__(self, one.name, value)
+
+
+_SHARED = {
+    "__eq__": _equals,
+    "__hash__": _hash,
+    "__repr__": _shown,
+    "__setattr__": _refuse,
+    "__delattr__": _refuse_deletion,
+    "__getstate__": _state,
+    "__setstate__": _restore,
+}
 
 
 @dataclass_transform(frozen_default=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import inspect
+import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, field, fields, replace
 from typing import Any
@@ -143,3 +146,59 @@ def test_one_field_and_none_are_compared_too() -> None:
     assert One("a") == One("a") != One("b")
     assert Nothing() == Nothing()
     assert len({One("a"), One("a"), Nothing(), Nothing()}) == 2
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    name: str
+    steps: int = 1
+    tags: list[str] = field(default_factory=list, kw_only=True)
+    rank: int = field(default=7, init=False)
+
+
+@dataclass(frozen=True)
+class Checked:
+    name: str
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("no name")
+
+
+def test_what_makes_a_value_is_written_when_the_first_is_made_and_takes_what_the_standard_one_takes() -> None:
+    assert [Trip("a").steps, Trip("a", 2).steps, Trip(name="a", tags=["x"]).tags, Trip("a").rank] == [1, 2, ["x"], 7]
+    assert Trip("a").tags is not Trip("b").tags
+    assert list(inspect.signature(Trip).parameters) == ["name", "steps", "tags"]
+    with pytest.raises(TypeError, match=r"Trip.__init__\(\) missing 1 required positional argument: 'name'"):
+        Trip()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="takes from 2 to 3 positional arguments but 4 were given"):
+        Trip("a", 1, ["x"])  # type: ignore[misc]
+    with pytest.raises(ValueError, match="no name"):
+        Checked("")
+
+
+def test_the_signature_of_a_class_of_which_nothing_was_made_is_known_and_its_heirs_are_made_too() -> None:
+    @dataclass(frozen=True)
+    class Base:
+        name: str
+
+    @dataclass(frozen=True)
+    class Heir(Base):
+        steps: int = 1
+
+    class Undecorated(Base):
+        pass
+
+    assert list(inspect.signature(Base).parameters) == ["name"]
+    assert Heir("a").steps == 1
+    assert Undecorated("a").name == "a"
+
+
+def test_a_copy_and_what_comes_out_of_a_pickle_are_equal_and_frozen() -> None:
+    value = Trip("a", 2, tags=["x"])
+    for one in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert one == value
+        with pytest.raises(FrozenInstanceError, match="cannot assign to field 'name'"):
+            one.name = "b"
+        with pytest.raises(FrozenInstanceError, match="cannot delete field 'name'"):
+            del one.name
