@@ -170,10 +170,11 @@ def read_and_parse(
 def _divided(items: Sequence[T], work: Callable[[T], Parsed], size: int, jobs: int) -> list[Parsed]:
     from reconciler.repo import parse_fast
 
-    parse_fast.load()  # before forking, so that each process need not
+    enough = size >= PARALLEL_BYTES
+    if enough:
+        parse_fast.load()  # before forking, so that each process need not
     try:
         with collection_paused():
-            enough = size >= PARALLEL_BYTES
             return divided(items, work, jobs=jobs if enough else 1, pack=_pack, unpack=_unpack)
     finally:
         parse_fast.forget()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from reconciler.core.provider import Method, Secret
-from reconciler.core.redact import Redactor
 from reconciler.errors import Fatal
+
+if TYPE_CHECKING:
+    from reconciler.core.redact import Redactor
 
 _SIGNING: Final = {
     "signingSecret": "The key of the HMAC-SHA256 signature that `signature` in a webhook's config asks for"
@@ -43,6 +44,8 @@ def credential_headers(method: str, credentials: Mapping[str, Secret], api_key_h
             user, password = _take(credentials, "username"), _take(credentials, "password")
             if ":" in user:
                 raise Fatal("the credential `username` holds a colon, which basic authorization cannot carry")
+            import base64  # here and below: this module is loaded with the catalogue
+
             pair = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
             return {"Authorization": f"Basic {pair}"}
         case "bearer":
@@ -54,6 +57,8 @@ def credential_headers(method: str, credentials: Mapping[str, Secret], api_key_h
 
 def redactor_of(method: str, credentials: Mapping[str, Secret]) -> Redactor:
     """Takes out of an answer what it echoes of a request: the credentials, and what a header makes of them."""
+    from reconciler.core.redact import Redactor
+
     values = credential_headers(method, credentials, "").values()
     return Redactor([*credentials.values(), *(Secret(value.rpartition(" ")[2]) for value in values)])
 
