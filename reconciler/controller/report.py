@@ -33,8 +33,10 @@ REPORT_EVERY_MS: Final = 100
 PUT_OFF_MS: Final = 250
 #: So many events are held in memory while they are written to logs.
 MOST_EVENTS: Final = 10_000
-#: A running job's status is written at most this often.
+#: A running job's status is written at most this often, and first once it has been running for so long: most runs are over
+#: before anybody could have read that they are at work.
 RUNNING_STATUS_MS: Final = 1_000
+YOUNG_MS: Final = 250
 #: What could not be written is tried again so often; of so many logs and statuses it is remembered.
 AGAIN_MS: Final = 5_000
 MOST_BEHIND: Final = 10_000
@@ -61,6 +63,7 @@ class Reporter:
         self._again_ms = 0
         self._next_ms = 0  # while runs are at work
         self._late_ms: int | None = None  # what gives way to runs is written by then
+        self._grown_ms: int | None = None  # the first of the runs that are young is not any more by then
         self._is_behind = False
 
     def flush(self, now: Now, *, last: bool = False, pressed: Callable[[], bool] | None = None) -> bool:
@@ -80,7 +83,9 @@ class Reporter:
 
     def due_in_ms(self, now: Now) -> int | None:
         """When what was put off is to be written; None where nothing was."""
-        return max(1, self._next_ms - now.alive_ms) if self._is_behind else None
+        if self._is_behind:
+            return max(1, self._next_ms - now.alive_ms)
+        return None if self._grown_ms is None else max(1, self._next_ms - now.alive_ms, self._grown_ms - now.alive_ms)
 
     def _flush(self, now: Now, *, last: bool, pressed: Callable[[], bool] | None) -> bool:
         self._warn(self._record.audit.mirror())
@@ -157,6 +162,7 @@ class Reporter:
 
     def _write_statuses(self, now: Now, *, last: bool, pressed: Callable[[], bool] | None) -> bool:
         """Whether all were written."""
+        self._grown_ms = None
         ids = self._record.jobs.dirty()
         authorizations = self._record.resources.dirty("Authorization")
         if not ids and not authorizations:
@@ -169,7 +175,7 @@ class Reporter:
                 chosen = ids[start : start + at_once]
                 if pressed is None and len(chosen) >= MANY:
                     chosen = self._write_new(chosen, problems, held, now)
-                jobs = [job for job in self._record.jobs.by_ids(chosen) if last or not self._is_recent(job, now)]
+                jobs = [job for job in self._record.jobs.by_ids(chosen) if last or not self._waits(job, now)]
                 for some in [jobs] if pressed is None else [[job] for job in jobs]:
                     if pressed is not None and pressed():
                         return False
@@ -190,10 +196,18 @@ class Reporter:
             return found
         return nameless
 
-    def _is_recent(self, job: JobRow, now: Now) -> bool:
-        written_ms = self._written_ms.get(job.id)
-        running = job.state.status is Status.RUNNING
-        return running and written_ms is not None and now.alive_ms - written_ms < RUNNING_STATUS_MS
+    def _waits(self, job: JobRow, now: Now) -> bool:
+        """Whether a running job's status is not written yet: its run is young, or it was written only just now."""
+        if job.state.status is not Status.RUNNING:
+            return False
+        written_ms, age_ms = self._written_ms.get(job.id), now.wall_ms - job.state.since_ms
+        if written_ms is not None:
+            return now.alive_ms - written_ms < RUNNING_STATUS_MS
+        if not 0 <= age_ms < YOUNG_MS:
+            return False
+        grown_ms = now.alive_ms + YOUNG_MS - age_ms
+        self._grown_ms = grown_ms if self._grown_ms is None else min(self._grown_ms, grown_ms)
+        return True
 
     def _write_jobs(
         self,

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from reconciler.clock import Now
-from reconciler.controller.report import PUT_OFF_MS, REPORT_EVERY_MS, Reporter
-from reconciler.core.state import EventName
+from reconciler.controller.report import PUT_OFF_MS, REPORT_EVERY_MS, YOUNG_MS, Reporter
+from reconciler.core.state import EventName, JobState, Status
 from reconciler.record.events import Event
 from reconciler.record.store import Record
 from tests.controller.conftest import Shop
@@ -82,3 +82,40 @@ def test_while_runs_are_at_work_reports_have_their_time_and_the_loop_knows_when(
     assert desk.reporter.due_in_ms(Now(wall_ms=0, alive_ms=REPORT_EVERY_MS - 1)) == 1
     assert desk.flush(REPORT_EVERY_MS, lambda: False)
     assert desk.left() == (0, 0)
+
+
+def test_that_a_job_is_running_is_written_once_its_run_is_no_longer_young(desk: Desk) -> None:
+    desk.flush(0, None)
+    job, wall_ms = desk.record.jobs.job("one"), 10**12
+    assert job is not None
+    with desk.record.transaction():
+        run = desk.record.runs.begin(job.id, job.generation, wall_ms - 50)
+        state = JobState(status=Status.RUNNING, reason=None, since_ms=wall_ms - 50, run=run)
+        desk.record.jobs.save_state(job.id, state, wake_at_ms=None)
+    assert desk.flush(1_000, lambda: False)
+    assert desk.left() == (0, 1)
+    assert desk.reporter.due_in_ms(Now(wall_ms=wall_ms, alive_ms=1_000)) == YOUNG_MS - 50
+    assert desk.reporter.flush(
+        Now(wall_ms=wall_ms + YOUNG_MS - 50, alive_ms=1_000 + YOUNG_MS - 50), pressed=lambda: False
+    )
+    assert desk.left() == (0, 0)
+    assert desk.reporter.due_in_ms(Now(wall_ms=wall_ms, alive_ms=2_000)) is None
+    assert "status: Running" in (desk.shop.root / "one.status.yaml").read_text()
+
+
+def test_a_run_that_ends_young_leaves_the_loop_nothing_to_wait_for(desk: Desk) -> None:
+    desk.flush(0, None)
+    job, wall_ms = desk.record.jobs.job("one"), 10**12
+    assert job is not None
+    with desk.record.transaction():
+        run = desk.record.runs.begin(job.id, job.generation, wall_ms)
+        state = JobState(status=Status.RUNNING, reason=None, since_ms=wall_ms, run=run)
+        desk.record.jobs.save_state(job.id, state, wake_at_ms=None)
+    assert desk.reporter.flush(Now(wall_ms=wall_ms, alive_ms=1_000))
+    assert desk.left() == (0, 1)
+    assert desk.reporter.due_in_ms(Now(wall_ms=wall_ms, alive_ms=1_000)) == YOUNG_MS
+    with desk.record.transaction():
+        desk.record.jobs.save_state(job.id, job.state, wake_at_ms=None)
+    assert desk.reporter.flush(Now(wall_ms=wall_ms + 10, alive_ms=1_010))
+    assert desk.left() == (0, 0)
+    assert desk.reporter.due_in_ms(Now(wall_ms=wall_ms + 10, alive_ms=1_010)) is None
