@@ -24,7 +24,13 @@ from reconciler.errors import ReconcileError
 from reconciler.runner.processes import threads
 
 #: What every run needs; the catalogue is beside it.
-ALWAYS: Final = ("pyarrow", "pyarrow.compute", "pyarrow.parquet", "reconciler.runner.work")
+ALWAYS: Final = (
+    "pyarrow",
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "reconciler.runner.rehearsal",
+    "reconciler.runner.work",
+)
 
 _ASKS: Final = ("duckdb",)
 #: The language of expressions and conditions, with its parser.
@@ -58,7 +64,6 @@ OTHERS: Final = (
     *_BUILD,
     "certifi",
     "pyarrow.json",
-    "reconciler.runner.rehearsal",
 )
 #: Settings under which those libraries start no thread while they load. Runs do not inherit them.
 NO_THREADS: Final[Mapping[str, str]] = {

@@ -83,6 +83,7 @@ class Server:
         self._loading = loading
         self._is_asked_for = False
         self._state_dir = state_dir
+        self._rehearsed_with = 0  # so many modules
         self._children: dict[int, _Child] = {}
         self._woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
@@ -167,6 +168,7 @@ class Server:
         try:
             if not handles:  # the kernel drops what a process with too many open files is sent
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            self._rehearse()
             gc.freeze()
             pid = os.fork()
             if pid == 0:
@@ -175,6 +177,15 @@ class Server:
             for handle in handles:
                 os.close(handle)
         return pid
+
+    def _rehearse(self) -> None:
+        """Again where more was loaded since: of that, the interpreter has remembered other things instead."""
+        from reconciler.runner.rehearsal import UNTIL_FAMILIAR, rehearse  # loaded already
+
+        if self._rehearsed_with != len(sys.modules):
+            self._rehearsed_with = len(sys.modules)
+            for _ in range(UNTIL_FAMILIAR):
+                rehearse(self._state_dir)
 
     def _kill_within(self, run: int, within_s: float, why: str) -> None:
         """Later kills never put off earlier ones."""
@@ -257,9 +268,10 @@ class Server:
             _close_all_but(handle)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, handle)
             if waits:
-                from reconciler.runner.rehearsal import rehearse  # loaded already
+                from reconciler.runner.rehearsal import rehearse, rehearse_thread  # loaded already
 
                 rehearse(self._state_dir)
+                rehearse_thread()
             channel = Channel(sock)
             name_process(f"run {channel.order.run}")
             if channel.order.lane != LIVE:
