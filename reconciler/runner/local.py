@@ -468,6 +468,8 @@ class LocalRunner:
             if run.sock is None or run.began is None or _is_empty(run.sock) or not self._read_some(run, run.sock):
                 break
         self._hang_up(run)
+        if self._server is not None:
+            self._server.owes.pop(run.order.run, None)
         del self._runs[run.order.run]
         self._pending.append(exited)
 

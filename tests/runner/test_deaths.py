@@ -3,7 +3,9 @@ whatever dies under it."""
 
 from __future__ import annotations
 
+import array
 import contextlib
+import fcntl
 import json
 import os
 import resource
@@ -11,6 +13,8 @@ import select
 import signal
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +25,7 @@ from reconciler.errors import ReconcileError
 from reconciler.runner import processes
 from reconciler.runner.local import STUCK_S
 from reconciler.runner.processes import end_leftover, start_ticks
-from tests.runner.conftest import SITE, Bench, last, only
+from tests.runner.conftest import PATIENCE_S, SITE, Bench, last, only
 
 GONE_WITHIN_MS = 10_000
 
@@ -186,6 +190,21 @@ def test_a_run_that_is_to_end_ends_although_its_fork_server_hangs(own_bench: Ben
         heard = own_bench.finish()
         assert _all_end(handles)
     assert [(one.run, one.signal) for one in only(Exited, heard)] == [(1, 9)]
+
+
+def test_a_fork_server_owes_no_report_on_a_run_that_was_over_before_anything_of_it_was_read(own_bench: Bench) -> None:
+    bench = own_bench
+    bench.run("idle")
+    server = bench.runner._server
+    assert server is not None
+    bench.runner.start(bench.order("idle", 2))
+    began = len('{"is": "began", "run": 2, "attempt": 1, "pid": 1234567, "start_ticks": 1234567890123}')
+    waiting, until_s = array.array("i", [0]), time.monotonic() + PATIENCE_S
+    while waiting[0] <= began:  # until its end is told, too
+        assert time.monotonic() < until_s
+        fcntl.ioctl(server.control, termios.FIONREAD, waiting)
+    assert last(bench.finish())[0].how == "succeeded"
+    assert server.owes == {}
 
 
 def _hanging(bench: Bench) -> int:
