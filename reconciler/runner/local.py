@@ -114,6 +114,7 @@ class LocalRunner:
         self._epoll.register(self._wake, select.EPOLLIN)
         self._server: _Server | None = None
         self._standbys: list[_Standby] = []  # in the order in which they were asked for
+        self._hopeful: list[_Run] = []  # runs that get the next processes which are being made ahead
         self._can_make_ahead = False  # no more where one could not be made, until the next start
         self._runs: dict[int, _Run] = {}
         self._handlers: dict[int, Callable[[], None]] = {}
@@ -154,7 +155,7 @@ class LocalRunner:
         try:
             server = self._server or self._spawn()
             server.is_used = True
-            if not self._give(server, run):
+            if not self._give(server, run) and not self._hope(server, run):
                 self._fork(server, run)
         except OSError as error:
             self._give_up(run, f"No process could be started for the run: {error.strerror}.")
@@ -189,7 +190,7 @@ class LocalRunner:
     def stop(self, run: int) -> None:
         """The run stops at its next unit, and is killed `grace_s` from now if it has not got there."""
         one = self._runs.get(run)
-        if one is not None:
+        if one is not None and not self._call_off(one):
             one.is_unwanted = True
             self._kill(one, self._grace_s, "killed")
             if one.sock is not None:
@@ -199,9 +200,18 @@ class LocalRunner:
     def kill(self, run: int) -> None:
         """At once."""
         one = self._runs.get(run)
-        if one is not None:
+        if one is not None and not self._call_off(one):
             one.is_unwanted = True
             self._kill(one, 0.0, "killed")
+
+    def _call_off(self, run: _Run) -> bool:
+        """Whether a run that is to end had no process yet; it gets none."""
+        if run not in self._hopeful:
+            return False
+        self._hopeful.remove(run)
+        self._exited(run, replace(_gone(run.order, 0, None), killed=True))
+        os.eventfd_write(self._wake, 1)
+        return True
 
     def messages(self, timeout_s: float) -> list[FromRun]:
         """What has come; waits for it at most `timeout_s`, not at all for 0."""
@@ -261,6 +271,7 @@ class LocalRunner:
             server.control.send(json.dumps(give).encode())
         except OSError:  # it is busy, or gone
             return False
+        server.owes.pop(order.run, None)
         if order.timeout_s is not None:
             self._owes(server, order.run, order.timeout_s)
         self._standbys.remove(standby)
@@ -272,6 +283,32 @@ class LocalRunner:
         run.outgoing += encode(order)
         self._flush_run(run)
         return True
+
+    def _hope(self, server: _Server, run: _Run) -> bool:
+        """Whether a process that is being made ahead will be the run's: it is there sooner than one asked for only now."""
+        if not self._may_hope(len(self._hopeful) + 1):
+            return False
+        self._owes(server, run.order.run, 0.0)
+        run.given_s = time.monotonic()
+        self._hopeful.append(run)
+        return True
+
+    def _may_hope(self, runs: int) -> bool:
+        """Whether as many processes are being made, and none is there already."""
+        return runs <= len(self._standbys) and not any(one.pid for one in self._standbys)
+
+    def _fulfil(self, server: _Server) -> None:
+        """Those that hope get the processes that are there; where fewer come than were hoped for, others."""
+        while self._hopeful and not self._may_hope(len(self._hopeful)):
+            run = self._hopeful.pop(0)
+            if not self._give(server, run):
+                self._start_anew(server, run)
+
+    def _start_anew(self, server: _Server, run: _Run) -> None:
+        try:
+            self._fork(server, run)
+        except OSError as error:
+            self._give_up(run, f"No process could be started for the run: {error.strerror}.")
 
     def _post(self, server: _Server, request: dict[str, Any], attached: socket.socket | None = None) -> None:
         server.outgoing.append((json.dumps(request).encode(), attached))
@@ -307,6 +344,7 @@ class LocalRunner:
                 return
             case "prepared" | "unprepared":
                 self._hear_of_standby(**report)
+                self._fulfil(server)
                 return
         run = self._runs[report["run"]]
         server.owes.pop(run.order.run, None)
@@ -354,10 +392,7 @@ class LocalRunner:
         if run.is_unwanted:
             self._exited(run, replace(_gone(run.order, 0, None), killed=True))
             return
-        try:
-            self._fork(server, run)
-        except OSError as error:
-            self._give_up(run, f"No process could be started for the run: {error.strerror}.")
+        self._start_anew(server, run)
 
     def _hear_of_standby(self, pid: int, start_ticks: int | None = None) -> None:
         """One was made, which is the first that was asked for; or that pid has ended, or (0) the first cannot be made."""
@@ -390,6 +425,7 @@ class LocalRunner:
         for standby in self._standbys:
             standby.sock.close()
         self._standbys.clear()
+        self._hopeful.clear()
         self._unwatch(server.control)
         server.control.close()
         for _, attached in server.outgoing:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import time
 from pathlib import Path
+
+import pytest
 
 from reconciler.core.messages import Began, Ended, Exited, Output, Produced
 from reconciler.runner.local import STANDBYS, LocalRunner
@@ -93,6 +96,66 @@ def test_a_run_that_was_given_to_a_dead_process_and_is_stopped_has_stopped(own_b
     assert only(Produced, heard) == []
     assert only(Ended, heard) == []
     assert only(Exited, heard)[0].killed
+
+
+def test_a_run_gets_the_process_that_is_being_made_ahead(own_bench: Bench) -> None:
+    own_bench.run("idle")
+    own_bench.runner.make_ahead()
+    heard = own_bench.run("count", run=2, config={"units": 1})
+    assert own_bench.runner._standbys == []
+    assert len(only(Began, heard)) == 1
+    assert last(heard)[0].how == "succeeded"
+
+
+def test_of_two_runs_the_first_gets_the_process_that_is_being_made_ahead(own_bench: Bench) -> None:
+    own_bench.run("idle")
+    own_bench.runner.make_ahead()
+    own_bench.runner.start(own_bench.order("count", 2, config={"units": 1}))
+    heard = own_bench.run("count", run=3, config={"units": 1})
+    assert own_bench.runner._standbys == []
+    assert sorted(one.run for one in only(Ended, heard) if one.how == "succeeded") == [2, 3]
+    assert len({one.pid for one in only(Began, heard)}) == 2
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_run_that_is_stopped_before_its_process_is_made_gets_none(own_bench: Bench, how: str) -> None:
+    own_bench.run("idle")
+    own_bench.runner.make_ahead()
+    own_bench.runner.start(own_bench.order("count", 2, config={"units": 1}))
+    getattr(own_bench.runner, how)(2)
+    server = own_bench.runner._server
+    assert server is not None
+    assert server.owes == {}
+    heard = own_bench.finish()
+    assert [(one.run, one.killed) for one in only(Exited, heard)] == [(2, True)]
+    assert len(heard) == 1
+    assert last(own_bench.run("count", run=3, config={"units": 1}))[0].how == "succeeded"
+
+
+def test_a_run_whose_process_cannot_be_made_after_all_asks_for_another_one(own_bench: Bench) -> None:
+    own_bench.run("idle")
+    server = own_bench.runner._server
+    assert server is not None
+    before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    own_bench.runner.make_ahead()
+    heard = own_bench.run("count", run=2, config={"units": 1})
+    assert only(Ended, heard)[0].message == "No process could be started for the run: Too many open files."
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, before)
+    assert last(own_bench.run("count", run=3, config={"units": 1}))[0].how == "succeeded"
+
+
+def test_a_run_that_hopes_for_a_process_ends_with_a_fork_server_that_dies(own_bench: Bench) -> None:
+    own_bench.run("idle")
+    server = own_bench.runner._server
+    assert server is not None
+    server.process.send_signal(signal.SIGSTOP)
+    own_bench.runner.make_ahead()
+    own_bench.runner.start(own_bench.order("count", 2, config={"units": 1}))
+    server.process.kill()
+    ended, exited = last(own_bench.finish())
+    assert (ended.how, exited.pid) == ("retriable", 0)
+    assert last(own_bench.run("count", run=3, config={"units": 1}))[0].how == "succeeded"
 
 
 def test_no_process_waits_any_more_once_the_runner_is_closed(own_bench: Bench) -> None:
