@@ -22,7 +22,7 @@ from reconciler.cli.merge import Merge, compared_lines
 from reconciler.cli.options import Call
 from reconciler.cli.plan_words import NOTHING, NOTHING_MERGED, backfill_words, export_words, summary_line
 from reconciler.cli.terminal import escape
-from reconciler.core.risk import Risk, most_dangerous_first, risk_of
+from reconciler.core.planned import Risk
 from reconciler.core.value import dataclass
 from reconciler.core.words import with_options
 
@@ -51,6 +51,8 @@ _COUNTED: Final = {
     Risk.LANDS_TWICE: "would land or send something a second time",
     Risk.CHANGES_WHAT_IS_SENT: "would change what is sent, or to whom",
 }
+#: What is told first where the risk is the same.
+_VERBS: Final = ("delete", "purge", "rerun", "create", "update", "move", "resume", "pause")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def _head(call: Call, found: Preview, merge: Merge | None) -> Iterator[str]:
             f"\n**PruneBlocked:** {code(made.blocked.reason)}. Nothing is deleted until a person approves exactly these"
             f"{when}, with {approve}."
         )
-    risks = [risk for action in made.actions if (risk := risk_of(action)) is not None]
+    risks = [risk for action in made.actions if (risk := action.risk) is not None]
     counts = [f"{risks.count(risk)} {words}" for risk, words in _COUNTED.items() if risk in risks]
     if counts:
         yield f"\n**Look at these first:** {', '.join(counts)}."
@@ -117,11 +119,16 @@ def _problems(found: Preview) -> Iterator[Item]:
 
 
 def _actions(made: Plan, root: str, again: str) -> Iterator[Item]:
-    for one in most_dangerous_first(made.actions):
+    for one in _most_dangerous_first(made.actions):
         action = replace(one, message=with_options(one.message, again))
-        yield Item(
-            section=_HEADINGS[risk_of(action)], noun="action", line=_action_line(action, root), details=_changes(action)
-        )
+        line, details = _action_line(action, root), _changes(action)
+        yield Item(section=_HEADINGS[action.risk], noun="action", line=line, details=details)
+
+
+def _most_dangerous_first(actions: Iterable[Action]) -> list[Action]:
+    """By risk, then by verb, kind and name."""
+    risks = [*Risk, None]
+    return sorted(actions, key=lambda one: (risks.index(one.risk), _VERBS.index(one.verb), one.kind, one.name))
 
 
 def _action_line(action: Action, root: str) -> str:

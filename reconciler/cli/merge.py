@@ -13,9 +13,9 @@ from reconciler.core.value import dataclass
 from reconciler.errors import Problem, UsageError
 
 if TYPE_CHECKING:
+    from reconciler.controller.authors import Authors
     from reconciler.controller.looking import Preview
     from reconciler.controller.merging import Declaration
-    from reconciler.controller.planning import Authors
     from reconciler.controller.settings import Settings
     from reconciler.core.planned import Plan
     from reconciler.core.provider import Catalogue
@@ -170,7 +170,7 @@ def _policy(repository: Repository, commit: str, root: Path) -> PolicySeen:
 
 def _authors(repository: Repository, compared: Compared, root: Path, made: Plan) -> Authors:
     """Who a merge's changes are by, as far as the clone knows."""
-    from reconciler.controller.planning import Authors, by_of
+    from reconciler.controller.authors import Authors, by_of
     from reconciler.record.resources import By
     from reconciler.repo.git import GitUnusable
     from reconciler.repo.history import WorkTreeOrigin, newest_commits, os_user

@@ -11,8 +11,9 @@ from itertools import groupby
 from typing import Any, Final
 
 from reconciler.clock import Now
+from reconciler.controller.authors import Authors
 from reconciler.controller.lives import Born, Lives
-from reconciler.controller.planning import Authors, cursor_resets
+from reconciler.controller.planning import cursor_resets
 from reconciler.core.audit import MAX_REASON, Deed
 from reconciler.core.consequence import spec_events
 from reconciler.core.document import Document

@@ -23,7 +23,7 @@ from reconciler.core.value import dataclass
 from reconciler.errors import Problem
 
 if TYPE_CHECKING:
-    from reconciler.controller.planning import Authors
+    from reconciler.controller.authors import Authors
     from reconciler.repo.policy_file import PolicySeen
 
 Key = tuple[Kind, str]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from reconciler.clock import Now
+from reconciler.controller.authors import Authors, by_of
 from reconciler.controller.needs import unsound, without_the_unsound
 from reconciler.controller.observe import reason_to_hold
 from reconciler.core.document import Kind
 from reconciler.core.planned import Plan, PlannedRun, Waiting
 from reconciler.core.prune import undeleted_words
-from reconciler.core.value import dataclass
 from reconciler.record.store import Record
 from reconciler.repo.git import GitUnusable
 
@@ -23,35 +23,13 @@ if TYPE_CHECKING:
     from reconciler.core.plan import Pair
     from reconciler.core.planned import Action
     from reconciler.core.provider import Catalogue
-    from reconciler.record.resources import By
-    from reconciler.repo.history import Commit, Origin
+    from reconciler.repo.history import Origin
 
 
 #: Told where a history that was cut off says less than it seems to.
 SHALLOW: Final = (
     "this clone is shallow, so who changed older specs is not known; `git fetch --unshallow` brings the whole history"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authors:
-    """Who caused what: by file, and for what no commit holds."""
-
-    by_path: Mapping[str, By]
-    otherwise: By
-
-    def of(self, path: str) -> By:
-        return self.by_path.get(path, self.otherwise)
-
-
-def by_of(commit: Commit, revision: str = "") -> By:
-    """Whom a change is of, by the commit that made it; nobody is named where the history of a clone ends there, for then it
-    seems to have made all that it holds."""
-    from reconciler.record.resources import By  # only where something changed
-
-    if commit.boundary:
-        return By(author="", revision=revision)
-    return By(author=commit.author, commit=commit.hash, revision=revision)
 
 
 class Planner:

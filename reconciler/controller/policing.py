@@ -20,8 +20,8 @@ from reconciler.record.store import Record
 from reconciler.repo.policy_file import PolicySeen
 
 if TYPE_CHECKING:
+    from reconciler.controller.authors import Authors
     from reconciler.controller.hands import Specs
-    from reconciler.controller.planning import Authors
     from reconciler.core.policy_judge import Judge
     from reconciler.core.provider import Catalogue
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.core.canonical_json import canonical_digest
 from reconciler.core.document import Kind, digest_of
-from reconciler.core.risk import risk_of
 from reconciler.core.value import Value, dataclass
 from reconciler.errors import SOURCE_PATH, Problem
 
@@ -48,6 +47,20 @@ SUMMARY: Final = (
 )
 
 
+class Risk(StrEnum):
+    """What an action may do that cannot be taken back (something is lost, lands or is sent twice, or other people hear of
+    it), so that a person looks at it first; the worst first."""
+
+    DELETES = "deletes"
+    LANDS_TWICE = "lands-twice"
+    CHANGES_WHAT_IS_SENT = "changes-what-is-sent"
+
+
+#: Fields of an export by which other things reach other people, or elsewhere. How much goes at once is none of that.
+_SENT: Final = ("spec.provider", "spec.jobType", "spec.authorization", "spec.config")
+_HARMLESS: Final = frozenset({"spec.config.batchSize"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """One step, with its reason. `path` is where the spec is (was, for a deletion). `message` says what follows that
@@ -63,6 +76,24 @@ class Action:
     renamed_from: str = ""
     message: str = ""
     is_export: bool = False
+
+    @property
+    def risk(self) -> Risk | None:
+        """The worst of what it may do; None where all of it can be taken back."""
+        if self.verb in (Verb.DELETE, Verb.PURGE):
+            return Risk.DELETES
+        if self.resets_cursor:
+            return Risk.LANDS_TWICE
+        fields = {change.field for change in self.changes} - _HARMLESS
+        if self.is_export and any(_is_below(field, one) for field in fields for one in _SENT):
+            return Risk.CHANGES_WHAT_IS_SENT
+        if self.kind == "Audience" and "spec.where" in fields:
+            return Risk.CHANGES_WHAT_IS_SENT
+        return None
+
+
+def _is_below(field: str, of: str) -> bool:
+    return field == of or field.startswith(f"{of}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +261,8 @@ def _action_json(action: Action, root: str) -> dict[str, Any]:
         body["renamedFrom"] = action.renamed_from
     if action.message:
         body["message"] = action.message
-    risk = risk_of(action)
-    if risk is not None:
-        body["risk"] = str(risk)
+    if action.risk is not None:
+        body["risk"] = str(action.risk)
     return body
 
 

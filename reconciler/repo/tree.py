@@ -25,10 +25,11 @@ from reconciler.errors import Problem
 from reconciler.repo.absence import Trace, judge
 from reconciler.repo.git import Moment, Repository
 from reconciler.repo.hints import Hints
-from reconciler.repo.index import Index, Row, is_racy, slack_ns
+from reconciler.repo.index import Index, Row
 from reconciler.repo.look import FileSeen, Gone, Look, Verdict
 from reconciler.repo.rhythm import Rhythm
-from reconciler.repo.walk import BeingWritten, Listing, Stamp, Unreadable, content_digest, glance, moment_ns, read, walk
+from reconciler.repo.stamps import Stamp, is_racy, slack_ns
+from reconciler.repo.walk import BeingWritten, Listing, Unreadable, content_digest, glance, moment_ns, read, walk
 
 if TYPE_CHECKING:  # imported late: a look that finds nothing new parses nothing
     from reconciler.core.provider import Catalogue

@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.errors import Problem
 from reconciler.repo.names import OUR_SUFFIXES, SPEC_SUFFIXES, is_hidden, is_spec_path
+from reconciler.repo.stamps import Stamp
 
 if TYPE_CHECKING:
     from reconciler.repo.index import Row
 
 #: A file above this size is not read (design, section 2).
 MAX_FILE_BYTES: Final = 1 << 20
-
-#: size, mtime_ns, ctime_ns, inode: a file whose stamp is the same has the same content (but see `index.SLACK_NS`).
-Stamp = tuple[int, int, int, int]
 
 _GONE: Final = (FileNotFoundError, NotADirectoryError)
 _INODE_BITS: Final = (1 << 63) - 1  # SQLite keeps no more

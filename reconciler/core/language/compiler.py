@@ -299,7 +299,9 @@ def _comparison(symbol: str) -> Handler:
 def compared(compiler: Compiler, left_node: Any, symbol: str, right_node: Any, node: Any) -> Term:
     """A comparison of two parts, now() among them or not."""
     if compiler.moments is not None and (mentions_now(left_node) or mentions_now(right_node)):
-        return against_now(compiler, left_node, symbol, right_node, node)
+        term, flips = against_now(compiler.term, left_node, symbol, right_node, node)
+        compiler.moments.append(flips)
+        return term
     left, right = compiler.term(left_node), compiler.term(right_node)
     found, sides = unified((left, right), "compare", node)
     if found.kind == "list(text)":

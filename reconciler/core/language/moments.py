@@ -9,15 +9,13 @@ change back and forth, because they differ in length.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from sqlglot import exp
 
 from reconciler.core.language.terms import Term, mismatch, refusal, widened
 from reconciler.core.language.types import BOOLEAN, NULL, TIMESTAMP
-
-if TYPE_CHECKING:
-    from reconciler.core.language.compiler import Compiler
 
 #: The longest interval, in days.
 MAX_INTERVAL_DAYS: Final = 366_000
@@ -75,26 +73,24 @@ def mentions_now(node: Any) -> bool:
     return any(is_now(one) for one in node.walk())
 
 
-def against_now(compiler: Compiler, left: Any, symbol: str, right: Any, node: Any) -> Term:
-    """`attribute < now() - interval`, whichever side is which."""
+def against_now(term_of: Callable[[Any], Term], left: Any, symbol: str, right: Any, node: Any) -> tuple[Term, str]:
+    """`attribute < now() - interval`, whichever side is which, and the SQL of the moment at which it changes."""
     if mentions_now(left):
         if mentions_now(right):
             raise refusal(RULE, node)
         left, right, symbol = right, left, _MIRRORED.get(symbol, symbol)
-    moment = _moment(compiler, _bare(left), _bare(right))
+    moment = _moment(term_of, _bare(left), _bare(right))
     if symbol not in _MIRRORED:
         raise refusal("a time equals now() for a microsecond; compare with < or >", node)
-    assert compiler.moments is not None
     flips = moment if symbol in (">", "<=") else f"TRY({moment} + INTERVAL '1 microsecond')"
-    compiler.moments.append(flips)
-    return Term(f"({moment} {symbol} CAST($now AS TIMESTAMP))", BOOLEAN, node)
+    return Term(f"({moment} {symbol} CAST($now AS TIMESTAMP))", BOOLEAN, node), flips
 
 
-def _moment(compiler: Compiler, attribute: Any, now: Any) -> str:
+def _moment(term_of: Callable[[Any], Term], attribute: Any, now: Any) -> str:
     """The time that is compared with now(): the attribute's, with the interval on its side."""
     if not isinstance(attribute, exp.Column):
         raise refusal(RULE, attribute)
-    term = compiler.term(attribute)
+    term = term_of(attribute)
     if not term.type.is_time:
         raise mismatch("compare now() with", (term,), attribute)
     if is_now(now):
