@@ -44,7 +44,7 @@ def _alike(fold: str, refold: str, show: str = "{x}") -> Form:
 def _ordered(pick: str) -> Form:
     """The value of the message that is last or first: `pick` is max or min."""
     return Form(
-        fold=f"{pick}(o) FILTER ({{x}} IS NOT NULL)",
+        fold=f"{pick}(CASE WHEN {{x}} IS NOT NULL THEN o END)",
         gather=f"{pick}({{x}})",
         refold=f"{pick}({{x}})",
         show="({x}).v",

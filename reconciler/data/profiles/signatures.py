@@ -49,6 +49,7 @@ class Signatures:
         found = [Messages(data_dir, work.rules, slot, self._kinds) for slot in range(len(work.rules.streams))]
         self._own: dict[int, int] = {}
         self._numbered = 0
+        self._is_alone = True  # whether each signature is one identifier
         self.streams = [one for one in found if self._is_first or one.contributions]
 
     def span(self, stream: Messages) -> tuple[int, int]:
@@ -64,6 +65,7 @@ class Signatures:
         total = sum(stop - first for first, stop in map(self.span, self.streams))
         done = messages = untimed = self._numbered = 0
         self._own = {one.slot: index for one in self.streams for index in self._own_identity(one)}
+        self._is_alone = True
         for stream in self.streams:
             first, stop = self.span(stream)
             progress(done, total)
@@ -108,6 +110,7 @@ class Signatures:
             ]
             old = self._selected(stream, 0, self.span(stream)[0], " OR ".join(carried))
             if old:
+                self._is_alone = False
                 self._do(f"CREATE OR REPLACE TABLE old AS {old}")
                 self._do(f"INSERT INTO signature_{stream.slot} BY NAME SELECT * FROM old")
                 if self._is_first:
@@ -127,6 +130,7 @@ class Signatures:
                 cases.append(f"({earlier}i{index} IN (SELECT value FROM bad WHERE key = {stream.keys[index]}))")
             again = self._selected(stream, *self.span(stream), " OR ".join(cases)) if cases else ""
             if again:
+                self._is_alone = False
                 self._do(f"INSERT INTO signature_{stream.slot} BY NAME {again}")
 
     def _together(self, stream: Messages, first: int, stop: int) -> str:
@@ -135,10 +139,12 @@ class Signatures:
         segments = self._work.streams.get(stream.rules.name, ()) if first < stop and len(stream.keys) > 1 else ()
         source = stream.texts_sql(self._connection, segments, first, stop) or stream.nothing()
         texts = [f"s{index}" for index in range(len(stream.keys))]
-        several = " + ".join(f"({one} IS NOT NULL)::TINYINT" for one in texts)
+        several = " AND ".join(f"{one} IS NOT NULL" for one in texts)  # which the scan of the file takes over
+        if len(texts) > 2:
+            several = " + ".join(f"({one} IS NOT NULL)::TINYINT" for one in texts) + " > 1"
         by = ", ".join(texts)
         commit = self._order.commit(stream.slot)
-        layers = Layers(f"SELECT {by}, min({commit}) AS k FROM ({source}) WHERE {several} > 1 GROUP BY {by}")
+        layers = Layers(f"SELECT {by}, min({commit}) AS k FROM ({source}) WHERE {several} GROUP BY {by}")
         named = [f"{value} AS i{index}" for index, value in enumerate(stream.identifiers(layers.once))]
         return layers.select([*named, "k"])
 
@@ -225,8 +231,9 @@ class Signatures:
         sought = [index for index in range(len(stream.keys)) if index != own]
         nodes = [*(f"n{index}.n" for index in sought), *(["s.own"] if own is not None else [])]
         owners = ", ".join(f"owner_of({one})" for one in nodes)
+        owner = f"owner_of(coalesce({', '.join(nodes)}))" if self._is_alone else f"greatest({owners})"
         source = f"signature_{stream.slot} AS s {_nodes(stream, sought)}"
-        return f"SELECT * FROM (SELECT greatest({owners}) AS pk, m{states} FROM {source}) WHERE pk > 0"
+        return f"SELECT * FROM (SELECT {owner} AS pk, m{states} FROM {source}) WHERE pk > 0"
 
     def _used(self) -> list[int]:
         """The attributes that the streams give something."""
