@@ -106,7 +106,13 @@ def _judged(
         wish = config.wish(is_first=not files, retry=progress.retry)
         found = hands.compare(wish, ledger, now_ms=now.wall_ms)
         action, omission = planned(data, found.plan, member) if found.plan else ("", "")
-    return {"is_member": within, "next": action, "omission": omission, **_receipt(held)}
+    return {
+        "is_member": within,
+        "next": action,
+        "omission": omission,
+        "only_adds": wish.calls.only_adds,
+        **_receipt(held),
+    }
 
 
 def _receipt(held: dict[str, Any] | None) -> dict[str, Any]:

@@ -63,6 +63,10 @@ class Calls:
     keeps_leavers: bool = False
     removes_noted: bool = False
 
+    @property
+    def only_adds(self) -> bool:
+        return self.add and not self.update
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:

@@ -30,7 +30,7 @@ class MemberFacts:
     """What is known of one person and one export. `profile` is None where nobody is known by the identifier. `next` is
     what the next run would do: `add`, `update`, `remove`, `omit` (for `omission`) or nothing. `values` are the attributes
     that the audience's condition reads. `waits` is why the job does not run just now, empty where nothing holds it.
-    `is_void`: the identifier was seen, and belongs to nobody."""
+    `is_void`: the identifier was seen, and belongs to nobody. `only_adds`: who changed or left stays as they are."""
 
     job: str
     who: str
@@ -49,6 +49,7 @@ class MemberFacts:
     waits: str = ""
     behind: int = 0
     is_void: bool = False
+    only_adds: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,16 @@ def _present(facts: MemberFacts) -> MemberAnswer:
         because = (
             f"{facts.audience} had this person already when {when} began: with `backfill: false` that is not sent."
         )
-        return MemberAnswer("Noted", because, _then(facts, "nothing, until something changes."))
+        then = "nothing, until this person leaves the audience and comes back: this export only adds."
+        return MemberAnswer(
+            "Noted", because, _then(facts, then if facts.only_adds else "nothing, until something changes.")
+        )
     amiss = f" Its last change was refused: {facts.reason}." if facts.reason else ""
     because = f"sent and acknowledged; {when} was the last to do so.{amiss}"
     if not facts.is_member:
         because += f" {_not_a_member(facts)}"
-    return MemberAnswer("Sent", because, _then(facts, "nothing, until something changes."))
+    then = "nothing: this export only adds." if facts.only_adds else "nothing, until something changes."
+    return MemberAnswer("Sent", because, _then(facts, then))
 
 
 def _absent(facts: MemberFacts) -> MemberAnswer:

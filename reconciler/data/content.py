@@ -116,6 +116,10 @@ def _look(found: os.stat_result) -> Look:
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
+class Damaged(Fatal):
+    """What is packed is damaged, or cut off before its end."""
+
+
 class Source(ABC):
     """Content, front to back, whatever it is made from."""
 
@@ -168,7 +172,7 @@ class Content(Source):
         try:
             data = self._source.read(wanted if self._decoder is None else min(wanted, _CHUNK))
         except OSError as error:
-            raise Fatal(f"the file cannot be read to its end: {error}") from None
+            raise Damaged(f"the file cannot be read to its end: {error}") from None
         self._ended = not data
         if self._decoder is None:
             return data

@@ -28,13 +28,15 @@ _MARK: Final = b"\xef\xbb\xbf"
 
 @dataclass
 class Delimited:
-    """One CSV file. `columns` are the names where there is no header, or in the place of those in it."""
+    """One CSV file. `columns` are the names where there is no header, or in the place of those in it. `is_strict`: a
+    header may not name a column twice; else the second one gets a name of its own."""
 
     dialect: Dialect
     header: bool
     columns: Sequence[str] | None
     names: Sequence[str] = ()
     returns: bool = True
+    is_strict: bool = False
 
     def begin(self, data: bytes, final: bool) -> int | None:
         start = len(data) - len(data.lstrip(b"\r\n"))
@@ -57,6 +59,9 @@ class Delimited:
         found = self._split(text)
         if len(found) > MAX_COLUMNS:
             raise Fatal(f"line 1: {len(found)} columns; a file may have {MAX_COLUMNS}")
+        if self.is_strict and self.header and len(set(found)) < len(found):
+            repeated = next(name for at, name in enumerate(found) if name in found[:at])
+            raise Fatal(f"line 1: the header names the column {repeated!r} twice")
         if self.columns is None:
             return distinct(found if self.header else [""] * len(found))
         if self.header and found and len(found) != len(self.columns):

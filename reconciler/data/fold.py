@@ -285,7 +285,7 @@ def _compression(bulk: Bulk) -> str:
 def _format(bulk: Bulk) -> Format:
     if bulk.format == "json":
         return JsonLines()
-    return Delimited(Dialect(bulk.delimiter, '"'), bulk.headers is None, bulk.headers)
+    return Delimited(Dialect(bulk.delimiter, '"'), bulk.headers is None, bulk.headers, is_strict=True)
 
 
 def _rule(bulk: Bulk) -> TimestampRule:

@@ -450,13 +450,14 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     update = "1" if calls.update else f"{SILENT}"
     remove = "2" if calls.remove else f"{SILENT}"
     notes = "NOT known" if wish.notes_all else "false"
+    stays = f"was = {State.NOTED:d}" if calls.only_adds else "false"  # who was there before has not come
     return f"""CASE
         WHEN NOT here AND id IN ({listed(forgotten)}) AND {held} THEN 2
         WHEN here AND r <> '' THEN CASE WHEN {held} AND coalesce(lt, '') <> '{REMOVAL}' THEN {remove} ELSE {SILENT} END
         WHEN here AND was IN ({State.SENT:d}, {State.NOTED:d}) AND lp = p THEN {SILENT}
         WHEN here AND NOT {_tryable(wish)} THEN {SILENT}
         WHEN here AND was = {State.SENT:d} THEN {update}
-        WHEN here THEN CASE WHEN {notes} THEN {SILENT} ELSE {add} END
+        WHEN here THEN CASE WHEN {notes} OR {stays} THEN {SILENT} ELSE {add} END
         WHEN {held} THEN {remove}
         WHEN was = {State.NOTED:d} AND {"true" if calls.removes_noted else "false"} THEN {remove}
         ELSE {SILENT} END"""

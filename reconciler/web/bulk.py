@@ -193,7 +193,9 @@ def _write_part(fd: int, part: bytes, update: Callable[[bytes], None], sync: boo
 
 
 def _refuse_bad(found: Mapping[str, Any], bulk: Bulk) -> None:
-    """Raises Refused (422) for what is not accepted as it is."""
+    """Raises Refused for what is not accepted as it is: 400 where it is no whole gzip, as of live messages, else 422."""
+    if found["damaged"]:
+        raise Refused(400, "The body is no gzip that is whole, although its Content-Encoding says so.")
     rows = _rows(found)
     if found["error"]:
         raise Refused(422, f"Nothing was accepted: {_here(found['error'])}.", rows=rows, bad=found["omitted"])

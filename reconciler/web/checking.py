@@ -26,11 +26,12 @@ def prepare(parent: int) -> None:
 
 def check(fields: dict[str, Any], path: str) -> dict[str, Any]:
     """What is in a body: `messages`, `omitted` (bad rows), the first of them as `errors`, with what is counted (`line`, or
-    `element` of an array) as `unit`; or why it cannot be read at all as `error`."""
+    `element` of an array) as `unit`; or why it cannot be read at all as `error`, `damaged` where it is no whole gzip."""
+    from reconciler.data.content import Damaged
     from reconciler.data.fold import bulk_blocks, is_array
 
     bulk = Bulk(**fields)
-    found: dict[str, Any] = {"messages": 0, "omitted": 0, "errors": [], "error": "", "unit": "line"}
+    found: dict[str, Any] = {"messages": 0, "omitted": 0, "errors": [], "error": "", "damaged": False, "unit": "line"}
     try:
         found["unit"] = "element" if is_array(bulk, Path(path)) else "line"
         for block in bulk_blocks(bulk, Path(path), None):
@@ -43,7 +44,7 @@ def check(fields: dict[str, Any], path: str) -> dict[str, Any]:
             if found["omitted"] >= ENOUGH and not bulk.droperrors:
                 break
     except (Fatal, Retriable) as error:
-        found["error"] = str(error)
+        found |= {"error": str(error), "damaged": bulk.gzip and isinstance(error, Damaged)}
     return found
 
 

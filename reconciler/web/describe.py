@@ -13,7 +13,7 @@ _ERROR: Final = {"$ref": "#/components/schemas/Error"}
 
 #: What a refusal means, by status.
 _REFUSALS: Final = {
-    400: "A parameter or header cannot be read, or the body is not gzip although it says so.",
+    400: "A parameter or header cannot be read, or the body is no whole gzip although it says so.",
     401: "No declared token.",
     404: "There is no such stream; near names are given.",
     405: "Only POST is answered.",

@@ -96,6 +96,9 @@ def _headers(name: str, value: str) -> list[str]:
             400,
             f"{name}: expected the columns' names, separated by commas or as a JSON array; at most {MAX_COLUMNS:,}.",
         )
+    if len(set(names)) < len(names):
+        repeated = next(one for at, one in enumerate(names) if one in names[:at])
+        raise Refused(400, f"{name}: {quoted(repeated)} stands there twice.")
     return names
 
 

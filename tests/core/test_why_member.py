@@ -62,6 +62,16 @@ CASES = {
         "big had this person already when run 7 (2026-09-21T14:13:20.000Z) began: with `backfill: false` that is not sent.",
         "the next run changes this member.",
     ),
+    "Noted, only adds": (
+        replace(SENT, held=Held.NOTED, only_adds=True),
+        "big had this person already when run 7 (2026-09-21T14:13:20.000Z) began: with `backfill: false` that is not sent.",
+        "nothing, until this person leaves the audience and comes back: this export only adds.",
+    ),
+    "Sent, only adds": (
+        replace(SENT, only_adds=True),
+        "sent and acknowledged; run 7 (2026-09-21T14:13:20.000Z) was the last to do so.",
+        "nothing: this export only adds.",
+    ),
     "Unsure": (
         replace(SENT, held=Held.MAYBE, reason="no answer"),
         "run 7 sent an action that may have arrived, and that must not be repeated: no answer.",

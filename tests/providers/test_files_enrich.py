@@ -52,6 +52,14 @@ def test_rows_of_known_profiles_become_messages_with_the_time_of_the_run(tmp_pat
     assert times == datetime.fromtimestamp(NOW_MS / 1000, UTC)
 
 
+def test_the_key_column_is_named_as_the_identity_unless_set(tmp_path: Path) -> None:
+    job = world(tmp_path, PLANES.replace("tailnum", "tail"), key={"identity": "tail"})
+    job.identities = (Identity(key="tail", column="tail", normalize=()),)
+    job.has_profiles(["N2"])
+    job.run()
+    assert [row["seats"] for row in job.landed()] == ["182"]
+
+
 def test_a_second_run_says_nothing_again(tmp_path: Path) -> None:
     job = world(tmp_path)
     job.has_profiles(["N1"])

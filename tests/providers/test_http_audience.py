@@ -185,6 +185,76 @@ def test_of_an_accepted_batch_only_the_named_rows_are_refused(tmp_path: Path) ->
         assert [unit.rows for unit in job.ledger.units] == [0, 3, 0]
 
 
+def beside(bad: set[int], named: Callable[[int], int | list[int]]) -> Callable[[Request], Play]:
+    """Refuses a batch for its first bad row, and points at others: what is made of that row's index."""
+    addresses = {f"p{number}@x.org" for number in bad}
+
+    def answer(request: Request) -> Play:
+        members = request.json["members"]
+        for at, one in enumerate(members):
+            if one["email"] in addresses:
+                found = named(at)
+                errors = [{"index": row, "message": "no MX"} for row in (found if isinstance(found, list) else [found])]
+                return Play(400, json.dumps({"errors": errors}).encode())
+        return Play()
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        pytest.param(lambda at: at + 1, id="the-row-after"),
+        pytest.param(lambda at: at - 1, id="the-row-before"),
+        pytest.param(lambda _: 0, id="always-the-first"),
+        pytest.param(lambda _: list(range(1000)), id="all"),
+        pytest.param(lambda _: list(range(0, 999, 2)), id="every-other"),
+        pytest.param(lambda at: [at + 1, at + 2, at + 400], id="many-wrong"),
+    ],
+)
+def test_nobody_is_refused_for_pointers_at_the_wrong_rows(
+    tmp_path: Path, named: Callable[[int], int | list[int]]
+) -> None:
+    bad = {3, 500, 501, 900}
+    with bench(tmp_path, people(0, 1000), beside(bad, named), errors={"path": "errors"}, batchSize=1000) as job:
+        job.completes()
+        refused = {json.loads(one["text"])["fields"]["email"] for one in job.rejects()}
+        assert refused == {f"p{number}@x.org" for number in bad}
+        assert len(job.receiver.members) == 1000 - len(bad)
+        assert len(job.server.requests) <= len(bad) * math.log2(1000) + 12
+        assert job.completes().units == 0
+
+
+@pytest.mark.parametrize("bad", [1, 5, 20])
+def test_a_receiver_that_names_only_the_first_bad_row_is_believed_row_by_row(tmp_path: Path, bad: int) -> None:
+    chosen = set(random.Random(bad).sample(range(1000), bad))
+    with bench(
+        tmp_path, people(0, 1000), beside(chosen, lambda at: at), errors={"path": "errors"}, batchSize=1000
+    ) as job:
+        job.completes()
+        assert {one["reason"] for one in job.rejects()} == {"no MX"}
+        assert len(job.receiver.members) == 1000 - bad
+        assert len(job.server.requests) <= 4 * bad + 1
+
+
+@pytest.mark.parametrize("dies_at", range(1, 12))
+def test_pointers_at_the_wrong_rows_refuse_nobody_when_the_controller_dies(tmp_path: Path, dies_at: int) -> None:
+    answer = beside({1, 5}, lambda at: at + 1)
+    with bench(tmp_path, people(0, 8), answer, errors={"path": "errors"}) as job:
+        job.run(dies_at=dies_at)
+        assert job.again().how == "completed"
+        assert set(job.receiver.members) == {f"p{number}@x.org" for number in (0, 2, 3, 4, 6, 7)}
+        assert (job.facts["sent"], job.facts["out"]) == (6, 2)
+        assert job.completes().units == 0
+
+
+def test_of_an_accepted_batch_any_number_of_rows_may_be_named(tmp_path: Path) -> None:
+    config = {"errors": {"path": "errors"}, "batchSize": 1100, "maxRejects": 1100}
+    with bench(tmp_path, people(0, 1100), naming(set(range(1050)), 207), **config) as job:
+        job.completes()
+        assert (job.facts["sent"], job.facts["out"]) == (50, 1050)
+
+
 def test_pointers_that_lead_nowhere_are_as_none(tmp_path: Path) -> None:
     with bench(tmp_path, people(0, 4), refusing({2}), errors={"path": "a.b", "index": "at"}) as job:
         job.completes()
@@ -385,6 +455,7 @@ def changed() -> list[dict[str, Any]]:
         ({"events": "exit"}, [], ["remove"]),
         ({"backfill": False}, [], ["add"]),
         ({"backfill": False, "events": "exit"}, [], ["remove"]),
+        ({"backfill": False, "mode": "add-only"}, [], ["add"]),
         ({"backfill": False, "mode": "update-only"}, [], ["update"]),
     ],
 )
@@ -421,6 +492,18 @@ def test_a_member_that_was_only_noted_is_ours_once_it_was_sent(tmp_path: Path) -
         job.enroll(people(2, 9))
         job.completes()
         assert job.sent[1:] == [("remove", ["p0@x.org", "p20@x.org"])]
+
+
+def test_an_add_only_export_without_a_backfill_adds_only_who_comes_from_then_on(tmp_path: Path) -> None:
+    with bench(tmp_path, people(0, 10), backfill=False, mode="add-only") as job:
+        job.completes()
+        job.enroll(changed())
+        job.completes()
+        assert job.sent == [("add", ["p20@x.org"])]
+        job.enroll([*changed(), person(9)])
+        job.completes()
+        assert job.sent[1:] == [("add", ["p9@x.org"])]
+        assert job.facts == {"sent": 2, "noted": 9, "maybe": 0, "out": 0, "amiss": 0}
 
 
 def test_who_left_an_add_only_destination_is_not_added_again_on_coming_back(tmp_path: Path) -> None:

@@ -17,8 +17,11 @@ _RESETS: Final[dict[str, Any]] = {"x-resetsCursor": True}
 
 
 class Key(Config):
-    column: str = Field(
-        min_length=1, description="The column of the reference that holds the identifier.", examples=["tailnum"]
+    column: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The column of the reference that holds the identifier; named as the identity unless set.",
+        examples=["tailnum"],
     )
     identity: str = Field(
         pattern=r"^[a-z][a-z0-9_]*$",
@@ -76,6 +79,11 @@ class EnrichJoin(Config):
     max_rejects: int = Field(
         default=0, ge=0, description="How many bad rows a run may leave out before it fails, over all its attempts."
     )
+
+    @property
+    def column(self) -> str:
+        """The column that holds the identifier."""
+        return self.key.column or self.key.identity
 
 
 def enrich_schema() -> dict[str, Any]:

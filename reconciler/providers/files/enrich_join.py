@@ -137,7 +137,7 @@ class _Join:
         config = self._config
         return Reference(
             stream=config.stream,
-            column=config.key.column,
+            column=config.column,
             identity=config.key.identity,
             columns=config.columns and (*config.columns, *filter(None, [config.timestamp_field])),
             everyone=config.match == "all",

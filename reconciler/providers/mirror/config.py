@@ -112,7 +112,7 @@ class MirrorConfig(_Strict):
     backfill: bool = Field(
         True,
         description="Whether the first run sends who is a member already; false: they are only recorded as present, and "
-        "what changes from then on is sent",
+        "what changes from then on is sent (with `mode: add-only`, only who comes)",
     )
     guard: GuardConfig = Field(
         default_factory=lambda: GuardConfig.model_validate({}),

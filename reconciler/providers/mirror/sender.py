@@ -4,8 +4,9 @@ the outcome of each is committed before the next leaves.
 
 What an earlier attempt left open is resolved first: sent again, the same bytes under the same key, or, where an action
 must not be repeated, omitted until a person has looked. A batch that is refused for its content is searched from the left
-(`core.mirror.Search`), each part an intent of its own; where the answer names the bad rows, those are left out and the
-rest is sent at once. Refused members are committed as omitted only once something else was accepted, or the end is
+(`core.mirror.Search`), each part an intent of its own. Where the answer points at bad rows, the rest is sent at once without
+them: accepted, they were to blame; refused, each of them is sent alone, and no answer is believed any more once one of them
+is accepted. Refused members are committed as omitted only once something else was accepted, or the end is
 reached: a receiver that refuses everything is an error of the whole, and must not use up the audience.
 """
 
@@ -23,7 +24,7 @@ from reconciler.core.provider import Context, Intent, Json, Reject, Unit
 from reconciler.core.value import dataclass
 from reconciler.errors import Fatal
 from reconciler.providers.groups import Pace
-from reconciler.providers.mirror.destination import Accepted, Batch, Destination, Unsent
+from reconciler.providers.mirror.destination import Accepted, Batch, Destination, Refused, Unsent
 
 #: So many members refused in a row, with nothing accepted between, fail a run whose `maxRejects` is not set.
 MAX_REFUSED_IN_A_ROW: Final = 25
@@ -54,6 +55,7 @@ class Sender:
         self._closing: list[str] = [*self._unfinished.given_up, *self._unfinished.split]
         self._bad: list[_Bad] = []
         self._accepted: list[tuple[Batch, int]] = []  # all of one action, and how many members of each were taken
+        self._is_misled = False  # an answer has pointed at a row that is good
         self._pace = Pace(context.alive_ms)
 
     def resolve(self) -> Iterator[Unit]:
@@ -126,19 +128,14 @@ class Sender:
         return self._made(action, self._destination.details(action), (first, stop), rows, {})
 
     def _part(self, batch: Batch, first: int, stop: int) -> Batch:
-        """A part of a refused batch, from one of its rows to before another, intended. The rows named before that lie
-        between its own are its own, too."""
-        begin = batch.numbers[first] if first else batch.begin
-        end = batch.numbers[stop] if stop < len(batch.numbers) else batch.stop
-        refused = {row: why for row, why in batch.refused.items() if begin <= row < end}
-        return self._intended(batch, (begin, end), _taken(batch.rows, range(first, stop)), refused)
+        """A part of a refused batch, from one of its rows to before another, intended."""
+        span = (batch.begin + first, batch.begin + stop)
+        return self._intended(batch, span, _taken(batch.rows, range(first, stop)), {})
 
-    def _rest(self, batch: Batch, named: Mapping[int, str]) -> Batch | None:
-        """What is left of a batch without the rows that are to blame, intended; None where nothing is."""
+    def _rest(self, batch: Batch, named: Mapping[int, str]) -> Batch:
+        """What is left of a batch without the rows that an answer points at, intended."""
         kept = [index for index in range(len(batch.numbers)) if index not in named]
-        refused = {**batch.refused, **{batch.numbers[index]: why for index, why in named.items()}}
-        if not kept:
-            return None
+        refused = {batch.numbers[index]: why for index, why in named.items()}
         return self._intended(batch, (batch.begin, batch.stop), _taken(batch.rows, kept), refused)
 
     def _intended(self, parent: Batch, span: tuple[int, int], rows: Rows, refused: Mapping[int, str]) -> Batch:
@@ -179,8 +176,6 @@ class Sender:
                 f"batch {intent.key} no longer reads as it did when it was first sent, so it is not sent again; change "
                 "`restart` to begin anew"
             )
-        named = [(row, whole.ids[row - intent.first], whole.members[row - intent.first]) for row in sorted(refused)]
-        self._bad += [_Bad(Exceptional(row, "refused", refused[row]), member, fields) for row, member, fields in named]
         return Batch(intent, detail["action"], numbers, rows, refused, body)
 
     # --- outcomes
@@ -189,65 +184,94 @@ class Sender:
         """Brings every row of a batch to its outcome."""
         if self._pace.is_over or self._context.stopping():
             yield from self._kept()
-        refused = yield from self._tried(batch)
-        if refused is not None and len(refused.numbers) > 1:
-            yield from self._searched(refused)
+        if (yield from self._tried(batch)) and len(batch.numbers) > 1:
+            yield from self._searched(batch)
 
     def _searched(self, whole: Batch) -> Iterator[Unit]:
         """Finds the bad rows of a batch that was refused."""
         search = Search(len(whole.numbers))
         while part := search.part():
-            piece = self._part(whole, *part)
-            refused = yield from self._tried(piece)
-            if refused is piece:
+            if (yield from self._tried(self._part(whole, *part))):
                 search.refused()
-                continue
-            if refused is not None:
-                yield from self._searched(refused)
-            search.accepted()
+            else:
+                search.accepted()
 
-    def _tried(self, batch: Batch) -> Generator[Unit, None, Batch | None]:
-        """Sends a batch; None when all of its rows have their outcome, else what of it was refused as a whole. A single
-        row that is refused has its outcome by that, and is returned too."""
-        current: Batch | None = batch
-        while current is not None:
-            reply = self._destination.send(current)
-            if isinstance(reply, Accepted):
-                yield from self._accept(current, _within(reply.but, current))
-                return None
-            yield from self._kept()
-            if isinstance(reply, Unsent):
-                yield from self._withdrawn(current)
-                raise reply.error
-            self._closing.append(current.intent.key)
-            named = _within(reply.named, current)
-            if not named and len(current.numbers) > 1:
-                return current
-            if not named and current is batch:
-                self._hold_single(batch, reply.reason)
-                return batch
-            current = self._without(current, named or {0: reply.reason})
-        self._at = batch.stop
-        return None
+    def _tried(self, batch: Batch) -> Generator[Unit, None, bool]:
+        """Sends a batch; whether it was refused and nothing is known of its rows, or it is a single row, which has its
+        outcome by that. Rows that the answer points at are to blame if the rest is accepted without them."""
+        reply = yield from self._refusal(batch)
+        if reply is None:
+            return False
+        if not batch.refused:
+            if len(batch.numbers) == 1:
+                self._hold_single(batch, reply.named.get(0, reply.reason))
+                return True
+            pointed = self._pointed(reply, batch)
+            if not pointed:
+                return True
+            batch = self._rest(batch, pointed)
+            if (yield from self._refusal(batch)) is None:
+                return False
+        yield from self._asked_again(batch)
+        return False
+
+    def _refusal(self, batch: Batch) -> Generator[Unit, None, Refused | None]:
+        """Sends a batch; None when all of its rows have their outcome."""
+        reply = self._destination.send(batch)
+        if isinstance(reply, Accepted):
+            yield from self._accept(batch, _within(reply.but, batch))
+            return None
+        yield from self._kept()
+        if isinstance(reply, Unsent):
+            yield from self._withdrawn(batch)
+            raise reply.error
+        self._closing.append(batch.intent.key)
+        return reply
+
+    def _pointed(self, reply: Refused, batch: Batch) -> dict[int, str]:
+        """The rows to leave out first. An answer that blames all rows, or too many, blames none; nor is one believed after
+        another has blamed a row that is good."""
+        named = {} if self._is_misled else _within(reply.named, batch)
+        return named if len(named) <= MAX_NAMED and len(named) < len(batch.numbers) else {}
+
+    def _asked_again(self, rest: Batch) -> Iterator[Unit]:
+        """Of a batch that was refused without the rows pointed at, too: each of those alone, and what lies between them,
+        from the left, until one of them turns out to be good."""
+        span = (rest.begin, rest.stop)
+        rows = self._context.members.rows(self._plan.file, *span)
+        whole = replace(rest, numbers=range(*span), rows=rows, refused={})
+        at = 0
+        for index in [row - rest.begin for row in sorted(rest.refused)]:
+            if index > at:
+                yield from self._settle(self._part(whole, at, index))
+            at = index + 1
+            if not (yield from self._tried(self._part(whole, index, at))):
+                self._is_misled = True
+                break
+        if at < len(whole.numbers):
+            yield from self._settle(self._part(whole, at, len(whole.numbers)))
 
     def _hold_single(self, batch: Batch, reason: str) -> None:
         self._bad += _bad(batch, {0: reason})
         self._at = batch.stop
         self._check_limits(in_a_row=True)
 
-    def _without(self, batch: Batch, named: Mapping[int, str]) -> Batch | None:
-        """Holds the rows that an answer names; the rest, None where nothing is left."""
-        self._bad += _bad(batch, named)
-        self._check_limits(in_a_row=len(named) == len(batch.numbers))
-        return self._rest(batch, named)
+    def _hold_pointed(self, batch: Batch) -> None:
+        """Holds the rows that a batch went without."""
+        if batch.refused:
+            rows = self._context.members.rows(self._plan.file, batch.begin, batch.stop)
+            for row, why in sorted(batch.refused.items()):
+                at = row - batch.begin
+                self._bad.append(_Bad(Exceptional(row, "refused", why), rows.ids[at], rows.members[at]))
 
     def _accept(self, batch: Batch, named: Mapping[int, str]) -> Iterator[Unit]:
         """Of a batch that is simply there the outcome may wait for others to be committed with it."""
-        waits = not (named or self._bad or self._closing) and self._may_wait(batch)
+        waits = not (named or batch.refused or self._bad or self._closing) and self._may_wait(batch)
         if not waits or (self._accepted and self._accepted[0][0].action != batch.action):
             yield from self._kept()
         self._at = batch.stop
         self._bad += _bad(batch, named)
+        self._hold_pointed(batch)
         count = len(batch.numbers) - len(named)
         if not count:
             self._check_limits(in_a_row=True)
@@ -295,6 +319,7 @@ class Sender:
         why = DOUBTED.format(action=batch.action)
         rows = zip(batch.numbers, batch.rows.ids, batch.rows.members, strict=True)
         self._bad += [_Bad(Exceptional(number, "maybe", why), member, fields) for number, member, fields in rows]
+        self._hold_pointed(batch)
         self._closing.append(batch.intent.key)
         self._at = batch.stop
         return self._unit()
@@ -360,9 +385,8 @@ def _reject(bad: _Bad) -> Reject:
 
 
 def _within(named: Mapping[int, str], batch: Batch) -> dict[int, str]:
-    """What an answer says of rows that are in the batch. Where it names too many, it is as if it named none."""
-    found = {index: why for index, why in named.items() if 0 <= index < len(batch.numbers)}
-    return found if len(found) + len(batch.refused) <= MAX_NAMED else {}
+    """What an answer says of rows that are in the batch."""
+    return {index: why for index, why in named.items() if 0 <= index < len(batch.numbers)}
 
 
 def _bad(batch: Batch, named: Mapping[int, str]) -> list[_Bad]:
