@@ -1,8 +1,7 @@
 """A job's `config` against its job type's JSON Schema (2020-12), which may be one that the provider did not write.
 
-`jsonschema-rs` decides, in microseconds; but to load it takes longer than to find the first few configs valid without it
-(`plain_schema.py`). `jsonschema`, a hundred times slower, is asked only why a config is refused, and only then imported.
-Neither ever fetches a schema: a `$ref` leads within the schema, or the schema is unusable.
+`jsonschema-rs` decides, in microseconds; `jsonschema`, a hundred times slower, is asked only why a config is refused,
+and only then imported. Neither ever fetches a schema: a `$ref` leads within the schema, or the schema is unusable.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from reconciler.core import plain_schema
 from reconciler.core.issue import Issue, Path, clip, found, one_of, quoted
 from reconciler.core.suggest import did_you_mean
 from reconciler.core.value import dataclass
@@ -21,9 +19,6 @@ MAX_ISSUES: Final = 100
 
 #: A larger config is refused without a reason: jsonschema's time may grow with the square of it.
 MAX_EXPLAINED: Final = 5_000
-
-#: So many configs by one schema are looked at without the library that decides about others.
-FEW: Final = 16
 
 _TYPES: Final = {
     "string": "a string",
@@ -63,37 +58,13 @@ class ConfigSchema:
 
 def compile_schema(schema: Mapping[str, Any]) -> ConfigSchema:
     """Raises nothing: a schema that cannot be used is a finding of its own."""
-    surely = plain_schema.surely(schema)
-    if surely is not None:
-        return ConfigSchema(schema, top_defaults(schema), _first_without(surely, schema))
-    try:
-        is_valid = _decider(schema)
-    except Exception as error:  # a third party's schema through a third party's compiler: any error is theirs
-        return ConfigSchema(schema, {}, lambda _: False, clip(" ".join(str(error).split())) or "it is no JSON Schema")
-    return ConfigSchema(schema, top_defaults(schema), is_valid)
-
-
-def _decider(schema: Mapping[str, Any]) -> Callable[[Any], bool]:
     import jsonschema_rs
 
-    decide: Callable[[Any], bool] = jsonschema_rs.Draft202012Validator(dict(schema), retriever=_refuse).is_valid
-    return decide
-
-
-def _first_without(surely: plain_schema.Surely, schema: Mapping[str, Any]) -> Callable[[Any], bool]:
-    """The same decision, for which the library is loaded once one of the first few is in doubt, or there are many."""
-    left, decide = FEW, None
-
-    def is_valid(config: Any) -> bool:
-        nonlocal left, decide
-        if decide is None:
-            left -= 1
-            if left >= 0 and surely(config):
-                return True
-            decide = _decider(schema)
-        return decide(config)
-
-    return is_valid
+    try:
+        validator = jsonschema_rs.Draft202012Validator(dict(schema), retriever=_refuse)
+    except Exception as error:  # a third party's schema through a third party's compiler: any error is theirs
+        return ConfigSchema(schema, {}, lambda _: False, clip(" ".join(str(error).split())) or "it is no JSON Schema")
+    return ConfigSchema(schema, top_defaults(schema), validator.is_valid)
 
 
 def _refuse(uri: str) -> Any:

@@ -62,31 +62,24 @@ class _FirstInit:
 
 
 def _init_of(cls: Any) -> Any:
-    """As a frozen dataclass has it."""
-    scope: dict[str, Any] = {"_set_": object.__setattr__, "_missing_": dataclasses.MISSING}
-    taken: dict[bool, list[str]] = {False: [], True: []}  # by position too, by name alone
-    lines = []
-    for one in dataclasses.fields(cls):
-        name, value, default = one.name, one.name, f"_default_{one.name}_"
-        if one.default_factory is not dataclasses.MISSING:
-            scope[default] = one.default_factory
-            value = f"{default}() if {name} is _missing_ else {name}" if one.init else f"{default}()"
-        elif one.default is not dataclasses.MISSING:
-            scope[default] = one.default
-            value = name if one.init else default
-        if one.init:
-            is_missing = "_missing_" if one.default_factory is not dataclasses.MISSING else default
-            taken[bool(one.kw_only)].append(f"{name}={is_missing}" if default in scope else name)
-        if one.init or default in scope:
-            lines.append(f"    _set_(self, {name!r}, {value})\n")
-    if hasattr(cls, "__post_init__"):
-        lines.append("    self.__post_init__()\n")
-    named = ["*", *taken[True]] if taken[True] else []
-    head = f"def __init__({', '.join(['self', *taken[False], *named])}):\n"
-    exec(head + ("".join(lines) or "    pass\n"), scope)  # of names that Python has accepted as such
-    init = scope.pop("__init__")
+    """The one that the standard library writes for a frozen class with the same fields."""
+    fields = [(one.name, one.type, _field_like(one)) for one in dataclasses.fields(cls)]
+    after = {"__post_init__": cls.__post_init__} if hasattr(cls, "__post_init__") else {}
+    twin: Any = dataclasses.make_dataclass(
+        cls.__name__, fields, namespace=after, frozen=True, eq=False, repr=False, slots="__slots__" in cls.__dict__
+    )
+    init = twin.__init__
     init.__qualname__, init.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
     return init
+
+
+def _field_like(one: dataclasses.Field[Any]) -> Any:
+    default: Any = {
+        name: value
+        for name in ("default", "default_factory")
+        if (value := getattr(one, name)) is not dataclasses.MISSING
+    }
+    return dataclasses.field(init=one.init, kw_only=bool(one.kw_only), **default)
 
 
 def _equals(self: Any, other: Any) -> bool:
