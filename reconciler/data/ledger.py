@@ -58,6 +58,8 @@ MAX_DELTAS: Final = 8
 MAX_DELTA_SHARE: Final = 0.25
 #: Rows of a row group: what is read to send a batch again.
 GROUP_ROWS: Final = 20_480
+#: How files are written. A dictionary is given up early: ids, fields and hashes are all different, and looked up in it in vain.
+_WRITTEN: Final = "FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 256"
 
 
 def parquet(data_dir: Path, file: str, *, numbered: bool = False) -> str:
@@ -93,7 +95,7 @@ def copy(db: Any, data_dir: Path, file: str, sql: str, parameters: Mapping[str, 
     path = data_dir / file
     with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
         target = sql_string(str(temporary))
-        options = f"FORMAT parquet, COMPRESSION snappy, ROW_GROUP_SIZE {GROUP_ROWS}"
+        options = f"{_WRITTEN}, ROW_GROUP_SIZE {GROUP_ROWS}"
         (counted,) = db.execute(f"COPY ({sql}) TO {target} ({options})", parameters or {}).fetchall()
     return int(counted[0])
 

@@ -16,9 +16,9 @@ from reconciler.core.members import Rows
 class Texts(Sequence[Any]):
     """Texts of a column, made into Python's own when one of them is asked for. A slice of it is as lazy."""
 
-    def __init__(self, column: pa.ChunkedArray) -> None:
+    def __init__(self, column: pa.ChunkedArray, texts: list[Any] | None = None) -> None:
         self._column = column
-        self._texts: list[Any] | None = None
+        self._texts = texts
 
     def __len__(self) -> int:
         return len(self._column)
@@ -26,7 +26,10 @@ class Texts(Sequence[Any]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice) and index.step in (None, 1):
             start, stop, _ = index.indices(len(self))
-            return Texts(self._column.slice(start, max(stop - start, 0)))
+            if (start, stop) == (0, len(self)):
+                return self
+            texts = self._texts and self._texts[start:stop]
+            return Texts(self._column.slice(start, max(stop - start, 0)), texts)
         return self._all()[index]
 
     def __iter__(self) -> Iterator[Any]:
@@ -47,19 +50,25 @@ class PlanReader:
         sizes = [self._file.metadata.row_group(one).num_rows for one in range(self._file.metadata.num_row_groups)]
         self._starts = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
         self._group = -1
-        self._table = pa.table({})
+        self._columns: list[pa.ChunkedArray] = []
 
     def rows(self, first: int, stop: int) -> Rows:
-        found = []
+        parts = []
         while first < stop:
             group = bisect_right(self._starts, first) - 1
             self._load(group)
             count = min(stop, self._starts[group + 1]) - first
-            found.append(self._table.slice(first - self._starts[group], count))
+            parts.append([one.slice(first - self._starts[group], count) for one in self._columns])
             first += count
-        return Rows(*map(Texts, pa.concat_tables(found).columns)) if found else Rows([], [], [])
+        if not parts:
+            return Rows([], [], [])
+        return Rows(*map(Texts, parts[0] if len(parts) == 1 else map(_joined, *parts)))
 
     def _load(self, group: int) -> None:
         if group != self._group:
-            self._table = self._file.read_row_group(group, columns=["id", "payload", "previous"])
+            self._columns = self._file.read_row_group(group, columns=["id", "payload", "previous"]).columns
             self._group = group
+
+
+def _joined(*columns: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([chunk for one in columns for chunk in one.chunks])
