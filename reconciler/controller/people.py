@@ -152,7 +152,7 @@ def check_key(key: str, rules: ProfileRules) -> None:
     if key != "id" and key not in rules.keys:
         keys = [*rules.keys, "id"]
         raise UsageError(
-            f"no stream identifies people by '{key}'{did_you_mean(key, keys)}; known are {', '.join(keys)}"
+            f"no stream identifies people by '{key}'; known are {', '.join(keys)}{did_you_mean(key, keys)}"
         )
 
 

@@ -167,7 +167,7 @@ def test_a_profile_says_what_is_known_and_which_message_said_so(built: Shop) -> 
 @pytest.mark.parametrize(
     ("who", "said"),
     [
-        ("mail=x", "no stream identifies people by 'mail'; did you mean 'email'?; known are email, user_id, id"),
+        ("mail=x", "no stream identifies people by 'mail'; known are email, user_id, id; did you mean 'email'?"),
         ("email=nobody@example.org", "nobody is known by email=nobody@example.org"),
         ("email", "expected KEY=VALUE such as email=ada@example.org, found 'email'"),
     ],
