@@ -87,6 +87,7 @@ class Listening:
         self._process: _Process | None = None
         self._pipe = -1
         self._told = ""
+        self._has_looked = False
         self._retry_ms = 0
         self._wait_ms = 0
         self._pushes = 0
@@ -148,6 +149,7 @@ class Listening:
 
     def looked(self, now: Now) -> None:
         """The daemon has looked: what is declared is told, and that somebody looks."""
+        self._has_looked = True
         if self._address is not None:
             self.tell()
             _write(self._folder / "heartbeat", f"{now.wall_ms} {os.getpid()} {start_ticks(os.getpid())}\n")
@@ -222,6 +224,7 @@ class Listening:
             "streams": [one.name for one in streams],
             "limits": {one.name: max_messages_of(one.spec) for one in streams if "backfill" in one.spec},
             "senders": senders,
+            "known": self._has_looked or bool(streams or senders),
             "floor": int(record.setting("journals", 0)),
         }
 

@@ -75,5 +75,5 @@ def busy(message: str, retry_after_s: int = RETRY_S) -> Refused:
 
 
 def unable(message: str, retry_after_s: int = RETRY_S) -> Refused:
-    """503: the disk refuses; nothing was accepted."""
+    """503: nothing was accepted, and it is not the sender's fault."""
     return Refused(503, message, retry_after_s=retry_after_s)

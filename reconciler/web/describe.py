@@ -24,7 +24,7 @@ _REFUSALS: Final = {
     422: "Rows are malformed, or the idempotency key came with another body before. Nothing was accepted.",
     429: "Too much waits; come again after `Retry-After` seconds. Nothing was accepted.",
     500: "A bug.",
-    503: "The disk refuses. Nothing was accepted.",
+    503: "The disk refuses, or nobody has looked yet at what is declared. Nothing was accepted.",
 }
 
 

@@ -22,7 +22,7 @@ from reconciler.core.backfill import DEFAULT_MAX_MESSAGES
 from reconciler.core.suggest import did_you_mean
 from reconciler.errors import Fatal
 from reconciler.secrets import resolve
-from reconciler.web.answers import Refused
+from reconciler.web.answers import Refused, unable
 
 #: What is taken back counts within this time; what is new, at once.
 LOOK_MS: Final = 250
@@ -35,13 +35,15 @@ UNKNOWN_MS: Final = 2_000
 class Rules:
     """What is declared: streams by name, senders by the digest of their token, and the secret of the push hook, which is
     empty where it cannot be had, and None where there is no such hook. `trouble` is what the controller has with where its
-    specs come from. `limits` are of the streams that say themselves how large an upload they take unasked."""
+    specs come from. `limits` are of the streams that say themselves how large an upload they take unasked. Where they are not
+    `known`, no controller has looked at its files yet."""
 
     streams: frozenset[str] = frozenset()
     push: bytes | None = None
     trouble: str = ""
     senders: Mapping[bytes, str] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    known: bool = True
 
 
 class Senders:
@@ -66,7 +68,7 @@ class Senders:
         return name in self._rules.streams
 
     async def sender(self, authorization: str) -> str:
-        """The name of whoever sends, by the header. Raises Refused (401)."""
+        """The name of whoever sends, by the header. Raises Refused (401; 503 where nobody is known yet)."""
         digest = digest_of_token(authorization)
         if not digest:
             raise _unauthorized("Say who you are: Authorization: Bearer TOKEN.")
@@ -77,6 +79,8 @@ class Senders:
         if digest not in self._rules.senders:
             await self.read(UNKNOWN_MS)
         found = self._rules.senders.get(digest)
+        if found is None and not self._rules.known:
+            raise unable("Nobody has looked yet at what is declared; nothing was accepted.", retry_after_s=1)
         if found is None:
             raise _unauthorized("No declared authorization of the provider 'collect' has this token.")
         return found
@@ -125,7 +129,7 @@ class Senders:
         try:
             told: dict[str, Any] = json.loads(self._path.read_bytes())
         except (OSError, ValueError):
-            return Rules()
+            return Rules(known=False)
         senders = {}
         for name, authorization in sorted(told["senders"].items()):
             try:
@@ -134,7 +138,8 @@ class Senders:
             except Fatal as error:
                 self._complain(f"authorization {name}", str(error))
         trouble, limits = told.get("trouble", ""), told.get("limits", {})
-        return Rules(frozenset(told["streams"]), self._push(told), trouble, senders, limits)
+        known = told.get("known", True)
+        return Rules(frozenset(told["streams"]), self._push(told), trouble, senders, limits, known)
 
     def _push(self, told: Mapping[str, Any]) -> bytes | None:
         hook = told.get("push")

@@ -260,6 +260,17 @@ def test_a_token_or_a_stream_counts_at_once_and_one_that_is_taken_back_soon_does
         assert TOKEN not in (served.folder / "rules.json").read_text() + log
 
 
+def test_before_anybody_has_looked_at_what_is_declared_a_sender_is_asked_to_come_again(tmp_path: Path) -> None:
+    with Served(tmp_path / "state") as served:
+        served.declare("orders", senders={}, known=False)
+        until(lambda: served.post(PATH, b"{}").status_code == 503)
+        answer = served.post(PATH, b"{}")
+        assert said(answer) == (503, "Nobody has looked yet at what is declared; nothing was accepted.")
+        assert answer.headers["Retry-After"] == "1"
+        served.declare("orders")
+        assert served.post(PATH, b"{}").status_code == 202
+
+
 def test_a_token_may_be_short_and_not_empty(tmp_path: Path) -> None:
     with Served(tmp_path / "state") as served:
         (served.state / "short").write_text("s3cret")
