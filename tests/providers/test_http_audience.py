@@ -237,6 +237,22 @@ def test_a_receiver_that_names_only_the_first_bad_row_is_believed_row_by_row(tmp
         assert len(job.server.requests) <= 4 * bad + 1
 
 
+@pytest.mark.parametrize("end", [0, -1], ids=["first", "last"])
+def test_a_receiver_may_name_one_bad_row_at_a_time_however_many_there_are(tmp_path: Path, end: int) -> None:
+    bad = {f"p{number}@x.org" for number in range(1, 700, 2)}
+
+    def answer(request: Request) -> Play:
+        found = [at for at, one in enumerate(request.json["members"]) if one["email"] in bad]
+        errors = [{"index": found[end], "message": "no MX"}] if found else []
+        return Play(400, json.dumps({"errors": errors}).encode()) if found else Play()
+
+    with bench(tmp_path, people(0, 700), answer, errors={"path": "errors"}, batchSize=700, maxRejects=350) as job:
+        job.completes()
+        assert {json.loads(one["text"])["fields"]["email"] for one in job.rejects()} == bad
+        assert len(job.receiver.members) == 350
+        assert len(job.server.requests) <= 4 * 350 + 1
+
+
 @pytest.mark.parametrize("dies_at", range(1, 12))
 def test_pointers_at_the_wrong_rows_refuse_nobody_when_the_controller_dies(tmp_path: Path, dies_at: int) -> None:
     answer = beside({1, 5}, lambda at: at + 1)

@@ -41,6 +41,16 @@ class _Bad:
     fields: str
 
 
+@dataclass(slots=True)
+class _Doubt:
+    """A batch that was refused without the rows pointed at, too: those that were not asked about alone yet, and the row
+    before which all have their outcome."""
+
+    intent: Intent
+    pointed: list[int]
+    at: int
+
+
 class Sender:
     """Sends one plan. `progress` is what the last unit committed."""
 
@@ -130,17 +140,16 @@ class Sender:
     def _part(self, batch: Batch, first: int, stop: int) -> Batch:
         """A part of a refused batch, from one of its rows to before another, intended."""
         span = (batch.begin + first, batch.begin + stop)
-        return self._intended(batch, span, _taken(batch.rows, range(first, stop)), {})
+        return self._intended(batch.intent, span, _taken(batch.rows, range(first, stop)), {})
 
     def _rest(self, batch: Batch, named: Mapping[int, str]) -> Batch:
         """What is left of a batch without the rows that an answer points at, intended."""
         kept = [index for index in range(len(batch.numbers)) if index not in named]
         refused = {batch.numbers[index]: why for index, why in named.items()}
-        return self._intended(batch, (batch.begin, batch.stop), _taken(batch.rows, kept), refused)
+        return self._intended(batch.intent, (batch.begin, batch.stop), _taken(batch.rows, kept), refused)
 
-    def _intended(self, parent: Batch, span: tuple[int, int], rows: Rows, refused: Mapping[int, str]) -> Batch:
-        details = parent.intent.detail["details"]
-        part = self._made(parent.action, details, span, rows, refused, parent.intent.key)
+    def _intended(self, parent: Intent, span: tuple[int, int], rows: Rows, refused: Mapping[int, str]) -> Batch:
+        part = self._made(parent.detail["action"], parent.detail["details"], span, rows, refused, parent.key)
         self._context.intend([part.intent])
         return part
 
@@ -182,8 +191,6 @@ class Sender:
 
     def _settle(self, batch: Batch) -> Iterator[Unit]:
         """Brings every row of a batch to its outcome."""
-        if self._pace.is_over or self._context.stopping():
-            yield from self._kept()
         if (yield from self._tried(batch)) and len(batch.numbers) > 1:
             yield from self._searched(batch)
 
@@ -199,6 +206,16 @@ class Sender:
     def _tried(self, batch: Batch) -> Generator[Unit, None, bool]:
         """Sends a batch; whether it was refused and nothing is known of its rows, or it is a single row, which has its
         outcome by that. Rows that the answer points at are to blame if the rest is accepted without them."""
+        found = yield from self._sent(batch)
+        if isinstance(found, _Doubt):
+            yield from self._asked_again(found)
+            return False
+        return found
+
+    def _sent(self, batch: Batch) -> Generator[Unit, None, bool | _Doubt]:
+        """As `_tried`, but that nobody was asked again where the rest is refused, too."""
+        if self._pace.is_over or self._context.stopping():
+            yield from self._kept()
         reply = yield from self._refusal(batch)
         if reply is None:
             return False
@@ -212,8 +229,7 @@ class Sender:
             batch = self._rest(batch, pointed)
             if (yield from self._refusal(batch)) is None:
                 return False
-        yield from self._asked_again(batch)
-        return False
+        return _Doubt(batch.intent, sorted(batch.refused), batch.begin)
 
     def _refusal(self, batch: Batch) -> Generator[Unit, None, Refused | None]:
         """Sends a batch; None when all of its rows have their outcome."""
@@ -234,22 +250,30 @@ class Sender:
         named = {} if self._is_misled else _within(reply.named, batch)
         return named if len(named) <= MAX_NAMED and len(named) < len(batch.numbers) else {}
 
-    def _asked_again(self, rest: Batch) -> Iterator[Unit]:
+    def _asked_again(self, doubt: _Doubt) -> Iterator[Unit]:
         """Of a batch that was refused without the rows pointed at, too: each of those alone, and what lies between them,
-        from the left, until one of them turns out to be good."""
-        span = (rest.begin, rest.stop)
-        rows = self._context.members.rows(self._plan.file, *span)
-        whole = replace(rest, numbers=range(*span), rows=rows, refused={})
-        at = 0
-        for index in [row - rest.begin for row in sorted(rest.refused)]:
-            if index > at:
-                yield from self._settle(self._part(whole, at, index))
-            at = index + 1
-            if not (yield from self._tried(self._part(whole, index, at))):
-                self._is_misled = True
-                break
-        if at < len(whole.numbers):
-            yield from self._settle(self._part(whole, at, len(whole.numbers)))
+        from the left, until one of them turns out to be good. What comes of a part is asked before what is right of it; that
+        is no recursion, because a receiver may point at one bad row at a time, of thousands."""
+        open_ = [doubt]
+        while open_:
+            asked = open_[-1]
+            end = asked.intent.last + 1
+            pointed = end if self._is_misled or not asked.pointed else asked.pointed[0]
+            is_alone = asked.at == pointed
+            span = (asked.at, pointed + 1 if is_alone else pointed)
+            del asked.pointed[: int(is_alone)]
+            asked.at = span[1]
+            if asked.at == end:
+                open_.pop()
+            rows = self._context.members.rows(self._plan.file, *span)
+            part = self._intended(asked.intent, span, rows, {})
+            found = yield from self._sent(part)
+            if isinstance(found, _Doubt):
+                open_.append(found)
+            elif is_alone:
+                self._is_misled = self._is_misled or not found
+            elif found and len(part.numbers) > 1:
+                yield from self._searched(part)
 
     def _hold_single(self, batch: Batch, reason: str) -> None:
         self._bad += _bad(batch, {0: reason})
