@@ -63,7 +63,7 @@ class Reporter:
         self._again_ms = 0
         self._next_ms = 0  # while runs are at work
         self._late_ms: int | None = None  # what gives way to runs is written by then
-        self._grown_ms: int | None = None  # the first of the runs that are young is not any more by then
+        self._due_ms: int | None = None  # the first status of a running job that waits is to be written then
         self._is_behind = False
 
     def flush(self, now: Now, *, last: bool = False, pressed: Callable[[], bool] | None = None) -> bool:
@@ -85,7 +85,7 @@ class Reporter:
         """When what was put off is to be written; None where nothing was."""
         if self._is_behind:
             return max(1, self._next_ms - now.alive_ms)
-        return None if self._grown_ms is None else max(1, self._next_ms - now.alive_ms, self._grown_ms - now.alive_ms)
+        return None if self._due_ms is None else max(1, self._next_ms - now.alive_ms, self._due_ms - now.alive_ms)
 
     def _flush(self, now: Now, *, last: bool, pressed: Callable[[], bool] | None) -> bool:
         self._warn(self._record.audit.mirror())
@@ -162,7 +162,7 @@ class Reporter:
 
     def _write_statuses(self, now: Now, *, last: bool, pressed: Callable[[], bool] | None) -> bool:
         """Whether all were written."""
-        self._grown_ms = None
+        self._due_ms = None
         ids = self._record.jobs.dirty()
         authorizations = self._record.resources.dirty("Authorization")
         if not ids and not authorizations:
@@ -202,11 +202,13 @@ class Reporter:
             return False
         written_ms, age_ms = self._written_ms.get(job.id), now.wall_ms - job.state.since_ms
         if written_ms is not None:
-            return now.alive_ms - written_ms < RUNNING_STATUS_MS
-        if not 0 <= age_ms < YOUNG_MS:
+            wait_ms = RUNNING_STATUS_MS - (now.alive_ms - written_ms)
+        else:
+            wait_ms = YOUNG_MS - age_ms if age_ms >= 0 else 0  # the clock was set back
+        if wait_ms <= 0:
             return False
-        grown_ms = now.alive_ms + YOUNG_MS - age_ms
-        self._grown_ms = grown_ms if self._grown_ms is None else min(self._grown_ms, grown_ms)
+        due_ms = now.alive_ms + wait_ms
+        self._due_ms = due_ms if self._due_ms is None else min(self._due_ms, due_ms)
         return True
 
     def _write_jobs(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.clock import Now
-from reconciler.controller.report import PUT_OFF_MS, REPORT_EVERY_MS, YOUNG_MS, Reporter
+from reconciler.controller.report import PUT_OFF_MS, REPORT_EVERY_MS, RUNNING_STATUS_MS, YOUNG_MS, Reporter
 from reconciler.core.state import EventName, JobState, Status
 from reconciler.record.events import Event
 from reconciler.record.store import Record
@@ -119,3 +119,23 @@ def test_a_run_that_ends_young_leaves_the_loop_nothing_to_wait_for(desk: Desk) -
     assert desk.reporter.flush(Now(wall_ms=wall_ms + 10, alive_ms=1_010))
     assert desk.left() == (0, 0)
     assert desk.reporter.due_in_ms(Now(wall_ms=wall_ms + 10, alive_ms=1_010)) is None
+
+
+def test_what_a_running_job_has_done_since_its_status_was_written_is_written_a_second_later(desk: Desk) -> None:
+    desk.flush(0, None)
+    job, wall_ms = desk.record.jobs.job("one"), 10**12
+    assert job is not None
+    with desk.record.transaction():
+        run = desk.record.runs.begin(job.id, job.generation, wall_ms)
+        state = JobState(status=Status.RUNNING, reason=None, since_ms=wall_ms, run=run)
+        desk.record.jobs.save_state(job.id, state, wake_at_ms=None)
+    assert desk.reporter.flush(Now(wall_ms=wall_ms + YOUNG_MS, alive_ms=1_000))
+    assert desk.left() == (0, 0)
+    with desk.record.transaction():
+        desk.record.jobs.mark_dirty([job.id])
+    assert desk.reporter.flush(Now(wall_ms=wall_ms + YOUNG_MS + 400, alive_ms=1_400))
+    assert desk.left() == (0, 1)
+    assert desk.reporter.due_in_ms(Now(wall_ms=wall_ms, alive_ms=1_400)) == RUNNING_STATUS_MS - 400
+    assert desk.reporter.flush(Now(wall_ms=wall_ms, alive_ms=1_000 + RUNNING_STATUS_MS))
+    assert desk.left() == (0, 0)
+    assert desk.reporter.due_in_ms(Now(wall_ms=wall_ms, alive_ms=2_000)) is None
