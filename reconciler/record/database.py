@@ -388,6 +388,7 @@ def _connect(uri: str, path: Path) -> sqlite3.Connection:
         if "mode=rwc" in uri:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA temp_store = MEMORY")  # what one statement would undo is written to no file
     except sqlite3.DatabaseError as error:
         if connection is not None:
             connection.close()
