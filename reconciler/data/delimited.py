@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
@@ -101,8 +102,9 @@ class Delimited:
 
     def _table(self, data: bytes, skipped: Any = None) -> pa.Table:
         names = placeholders(len(self.names))
-        if not data.strip(b"\r\n"):
+        if not data.lstrip(b"\r\n"):
             return pa.table([pa.array([], pa.string()) for _ in names], names=list(self.names))
+        _expect_text(data)
         if data.startswith(_MARK):
             data = _MARK + data
         table = pa.csv.read_csv(
@@ -115,7 +117,10 @@ class Delimited:
                 invalid_row_handler=skipped,
             ),
             convert_options=pa.csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()), null_values=[], strings_can_be_null=False
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=[],
+                strings_can_be_null=False,
+                check_utf8=False,
             ),
         )
         return table.rename_columns(list(self.names))
@@ -146,6 +151,13 @@ class Delimited:
         if end == len(data):
             return spans, []
         return spans, [Reject(line, "a quote is opened and never closed", _text(data[end:]))]
+
+
+def _expect_text(data: bytes) -> None:
+    """Raises ArrowInvalid for what is not valid UTF-8. Asked once of a whole block, not of each value as Arrow would: a
+    value ends at an ASCII character, and so never inside another one."""
+    ends = pa.py_buffer(np.array([0, len(data)], dtype=np.int64))
+    pa.Array.from_buffers(pa.large_binary(), 1, [None, ends, pa.py_buffer(data)]).cast(pa.large_string())
 
 
 def _readable(data: bytes, spans: Iterable[tuple[int, int, int]]) -> tuple[list[tuple[int, int, int]], list[Reject]]:

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from reconciler.data.forget import Landing
 
 
-#: So many blocks of a file are read and parsed while those before them are written: about as many as a unit has.
-BLOCKS_AHEAD: Final = 3
+#: So many blocks of a file are read and parsed while those before them are written: as many as a unit mostly has. With less,
+#: each of the two waits for the other once a unit.
+BLOCKS_AHEAD: Final = 4
 
 
 def open_data(

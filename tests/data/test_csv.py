@@ -189,6 +189,17 @@ def test_what_is_not_text_in_the_encoding_is_rejected_by_line(path: Path, encodi
     assert [(one.line, one.reason) for one in rejects(found)] == [(3, "not valid text in the file's encoding")]
 
 
+@pytest.mark.parametrize("value", [b"\xe2\x82", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\x82"])
+@pytest.mark.parametrize("record", [b"%b,\xac", b'"%b",\xac', b"\xc3\xa9,%b"])
+def test_a_value_that_ends_inside_a_character_is_never_made_whole_by_what_follows(
+    path: Path, record: bytes, value: bytes
+) -> None:
+    path.write_bytes("a,b\né,€\n".encode() + record % value + "\n€,é\n".encode())
+    found = read(path)
+    assert rows(found) == [["é", "€"], ["€", "é"]]
+    assert [(one.line, one.reason) for one in rejects(found)] == [(3, "not valid text in the file's encoding")]
+
+
 def test_a_mark_that_begins_a_record_is_a_field_s_own_in_every_block(path: Path) -> None:
     path.write_bytes("a,b\n\ufeff1,2\n\ufeff3,4\n".encode())
     for block_bytes in (8, 1 << 20):
