@@ -564,6 +564,8 @@ def _last_words(message: Exited, rules: JobRules) -> str:
     """Why a process that said nothing is gone."""
     if message.timed_out:
         return f"timed out after {(rules.timeout_ms or 0) / 1000:g} s"
+    if message.killed and not message.pid:
+        return "stopped before it had a process"
     if message.killed:
         return "killed: it did not stop at a unit in time"
     if message.signal == signal.SIGKILL:

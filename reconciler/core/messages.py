@@ -173,7 +173,7 @@ class Ended:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exited:
     """A run's process is gone. Without an `Ended` before it, it died by itself: an error. `timed_out` and `killed`
-    say that the runner killed it: after its timeout, or 30 s after a stop."""
+    say that the runner killed it: after its timeout, or 30 s after a stop. The `pid` is 0 where there was none yet."""
 
     run: int
     attempt: int
