@@ -107,7 +107,7 @@ WRONG = {
     (): "expected KEY=VALUE, or --list",
     ("--list", "email=a"): "expected KEY=VALUE, or --list",
     ("ann",): "expected KEY=VALUE such as email=ada@example.org, found 'ann'",
-    ("mail=ann@x.com",): "no stream identifies people by 'mail'; did you mean 'email'?",
+    ("mail=ann@x.com",): "no stream identifies people by 'mail'; known are email, phone, id; did you mean 'email'?",
     ("id=0a",): "whom to forget is said by an identifier, KEY=VALUE; `reconcile profile id=...` shows them",
 }
 
