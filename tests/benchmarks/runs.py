@@ -255,8 +255,13 @@ def dependents(bench: Bench) -> Iterator[Round]:
             committed = transactions_s(folder, links)
             with daemon(folder, path=folder / "site"):
                 wait_until(lambda noted=noted: _is_whole(noted, links))  # type: ignore[misc]
-            theirs, found = median(committed + transactions_s(folder / "site", links)), waits_s(noted)
-        yield {f"p{rank}": (at(found, rank), theirs) for rank in (50, 99)}
+            theirs, found = sorted(committed + transactions_s(folder / "site", links)), waits_s(noted)
+        slow = at(found, 99)
+        yield {
+            "p50": (at(found, 50), median(theirs)),
+            "p99": (slow, at(theirs, 99)),
+            "p99-median": (slow, median(theirs)),
+        }
 
 
 def _rate(what: str, *, aimed: bool = False) -> Figure:
@@ -284,12 +289,16 @@ ROWS: Final = (
         name="dependents",
         asks="dependents' start",
         figures={
-            f"p{rank}": Figure(
-                what=f"dependents' start after their dependency's end, p{rank}",
-                yardstick="one committed SQLite transaction (median)",
-                aim=under(20) if rank == 99 else None,
+            key: Figure(
+                what=f"dependents' start after their dependency's end, {rank}",
+                yardstick=f"one committed SQLite transaction ({theirs})",
+                aim=aim,
             )
-            for rank in (50, 99)
+            for key, rank, theirs, aim in (
+                ("p50", "p50", "median", None),
+                ("p99", "p99", "p99", under(20)),
+                ("p99-median", "p99", "median", None),
+            )
         },
         measure=dependents,
         differs=(
