@@ -128,7 +128,7 @@ class _Eye(threading.Thread):
     ) -> None:  # fmt: skip
         super().__init__(name=f"watch {folder.name}", daemon=True)
         self._hints = hints or Hints()
-        self._silences = 0  # checks in which nothing had happened
+        self._silences = 0  # checks in which nothing had happened since there was news
         self.healthy = False
         self.trouble = ""
         self._folder = folder.absolute()
@@ -169,7 +169,6 @@ class _Eye(threading.Thread):
 
     def _hear(self, told: set[tuple[int, str]]) -> None:
         """What has happened since, or that nothing has."""
-        self._silences = 0 if told else self._silences + 1
         if not self.healthy:  # what happened before it stood is found by looking
             self._hints.stand()
             self.healthy, self.trouble = True, ""
@@ -180,7 +179,10 @@ class _Eye(threading.Thread):
         skip = len(os.fspath(self._folder).rstrip("/")) + 1
         self._hints.name(path[skip:] for path in paths)
         if paths:
+            self._silences = 0
             self._wake()
+        elif not told:  # what we write ourselves is neither news nor silence: the record is below the root
+            self._silences += 1
 
 
 def _identity(folder: Path) -> tuple[int, int]:

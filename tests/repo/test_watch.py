@@ -142,11 +142,13 @@ def test_a_root_that_does_not_exist_is_reported_and_wakes_for_a_look(tmp_path: P
 def test_a_watch_wakes_up_less_often_after_a_while_in_which_nothing_happened(watch: Watch, root: Path) -> None:
     watch.close()
     eye = watch._eyes[0]
-    eye._hear({(2, str(root / "data.csv"))})
+    eye._hear({(2, str(root / "team" / "a.yaml"))})
     for silences in range(CHECKS_TO_REST):
         eye._hear(set())
         assert eye._pace_ms() == (QUIET_MS if silences < CHECKS_TO_REST - 1 else LEISURE * QUIET_MS)
-    eye._hear({(2, str(root / "data.csv"))})
+    eye._hear({(2, str(root / ".reconciler" / "record.db"))})
+    assert eye._pace_ms() == LEISURE * QUIET_MS
+    eye._hear({(2, str(root / "team" / "a.yaml"))})
     assert eye._pace_ms() == QUIET_MS
 
 
