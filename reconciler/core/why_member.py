@@ -87,7 +87,8 @@ def _present(facts: MemberFacts) -> MemberAnswer:
     when = f"run {facts.run}" + (f" ({iso(facts.moment_ms)})" if facts.moment_ms is not None else "")
     if facts.held is Held.NOTED:
         because = (
-            f"{facts.audience} had this person already when {when} began: with `backfill: false` that is not sent."
+            f"the audience '{facts.audience}' had this person already when {when} began: with `backfill: false` that is "
+            "not sent."
         )
         then = "nothing, until this person leaves the audience and comes back: this export only adds."
         return MemberAnswer(
@@ -96,7 +97,7 @@ def _present(facts: MemberFacts) -> MemberAnswer:
     amiss = f" Its last change was refused: {facts.reason}." if facts.reason else ""
     because = f"sent and acknowledged; {when} was the last to do so.{amiss}"
     if not facts.is_member:
-        because += f" {_not_a_member(facts)}"
+        because += f" But {_not_a_member(facts)}"
     then = "nothing: this export only adds." if facts.only_adds else "nothing, until something changes."
     return MemberAnswer("Sent", because, _then(facts, then))
 

@@ -27,7 +27,7 @@ from reconciler.core.value import dataclass
 from reconciler.data.content import Content, Look, Source, has_grown, hold_still, look, not_a_mark, opened, trusted
 from reconciler.errors import Fatal, Retriable
 
-#: About this much content is read, parsed and committed at a time: a run then needs some 170 MiB beyond its libraries,
+#: About this much content is read, parsed and committed at a time: a run then needs some 200 MiB beyond its libraries,
 #: and twice as much would make it no faster.
 BLOCK_BYTES: Final = 8 << 20
 

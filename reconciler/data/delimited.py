@@ -19,7 +19,7 @@ import pyarrow.csv
 
 from reconciler.core.provider import Reject
 from reconciler.data.blocks import Parsed, Tail, newlines
-from reconciler.data.names import MAX_COLUMNS, distinct, placeholders
+from reconciler.data.names import MAX_COLUMNS, distinct, placeholders, repeated
 from reconciler.data.records import Dialect, open_quote, records, whole
 from reconciler.errors import Fatal
 
@@ -60,9 +60,9 @@ class Delimited:
         found = self._split(text)
         if len(found) > MAX_COLUMNS:
             raise Fatal(f"line 1: {len(found)} columns; a file may have {MAX_COLUMNS}")
-        if self.is_strict and self.header and len(set(found)) < len(found):
-            repeated = next(name for at, name in enumerate(found) if name in found[:at])
-            raise Fatal(f"line 1: the header names the column {repeated!r} twice")
+        twice = repeated(found) if self.is_strict and self.header else None
+        if twice is not None:
+            raise Fatal(f"line 1: the header names the column {twice!r} twice")
         if self.columns is None:
             return distinct(found if self.header else [""] * len(found))
         if self.header and found and len(found) != len(self.columns):

@@ -32,6 +32,16 @@ def raw(name: str) -> str:
     return name[1:] if name.startswith("__") and _RESERVED.fullmatch(name) else name
 
 
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that has stood there before; None where all differ. An empty one names nothing."""
+    seen: set[str] = set()
+    for name in names:
+        if name and name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
 def distinct(names: Iterable[str]) -> list[str]:
     """The names, each made unique as DuckDB does: an empty one becomes `column<index>`, a repeated one gets `_1`, `_2`
     and so on. Names that differ only in case are different names."""

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from reconciler.core.issue import quoted
 from reconciler.core.suggest import did_you_mean
 from reconciler.data.journal import Format
+from reconciler.data.names import repeated
 from reconciler.web.answers import Refused
 
 #: Columns of `headers`, constants of `append`, and characters of one name.
@@ -96,9 +97,9 @@ def _headers(name: str, value: str) -> list[str]:
             400,
             f"{name}: expected the columns' names, separated by commas or as a JSON array; at most {MAX_COLUMNS:,}.",
         )
-    if len(set(names)) < len(names):
-        repeated = next(one for at, one in enumerate(names) if one in names[:at])
-        raise Refused(400, f"{name}: {quoted(repeated)} stands there twice.")
+    twice = repeated(names)
+    if twice is not None:
+        raise Refused(400, f"{name}: {quoted(twice)} stands there twice.")
     return names
 
 

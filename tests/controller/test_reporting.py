@@ -11,6 +11,7 @@ from reconciler.clock import Now
 from reconciler.controller.report import PUT_OFF_MS, REPORT_EVERY_MS, RUNNING_STATUS_MS, YOUNG_MS, Reporter
 from reconciler.core.state import EventName, JobState, Status
 from reconciler.record.events import Event
+from reconciler.record.jobs import JobRow
 from reconciler.record.store import Record
 from tests.controller.conftest import Shop
 
@@ -34,6 +35,16 @@ class Desk:
 
     def flush(self, at_ms: int, pressed: Callable[[], bool] | None) -> bool:
         return self.reporter.flush(Now(wall_ms=10**12, alive_ms=at_ms), pressed=pressed)
+
+    def begin(self, since_ms: int) -> JobRow:
+        """A run of the first job; the job as it was before."""
+        job = self.record.jobs.job(NAMES[0])
+        assert job is not None
+        with self.record.transaction():
+            run = self.record.runs.begin(job.id, job.generation, since_ms)
+            state = JobState(status=Status.RUNNING, reason=None, since_ms=since_ms, run=run)
+            self.record.jobs.save_state(job.id, state, wake_at_ms=None)
+        return job
 
     def left(self) -> tuple[int, int]:
         """How many events and statuses are not written yet."""
@@ -86,12 +97,8 @@ def test_while_runs_are_at_work_reports_have_their_time_and_the_loop_knows_when(
 
 def test_that_a_job_is_running_is_written_once_its_run_is_no_longer_young(desk: Desk) -> None:
     desk.flush(0, None)
-    job, wall_ms = desk.record.jobs.job("one"), 10**12
-    assert job is not None
-    with desk.record.transaction():
-        run = desk.record.runs.begin(job.id, job.generation, wall_ms - 50)
-        state = JobState(status=Status.RUNNING, reason=None, since_ms=wall_ms - 50, run=run)
-        desk.record.jobs.save_state(job.id, state, wake_at_ms=None)
+    wall_ms = 10**12
+    desk.begin(wall_ms - 50)
     assert desk.flush(1_000, lambda: False)
     assert desk.left() == (0, 1)
     assert desk.reporter.due_in_ms(Now(wall_ms=wall_ms, alive_ms=1_000)) == YOUNG_MS - 50
@@ -105,12 +112,8 @@ def test_that_a_job_is_running_is_written_once_its_run_is_no_longer_young(desk: 
 
 def test_a_run_that_ends_young_leaves_the_loop_nothing_to_wait_for(desk: Desk) -> None:
     desk.flush(0, None)
-    job, wall_ms = desk.record.jobs.job("one"), 10**12
-    assert job is not None
-    with desk.record.transaction():
-        run = desk.record.runs.begin(job.id, job.generation, wall_ms)
-        state = JobState(status=Status.RUNNING, reason=None, since_ms=wall_ms, run=run)
-        desk.record.jobs.save_state(job.id, state, wake_at_ms=None)
+    wall_ms = 10**12
+    job = desk.begin(wall_ms)
     assert desk.reporter.flush(Now(wall_ms=wall_ms, alive_ms=1_000))
     assert desk.left() == (0, 1)
     assert desk.reporter.due_in_ms(Now(wall_ms=wall_ms, alive_ms=1_000)) == YOUNG_MS
@@ -123,12 +126,8 @@ def test_a_run_that_ends_young_leaves_the_loop_nothing_to_wait_for(desk: Desk) -
 
 def test_what_a_running_job_has_done_since_its_status_was_written_is_written_a_second_later(desk: Desk) -> None:
     desk.flush(0, None)
-    job, wall_ms = desk.record.jobs.job("one"), 10**12
-    assert job is not None
-    with desk.record.transaction():
-        run = desk.record.runs.begin(job.id, job.generation, wall_ms)
-        state = JobState(status=Status.RUNNING, reason=None, since_ms=wall_ms, run=run)
-        desk.record.jobs.save_state(job.id, state, wake_at_ms=None)
+    wall_ms = 10**12
+    job = desk.begin(wall_ms)
     assert desk.reporter.flush(Now(wall_ms=wall_ms + YOUNG_MS, alive_ms=1_000))
     assert desk.left() == (0, 0)
     with desk.record.transaction():

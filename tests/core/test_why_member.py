@@ -48,7 +48,7 @@ CASES = {
     "Sent, leaving": (
         replace(SENT, is_member=False, values={"spent": None, "active": True}, next="remove", waits="a guard holds it"),
         "sent and acknowledged; run 7 (2026-09-21T14:13:20.000Z) was the last to do so. "
-        "the audience 'big' does not have this person: spent > 1000, and spent is unknown, active is true.",
+        "But the audience 'big' does not have this person: spent > 1000, and spent is unknown, active is true.",
         "the next run removes this member; it waits: a guard holds it.",
     ),
     "Sent, amiss": (
@@ -59,12 +59,12 @@ CASES = {
     ),
     "Noted": (
         replace(SENT, held=Held.NOTED, next="update"),
-        "big had this person already when run 7 (2026-09-21T14:13:20.000Z) began: with `backfill: false` that is not sent.",
+        "the audience 'big' had this person already when run 7 (2026-09-21T14:13:20.000Z) began: with `backfill: false` that is not sent.",
         "the next run changes this member.",
     ),
     "Noted, only adds": (
         replace(SENT, held=Held.NOTED, only_adds=True),
-        "big had this person already when run 7 (2026-09-21T14:13:20.000Z) began: with `backfill: false` that is not sent.",
+        "the audience 'big' had this person already when run 7 (2026-09-21T14:13:20.000Z) began: with `backfill: false` that is not sent.",
         "nothing, until this person leaves the audience and comes back: this export only adds.",
     ),
     "Sent, only adds": (

@@ -170,6 +170,11 @@ def test_a_parameter_that_cannot_be_followed_is_named(served: Served, query: str
     assert said(served.post(f"{PATH}?{query}", b"a\n1\n", CSV)) == (400, message)
 
 
+def test_columns_without_a_name_are_no_name_that_stands_twice(served: Served) -> None:
+    answer = served.post(f"{PATH}?dryrun=true", b"a,,\n1,2,3\n", CSV)
+    assert (answer.status_code, answer.json()["messages"]) == (200, 1), answer.text
+
+
 def test_names_and_delimiters_are_for_csv(served: Served) -> None:
     assert said(served.post(f"{JSON}?delimiter=;", b"{}", NDJSON)) == (400, "There is no parameter 'delimiter' here.")
 
