@@ -153,6 +153,14 @@ class People:
         self.said += new
         return new
 
+    def arrive(self) -> Message:
+        """Somebody who was not there before, and is a member."""
+        at = len(self.said)
+        message = self._message(at) | {"email": address(self.count + at), "score": 99}
+        message.pop("user", None)
+        self.said.append(message)
+        return message
+
     def _message(self, at: int) -> Message:
         number = self.rng.randrange(self.count)
         message: dict[str, Any] = {"at": f"2026-01-01T{at // 3600 % 24:02d}:{at // 60 % 60:02d}:{at % 60:02d}Z"}
