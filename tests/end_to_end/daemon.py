@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-#: No line for this long means that the daemon hangs.
-PATIENCE_S = 60
+#: No line for this long means that the daemon hangs. A disk that others write to may hold an fsync for most of a minute.
+PATIENCE_S = 120
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

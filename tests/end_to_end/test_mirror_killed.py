@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.daemon import Daemon, jobs, reconcile
+from tests.end_to_end.daemon import PATIENCE_S, Daemon, jobs, reconcile
 from tests.end_to_end.membership import Destination, Message, People, address, audience
 from tests.end_to_end.world import is_sound, positions_are_dense, rows_of
 from tests.servers import Server, serving
@@ -156,10 +156,10 @@ def kill_before_answer(daemon: Daemon, destination: Destination) -> None:
 
     def alarm() -> None:
         arrived.set()
-        killed.wait(60)
+        killed.wait(PATIENCE_S)
 
     destination.alarm = alarm
-    assert arrived.wait(60), "\n".join(daemon.lines[-30:])
+    assert arrived.wait(PATIENCE_S), "\n".join(daemon.lines[-30:])
     daemon.kill()
     destination.alarm = lambda: None
     killed.set()
