@@ -84,7 +84,7 @@ def _judged(
 ) -> dict[str, Any]:
     """What the ledger holds of this member, and what a run would do now: the run's own comparison, with a ledger and an
     audience of this one alone."""
-    from reconciler.core.members import Facts, Ledger, LedgerFile
+    from reconciler.core.members import Ledger, LedgerFile
     from reconciler.data.engine import workspace
     from reconciler.data.ledger import COLUMNS, copy, ledger_sql, receipt
     from reconciler.data.member import is_member, planned
@@ -98,12 +98,14 @@ def _judged(
             mine = f"SELECT * FROM ({ledger_sql(data, files, list(COLUMNS))}) WHERE id = '{member}'"
             rows = copy(db, data, f"{name}/ledger.parquet", mine)
             within = is_member(db, chosen, now.wall_ms)
-        ledger = Ledger((LedgerFile(file=f"{name}/ledger.parquet", rows=rows),), Facts()) if rows else Ledger()
+        ledger = (
+            Ledger((LedgerFile(file=f"{name}/ledger.parquet", rows=rows),), progress.ledger.facts) if rows else Ledger()
+        )
         hands = MemberHands(
             data, job=job, audience="", run=0, name=lambda what: f"{name}/{what}", selection=lambda: chosen,
             memory_mb=memory_mb,
         )  # fmt: skip
-        wish = config.wish(is_first=not files, retry=progress.retry)
+        wish = config.wish(is_first=not progress.begun, retry=progress.retry)
         found = hands.compare(wish, ledger, now_ms=now.wall_ms)
         action, omission = planned(data, found.plan, member) if found.plan else ("", "")
     return {
@@ -111,6 +113,7 @@ def _judged(
         "next": action,
         "omission": omission,
         "only_adds": wish.calls.only_adds,
+        "only_exits": wish.calls.removes_noted,
         **_receipt(held),
     }
 

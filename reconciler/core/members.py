@@ -70,12 +70,14 @@ class Calls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What an export wants to be compared. `notes_all`: members that nobody has sent yet are only recorded as present.
+    """What an export wants to be compared. `notes_all`: members that nobody has sent yet are only recorded as present;
+    `sends_noted`: those who were recorded so are sent, too.
     `spares` says what of removals by identifiers that another member has now."""
 
     fields: tuple[MappedField, ...]
     calls: Calls
     notes_all: bool = False
+    sends_noted: bool = False
     spares: Spares = "later"
     retry: Retry = ""
 

@@ -30,7 +30,8 @@ class MemberFacts:
     """What is known of one person and one export. `profile` is None where nobody is known by the identifier. `next` is
     what the next run would do: `add`, `update`, `remove`, `omit` (for `omission`) or nothing. `values` are the attributes
     that the audience's condition reads. `waits` is why the job does not run just now, empty where nothing holds it.
-    `is_void`: the identifier was seen, and belongs to nobody. `only_adds`: who changed or left stays as they are."""
+    `is_void`: the identifier was seen, and belongs to nobody. `only_adds`: who changed or left stays as they are;
+    `only_exits`: nothing but leaving is sent."""
 
     job: str
     who: str
@@ -50,6 +51,7 @@ class MemberFacts:
     behind: int = 0
     is_void: bool = False
     only_adds: bool = False
+    only_exits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +89,22 @@ def _present(facts: MemberFacts) -> MemberAnswer:
     when = f"run {facts.run}" + (f" ({iso(facts.moment_ms)})" if facts.moment_ms is not None else "")
     if facts.held is Held.NOTED:
         because = (
-            f"the audience '{facts.audience}' had this person already when {when} began: with `backfill: false` that is "
-            "not sent."
+            f"the audience '{facts.audience}' had this person already when {when} began: with "
+            f"`{'events: exit' if facts.only_exits else 'backfill: false'}` that is not sent.{_omitted_now(facts)}"
         )
         then = "nothing, until this person leaves the audience and comes back: this export only adds."
         return MemberAnswer(
             "Noted", because, _then(facts, then if facts.only_adds else "nothing, until something changes.")
         )
-    amiss = f" Its last change was refused: {facts.reason}." if facts.reason else ""
-    because = f"sent and acknowledged; {when} was the last to do so.{amiss}"
+    because = f"sent and acknowledged; {when} was the last to do so.{_omitted_now(facts)}"
     if not facts.is_member:
         because += f" But {_not_a_member(facts)}"
     then = "nothing: this export only adds." if facts.only_adds else "nothing, until something changes."
     return MemberAnswer("Sent", because, _then(facts, then))
+
+
+def _omitted_now(facts: MemberFacts) -> str:
+    return f" Its last change is omitted: {facts.reason}." if facts.reason else ""
 
 
 def _absent(facts: MemberFacts) -> MemberAnswer:

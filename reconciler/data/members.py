@@ -241,14 +241,15 @@ class _Comparison:
 
     def _find_changed(self) -> None:
         columns = ", ".join(one.name for one in self.fields.columns)
-        amiss = ["reason"] if self.wish.retry else []  # what is not asked for is not read
+        sends_noted = self.wish.sends_noted and self.ledger.facts.noted > 0
+        amiss = ["reason"] if self.wish.retry or sends_noted else []  # what is not asked for is not read
         light = ", ".join(["id", "source", "state", *(f"{one} <> '' AS amiss" for one in amiss)])
         ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "source", "state", *amiss])
         self.db.execute(
             f"CREATE TEMP TABLE changed AS SELECT coalesce(m.id, l.id) AS id, m.id IS NOT NULL AS here, "
             f"l.id IS NOT NULL AS known, coalesce(m.source, 0) AS source, {columns} "
             f"FROM ({self._members_sql()}) m FULL JOIN (SELECT {light} FROM ({ledger})) l ON m.id = l.id "
-            f"WHERE {_changed_sql(self.wish, self.forgotten)}",
+            f"WHERE {_changed_sql(self.wish, self.forgotten, sends_noted=sends_noted)}",
             self.parameters,
         ).fetchall()
 
@@ -400,12 +401,14 @@ _PARTLY_HELD: Final = f"""
 """
 
 
-def _changed_sql(wish: Wish, forgotten: Sequence[str]) -> str:
+def _changed_sql(wish: Wish, forgotten: Sequence[str], *, sends_noted: bool) -> str:
     """Which rows of the join are looked at any further."""
     left = f"m.id IS NULL AND l.state <> {State.MAYBE:d} AND l.source <> {UNREMOVABLE}"
     if wish.calls.keeps_leavers:
         left += f" AND l.state <> {State.SENT:d}"
     cases = ["l.id IS NULL", f"m.source <> l.source AND l.state <> {State.MAYBE:d}", left]
+    if sends_noted:
+        cases.append(f"m.id IS NOT NULL AND l.state = {State.NOTED:d} AND NOT l.amiss")
     if forgotten:
         cases.append(f"l.id IN ({listed(forgotten)}) AND (m.id IS NULL OR l.state <> {State.MAYBE:d})")
     if wish.retry:
@@ -421,8 +424,8 @@ def _planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten
     decided = f"SELECT *, {_action_sql(wish, forgotten)} AS action FROM ({mapping}) LEFT JOIN ({prior}) USING (id)"
     kept = f"SELECT *, {_state_sql(wish)} AS state FROM ({decided})"
     sent, noted = int(State.SENT), int(State.NOTED)
-    old = f"(action = 2 OR (action = {SILENT} AND state = {sent}))"
-    new = f"(action < 2 OR (action = {SILENT} AND state = {noted}))"
+    old = f"(action = 2 OR (action = {SILENT} AND (state = {sent} OR (state = {noted} AND r <> ''))))"
+    new = f"(action < 2 OR (action = {SILENT} AND state = {noted} AND r = ''))"
     # What was refused stays refused while it is the same; what is sent begins anew.
     stays = f"action = {SILENT} AND here AND r = '' AND coalesce(lt, '') <> '' AND NOT {_tryable(wish)}"
     reason = f"CASE WHEN {stays} THEN lr WHEN here AND r <> '' THEN r ELSE '' END"
@@ -450,11 +453,13 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     update = "1" if calls.update else f"{SILENT}"
     remove = "2" if calls.remove else f"{SILENT}"
     notes = "NOT known" if wish.notes_all else "false"
-    stays = f"was = {State.NOTED:d}" if calls.only_adds else "false"  # who was there before has not come
+    # Who was there before is as it is said to be; who was only there before has not come.
+    said = f"{State.SENT:d}" if wish.sends_noted else f"{State.SENT:d}, {State.NOTED:d}"
+    stays = f"was = {State.NOTED:d}" if calls.only_adds and not wish.sends_noted else "false"
     return f"""CASE
         WHEN NOT here AND id IN ({listed(forgotten)}) AND {held} THEN 2
         WHEN here AND r <> '' THEN CASE WHEN {held} AND coalesce(lt, '') <> '{REMOVAL}' THEN {remove} ELSE {SILENT} END
-        WHEN here AND was IN ({State.SENT:d}, {State.NOTED:d}) AND lp = p THEN {SILENT}
+        WHEN here AND was IN ({said}) AND lp = p THEN {SILENT}
         WHEN here AND NOT {_tryable(wish)} THEN {SILENT}
         WHEN here AND was = {State.SENT:d} THEN {update}
         WHEN here THEN CASE WHEN {notes} OR {stays} THEN {SILENT} ELSE {add} END
@@ -466,10 +471,10 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
 def _state_sql(wish: Wish) -> str:
     """The state after the action was accepted."""
     sent, noted, out, gone = (int(one) for one in (State.SENT, State.NOTED, State.OUT, State.GONE))
-    stays = f"was = {sent} AND action = {SILENT}"
+    stays = f"was IN ({sent}, {noted}) AND action = {SILENT}"
     return f"""CASE
         WHEN action < 2 THEN {sent}
-        WHEN here AND r <> '' THEN CASE WHEN {stays} THEN {sent} ELSE {out} END
+        WHEN here AND r <> '' THEN CASE WHEN {stays} THEN was ELSE {out} END
         WHEN NOT here THEN {gone}
         WHEN was IN ({sent}, {noted}) THEN was
         WHEN NOT {_tryable(wish)} THEN {out}

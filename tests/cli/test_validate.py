@@ -145,7 +145,8 @@ def test_a_password_in_an_address_is_refused_and_stands_in_no_message_plan_or_re
     )
     world.write("orders.yaml", STREAM + "---\n" + job)
     said = (
-        "spec.config.url: expected an http or https URL without a user name in it, found 'https://***@example.org/in'\n"
+        "spec.config.url: expected an http or https URL without a user name or a credential, found "
+        "'https://***@example.org/in'\n"
     )
     assert said in world.run("validate").out
     for arguments in (

@@ -54,7 +54,7 @@ CASES = {
     "Sent, amiss": (
         replace(SENT, reason="answered 422: bad name"),
         "sent and acknowledged; run 7 (2026-09-21T14:13:20.000Z) was the last to do so. "
-        "Its last change was refused: answered 422: bad name.",
+        "Its last change is omitted: answered 422: bad name.",
         "nothing, until something changes.",
     ),
     "Noted": (
@@ -66,6 +66,12 @@ CASES = {
         replace(SENT, held=Held.NOTED, only_adds=True),
         "the audience 'big' had this person already when run 7 (2026-09-21T14:13:20.000Z) began: with `backfill: false` that is not sent.",
         "nothing, until this person leaves the audience and comes back: this export only adds.",
+    ),
+    "Noted, only exits": (
+        replace(SENT, held=Held.NOTED, only_exits=True, reason="no value for the required field 'phone'"),
+        "the audience 'big' had this person already when run 7 (2026-09-21T14:13:20.000Z) began: with `events: exit` that is not "
+        "sent. Its last change is omitted: no value for the required field 'phone'.",
+        "nothing, until something changes.",
     ),
     "Sent, only adds": (
         replace(SENT, only_adds=True),

@@ -271,6 +271,43 @@ def test_of_an_accepted_batch_any_number_of_rows_may_be_named(tmp_path: Path) ->
         assert (job.facts["sent"], job.facts["out"]) == (50, 1050)
 
 
+def also(row: int, status: int) -> Callable[[Request], Play]:
+    """Refuses whoever has the plan `bad`, and names their rows, and another one."""
+
+    def answer(request: Request) -> Play:
+        bad = [at for at, one in enumerate(request.json["members"]) if one["plan"] == "bad"]
+        errors = [{"index": at, "message": "no MX"} for at in (*bad, row)]
+        return Play(status, json.dumps({"errors": errors}).encode()) if bad else Play()
+
+    return answer
+
+
+@pytest.mark.parametrize("row", [-1, 4, 10**6])
+def test_an_answer_that_blames_a_row_that_is_not_there_blames_none(tmp_path: Path, row: int) -> None:
+    who = [person(0), person(1, "bad"), *people(2, 4)]
+    with bench(tmp_path, who, also(row, 422), errors={"path": "errors"}) as job:
+        job.completes()
+        assert [len(members) for _, members in job.sent] == [4, 2, 1, 1, 1, 1]
+        assert set(job.receiver.members) == {"p0@x.org", "p2@x.org", "p3@x.org"}
+
+
+@pytest.mark.parametrize("row", [-1, 4])
+def test_a_batch_of_which_rows_that_are_not_there_were_refused_is_an_error_until_that_is_mended(
+    tmp_path: Path, row: int
+) -> None:
+    who = [person(0), person(1, "bad"), *people(2, 4)]
+    answers = iter([also(row, 207)])
+    with bench(tmp_path, who, lambda one: next(answers, naming({1}, 207))(one), errors={"path": "errors"}) as job:
+        error = job.fails(Fatal)
+        assert str(error) == (
+            f"batch {job.server.requests[0].key} was accepted but for some rows, and the answer names row {row + 1} of 4 among "
+            "them, so nobody knows who was refused; check `errors.index` and `errors.first`"
+        )
+        assert job.again().how == "completed"
+        assert job.server.requests[0].key == job.server.requests[1].key
+        assert (job.facts["sent"], job.facts["out"]) == (3, 1)
+
+
 def test_pointers_that_lead_nowhere_are_as_none(tmp_path: Path) -> None:
     with bench(tmp_path, people(0, 4), refusing({2}), errors={"path": "a.b", "index": "at"}) as job:
         job.completes()
@@ -520,6 +557,57 @@ def test_an_add_only_export_without_a_backfill_adds_only_who_comes_from_then_on(
         job.completes()
         assert job.sent[1:] == [("add", ["p9@x.org"])]
         assert job.facts == {"sent": 2, "noted": 9, "maybe": 0, "out": 0, "amiss": 0}
+
+
+def test_who_was_there_before_and_cannot_be_used_for_a_while_has_not_come_anew(tmp_path: Path) -> None:
+    fields = {"email": {"from": "email"}, "plan": {"from": "plan", "required": True}}
+    with bench(tmp_path, people(0, 3), backfill=False, mode="add-only", fields=fields) as job:
+        job.completes()
+        job.enroll([person(0, None), *people(1, 3)])
+        job.completes()
+        assert job.facts == {"sent": 0, "noted": 3, "maybe": 0, "out": 0, "amiss": 1}
+        assert job.last_message.endswith("1 are omitted, 2 unchanged")
+        job.enroll([person(0, "silver"), *people(1, 4)])
+        job.completes()
+        assert job.sent == [("add", ["P3@x.org"])]
+        assert job.facts == {"sent": 1, "noted": 3, "maybe": 0, "out": 0, "amiss": 0}
+
+
+@pytest.mark.parametrize(
+    ("config", "action"), [({}, "add"), ({"mode": "add-only"}, "add"), ({"mode": "update-only"}, "update")]
+)
+def test_a_backfill_that_is_asked_for_later_sends_once_who_was_only_recorded(
+    tmp_path: Path, config: dict[str, Any], action: str
+) -> None:
+    with bench(tmp_path, people(0, 3), backfill=False, **config) as job:
+        job.completes()
+        assert job.sent == []
+        job.job.settings["backfill"] = True
+        job.completes()
+        assert job.sent == [(action, ["p0@x.org", "p1@x.org", "p2@x.org"])]
+        assert job.completes().units == 0
+        job.job.settings["backfill"] = False
+        assert job.completes().units == 0
+
+
+def test_who_was_only_recorded_and_is_refused_when_sent_later_is_not_tried_again_by_itself(tmp_path: Path) -> None:
+    with bench(tmp_path, people(0, 3), naming({1}), backfill=False, errors={"path": "errors"}) as job:
+        job.completes()
+        job.job.settings["backfill"] = True
+        job.completes()
+        assert set(job.receiver.members) == {"p0@x.org", "p2@x.org"}
+        calls = len(job.server.requests)
+        assert job.completes().units == 0
+        assert len(job.server.requests) == calls
+
+
+def test_members_that_an_export_of_exits_recorded_are_sent_when_it_tells_of_both(tmp_path: Path) -> None:
+    with bench(tmp_path, people(0, 2), events="exit") as job:
+        job.completes()
+        assert job.completes().units == 0
+        job.job.settings["events"] = "both"
+        job.completes()
+        assert job.sent == [("add", ["p0@x.org", "p1@x.org"])]
 
 
 def test_who_left_an_add_only_destination_is_not_added_again_on_coming_back(tmp_path: Path) -> None:

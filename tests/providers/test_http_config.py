@@ -78,6 +78,41 @@ def test_a_header_that_holds_a_credential_is_for_an_authorization(name: str) -> 
     assert accepted("import-json", {**BASE, "apiKeyHeader": name})
 
 
+@pytest.mark.parametrize(
+    "name", ["api_key", "apiKey", "API-KEY", "token", "access_token", "x.client_secret", "clientSecret"]
+)
+def test_a_query_that_holds_a_credential_is_for_an_authorization(name: str) -> None:
+    for url in (f"https://a.example/in?{name}=x", f"https://a.example/in?page=1&{name}=x#top"):
+        assert not accepted("import-json", {**BASE, "url": url})
+        assert not accepted("export-webhook", {**BASE, "url": url})
+    assert not accepted("import-json", {**BASE, "params": {name: "x"}})
+    lookup = {"stream": "s", "key": {"identity": "email"}, "attributes": {"a": "a"}}
+    assert accepted("enrich-lookup", {**lookup, "url": "https://a.example/{value}"})
+    assert not accepted("enrich-lookup", {**lookup, "url": f"https://a.example/{{value}}?{name}=x"})
+    assert not accepted("enrich-lookup", {**lookup, "url": "https://a.example", "method": "POST", "body": {name: "x"}})
+
+
+def test_other_parameters_may_be_named_much_like_a_credential() -> None:
+    params = {"page_token": "x", "tokens": 3, "key": "a", "keyword": "shoes", "secretary": True, "é": 1.5}
+    assert accepted("import-json", {**BASE, "params": params})
+    query = "&".join(f"{name}=x" for name in params)
+    assert accepted("import-json", {**BASE, "url": f"https://a.example/token=1/api_key/?{query}#token=1"})
+
+
+def test_a_credential_in_a_query_is_refused_and_not_shown(tmp_path: Path) -> None:
+    config = {**BASE, "url": "https://a.example/in?x=1&api_key=hunter2&y=2", "params": {"access_token": "hunter2"}}
+    spec = {"provider": "http", "jobType": "import-json", "config": config}
+    job = {"apiVersion": "reconciler/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": spec}
+    (tmp_path / "a.yaml").write_text(json.dumps(job))
+    said = reconcile("validate", "--root", str(tmp_path)).stdout
+    assert (
+        "spec.config.url: expected an http or https URL without a user name or a credential, found "
+        "'https://a.example/in?x=1&api_key=***&y=2'"
+    ) in said
+    assert ("spec.config.params: expected a name that stands for no credential, found 'access_token'") in said
+    assert "hunter2" not in said
+
+
 def test_any_other_header_may_be_set() -> None:
     headers = {"X-Team": "growth", "Accept": "application/vnd.x+json", "X-Token-Count": "3", "X-Keys": "a"}
     assert accepted("import-json", {**BASE, "headers": headers})

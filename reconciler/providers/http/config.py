@@ -54,7 +54,18 @@ def _any_case(word: str) -> str:
     return "".join(f"[{letter.upper()}{letter}]" if letter.isalpha() else letter for letter in word)
 
 
-_URL: Final = r"^https?://[^/?#@\s\\\x00-\x1f]+([/?#][^\s\x00-\x1f]*)?$(?!\n)"
+#: The same of query parameters and of the names in a body, which are also written together, `apiKey` and `api_key`.
+_CREDENTIAL_NAME: Final = "|".join(
+    _any_case(one).replace("-", "[-_.]?") for one in (*CREDENTIAL_ENDINGS, "client-secret")
+)
+_NAMES_CREDENTIAL: Final = f"(([^=&#]*[-_.])?({_CREDENTIAL_NAME})|{_any_case('token')})"
+#: Where a pattern of a URL begins: its query holds no credential.
+OPEN_QUERY: Final = rf"(?![^?#]*\?([^#]*&)?{_NAMES_CREDENTIAL}=)"
+
+_URL: Final = rf"^{OPEN_QUERY}https?://[^/?#@\s\\\x00-\x1f]+([/?#][^\s\x00-\x1f]*)?$(?!\n)"
+_PARAM_NAME: Final = rf"^(?!{_NAMES_CREDENTIAL}$).{{1,200}}$(?!\n)"
+_A_URL: Final = "an http or https URL without a user name or a credential"
+_A_PARAM: Final = "a name that stands for no credential"
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}$(?!\n)"
 _RESERVED: Final = rf"(?!({'|'.join(map(_any_case, RESERVED_HEADERS))})$)"
 _CREDENTIAL: Final = rf"(?!(.*[-_])?({'|'.join(map(_any_case, CREDENTIAL_ENDINGS))})$)"
@@ -85,13 +96,13 @@ Int = Annotated[int, BeforeValidator(_whole)]
 Url = Annotated[
     str,
     Field(max_length=2000),
-    _matching(_URL, "an http or https URL without a user name in it"),
+    _matching(_URL, _A_URL),
     WithJsonSchema(
         {
             "type": "string",
             "pattern": _URL,
             "maxLength": 2000,
-            "x-expected": "an http or https URL without a user name in it",
+            "x-expected": _A_URL,
         }
     ),
 ]
@@ -123,6 +134,16 @@ Headers = Annotated[
 ]
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Param = Annotated[str | bool | int | float, WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Params = Annotated[
+    dict[Annotated[str, _matching(_PARAM_NAME, _A_PARAM)], Param],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "propertyNames": {"pattern": _PARAM_NAME, "description": _A_PARAM, "x-expected": _A_PARAM},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        }
+    ),
+]
 No = SkipJsonSchema[None]
 
 
@@ -232,7 +253,9 @@ class ImportJson(_Request):
     records: Annotated[str, Field(max_length=200)] = Field(
         "", description="The dotted path of the array of records in the body; empty where the body is the array"
     )
-    params: dict[Text, Param] = Field({}, description="Query parameters of every request")
+    params: Params = Field(
+        {}, description="Query parameters of every request; never a credential, which an Authorization holds"
+    )
     pagination: Pagination | No = Field(None, description="How one answer leads to the next; one request unless set")
     incremental: Incremental | No = Field(
         None, description="Only what is new since the last run", json_schema_extra={"x-resetsCursor": True}

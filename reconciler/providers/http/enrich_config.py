@@ -10,7 +10,7 @@ from pydantic import Field, WithJsonSchema, model_validator
 
 from reconciler.core.duration import parse_duration
 from reconciler.core.enrichment import ENRICHED_AT
-from reconciler.providers.http.config import Int, No, Text, _matching, _Request, schema_of
+from reconciler.providers.http.config import OPEN_QUERY, Int, No, Params, Text, _matching, _Request, schema_of
 from reconciler.providers.strict import Strict
 
 MAX_CONCURRENCY: Final = 16
@@ -19,7 +19,8 @@ MAX_REQUESTS: Final = 1_000_000
 VALUE: Final = "{value}"
 
 #: The host is fixed: only what follows it may hold the identifier.
-_URL: Final = r"^https?://[^/?#@\s\\{}\x00-\x1f]+([/?][^\s#\x00-\x1f]*)?$(?!\n)"
+_URL: Final = rf"^{OPEN_QUERY}https?://[^/?#@\s\\{{}}\x00-\x1f]+([/?][^\s#\x00-\x1f]*)?$(?!\n)"
+_A_URL: Final = "an http or https URL of a fixed host, without a credential"
 _HAS_VALUE: Final = r"\{value\}"
 #: A duration of at most ten years, as everywhere in a spec.
 _TTL: Final = r"^(?=[0-9])([0-9]{1,2}w)?([0-9]{1,3}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$(?!\n)"
@@ -30,10 +31,8 @@ _RESETS: Final[dict[str, Any]] = {"x-resetsCursor": True}
 LookupUrl = Annotated[
     str,
     Field(max_length=2000),
-    _matching(_URL, "an http or https URL whose host is fixed"),
-    WithJsonSchema(
-        {"type": "string", "pattern": _URL, "maxLength": 2000, "x-expected": "an http or https URL whose host is fixed"}
-    ),
+    _matching(_URL, _A_URL),
+    WithJsonSchema({"type": "string", "pattern": _URL, "maxLength": 2000, "x-expected": _A_URL}),
 ]
 Ttl = Annotated[
     str, _matching(_TTL, "a duration such as 12h or 30d"), WithJsonSchema({"type": "string", "pattern": _TTL})
@@ -52,7 +51,6 @@ Attributes = Annotated[
         }
     ),
 ]
-Constant = Annotated[str | bool | int | float, WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
 
 class Key(Strict):
@@ -104,7 +102,7 @@ class EnrichLookup(_Request):
         json_schema_extra=_RESETS,
     )
     method: Literal["GET", "POST"] = Field("GET", description="How it is requested", json_schema_extra=_RESETS)
-    body: Annotated[dict[Text, Constant], Field(max_length=100)] | No = Field(
+    body: Annotated[Params, Field(max_length=100)] | No = Field(
         None,
         description='Of a POST: the JSON object that is sent; `{value}` in a text is the identifier. `{"value": "{value}"}` '
         "unless set",

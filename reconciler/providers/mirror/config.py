@@ -111,8 +111,9 @@ class MirrorConfig(_Strict):
     )
     backfill: bool = Field(
         True,
-        description="Whether the first run sends who is a member already; false: they are only recorded as present, and "
-        "what changes from then on is sent (with `mode: add-only`, only who comes)",
+        description="Whether who is a member already is sent, once: by the first run, or by the next one when this becomes "
+        "true. false: the first run only records them as present, and what changes from then on is sent (with "
+        "`mode: add-only`, only who comes)",
     )
     guard: GuardConfig = Field(
         default_factory=lambda: GuardConfig.model_validate({}),
@@ -126,10 +127,12 @@ class MirrorConfig(_Strict):
         return self
 
     def wish(self, *, is_first: bool, retry: Retry) -> Wish:
+        made = calls(self.mode, self.events)
         return Wish(
             fields=tuple(_mapped(name, one) for name, one in self.fields.items()),
-            calls=calls(self.mode, self.events),
+            calls=made,
             notes_all=is_first and not self.backfill,
+            sends_noted=self.backfill and (made.add or made.update),
             spares=self.spares(),
             retry=retry,
         )

@@ -235,7 +235,9 @@ class Sender:
         """Sends a batch; None when all of its rows have their outcome."""
         reply = self._destination.send(batch)
         if isinstance(reply, Accepted):
-            yield from self._accept(batch, _within(reply.but, batch))
+            if beside := _beside(reply.but, batch):
+                raise Fatal(_ASTRAY.format(key=batch.intent.key, number=beside[0] + 1, rows=len(batch.numbers)))
+            yield from self._accept(batch, reply.but)
             return None
         yield from self._kept()
         if isinstance(reply, Unsent):
@@ -244,11 +246,12 @@ class Sender:
         self._closing.append(batch.intent.key)
         return reply
 
-    def _pointed(self, reply: Refused, batch: Batch) -> dict[int, str]:
-        """The rows to leave out first. An answer that blames all rows, or too many, blames none; nor is one believed after
-        another has blamed a row that is good."""
-        named = {} if self._is_misled else _within(reply.named, batch)
-        return named if len(named) <= MAX_NAMED and len(named) < len(batch.numbers) else {}
+    def _pointed(self, reply: Refused, batch: Batch) -> Mapping[int, str]:
+        """The rows to leave out first. An answer that blames all rows, too many, or one that is not there, blames none;
+        nor is one believed after another has blamed a row that is good."""
+        if self._is_misled or len(reply.named) > MAX_NAMED or _beside(reply.named, batch):
+            return {}
+        return reply.named if len(reply.named) < len(batch.numbers) else {}
 
     def _asked_again(self, doubt: _Doubt) -> Iterator[Unit]:
         """Of a batch that was refused without the rows pointed at, too: each of those alone, and what lies between them,
@@ -408,9 +411,16 @@ def _reject(bad: _Bad) -> Reject:
     return Reject(bad.said.row, bad.said.reason, f'{{"member":"{bad.member}","fields":{bad.fields}}}')
 
 
-def _within(named: Mapping[int, str], batch: Batch) -> dict[int, str]:
-    """What an answer says of rows that are in the batch."""
-    return {index: why for index, why in named.items() if 0 <= index < len(batch.numbers)}
+#: Of an accepted batch nobody else says who was refused: what is not known is not guessed.
+_ASTRAY: Final = (
+    "batch {key} was accepted but for some rows, and the answer names row {number} of {rows} among them, so nobody knows who "
+    "was refused; check `errors.index` and `errors.first`"
+)
+
+
+def _beside(named: Mapping[int, str], batch: Batch) -> list[int]:
+    """The rows that an answer names and that the batch does not have."""
+    return sorted(index for index in named if not 0 <= index < len(batch.numbers))
 
 
 def _bad(batch: Batch, named: Mapping[int, str]) -> list[_Bad]:
