@@ -156,7 +156,7 @@ class People:
     def arrive(self) -> Message:
         """Somebody who was not there before, and is a member."""
         at = len(self.said)
-        message = self._message(at) | {"email": address(self.count + at), "score": 99}
+        message = {**self._message(at), "email": address(self.count + at), "score": 99}
         message.pop("user", None)
         self.said.append(message)
         return message
