@@ -17,6 +17,7 @@ from reconciler.core.enrichment import Enrichment
 from reconciler.core.profile import Identity, ProfileFile, ProfileRules, ProfileSet, StreamRules
 from reconciler.core.provider import Provider, Unit
 from reconciler.data.enrich import Digests, EnrichmentHands, Profiles
+from reconciler.data.hands import open_data
 from reconciler.data.segments import job_file
 from reconciler.testing import BenchContext, Ledger, Place
 
@@ -138,6 +139,10 @@ class Context(BenchContext):
         super().__init__(world.place, config, world.method, frozenset(), steps)
         self._world = world
         self.now_ms = lambda: world.now_ms  # type: ignore[method-assign]
+        self.data = open_data(
+            world.place.data_dir, job=self.job, run=self.run, attempt=self.attempt, unit=lambda: self.unit,
+            received_ms=self.now_ms,
+        )  # fmt: skip
 
     def enrichment(self) -> Enrichment:
         world = self._world

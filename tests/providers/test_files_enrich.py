@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from reconciler.clock import iso
 from reconciler.core.profile import Identity
 from reconciler.data import enrich
+from reconciler.data.blocks import Reader
 from reconciler.errors import Fatal, Retriable
 from reconciler.providers.files import PROVIDER, enrich_join
 from tests.providers.enrich_world import NOW_MS, STREAM, Crash, World
@@ -207,6 +208,27 @@ def test_a_bad_row_is_counted_once_for_what_the_file_holds(tmp_path: Path) -> No
     job.has_profiles(["N2"], ["N3"])
     assert job.run() == []
     assert len(job.rejects()) == 1
+
+
+def test_a_file_that_was_young_when_it_was_read_has_not_changed_when_it_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = world(tmp_path, "tailnum,year\nN1,1,2,3\nN2,1\n", maxRejects=1)
+    job.has_profiles(["N2"])
+    job.now_ms = (job.place.root / "planes.csv").stat().st_mtime_ns // 1_000_000
+    assert [unit.omitted for unit in job.run()] == [1]
+    job.now_ms += 60_000
+    assert job.run() == [], "its bad row is not one more"
+    monkeypatch.setattr(enrich_join, "SPARED_BYTES", 1)  # what is so large is not read a third time
+    (unit,) = job.run()
+    assert (unit.rows, unit.omitted, unit.moved) == (0, 0, False)
+    assert unit.message == "nothing new; what the files hold was read again and is remembered"
+    monkeypatch.setattr(Reader, "blocks", None)
+    assert job.run() == []
+    job.write("planes.csv", "tailnum,year\nN2,1\n")
+    monkeypatch.undo()
+    assert job.run() == []
+    assert (len(job.rejects()), len(job.landed())) == (1, 1)
 
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson", "parquet"])

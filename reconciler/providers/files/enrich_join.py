@@ -21,6 +21,7 @@ from reconciler.core.enrichment import ENRICHED_AT, Enrichment, News, Reference
 from reconciler.core.provider import Block, Context, Json, Reject, Table, TimestampRule, Unit
 from reconciler.errors import Fatal, Retriable
 from reconciler.providers.cursors import fields_of, texts_of
+from reconciler.providers.files.imports import SPARED, SPARED_BYTES, size_of
 
 #: A unit is committed once it holds about this much.
 UNIT_BYTES: Final = 8 << 20
@@ -33,6 +34,8 @@ def run(context: Context) -> Iterator[Unit]:
     join = _Join(context, context.enrichment())
     if join.has_work():
         yield from join.units()
+    else:
+        yield from join.spared()
 
 
 @dataclass
@@ -66,6 +69,8 @@ class _Join:
         self._memory = texts_of(self._before.get("memory"), "enrich-join")
         self._shape = digest_of(self._config.model_dump(mode="json"))
         self._build = 0
+        self._spared: dict[str, Json] = {}
+        self._spared_bytes = 0
         self._readings: list[_Reading] = []
         self._omitted = context.omitted
         self._rule = TimestampRule(
@@ -81,11 +86,19 @@ class _Join:
         return self._files_moved or known != (self._build, self._shape)
 
     def _have_files_moved(self) -> bool:
-        """Whether a file has come, gone or changed."""
+        """Whether a file has come, gone or changed. One that was read again and is as it was (it was young when its mark
+        was made) has not; its new mark is noted, with which no other run need read it for that."""
         marks = self._before["files"]
         if {name for name, _ in self._sources} != marks.keys():
             return True
-        return any(next(_naming(name, self._open(path, marks[name])), None) for name, path in self._sources)
+        for name, path in self._sources:
+            block = next(_naming(name, self._open(path, marks[name])), None)
+            if block and (block.table.num_rows or block.rejects or block.note):
+                return True
+            if block:
+                self._spared[name] = block.mark
+                self._spared_bytes += size_of(path)
+        return False
 
     # --- reading
 
@@ -122,6 +135,13 @@ class _Join:
 
     # --- units
 
+    def spared(self) -> Iterator[Unit]:
+        """The new marks of files that are as they were, where so much was read for them that it is worth a commit."""
+        if self._spared_bytes >= SPARED_BYTES:
+            files = {**self._before["files"], **self._spared}
+            cursor = {**self._before, "files": files, "memory": list(self._memory)}
+            yield Unit(cursor=cursor, message=SPARED, moved=False, keeps=self._memory)
+
     def units(self) -> Iterator[Unit]:
         batch = _Batch()
         for news in self._hands.news(self._blocks, self._reference(), self._memory, at_ms=self._context.now_ms()):
@@ -130,7 +150,7 @@ class _Join:
                 batch = _Batch()
             self._add(batch, news)
         reading = self._readings[0]
-        if batch.news or (self._files_moved and reading.bad) or reading.size >= UNIT_BYTES:
+        if batch.news or (self._files_moved and reading.bad) or reading.size >= SPARED_BYTES:
             yield self._unit(batch, last=True)
 
     def _reference(self) -> Reference:
@@ -198,4 +218,4 @@ def _message(rows: int, omitted: int) -> str:
     parts = ["1 row is new or has changed" if rows == 1 else f"{rows} rows are new or have changed"] if rows else []
     if omitted:
         parts.append("1 bad row" if omitted == 1 else f"{omitted} bad rows")
-    return "; ".join(parts) or "nothing new; what the files hold was read again and is remembered"
+    return "; ".join(parts) or SPARED

@@ -22,6 +22,9 @@ UNIT_BYTES: Final = 48 << 20
 #: And once so much was read to find that nothing of it is new, which no other run is to do again.
 SPARED_BYTES: Final = 8 << 20
 
+#: What is said of that.
+SPARED: Final = "nothing new; what the files hold was read again and is remembered"
+
 #: And once it holds this many pieces of files.
 UNIT_PIECES: Final = 1_000
 
@@ -72,7 +75,7 @@ class _Batch:
         if block.table.num_rows or block.rejects:
             self.size += int(block.table.nbytes) + sum(len(reject.text) for reject in block.rejects)
         else:
-            self.spared += _size(path)
+            self.spared += size_of(path)
         self.pieces += 1
 
     @property
@@ -117,7 +120,8 @@ def _rule(config: Any, *, is_optional: bool) -> TimestampRule | None:
     return TimestampRule(field=config.timestamp_field, format=config.timestamp_format, is_optional=is_optional)
 
 
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """The bytes of a file; 0 where it is gone."""
     try:
         return path.stat().st_size
     except OSError:
@@ -169,7 +173,7 @@ def _message(batch: _Batch) -> str:
     if batch.omitted:
         parts.append("1 bad row" if batch.omitted == 1 else f"{batch.omitted} bad rows")
     if not batch.is_worth_a_unit:
-        parts.append("nothing new; what the files hold was read again and is remembered")
+        parts.append(SPARED)
     return "; ".join(parts)
 
 
