@@ -86,6 +86,10 @@ class Daemon:
     def terminate(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Reads on until it says no more; the exit code."""
         while self._line(PATIENCE_S) is not None:
             pass
         return self._reap()
@@ -93,7 +97,7 @@ class Daemon:
     def _reap(self) -> int:
         assert self.process.stdout is not None
         self.process.stdout.close()
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)
 
     def __enter__(self) -> Daemon:
         return self

@@ -1,13 +1,12 @@
 """A daemon while its clone is torn about: no effect that no commit, or in a work tree no settled tree, implies.
 
-`RECONCILE_STORMS=1000 RECONCILE_STORM_SPECS=3000 pytest -s tests/end_to_end/test_storms.py` is the long form; the seed is
+`RECONCILE_STORMS=1000 RECONCILE_STORM_SPECS=3000 pytest -s tests/end_to_end/test_storms.py` is the long form; its seed is drawn,
 printed, and taken from `RECONCILE_SEED` where given.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import threading
 import time
 from collections.abc import Callable
@@ -18,10 +17,11 @@ import pytest
 from tests.end_to_end.daemon import Daemon
 from tests.end_to_end.storms import State, Storms
 from tests.end_to_end.world import is_sound, rows_of
+from tests.seeds import seed
 
 STORMS = int(os.environ.get("RECONCILE_STORMS", "12"))
 SPECS = int(os.environ.get("RECONCILE_STORM_SPECS", "120"))
-SEED = int(os.environ.get("RECONCILE_SEED", str(random.SystemRandom().randrange(1_000_000))))
+SEED = seed("RECONCILE_STORMS")
 PATIENCE_S = 120
 
 

@@ -25,9 +25,9 @@ from reconciler.errors import ReconcileError
 from reconciler.runner import processes
 from reconciler.runner.local import STUCK_S
 from reconciler.runner.processes import end_leftover, start_ticks
-from tests.runner.conftest import PATIENCE_S, SITE, Bench, last, only
+from tests.runner.conftest import PATIENCE_S, QUICK_S, SITE, Bench, last, only
 
-GONE_WITHIN_MS = 10_000
+GONE_WITHIN_MS = 60_000
 
 #: A controller that starts the blocking runs it is asked for, answers nothing, and tells what it hears.
 CONTROLLER = """
@@ -185,6 +185,7 @@ def test_a_fork_server_that_hangs_is_replaced_and_what_it_was_to_start_is_tried_
 
 def test_a_run_that_is_to_end_ends_although_its_fork_server_hangs(own_bench: Bench) -> None:
     server = _hanging(own_bench)
+    own_bench.runner._grace_s = QUICK_S
     own_bench.runner.stop(1)
     with _watched([server]) as handles:
         heard = own_bench.finish()
