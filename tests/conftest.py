@@ -1,12 +1,14 @@
 """Every run of the suite tries the same examples, however slow the machine is: a change is never refused by chance.
 
 `RECONCILE_EXAMPLES=random pytest` draws others, as `RECONCILE_SEED` does for the storms; what they find becomes an example that is
-written down.
+written down. Nor does it matter whether the suite was started in the background of a shell, where Ctrl-C is ignored by whatever is
+started.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -19,3 +21,5 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("steady")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)

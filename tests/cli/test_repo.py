@@ -11,7 +11,8 @@ import pytest
 from reconciler.cli.options import call_of
 from reconciler.record.store import Record
 from tests.cli.conftest import STREAM, World, job_text
-from tests.repo.remotes import Upstream, free_port
+from tests.ports import free_port
+from tests.repo.remotes import Upstream
 from tests.repo.signing import Signers
 from tests.repo.worktree import WorkTree, spec
 

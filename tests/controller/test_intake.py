@@ -34,6 +34,7 @@ from reconciler.record.intake import JournalRow
 from reconciler.record.store import Record
 from tests.controller.conftest import Shop
 from tests.end_to_end.daemon import Daemon, reconcile
+from tests.ports import free_port
 from tests.web.served import is_gone
 from tests.web.test_live import until
 
@@ -62,9 +63,7 @@ class Site:
         (self.root / "specs.yaml").write_text(SPECS)
         self.state = self.root / ".reconciler"
         self.folder = self.state / INTAKE
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/collect/json/orders"
 
     def daemon(self, **environment: str) -> Daemon:
@@ -407,8 +406,9 @@ def test_every_acknowledged_message_lands_exactly_once_whatever_is_killed(site: 
     for sender in senders:
         sender.start()
     try:
-        for _ in range(5):
-            threading.Event().wait(chance.uniform(0.1, 0.6))
+        for number in range(5):
+            until(lambda number=number: sum(len(sender.accepted) for sender in senders) > 25 * (number + 1))  # type: ignore[misc]
+            threading.Event().wait(chance.uniform(0.0, 0.3))
             if chance.random() < 0.5:
                 daemon.kill()
                 daemon = site.daemon()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
@@ -342,18 +343,23 @@ def test_a_controller_that_took_a_request_and_does_not_answer_may_have_done_it(o
     taken = threading.Event()
 
     def take() -> None:
-        while not (found := list(office.folder.glob("*.json"))):
+        while not taken.is_set():
+            for found in office.folder.glob("*.json"):
+                with contextlib.suppress(FileNotFoundError):  # it was taken back meanwhile
+                    found.rename(found.with_suffix(".taken"))
+                    taken.set()
             pause(0.001)
-        found[0].rename(found[0].with_suffix(".taken"))
-        taken.set()
 
     office.folder.mkdir()
     thread = threading.Thread(target=take)
     thread.start()
-    with pytest.raises(Blocked, match="look whether it was done before you ask again"):
-        ask(office.state, NOTE, lambda: Answer(message="never"), patience_s=0.5)
+    patience_s, said = 0.5, "it was not taken in time"
+    while not taken.is_set():  # a machine may be so busy that nobody takes it in time: then it is asked again
+        with pytest.raises(Blocked) as blocked:
+            ask(office.state, NOTE, lambda: Answer(message="never"), patience_s=patience_s)
+        said, patience_s = str(blocked.value), 4 * patience_s
     thread.join()
-    assert taken.is_set()
+    assert said.endswith("look whether it was done before you ask again")
 
 
 class Step(NamedTuple):
@@ -490,7 +496,7 @@ def test_an_asker_goes_on_alone_when_the_daemon_dies_before_it_has_answered(root
             pause(0.001)
         assert approvals(root) == ()
         daemon.kill()
-        thread.join(20)
+        thread.join(60)
     assert said == ["The difference d1 of 'import-orders' is approved."]
     assert approvals(root) == ("d1",)
 
@@ -508,5 +514,5 @@ def test_a_pass_answers_while_its_runs_are_at_work(root: Path) -> None:
             assert said.message == "The difference d1 of 'import-orders' is approved."
             assert a_pass.poll() is None
             server.release()
-            assert a_pass.wait(30) == 0
+            assert a_pass.wait(60) == 0
     assert approvals(root) == ("d1",)

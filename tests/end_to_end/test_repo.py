@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from tests.end_to_end.daemon import Daemon, reconcile
-from tests.repo.remotes import HttpRemote, Upstream, free_port
+from tests.ports import free_port
+from tests.repo.remotes import HttpRemote, Upstream
 from tests.web.test_live import until
 
 TOKEN = "a-token-that-stands-nowhere"
@@ -94,7 +95,7 @@ def test_a_daemon_follows_a_repository_through_good_and_bad(site: Site) -> None:
             daemon.wait_for(f"Watching jobs.d in the default branch of {url};")
             daemon.wait_for("one", "Completed")
             status = site.state / "status" / "one.status.yaml"
-            until(lambda: f"revision: main@sha1:{first}" in status.read_text(), 30)
+            until(lambda: f"revision: main@sha1:{first}" in status.read_text())
             assert "createdBy: Ann" in status.read_text()
 
             second = site.upstream.publish({"orders.yaml": specs("one", "two")}, author="Bob")
@@ -107,7 +108,7 @@ def test_a_daemon_follows_a_repository_through_good_and_bad(site: Site) -> None:
             assert site.push_hook() == 202
             line = daemon.wait_for(f"the last good revision stays, main@sha1:{second}: {url} cannot be fetched: ")
             assert "503" in line
-            until(lambda: "specs" in site.ready(), 30)
+            until(lambda: "specs" in site.ready())
             assert site.ready()["status"] == "ok"
             assert site.names() == ["one", "two"]
             why = site.reconcile("why", "one", "-o", "json")
@@ -116,7 +117,7 @@ def test_a_daemon_follows_a_repository_through_good_and_bad(site: Site) -> None:
             remote.status = 0
             daemon.process.send_signal(signal.SIGHUP)
             daemon.wait_for("All specs are valid again.")
-            until(lambda: site.ready() == {"status": "ok"}, 30)
+            until(lambda: site.ready() == {"status": "ok"})
 
             site.upstream.git("reset", "-q", "--hard", first)
             site.upstream.write({"orders.yaml": specs("one", "four")})

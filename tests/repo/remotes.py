@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.ports import free_port
 from tests.programs import program
 from tests.repo.signing import ran
 from tests.repo.worktree import WorkTree
@@ -155,19 +156,13 @@ class _Handler(BaseHTTPRequestHandler):
 # --- git daemon and sshd --------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @contextmanager
 def running(port: int, *command: str, log: Path) -> Iterator[None]:
     """A server in a process of its own, until it takes connections."""
     with log.open("wb") as said:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
     try:
-        end_s = time.monotonic() + 20
+        end_s = time.monotonic() + 60
         while True:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end_s, log.read_text()
@@ -176,7 +171,7 @@ def running(port: int, *command: str, log: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 @contextmanager

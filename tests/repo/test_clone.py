@@ -21,7 +21,8 @@ from reconciler.errors import Fatal
 from reconciler.repo.clone import KNOWN_NAME, Clone, Known, Remote
 from reconciler.repo.objects import beside_root, entries
 from reconciler.repo.transport import Credentials, Transport
-from tests.repo.remotes import HttpRemote, Ssh, Upstream, free_port, git_daemon
+from tests.ports import free_port
+from tests.repo.remotes import HttpRemote, Ssh, Upstream, git_daemon
 from tests.repo.worktree import spec
 from tests.servers import TLS_CERTIFICATE
 
@@ -630,7 +631,7 @@ def test_a_fetch_that_hangs_is_ended_when_the_clone_is_closed(tmp_path: Path) ->
         thread.start()
         connection, _ = silent.accept()
         following.clone.close()
-        thread.join(20)
+        thread.join(60)
         connection.close()
     assert found[0].trouble.endswith("cannot be fetched: 'git fetch' was interrupted")
     assert following.fetch().trouble.endswith("cannot be fetched: The clone is closed")

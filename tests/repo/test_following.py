@@ -15,7 +15,7 @@ from tests.repo.remotes import Upstream
 from tests.repo.test_clone import Following
 from tests.repo.worktree import spec
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @pytest.mark.parametrize(

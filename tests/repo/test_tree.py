@@ -813,6 +813,26 @@ for n in range(flips):
 """
 
 
+class HeldCheckouts:
+    """Checkouts that write this file stay in the middle, until they are let go."""
+
+    def __init__(self, work: WorkTree, path: Path) -> None:
+        self._gate, self._arrived = work.top.parent / "gate", work.top.parent / "arrived"
+        self._gate.touch()
+        script = f"cat; touch '{self._arrived}'; while [ -e '{self._gate}' ]; do sleep 0.01; done"
+        work.git("config", "filter.hold.smudge", script)
+        (work.top / ".git" / "info" / "attributes").write_text(f"{path.relative_to(work.top)} filter=hold\n")
+
+    def wait_for_one(self, flipping: subprocess.Popen[bytes]) -> None:
+        pause = threading.Event()
+        while not self._arrived.exists():
+            assert flipping.poll() is None
+            pause.wait(0.01)
+
+    def let_go(self) -> None:
+        self._gate.unlink(missing_ok=True)
+
+
 def test_while_checkouts_flip_between_branches_no_shared_document_is_absent_and_no_content_is_torn(
     tmp_path: Path, open_tree: Open
 ) -> None:
@@ -840,7 +860,9 @@ def test_while_checkouts_flip_between_branches_no_shared_document_is_absent_and_
     look = quiet_look(tree, work.root)
     desired = {("Stream", d.name): s.path for s in look.changed for d in s.parsed.documents}
     tree.settle(look)
+    held = HeldCheckouts(work, work.root / "own" / "left0.yaml")
     flipping = subprocess.Popen([sys.executable, "-c", FLIPS, os.fspath(work.top), "20"])
+    held.wait_for_one(flipping)
     looks = torn = now = 0
     try:
         while flipping.poll() is None or looks < 5:
@@ -848,6 +870,7 @@ def test_while_checkouts_flip_between_branches_no_shared_document_is_absent_and_
             looks += 1
             look = tree.look(now)
             torn += look.torn is not None
+            held.let_go()  # the first look has certainly fallen into a checkout
             assert {seen.digest for seen in look.changed} <= known
             assert look.problems == ()
             here = {("Stream", d.name): s.path for s in look.changed for d in s.parsed.documents}

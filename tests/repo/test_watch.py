@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from reconciler.repo.write import Writer
 from tests.repo.worktree import WorkTree
 
 #: Nothing that is expected takes nearly this long.
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 #: Longer than the watch needs to see a change, wait for quiet, and wake.
 SILENCE_S = 6 * QUIET_MS / 1000
@@ -90,13 +91,16 @@ def test_what_we_write_and_what_is_hidden_or_data_never_wakes(watch: Watch, root
 
 
 def test_many_changes_at_once_wake_a_few_times(watch: Watch, root: Path, sleeper: Sleeper) -> None:
-    before = sleeper.count
+    before, began_s = sleeper.count, time.monotonic()
     for n in range(300):
         (root / f"{n}.yaml").write_text("a: 1\n")
     assert sleeper.woken_since(before)
     while sleeper.woken_since(seen := sleeper.count, SILENCE_S):
         assert sleeper.count > seen
-    assert sleeper.count - before < 30
+    pauses = (
+        (time.monotonic() - began_s) * 1000 / QUIET_MS
+    )  # more where the machine is busy, and the changes come slowly
+    assert sleeper.count - before <= pauses + 1
 
 
 def test_a_commit_wakes_though_no_file_of_the_tree_changes(tmp_path: Path, sleeper: Sleeper) -> None:
@@ -119,8 +123,10 @@ def test_a_root_that_is_replaced_is_watched_anew(watch: Watch, root: Path, sleep
     root.rename(root.with_name("old"))
     (root / "team").mkdir(parents=True)
     assert sleeper.woken_since(before), "going blind wakes"
+    seen = sleeper.count
     while not watch.healthy:
-        assert sleeper.woken_since(sleeper.count)
+        assert sleeper.woken_since(seen)
+        seen = sleeper.count
     while sleeper.woken_since(before := sleeper.count, SILENCE_S):
         pass
     (root / "team" / "new.yaml").write_text("a: 1\n")

@@ -18,7 +18,7 @@ from tests.web.served import HEADERS, TOKEN, Served
 PATH = "/collect/json/orders"
 
 
-def until(holds: Callable[[], bool], patience_s: float = 10) -> None:
+def until(holds: Callable[[], bool], patience_s: float = 60) -> None:
     end_s = time.monotonic() + patience_s
     while not holds():
         assert time.monotonic() < end_s, "it never was"
