@@ -64,9 +64,16 @@ class _FirstInit:
 def _init_of(cls: Any) -> Any:
     """The one that the standard library writes for a frozen class with the same fields."""
     fields = [(one.name, one.type, _field_like(one)) for one in dataclasses.fields(cls)]
+    said = {"__doc__": cls.__name__}  # else the signature is found out to be written there
     after = {"__post_init__": cls.__post_init__} if hasattr(cls, "__post_init__") else {}
     twin: Any = dataclasses.make_dataclass(
-        cls.__name__, fields, namespace=after, frozen=True, eq=False, repr=False, slots="__slots__" in cls.__dict__
+        cls.__name__,
+        fields,
+        namespace=said | after,
+        frozen=True,
+        eq=False,
+        repr=False,
+        slots="__slots__" in cls.__dict__,
     )
     init = twin.__init__
     init.__qualname__, init.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
