@@ -39,7 +39,8 @@ _AUDIENCE: Final = (*_ASKS, *_LANGUAGE, "reconciler.data.members", "reconciler.d
 _BUILD: Final = (*_ASKS, *_LANGUAGE, "reconciler.data.profiles.build", "reconciler.data.audiences")
 _HTTP: Final = ("encodings.idna", "httpcore", "httpx", "reconciler.providers.http.config")
 _FILES: Final = ("reconciler.providers.files.config",)
-#: What runs of our own providers' job types, and builds of profiles, need beside it, by provider and job type.
+#: What runs of our own providers' job types, builds of profiles and compactions need beside it, by provider and job type. A
+#: compaction begins beside the import whose segments it puts together, and takes no processor from it for what it does not need.
 NEEDED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("files", "import-csv"): (*_FILES, "pyarrow.csv", "reconciler.providers.files.imports"),
     ("files", "import-ndjson"): (*_FILES, *_ASKS, "reconciler.providers.files.imports"),
@@ -52,6 +53,7 @@ NEEDED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("http", "export-webhook"): (*_HTTP, "reconciler.providers.http.webhook"),
     ("http", "export-audience"): (*_HTTP, *_AUDIENCE, "reconciler.providers.http.export_audience"),
     (MAINTENANCE, "build"): _BUILD,
+    (MAINTENANCE, "compact"): ("reconciler.data.store",),
 }
 #: What other runs may need, first what most need: whose the first run will be is not known yet. Named here, not imported: their
 #: owners use them.

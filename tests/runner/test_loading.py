@@ -19,6 +19,8 @@ from reconciler.runner.loading import Loading
 loading = Loading()
 loading.begin()
 begun = set(sys.modules)
+loading.load_for("-maintenance", "compact")
+print("reconciler.data.store" in sys.modules, set(sys.modules) == begun)
 loading.load_for("files", "import-csv")
 print("duckdb" in sys.modules, "reconciler.providers.files.imports" in sys.modules)
 loading.load_for("files", "export-csv")
@@ -33,7 +35,7 @@ print(loading.step())
 
 def test_what_is_needed_is_known_of_job_types_that_ship_and_can_be_imported() -> None:
     shipped = {(one.PROVIDER.name, two.name) for one in (collect, files, http) for two in one.PROVIDER.job_types}
-    assert shipped | {(MAINTENANCE, "build")} >= NEEDED.keys()
+    assert shipped | {(MAINTENANCE, "build"), (MAINTENANCE, "compact")} >= NEEDED.keys()
     for name in {*ALWAYS, *OTHERS, *(name for names in NEEDED.values() for name in names)}:
         assert find_spec(name) is not None, name
 
@@ -41,6 +43,7 @@ def test_what_is_needed_is_known_of_job_types_that_ship_and_can_be_imported() ->
 def test_a_run_waits_for_what_its_type_needs_and_one_of_an_unknown_type_for_everything() -> None:
     done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [
+        "True True",
         "False True",
         "True False False True True",
         "True True False",
