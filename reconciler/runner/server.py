@@ -97,7 +97,7 @@ class Server:
         poll.register(self._woken, select.POLLIN)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             while True:
-                is_idle = not self._is_asked_for and self._loading.step()
+                is_idle = not self._is_asked_for and not self._is_asked() and self._loading.step()
                 ready = {fd for fd, _ in poll.poll(0 if is_idle else self._wait_ms())}
                 if self._woken in ready:
                     os.read(self._woken, 4096)

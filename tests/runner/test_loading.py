@@ -32,6 +32,27 @@ print("httpx" in sys.modules, "httpx._main" in sys.modules, "reconciler.provider
 print(loading.step())
 """
 
+#: Asked for a run before it has loaded anything. No process is made for it, because the run's socket does not come along.
+ASKED = """
+import json, socket
+from reconciler.runner.loading import Loading
+from reconciler.runner.server import Server
+
+class Noting(Loading):
+    def step(self):
+        print("anything", flush=True)
+        return super().step()
+
+    def load_for(self, provider, job_type):
+        print(provider, job_type, flush=True)
+
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+ours.send(json.dumps({"do": "start", "run": 1, "attempt": 1, "timeout_s": None, "of": ["http", "export-webhook"]}).encode())
+ours.shutdown(socket.SHUT_WR)
+Server(theirs, Noting(), "").serve()
+print(json.loads(ours.recv(2**16))["is"])
+"""
+
 
 def test_what_is_needed_is_known_of_job_types_that_ship_and_can_be_imported() -> None:
     shipped = {(one.PROVIDER.name, two.name) for one in (collect, files, http) for two in one.PROVIDER.job_types}
@@ -50,6 +71,11 @@ def test_a_run_waits_for_what_its_type_needs_and_one_of_an_unknown_type_for_ever
         "True False True",
         "False",
     ]
+
+
+def test_who_was_asked_for_a_run_meanwhile_loads_nothing_else_first() -> None:
+    done = subprocess.run([sys.executable, "-c", ASKED], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["http export-webhook", "failed"]
 
 
 def test_a_library_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
