@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
 from reconciler.core.provider import Context, Estimate, JobType, Prospect, Provider, Unit
+from reconciler.providers.plain import PlainConfig
 from reconciler.providers.shipped import later, schemas
 
 _SCHEMAS: Final = schemas("files")
@@ -48,7 +49,7 @@ def _import(kind: Kind, title: str, model: str) -> JobType:
         type="import",
         title=title,
         schema=_SCHEMAS[name],
-        config=later(f"files.config:{model}.model_validate"),
+        config=_config(name, model),
         run=_imports(kind),
         estimate=_estimates(kind),
     )
@@ -56,8 +57,12 @@ def _import(kind: Kind, title: str, model: str) -> JobType:
 
 def _export(kind: Kind, title: str, model: str) -> JobType:
     name = f"export-{kind}"
-    config = later(f"files.config:{model}.model_validate")
+    config = _config(name, model)
     return JobType(name=name, type="export", title=title, schema=_SCHEMAS[name], config=config, run=_exports(kind))
+
+
+def _config(name: str, model: str) -> PlainConfig:
+    return PlainConfig(_SCHEMAS[name], f"files.config:{model}.model_validate")
 
 
 PROVIDER = Provider(
