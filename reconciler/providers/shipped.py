@@ -39,20 +39,15 @@ MADE_BY: Final[Mapping[str, Mapping[str, str]]] = {
 
 def later(place: str) -> Callable[..., Any]:
     """The function at `module:attribute` below the providers, whose module is imported when it is called."""
-    attribute = place.partition(":")[2]
+    module, _, attribute = place.partition(":")
 
     def call(*arguments: Any) -> Any:
-        found: Any = importlib.import_module(module_of(place))
+        found: Any = importlib.import_module(f"{__package__}.{module}")
         for name in attribute.split("."):
             found = getattr(found, name)
         return found(*arguments)
 
     return call
-
-
-def module_of(place: str) -> str:
-    """The name of that module."""
-    return f"{__package__}.{place.partition(':')[0]}"
 
 
 def schemas(provider: str) -> dict[str, dict[str, Any]]:

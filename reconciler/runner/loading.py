@@ -21,7 +21,6 @@ from typing import Final
 from reconciler.core.messages import MAINTENANCE
 from reconciler.core.provider import Catalogue
 from reconciler.errors import ReconcileError
-from reconciler.providers.plain import PlainConfig
 from reconciler.runner.processes import threads
 
 #: What every run needs; the catalogue is beside it.
@@ -38,36 +37,31 @@ _ASKS: Final = ("duckdb",)
 _LANGUAGE: Final = ("reconciler.core.language.compile",)
 _AUDIENCE: Final = (*_ASKS, *_LANGUAGE, "reconciler.data.members", "reconciler.data.profiles.read")
 _BUILD: Final = (*_ASKS, *_LANGUAGE, "reconciler.data.profiles.build", "reconciler.data.audiences")
-_HTTP: Final = ("encodings.idna", "httpcore", "httpx")
-#: What decides about the configs that are read without their models (`providers/plain.py`).
-_CONFIG: Final = ("jsonschema_rs", "reconciler.core.config_schema")
+_HTTP: Final = ("encodings.idna", "httpcore", "httpx", "reconciler.providers.http.config")
 _FILES: Final = ("reconciler.providers.files.config",)
-_MODELS: Final = ("reconciler.providers.http.config",)
 #: What runs of our own providers' job types, builds of profiles and compactions need beside it, by provider and job type. A
 #: compaction begins beside the import whose segments it puts together, and takes no processor from it for what it does not need.
 NEEDED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
-    ("files", "import-csv"): (*_CONFIG, "pyarrow.csv", "reconciler.providers.files.imports"),
-    ("files", "import-ndjson"): (*_CONFIG, *_ASKS, "reconciler.providers.files.imports"),
-    ("files", "import-parquet"): (*_CONFIG, "reconciler.providers.files.imports"),
-    ("files", "export-csv"): (*_CONFIG, *_ASKS, "reconciler.providers.files.exports"),
-    ("files", "export-ndjson"): (*_CONFIG, "reconciler.providers.files.exports"),
-    ("files", "export-parquet"): (*_CONFIG, "reconciler.providers.files.exports"),
+    ("files", "import-csv"): (*_FILES, "pyarrow.csv", "reconciler.providers.files.imports"),
+    ("files", "import-ndjson"): (*_FILES, *_ASKS, "reconciler.providers.files.imports"),
+    ("files", "import-parquet"): (*_FILES, "reconciler.providers.files.imports"),
+    ("files", "export-csv"): (*_FILES, *_ASKS, "reconciler.providers.files.exports"),
+    ("files", "export-ndjson"): (*_FILES, "reconciler.providers.files.exports"),
+    ("files", "export-parquet"): (*_FILES, "reconciler.providers.files.exports"),
     ("files", "export-audience"): (*_FILES, *_AUDIENCE, "reconciler.providers.files.export_audience"),
-    ("http", "import-json"): (*_CONFIG, *_HTTP, *_ASKS, "reconciler.providers.http.import_json"),
-    ("http", "export-webhook"): (*_CONFIG, *_HTTP, "reconciler.providers.http.webhook"),
-    ("http", "export-audience"): (*_MODELS, *_HTTP, *_AUDIENCE, "reconciler.providers.http.export_audience"),
+    ("http", "import-json"): (*_HTTP, *_ASKS, "reconciler.providers.http.import_json"),
+    ("http", "export-webhook"): (*_HTTP, "reconciler.providers.http.webhook"),
+    ("http", "export-audience"): (*_HTTP, *_AUDIENCE, "reconciler.providers.http.export_audience"),
     (MAINTENANCE, "build"): _BUILD,
     (MAINTENANCE, "compact"): ("reconciler.data.store",),
 }
 #: What other runs may need, first what most need: whose the first run will be is not known yet. Named here, not imported: their
 #: owners use them.
 OTHERS: Final = (
-    *_CONFIG,
+    *_FILES,
     "pyarrow.csv",
     "reconciler.providers.files.imports",
     *_HTTP,
-    *_FILES,
-    *_MODELS,
     *_AUDIENCE,
     *_BUILD,
     "certifi",
@@ -119,14 +113,6 @@ class Loading:
             self.load_all()
         else:
             self._load(*needed)
-            self._prepare(provider, job_type)
-
-    def _prepare(self, provider: str, job_type: str) -> None:
-        """What a run of this type would do first, once for all of them."""
-        found = self.catalogue.get(provider)
-        named = found.job_type(job_type) if found is not None else None
-        if named is not None and isinstance(named.config, PlainConfig):
-            named.config.prepare()
 
     def load_all(self) -> None:
         """Raises CannotLoad."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Final, Literal
 
 from reconciler.core.provider import Context, Estimate, JobType, Prospect, Provider, Unit
-from reconciler.providers.plain import PlainConfig
 from reconciler.providers.shipped import later, schemas
 
 _SCHEMAS: Final = schemas("files")
@@ -49,7 +48,7 @@ def _import(kind: Kind, title: str, model: str) -> JobType:
         type="import",
         title=title,
         schema=_SCHEMAS[name],
-        config=_config(name, model),
+        config=later(f"files.config:{model}.model_validate"),
         run=_imports(kind),
         estimate=_estimates(kind),
     )
@@ -57,12 +56,8 @@ def _import(kind: Kind, title: str, model: str) -> JobType:
 
 def _export(kind: Kind, title: str, model: str) -> JobType:
     name = f"export-{kind}"
-    config = _config(name, model)
+    config = later(f"files.config:{model}.model_validate")
     return JobType(name=name, type="export", title=title, schema=_SCHEMAS[name], config=config, run=_exports(kind))
-
-
-def _config(name: str, model: str) -> PlainConfig:
-    return PlainConfig(_SCHEMAS[name], f"files.config:{model}.model_validate")
 
 
 PROVIDER = Provider(

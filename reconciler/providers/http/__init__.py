@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from reconciler.core.provider import JobType, Provider, Secret
 from reconciler.providers.http.authorize import METHODS
-from reconciler.providers.plain import PlainConfig
 from reconciler.providers.shipped import later, schemas
 
 _SCHEMAS: Final = schemas("http")
@@ -32,7 +31,7 @@ PROVIDER: Final = Provider(
             type="import",
             title="Import JSON from an HTTP API",
             schema=_SCHEMAS["import-json"],
-            config=PlainConfig(_SCHEMAS["import-json"], "http.config:ImportJson.model_validate"),
+            config=later("http.config:ImportJson.model_validate"),
             run=later("http.import_json:run"),
             authorization="optional",
         ),
@@ -41,7 +40,7 @@ PROVIDER: Final = Provider(
             type="export",
             title="Post a stream's messages to a webhook",
             schema=_SCHEMAS["export-webhook"],
-            config=PlainConfig(_SCHEMAS["export-webhook"], "http.config:ExportWebhook.model_validate"),
+            config=later("http.config:ExportWebhook.model_validate"),
             run=later("http.webhook:run"),
             authorization="optional",
         ),

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from reconciler.ahead import ahead
 from reconciler.core.document import digest_of
@@ -26,11 +26,9 @@ from reconciler.errors import Fatal, RunError
 from reconciler.providers.http.answers import failure
 from reconciler.providers.http.authorize import credential_headers, redactor_of
 from reconciler.providers.http.client import Answer, Client, label
+from reconciler.providers.http.config import ImportJson
 from reconciler.providers.http.pages import first_place, next_place, request_url, without_secrets
 from reconciler.providers.http.progress import MAX_PAGES_KEPT, Progress, sift
-
-if TYPE_CHECKING:
-    from reconciler.providers.http.config import ImportJson
 
 #: A unit ends with the page that reaches one of these.
 UNIT_ROWS: Final = 50_000

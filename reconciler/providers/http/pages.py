@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 
@@ -16,9 +16,7 @@ from reconciler.core.provider import Data, Json
 from reconciler.core.redact import Redactor
 from reconciler.errors import Fatal
 from reconciler.providers.http.client import Answer, checked_url, label, origin
-
-if TYPE_CHECKING:
-    from reconciler.providers.http.config import ImportJson, Pagination
+from reconciler.providers.http.config import ImportJson, Pagination
 
 #: A cursor or a link longer than this is not kept.
 MAX_TOKEN: Final = 8192

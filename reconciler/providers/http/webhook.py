@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from reconciler.core.provider import Context, Intent, Json, Reject, StreamReader, Unit
 from reconciler.core.value import dataclass
@@ -24,10 +24,8 @@ from reconciler.providers.groups import Pace
 from reconciler.providers.http.answers import excerpt, failure
 from reconciler.providers.http.batches import Batch, again, halves, left_of, new_batches, unfinished
 from reconciler.providers.http.client import Answer, Client
+from reconciler.providers.http.config import ExportWebhook
 from reconciler.providers.http.post import Post
-
-if TYPE_CHECKING:
-    from reconciler.providers.http.config import ExportWebhook
 
 #: So many messages refused in a row, with nothing accepted between, fail a run whose `maxRejects` is not set.
 MAX_REFUSED_IN_A_ROW: Final = 25
