@@ -6,9 +6,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from reconciler.errors import Retriable
 
@@ -34,6 +36,47 @@ def replaced(path: Path, temporary: Path, *, is_private: bool = True) -> Iterato
     except BaseException:
         _discard(temporary)
         raise
+
+
+class Shelf:
+    """Files of one folder that are put on the disk one after the other while the next is written. None counts before
+    `settle` has returned. Left on an error, those that are not on the disk yet are gone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="shelf")
+        self._unsettled: list[tuple[Path, Future[None]]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._thread.shutdown(wait=True, cancel_futures=kind is not None)
+        for temporary, _ in self._unsettled:
+            _discard(temporary)
+
+    def put(self, temporary: Path, path: Path) -> None:
+        """Begins to make a whole file, which nobody writes to any more, the one at this path."""
+        self._unsettled.append((temporary, self._thread.submit(_put, temporary, path)))
+
+    def settle(self) -> None:
+        """Waits until all files are at their paths and on the disk. Raises Retriable where the disk refuses."""
+        name = self._folder.name
+        try:
+            for temporary, done in self._unsettled:
+                name = temporary.stem
+                done.result()
+            if self._unsettled:
+                fsync(self._folder)
+        except OSError as error:
+            raise Retriable(f"cannot write {name}: {error.strerror or error}") from error
+        self._unsettled.clear()
+
+
+def _put(temporary: Path, path: Path) -> None:
+    temporary.chmod(FILE_MODE)
+    fsync(temporary)
+    os.replace(temporary, path)
 
 
 def make_folder(folder: Path, *, is_private: bool = True) -> None:

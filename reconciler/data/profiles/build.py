@@ -117,7 +117,8 @@ class _Build:
             self._signatures.read_dropped(partial(self._progress, "what is built anew"))
             self._identify_again()
         facts = self._join() | {"voided": voided}
-        files = self._write()
+        with self._writer:
+            files = self._write()
         return ProfileSet(
             build=self._work.build,
             rules=rules_digest(self._work.rules),
@@ -192,28 +193,36 @@ class _Build:
 
     def _recall(self) -> None:
         """`node`, with the number of each identifier (`no`), whether it was `known`, the profile that it belonged to
-        (`pk`; 0 where it is void, NULL where it is new), and its first commit `k`, `r` and `p` in two, over all builds."""
-        now = self._order.receipt_and_place("k")
+        (`pk`; 0 where it is void, NULL where it is new), its first commit in this build (`k`), and over all builds (`r` and
+        `p`); whether that has `moved`."""
+        receipt, place = self._order.commit_parts("k")
         if not self._tables.has(IDENTIFIER):
-            receipt, place = self._order.commit_parts("k")
             self._do(f"""
                 CREATE OR REPLACE VIEW node AS
-                SELECT n, key, value, {now} AS k, {receipt} AS r, {place} AS p,
+                SELECT n, key, value, k, {receipt} AS r, {place} AS p,
                     n + {self._first_number} AS no, false AS known, NULL::BIGINT AS pk, false AS moved
                 FROM found""")  # the texts of all identifiers are held once
             return
         self._do(f"""
             CREATE OR REPLACE TABLE node AS
-            WITH new AS (SELECT * REPLACE ({now} AS k) FROM found), old AS (
-                SELECT found.n, i.no, i.pk, i.r::HUGEINT << 64 | i.p AS k, i.build
-                FROM found JOIN ({self._tables.rows(IDENTIFIER)}) AS i ON i.value = found.value AND i.key = found.key
-                QUALIFY row_number() OVER (PARTITION BY found.n ORDER BY i.build DESC) = 1
-            )
-            SELECT new.n, new.key, new.value, least(new.k, old.k) AS k, (least(new.k, old.k) >> 64)::BIGINT AS r,
-                (least(new.k, old.k) & {(1 << 64) - 1}::HUGEINT)::BIGINT AS p,
-                coalesce(old.no, new.n + {self._first_number}) AS no, old.no IS NOT NULL AS known,
-                coalesce(move.target, old.pk) AS pk, coalesce(new.k < old.k, false) AS moved
-            FROM new LEFT JOIN old USING (n) LEFT JOIN ({self._tables.rows(MOVE)}) AS move ON move.pk = old.pk""")
+            WITH new AS (SELECT *, {self._order.receipt_and_place("k")} AS now FROM found), joined AS (
+                SELECT new.*, old.no, old.pk, old.r::HUGEINT << 64 | old.p AS former
+                FROM new LEFT JOIN {self._recalled()}
+            ), dated AS (SELECT *, least(now, former) AS least FROM joined)
+            SELECT n, key, value, k, (least >> 64)::BIGINT AS r, (least & {(1 << 64) - 1}::HUGEINT)::BIGINT AS p,
+                coalesce(no, n + {self._first_number}) AS no, no IS NOT NULL AS known,
+                coalesce(move.target, dated.pk) AS pk, coalesce(now < former, false) AS moved
+            FROM dated LEFT JOIN ({self._tables.rows(MOVE)}) AS move ON move.pk = dated.pk""")
+
+    def _recalled(self) -> str:
+        """What is joined to `new`, as `old`: the last row of each identifier. A set that one build has made has one."""
+        rows = self._tables.rows(IDENTIFIER)
+        if len({one.build for one in self._tables.files if one.kind == IDENTIFIER}) == 1:
+            return f"({rows}) AS old ON old.value = new.value AND old.key = new.key"
+        return f"""(
+            SELECT found.n, i.no, i.pk, i.r, i.p
+            FROM found JOIN ({rows}) AS i ON i.value = found.value AND i.key = found.key
+            QUALIFY row_number() OVER (PARTITION BY found.n ORDER BY i.build DESC) = 1) AS old USING (n)"""
 
     # --- what belongs to nobody ---
 
@@ -267,9 +276,8 @@ class _Build:
         self._do("""
             CREATE TABLE asked AS SELECT DISTINCT no FROM (SELECT a AS no FROM met UNION ALL SELECT b FROM met)
             SEMI JOIN (SELECT no FROM node WHERE known AND pk <> 0) USING (no)""")
-        return f"""
-            SELECT a, ak, b, bk FROM ({self._tables.pairs()})
-            WHERE a IN (SELECT no FROM asked) OR b IN (SELECT no FROM asked)"""
+        pairs = f"SELECT a, ak, b, bk FROM ({self._tables.pairs()})"  # read twice: either look passes most of them over
+        return f"{pairs} WHERE a IN (SELECT no FROM asked) UNION {pairs} WHERE b IN (SELECT no FROM asked)"
 
     def _named_voids(self) -> list[dict[str, Any]]:
         keys = self._work.rules.keys
@@ -388,7 +396,7 @@ class _Build:
             signatures = self._signatures if number == 0 else self._read_again(number)
             signatures.gather(anew=self._is_anew)
             size = len(self._tables.sheets[number])
-            states += self._writer.write(state_kind(number), part, signatures.states(), size)
+            states += self._writer.write(state_kind(number), part, signatures.states(anew=self._is_anew), size)
         self._progress("profiles", sheets, sheets + 1)
         identifiers = self._writer.write(IDENTIFIER, part, self._identifiers())
         new = [*identifiers, *pairs, *states, *self._writer.write(MOVE, DELTA, self._moves())]
@@ -424,8 +432,10 @@ class _Build:
         """The files of the set: with deltas, or as a new base where those have grown too many."""
         made: tuple[ProfileFile, ...] = (*old, *new)
         if _wants_folding(made):
+            self._writer.settle()
             made = fold(Tables(self._data_dir, made, self._tables.merges), self._writer)
             self._writer.discard(new)
+        self._writer.settle()
         sheets = len(self._tables.sheets)
         self._progress("profiles", sheets + 1, sheets + 1)
         return made

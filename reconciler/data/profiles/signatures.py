@@ -268,8 +268,9 @@ class Signatures:
             parts += [f"SELECT p{values} FROM ({source}) SEMI JOIN place USING (p)"] if source else []
         return " UNION ALL BY NAME ".join(parts)
 
-    def states(self) -> str:
-        """A query of the states, one row a profile. Those of the first sheet say who it is."""
+    def states(self, *, anew: bool) -> str:
+        """A query of the states, one row a profile. Those of the first sheet say who it is, unless an earlier build has said
+        so: then it did of an identifier that came before, or of this one. If some profiles are built `anew`, all say it."""
         order = self._order
         kept = [f"{self._merges[one].keep(f's.a{one}', order, f'v{one}.x{one}')} AS a{one}" for one in self._used()]
         values = [f"LEFT JOIN said AS v{one} ON v{one}.p = {self._place(f's.a{one}')}" for one in self._picked()]
@@ -277,7 +278,10 @@ class Signatures:
             return f"SELECT {', '.join(['s.pk', *kept])} FROM gathered AS s {' '.join(values)}"
         receipt, place = order.commit_parts("leader.k")
         id_ = id_sql(self._work.rules.keys, "leader.key", "leader.value")
-        leader = "SELECT * FROM (SELECT led_by(n) AS pk, key, value, k FROM found) WHERE pk > 0"
+        if not anew:
+            id_ = f"CASE WHEN NOT leader.is_said THEN {id_} END"
+        leader = """
+            SELECT * FROM (SELECT led_by(n) AS pk, key, value, k, known AND NOT moved AS is_said FROM node) WHERE pk > 0"""
         who = ["s.pk", f"{id_} AS id", f"{receipt} AS r", f"{place} AS p", "m"]
         return f"""
             SELECT {", ".join([*who, *kept])}

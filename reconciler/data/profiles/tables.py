@@ -13,7 +13,7 @@ own. `r` is the time of receipt in milliseconds, `p` the position and the stream
 state a profile, one row an identifier, no moves. Each later build adds a delta: new rows of what it touched, of which
 the later build's count (identifiers) or all fold together (states); and one file of all moves since the base, which
 replaces the one before it. `pk` numbers a profile inside a set and is never used again; the id that everybody sees is a
-state like any other: that of the identifier with the least first commit.
+state like any other: that of the identifier with the least first commit. It is NULL in a delta of what was known before.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from reconciler.core.language import attribute_types
 from reconciler.core.profile import SHEET, ProfileFile, ProfileRules
 from reconciler.core.value import dataclass
-from reconciler.data.durable import replaced
+from reconciler.data.durable import Shelf, make_folder
 from reconciler.data.names import sql_string
 from reconciler.data.profiles.merges import Merge
 from reconciler.data.segments import PROFILES, TEMPORARY
+from reconciler.errors import Retriable
 
 IDENTIFIER: Final = "identifier"
 PAIR: Final = "pair"
@@ -187,29 +188,53 @@ class Tables:
 
 
 class Writer:
-    """Writes the files of one build. Raises Retriable where the disk refuses."""
+    """Writes the files of one build, to be used in a `with`: each is put on the disk while the next is written. Raises
+    Retriable where the disk refuses."""
 
     def __init__(self, connection: Any, data_dir: Path, build: int) -> None:
         self._connection = connection
         self._data_dir = data_dir
         self._build = build
+        self._shelf = Shelf(data_dir / PROFILES)
+
+    def __enter__(self) -> Self:
+        self._shelf.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._shelf.__exit__(*error)
 
     def write(self, kind: str, part: int, select: str, attributes: int = 0) -> list[ProfileFile]:
-        """The rows of a query, which have states of so many attributes, as a file, whole and on the disk; none where there
-        are no rows."""
+        """The rows of a query, which have states of so many attributes, as a file, which is whole and on the disk once it
+        has been waited for (`settle`); none where there are no rows."""
         file = f"{PROFILES}/{self._build}-{kind}-{'delta' if part == DELTA else part}.parquet"
         path = self._data_dir / file
-        with replaced(path, path.with_name(path.name + TEMPORARY)) as temporary:
-            target = sql_string(str(temporary.resolve()))
-            group = _GROUP_ROWS * _GROUP_ATTRIBUTES // max(_GROUP_ATTRIBUTES, attributes)
-            copied = f"COPY ({select}) TO {target} (FORMAT parquet, {_WRITTEN}, ROW_GROUP_SIZE {group})"
-            rows = int(self._connection.execute(copied).fetchall()[0][0])
+        temporary = path.with_name(path.name + TEMPORARY)
+        try:
+            make_folder(path.parent)
+            rows = self._copied(select, temporary, attributes)
             size = temporary.stat().st_size
-        made = ProfileFile(file=file, kind=kind, part=part, build=self._build, rows=rows, size=size)
-        if rows:
-            return [made]
-        self.discard([made])
-        return []
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise Retriable(f"cannot write {path.name}: {error.strerror or error}") from error
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        if not rows:
+            temporary.unlink()
+            return []
+        self._shelf.put(temporary, path)
+        return [ProfileFile(file=file, kind=kind, part=part, build=self._build, rows=rows, size=size)]
+
+    def _copied(self, select: str, path: Path, attributes: int) -> int:
+        """Writes the rows; how many."""
+        group = _GROUP_ROWS * _GROUP_ATTRIBUTES // max(_GROUP_ATTRIBUTES, attributes)
+        to = f"TO {sql_string(str(path.resolve()))} (FORMAT parquet, {_WRITTEN}, ROW_GROUP_SIZE {group})"
+        return int(self._connection.execute(f"COPY ({select}) {to}").fetchall()[0][0])
+
+    def settle(self) -> None:
+        """Waits until all that was written is whole and on the disk."""
+        self._shelf.settle()
 
     def discard(self, files: Sequence[ProfileFile]) -> None:
         """Removes files that this build has written and that nothing will name."""

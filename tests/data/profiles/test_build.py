@@ -69,6 +69,27 @@ def test_when_two_profiles_turn_out_to_be_one_the_earlier_id_survives_and_the_ot
     assert found(people, two, "email", "a@x") != profile, "the old set stays as it was"
 
 
+def test_who_a_known_profile_is_was_said_before_unless_a_message_comes_late_that_is_earlier(people: World) -> None:
+    def ids() -> list[Any]:
+        (state,) = (one for one in people.profiles.files if one.kind == "state" and one.build == people.builds)
+        return pq.read_table(people.folder / state.file).column("id").to_pylist()
+
+    def shown() -> list[str]:
+        assert people.seen(people.profiles) == people.expected()
+        return list(people.seen(people.profiles)["profiles"])
+
+    email, user = identifier_id("email", "a@x"), identifier_id("user", "u1")
+    people.land("orders", [{"email": "a@x", "user": "u1", "name": "A"}], received=5)
+    people.build()
+    assert (ids(), shown()) == ([bytes.fromhex(email)], [email])
+    people.land("orders", [{"user": "u1", "name": "B"}], received=6)
+    people.build()
+    assert (ids(), shown()) == ([None], [email])
+    people.land("orders", [{"user": "u1", "name": "C"}], received=1)
+    people.build()
+    assert (ids(), shown()) == ([bytes.fromhex(user)], [user])
+
+
 def test_a_profile_is_found_by_any_spelling_of_its_identifier_and_by_nothing_else(people: World) -> None:
     people.land("orders", [{"email": 'it\'s "a"@x', "name": "A"}])
     profiles = people.build()

@@ -1,0 +1,54 @@
+"""Files that are put on the disk while the next is written."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reconciler.data.durable import Shelf
+from reconciler.errors import Retriable
+
+
+def written(folder: Path, name: str) -> tuple[Path, Path]:
+    temporary = folder / f"{name}.tmp"
+    temporary.write_text(name)
+    return temporary, folder / name
+
+
+def test_what_has_been_waited_for_is_whole_at_its_path_and_private(tmp_path: Path) -> None:
+    with Shelf(tmp_path) as shelf:
+        for name in ("one", "two"):
+            shelf.put(*written(tmp_path, name))
+        shelf.settle()
+        assert {one.name: one.read_text() for one in tmp_path.iterdir()} == {"one": "one", "two": "two"}
+        assert {stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir()} == {0o600}
+        shelf.put(*written(tmp_path, "three"))
+        shelf.settle()
+    assert (tmp_path / "three").read_text() == "three"
+
+
+def put(folder: Path, *names: str, last: Callable[[Shelf], None]) -> None:
+    with Shelf(folder) as shelf:
+        for name in names:
+            shelf.put(*written(folder, name))
+        last(shelf)
+
+
+def fail(_: Shelf) -> None:
+    raise ZeroDivisionError
+
+
+def test_a_disk_that_refuses_is_named_with_the_file_and_nothing_unfinished_is_left(tmp_path: Path) -> None:
+    (tmp_path / "b.parquet").mkdir()
+    with pytest.raises(Retriable, match=r"^cannot write b\.parquet: Is a directory$"):
+        put(tmp_path, "a.parquet", "b.parquet", "c.parquet", last=Shelf.settle)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_an_error_of_the_writer_leaves_nothing_unfinished(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        put(tmp_path, "one", last=fail)
+    assert not list(tmp_path.glob("*.tmp"))
