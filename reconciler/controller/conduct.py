@@ -483,6 +483,8 @@ class Conductor:
         elif message.how == "succeeded":
             self._record.approvals.clear(job.id)
         event, outcome = self._what_happened(message)
+        if isinstance(event, happening.Held) and message.approval in self._record.approvals.approved(job.id):
+            event = happening.Held(message.message, is_approved=True)
         self._finish(job, run, event, outcome, message.message, now)
 
     def _what_happened(self, message: Ended) -> tuple[happening.Event, Outcome]:

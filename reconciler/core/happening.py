@@ -63,9 +63,11 @@ class Limited(Value):
 
 
 class Held(Value):
-    """A guard ended the run before it did anything: `message` says what a person is to approve."""
+    """A guard ended the run before it did anything: `message` says what a person is to approve. `is_approved`: somebody did
+    while the run was on its way."""
 
     message: str
+    is_approved: bool = False
 
 
 class Approved(Value):

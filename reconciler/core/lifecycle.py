@@ -279,6 +279,8 @@ def _hold(state: JobState, event: Held, at: At) -> Step:
     """Not an error. Its next tick judges the difference anew; a continuous job has none, and is given one."""
     if state.stopping is Outcome.SUPERSEDED:
         return supersede(state, at)
+    if event.is_approved:
+        return settle(again(forgiven(state), Outcome.STOPPED, at, None), at)
     message = _clause(event.message)
     tick_at_ms = state.tick_at_ms
     if isinstance(at.rules.schedule, Continuous):

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.clock import Clock
 from reconciler.controller import Settings, preview
+from reconciler.controller.deeds import perform
 from reconciler.controller.lives import Lives
 from reconciler.core.happening import Approved
 from reconciler.core.planned import PlannedBackfill
@@ -119,6 +120,27 @@ def test_past_its_limit_a_backfill_adds_nothing_until_it_is_approved(held: Shop)
     held.go()
     assert (held.row().state.status, messages(held)) == (Status.COMPLETED, 2)
     assert held.events()[-3:] == ["Approved", "Synced", "Completed"]
+
+
+def test_what_is_approved_while_a_run_finds_it_once_more_is_not_asked_again(shop: Shop) -> None:
+    asked = []
+
+    def answer(_request: Request) -> Play:
+        asked.append(1)
+        if len(asked) == 2:
+            held = shop.read(lambda record: record.approvals.held(shop.row().id))
+            perform(shop.world.state, "approve", job="import-orders", digest=held.digest)
+        return as_json([{"id": 1}, {"id": 2}])
+
+    with serving(answer) as server:
+        config = f'{{url: "{server.url}/", stream: orders, allowPrivateAddresses: true}}'
+        shop.job(provider="http", jobType="import-json", schedule="{every: 1ms}", config=config, **LIMITED)
+        shop.go()
+        assert shop.row().state.reason is Reason.AWAITING_APPROVAL
+        shop.go()
+        assert (shop.row().state.awaiting, messages(shop), len(asked)) == (None, 0, 2)
+        shop.go()
+    assert (shop.events(), messages(shop)) == (["Created", "Started", "Sleeping", "Approved", "Synced"], 2)
 
 
 def test_an_approval_is_of_exactly_these_files(held: Shop) -> None:

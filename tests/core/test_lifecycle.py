@@ -820,6 +820,12 @@ def test_a_held_run_waits_for_its_approval_and_goes_on_with_it() -> None:
     assert life.state.run == run
 
 
+def test_a_run_that_is_approved_while_it_finds_what_to_ask_goes_on_at_once() -> None:
+    life = running(HOURLY)
+    life.do(Held("x", is_approved=True))
+    assert (life.state.awaiting, life.state.reason, life.log) == (None, Reason.WAITING_FOR_SLOT, [])
+
+
 @pytest.mark.parametrize("event", [Ticked(), RerunAsked(), WorkChanged(), RestartAsked()])
 def test_the_next_tick_a_rerun_or_a_change_judges_a_held_difference_anew(event: Event) -> None:
     life = running(HOURLY)
