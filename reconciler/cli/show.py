@@ -196,7 +196,8 @@ def _metric_lines(found: dict[str, Any]) -> list[tuple[str, str]]:
     last = found["lastRun"]
     if last is not None:
         parts = [
-            f"{last['rows']:,} rows in {last['units']:,} {'unit' if last['units'] == 1 else 'units'}",
+            f"{last['rows']:,} {'row' if last['rows'] == 1 else 'rows'} in "
+            f"{last['units']:,} {'unit' if last['units'] == 1 else 'units'}",
             f"{last['untimed']:,} without a time" if last["untimed"] else "",
             "" if last["seconds"] is None else f"{last['seconds']:,.1f} s",
             "" if last["rowsPerSecond"] is None else f"{last['rowsPerSecond']:,.0f} rows/s",

@@ -51,7 +51,7 @@ def foresee(settings: Settings, key: str, value: str, now: Now) -> Foreseen:
     from reconciler.data.profiles.tables import identifier_id
 
     def question(record: Record, profiles: ProfileSet, rules: ProfileRules) -> Foreseen:
-        if key == "id":
+        if key == "id" and key not in observed_rules(record).keys:
             raise UsageError(
                 "whom to forget is said by an identifier, KEY=VALUE; `reconcile profile id=...` shows them"
             )

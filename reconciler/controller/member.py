@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from reconciler.clock import Now
 from reconciler.controller.exports import audience_field
 from reconciler.controller.people import asked, check_key, known_spec, observed_behind
+from reconciler.controller.rebuilds import observed_rules
 from reconciler.controller.settings import Settings
 from reconciler.controller.trees import installed
 from reconciler.core.profile import ProfileRules, ProfileSet
@@ -48,7 +49,7 @@ def _facts(
         raise UsageError(f"the job '{job.name}' exports no audience, so it has no members")
     job_type, config = field[0], job.spec.get("config", {})
     where = str(known_spec(record, "Audience", config[field[1]])["where"])
-    check_key(key, rules)
+    check_key(key, observed_rules(record), rules)
     data = settings.state / "data"
     known = MemberFacts(
         job=job.name, who=f"{key}={value}", profile=None, audience=config[field[1]], where=where,
@@ -56,7 +57,7 @@ def _facts(
     )  # fmt: skip
     reader = ProfileReader(data, profiles, rules)
     with workspace(data, memory_mb=settings.memory_mb) as connection:
-        found = reader.find(connection, value) if key == "id" else reader.lookup(connection, key, value)
+        found = reader.named(connection, key, value)
         if found is None:
             return replace(known, is_void=reader.is_void(connection, key, value))
     chosen = _of_one(selection(data, where, rules, profiles), found.id)

@@ -114,13 +114,13 @@ def person_facts(settings: Settings, key: str, value: str, now: Now) -> PersonFa
     from reconciler.data.profiles.sources import sources
 
     def ask(record: Record, profiles: ProfileSet, rules: ProfileRules) -> PersonFacts:
-        check_key(key, rules)
+        check_key(key, observed_rules(record), rules)
         data = settings.state / "data"
         if not data.is_dir():
             raise UsageError(f"nobody is known by {key}={value}{_hint(_behind(record, profiles))}")
         reader = ProfileReader(data, profiles, rules)
         with workspace(data, memory_mb=settings.memory_mb) as connection:
-            found = reader.find(connection, value) if key == "id" else reader.lookup(connection, key, value)
+            found = reader.named(connection, key, value)
             if found is None and reader.is_void(connection, key, value):
                 raise UsageError(f"{key}={value} belongs to nobody: {VOID}")
             if found is None:
@@ -148,9 +148,10 @@ def person_facts(settings: Settings, key: str, value: str, now: Now) -> PersonFa
     return asked(settings, ask)
 
 
-def check_key(key: str, rules: ProfileRules) -> None:
-    if key != "id" and key not in rules.keys:
-        keys = [*rules.keys, "id"]
+def check_key(key: str, *known: ProfileRules) -> None:
+    """Raises UsageError for a key that none of these declares."""
+    keys = list(dict.fromkeys([*(one for rules in known for one in rules.keys), "id"]))
+    if key not in keys:
         raise UsageError(
             f"no stream identifies people by '{key}'; known are {', '.join(keys)}{did_you_mean(key, keys)}"
         )

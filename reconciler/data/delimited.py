@@ -182,7 +182,9 @@ def _found_again(
     for count, text in wrong:
         for start, end, line in left:
             if data[start:end].rstrip(b"\r\n").decode() == text:
-                rejects.append(Reject(line, f"expected {expected} columns, found {count}", text))
+                rejects.append(
+                    Reject(line, f"expected {expected} {'column' if expected == 1 else 'columns'}, found {count}", text)
+                )
                 break
     assert len(rejects) == len(wrong)
     return rejects

@@ -8,6 +8,35 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+#: What a pattern asks for, in words that an error says (`x-expected`): a pattern says little to a person.
+_WORDS: Final[Mapping[str, str]] = {
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "a name of lower-case letters, digits and hyphens",
+    r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$(?!\n)": "a name of lower-case letters, digits and hyphens",
+    r"^[a-z][a-z0-9_]*$": "an identity key",
+    r"^[a-z][a-z0-9_]{0,62}$(?!\n)": "an identity key",
+    r"^(((key|attribute):)?[a-z][a-z0-9_]{0,62}|profile-id)$(?!\n)": "the name of an attribute or identity key, or profile-id",
+    r"^(?!(previous|action)$)[A-Za-z_][A-Za-z0-9_-]{0,62}$(?!\n)": "a field's name, which is not previous or action",
+    r"^(?!enriched_at$)[^\x00-\x1f]{1,200}$(?!\n)": "a column's name, which is not enriched_at",
+    r"^(iso8601|epoch_s|epoch_ms|[^%]*%.*)$": "iso8601, epoch_s, epoch_ms or a pattern such as %d.%m.%Y",
+    r"^[\t !#-&(-_a-~]$": "one printable ASCII character that is no quote, or a tab",
+    r"^[^*?\[\]]+$": "a path without * ? [ ]",
+    r"\{run\}": "a path with {run} in it",
+    r"\{value\}": "a URL with {value} in it",
+    r"^[!-~]([ -~]*[!-~])?$(?!\n)": "printable ASCII text without spaces at its ends",
+    r"^(?=[0-9])([0-9]{1,2}w)?([0-9]{1,3}d)?([0-9]{1,4}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$(?!\n)": "a duration such as 12h or 30d",
+}
+
+
+def in_words(schema: Any) -> Any:
+    """A schema whose patterns say in words what they ask for."""
+    if isinstance(schema, list):
+        return [in_words(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    said = {name: in_words(one) for name, one in schema.items()}
+    words = _WORDS.get(schema["pattern"]) if isinstance(schema.get("pattern"), str) else None
+    return {**said, "x-expected": words} if words else said
+
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a model, with nested models inline and without what only names a Python class."""

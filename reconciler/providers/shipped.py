@@ -58,7 +58,9 @@ def schemas(provider: str) -> dict[str, dict[str, Any]]:
 
 def render(provider: str) -> str:
     """The text of a provider's `schemas.json`, made of its models."""
-    made = {name: _made(provider, place) for name, place in MADE_BY[provider].items()}
+    from reconciler.providers.schemas import in_words
+
+    made = {name: in_words(_made(provider, place)) for name, place in MADE_BY[provider].items()}
     return json.dumps(made, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -202,7 +202,7 @@ def _refuse_bad(found: Mapping[str, Any], bulk: Bulk) -> None:
     if found["omitted"] and not bulk.droperrors:
         first = f"{rows[0].unit} {rows[0].line}: {rows[0].reason}"
         what = "a row is" if found["omitted"] == 1 else f"{found['omitted']:,} rows are"
-        hint = "mend it, or leave bad rows out with droperrors=true"
+        hint = f"mend {'it' if found['omitted'] == 1 else 'them'}, or leave bad rows out with droperrors=true"
         raise Refused(
             422, f"Nothing was accepted: {what} malformed ({first}); {hint}.", rows=rows, bad=found["omitted"]
         )

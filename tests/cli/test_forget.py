@@ -119,6 +119,22 @@ def test_a_wrong_call_is_refused(shop: World) -> None:
         assert said in ended.err
 
 
+def test_a_person_may_be_named_by_an_identity_key_that_is_called_id(world: World) -> None:
+    world.write("stream.yaml", STREAM.replace("key: phone, from: phone", "key: id, from: phone"))
+    world.run()
+    for who in ("id=1", "email=ann@example.com"):
+        ended = world.run("profile", who)
+        assert (ended.code, ended.err) == (2, f"Error: nobody is known by {who}; no profiles were built yet\n")
+    world.write("job.yaml", job_text("import-orders", schedule="{once: true}"))
+    world.write("data/1.csv", "email,phone\nann@example.com,1\nbob@example.com,2\n")
+    world.run()
+    found = json.loads(world.run("profile", "id=1", "-o", "json").out)
+    assert [one["value"] for one in found["identifiers"]] == ["ann@example.com", "1"]
+    assert json.loads(world.run("profile", f"id={found['id']}", "-o", "json").out) == found
+    assert world.run("forget", "id=1", "--yes").code == 0
+    assert "nobody is known by id=1" in world.run("profile", "id=1").err
+
+
 def test_what_would_go_is_said_line_by_line() -> None:
     foreseen = Foreseen(
         known=True,

@@ -202,7 +202,7 @@ def test_bulk_bodies_land_in_their_order_and_their_bad_rows_are_kept(shop: Shop)
     [file] = shop.read(lambda record: record.intake.reject_files())
     shop.go()  # and the sweep leaves it
     [reject] = [json.loads(line) for line in (shop.world.state / "data" / file).read_text().splitlines()]
-    assert reject == {"source": "journal 2", "line": 3, "reason": "expected 1 columns, found 2", "text": "4,5"}
+    assert reject == {"source": "journal 2", "line": 3, "reason": "expected 1 column, found 2", "text": "4,5"}
 
 
 def test_a_pass_that_removes_what_is_folded_goes_on_with_what_is_not(shop: Shop) -> None:

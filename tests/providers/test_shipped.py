@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reconciler import providers
+from reconciler.core.issue import MAX_SHOWN
 from reconciler.providers import files, http
-from reconciler.providers.shipped import MADE_BY, later, render
+from reconciler.providers.shipped import MADE_BY, later, render, schemas
 
 HERE = Path(providers.__path__[0])
 
@@ -19,6 +22,19 @@ HERE = Path(providers.__path__[0])
 def test_the_schemas_beside_a_provider_are_those_of_its_models(name: str) -> None:
     written = (HERE / name / "schemas.json").read_text(encoding="utf-8")
     assert written == render(name), "write them anew: python -m reconciler.providers.shipped"
+
+
+def test_every_pattern_says_in_words_what_it_asks_for() -> None:
+    def patterns(schema: Any) -> Iterator[Mapping[str, Any]]:
+        inner = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+        if isinstance(schema, dict) and isinstance(schema.get("pattern"), str):
+            yield schema
+        for one in inner:
+            yield from patterns(one)
+
+    for name in MADE_BY:
+        for one in patterns(schemas(name)):
+            assert 0 < len(one.get("x-expected", "")) <= MAX_SHOWN, one
 
 
 def test_every_job_type_has_its_schema_and_its_functions() -> None:

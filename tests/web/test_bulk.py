@@ -49,7 +49,7 @@ def test_a_malformed_row_is_named_by_its_line_and_can_be_left_out(served: Served
     assert said(refused) == (
         422,
         "Nothing was accepted: 2 rows are malformed (line 3: expected 2 columns, found 1); "
-        "mend it, or leave bad rows out with droperrors=true.",
+        "mend them, or leave bad rows out with droperrors=true.",
     )
     errors = [
         {"line": 3, "reason": "expected 2 columns, found 1"},
@@ -228,7 +228,7 @@ def test_the_same_key_gets_the_same_answer_and_lands_once(served: Served) -> Non
     key = {"Idempotency-Key": "bulk-once"}
     answers = [served.post(f"{PATH}?droperrors=true", b"a\n1\n2,3\n", CSV, **key) for _ in range(2)]
     assert answers[0].json() == answers[1].json() == {
-        "accepted": 1, "omitted": 1, "errors": [{"line": 3, "reason": "expected 1 columns, found 2"}],
+        "accepted": 1, "omitted": 1, "errors": [{"line": 3, "reason": "expected 1 column, found 2"}],
     }  # fmt: skip
     assert [answer.headers.get("Idempotency-Replayed") for answer in answers] == [None, "true"]
     assert len(served.bulks()) == before + 1

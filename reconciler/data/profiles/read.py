@@ -78,6 +78,11 @@ class ProfileReader:
 
     # --- one profile ---
 
+    def named(self, connection: Any, key: str, value: str) -> Profile | None:
+        """The profile that has this identifier; of the key `id` also the one with this id or alias."""
+        found = self.lookup(connection, key, value)
+        return self.find(connection, value) if found is None and key == "id" else found
+
     def lookup(self, connection: Any, key: str, value: str) -> Profile | None:
         """The profile that has this identifier: the value as it is or, where nobody has that, as the streams normalise
         it. None where there is none, or the value is void."""
