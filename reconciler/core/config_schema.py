@@ -6,19 +6,13 @@ and only then imported. Neither ever fetches a schema: a `$ref` leads within the
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Callable, Iterable, Mapping
-from types import ModuleType
 from typing import Any, Final
 
 from reconciler.core.issue import Issue, Path, clip, found, one_of, quoted
 from reconciler.core.suggest import did_you_mean
 from reconciler.core.value import dataclass
-
-#: What `jsonschema_rs` asks while it is loaded.
-_ASKED: Final = "email.utils"
 
 #: What is wrong with a config is told so often at most.
 MAX_ISSUES: Final = 100
@@ -64,49 +58,13 @@ class ConfigSchema:
 
 def compile_schema(schema: Mapping[str, Any]) -> ConfigSchema:
     """Raises nothing: a schema that cannot be used is a finding of its own."""
-    jsonschema_rs = library()
+    import jsonschema_rs
+
     try:
         validator = jsonschema_rs.Draft202012Validator(dict(schema), retriever=_refuse)
     except Exception as error:  # a third party's schema through a third party's compiler: any error is theirs
         return ConfigSchema(schema, {}, lambda _: False, clip(" ".join(str(error).split())) or "it is no JSON Schema")
     return ConfigSchema(schema, top_defaults(schema), validator.is_valid)
-
-
-def library() -> ModuleType:
-    """`jsonschema_rs`. As it is loaded it has `email.utils` read the time at which it was built, which nobody wants to know: that
-    module, with the sockets and character sets that it brings along, takes longer to load than all else about it."""
-    if "jsonschema_rs" in sys.modules or _ASKED in sys.modules or len(sys._current_frames()) > 1:
-        return _loaded()  # another thread might ask that module for something meanwhile
-    sys.modules[_ASKED] = stand_in = _StandIn(_ASKED)
-    try:
-        return _loaded()
-    finally:
-        stand_in.go()
-
-
-def _loaded() -> ModuleType:
-    import jsonschema_rs
-
-    return jsonschema_rs
-
-
-class _StandIn(ModuleType):
-    """Stands where `email.utils` will be while one library is loaded. Whoever asks for anything else than that library does gets
-    the module's own."""
-
-    @staticmethod
-    def parsedate_to_datetime(text: str) -> str:
-        return text
-
-    def go(self) -> None:
-        if sys.modules.get(_ASKED) is self:
-            del sys.modules[_ASKED]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        self.go()
-        return getattr(importlib.import_module(_ASKED), name)
 
 
 def _refuse(uri: str) -> Any:

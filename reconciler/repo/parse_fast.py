@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from reconciler.core import spec_plain
-from reconciler.core.config_schema import library
 from reconciler.core.document import KINDS, Document
 from reconciler.core.spec_rules import Rules
 from reconciler.repo import yaml_plain
@@ -162,7 +161,9 @@ def _schema_defaults(raw: Mapping[str, Any], rules: Rules) -> Mapping[str, Any]:
 
 def load() -> None:
     """Imports what most documents would import."""
-    library()
+    import jsonschema_rs
+
+    del jsonschema_rs
 
 
 def forget() -> None:
