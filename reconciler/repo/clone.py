@@ -273,7 +273,7 @@ class Clone:
         repository = self._within(git_dir)
         found: Iterable[Entry | None]
         if known.commit and git_dir == self.git_dir:
-            found = differences(repository, known.commit, commit).values()
+            found = differences(repository, known.commit, commit).files.values()
         else:
             found = entries(repository, commit).values()
         policy = blob_beside_root(repository, commit, POLICY_NAME)

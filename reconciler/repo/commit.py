@@ -26,7 +26,17 @@ from reconciler.repo.history import Commit, Refused, newest_commits
 from reconciler.repo.index import Index, Row
 from reconciler.repo.look import Absence, FileSeen, Gone, Look, Verdict
 from reconciler.repo.names import is_spec_path
-from reconciler.repo.objects import LINK, SUBMODULE, Entry, beside_root, differences, entries, holds_specs, read_blobs
+from reconciler.repo.objects import (
+    LINK,
+    SUBMODULE,
+    Differences,
+    Entry,
+    beside_root,
+    differences,
+    entries,
+    holds_specs,
+    read_blobs,
+)
 from reconciler.repo.refs import revision
 from reconciler.repo.source import Head, Source, Watching
 from reconciler.repo.tree import BATCH_BYTES, SETTLE_MS, STANDING_MS
@@ -51,12 +61,13 @@ _ABSENT: Final = Verdict(Absence.ABSENT, "no file declares it")
 @dataclass(frozen=True, slots=True)
 class _Found:
     """What differs at a commit from what was settled. `whole`: from nothing. `trouble` says why nothing of the commit is
-    taken."""
+    taken. The policy is as it was settled where `same_policy`; else that is not known."""
 
     whole: bool = False
     changed: Mapping[str, Entry] = field(default_factory=dict)
     vanished: tuple[str, ...] = ()
     trouble: str = ""
+    same_policy: bool = False
 
 
 class CommitTree:
@@ -187,7 +198,8 @@ class CommitTree:
             at = _At(head.repository, self._settled.commit, self._settled.name)
         if at is not None and self._policy[0] != at.commit:
             settled = self._settled
-            free = settled is not None and settled.commit == at.commit and not settled.governed
+            same = settled is not None and (settled.commit == at.commit or found.same_policy)
+            free = same and settled is not None and not settled.governed
             self._policy = at.commit, None if free else beside_root(at.repository, at.commit, POLICY_NAME)
         return at
 
@@ -418,25 +430,24 @@ def _compared(repository: Repository, settled: str, head: Head) -> _Found:
     """What differs at a commit from the settled one; where git knows that no more, from nothing."""
     if settled == head.commit:
         return _Found()
-    differs = _since(repository, settled, head.commit)
-    whole = differs is None
-    if differs is None:
-        differs = dict(entries(repository, head.commit))
+    since = _since(repository, settled, head.commit)
+    whole = since is None
+    differs = dict(entries(repository, head.commit)) if since is None else since.files
     changed = {printable(path): _shown(path, entry) for path, entry in differs.items() if entry is not None}
     vanished = tuple(sorted(printable(path) for path, entry in differs.items() if entry is None))
     if (whole or vanished) and not changed and not holds_specs(repository, head.commit):
         where = f"below {repository.prefix.rstrip('/')}" if repository.prefix else "in it"
         said = f"{revision(head.name, head.commit)} holds no spec {where}, which deletes nothing"
         return _Found(trouble=said)
-    return _Found(whole, changed, vanished)
+    return _Found(whole, changed, vanished, same_policy=since is not None and not since.beside)
 
 
-def _since(repository: Repository, settled: str, commit: str) -> dict[str, Entry | None] | None:
+def _since(repository: Repository, settled: str, commit: str) -> Differences | None:
     """None where nothing was settled, or the settled commit is gone."""
     if not settled:
         return None
     try:
-        return differences(repository, settled, commit)
+        return differences(repository, settled, commit, beside=POLICY_NAME)
     except GitUnusable as error:
         if error.missing:
             raise

@@ -52,27 +52,39 @@ def holds_specs(repository: Repository, commit: str) -> bool:
     return False
 
 
-def differences(repository: Repository, old: str, new: str) -> dict[str, Entry | None]:
-    """What differs below the root between two commits, whatever their history: the new entries, None for a path that is
-    gone. Raises GitUnusable where git knows one of them not."""
+class Differences(NamedTuple):
+    """Between two commits: the new entries below the root, None for a path that is gone; and whether the file beside the root
+    differs that was asked for."""
+
+    files: dict[str, Entry | None]
+    beside: bool
+
+
+def differences(repository: Repository, old: str, new: str, beside: str = "") -> Differences:
+    """What differs between two commits, whatever their history; with the file called `beside`, next to the root. Raises
+    GitUnusable where git knows one of them not."""
+    scope = _scope(repository)
+    other = os.fsencode(_beside(repository, beside)) if beside and scope else b""
     answer = repository.run(
         "diff-tree", "-r", "-z", "--raw", "--no-renames", "--full-index", "--no-commit-id", "--no-relative", old, new,
-        *_scope(repository),
+        *scope, *([os.fsdecode(other)] if other else []),
     )  # fmt: skip
     tokens = iter(answer.split(b"\0"))
     found: dict[str, Entry | None] = {}
+    is_other = False
     for about in tokens:
         name = next(tokens, None)
         if name is None:
             break
         old_mode, mode, _, blob, kind = about.decode("ascii").lstrip(":").split(" ")
+        is_other = is_other or (bool(other) and (name == other or name.startswith(other + b"/")))
         gone = kind == "D"
         path = _path(repository, name, old_mode if gone else mode)
         if path is not None:
             found[path] = None if gone else Entry(mode, blob)
         elif (before := _path(repository, name, old_mode)) is not None:
             found[before] = None  # a submodule that became something else
-    return found
+    return Differences(found, is_other)
 
 
 def beside_root(repository: Repository, commit: str, name: str) -> bytes | str | None:
@@ -100,13 +112,17 @@ def _entry_beside_root(repository: Repository, commit: str, name: str) -> tuple[
     """Its mode, its kind and its id."""
     if not repository.prefix:
         return None
-    folder = repository.prefix.rstrip("/").rpartition("/")[0]
-    path = f"{folder}/{name}" if folder else name
-    listed = repository.run("ls-tree", "-z", "--full-tree", commit, "--", path)
+    listed = repository.run("ls-tree", "-z", "--full-tree", commit, "--", _beside(repository, name))
     if not listed:
         return None
     mode, kind, blob = listed.partition(b"\t")[0].decode("ascii").split(" ")
     return mode, kind, blob
+
+
+def _beside(repository: Repository, name: str) -> str:
+    """The path of a file beside the root, within the repository."""
+    folder = repository.prefix.rstrip("/").rpartition("/")[0]
+    return f"{folder}/{name}" if folder else name
 
 
 def _scope(repository: Repository) -> list[str]:

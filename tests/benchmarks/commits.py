@@ -54,7 +54,7 @@ def parsing_s(root: Path, old: str, new: str) -> float:
     """Of the changed specs: their bytes out of git, and parsing them."""
     repository = Repository.around(root)
     assert repository is not None
-    blobs = {entry.blob: path for path, entry in differences(repository, old, new).items() if entry}
+    blobs = {entry.blob: path for path, entry in differences(repository, old, new).files.items() if entry}
 
     def work() -> None:
         parse_many([(blobs[blob], content or b"") for blob, content in read_blobs(repository, blobs)], installed())

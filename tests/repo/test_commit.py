@@ -121,7 +121,37 @@ def test_one_changed_spec_costs_one_difference_and_one_blob(
     ran = count_git(monkeypatch)
     look = tree.look(1)
     assert (look.whole, names(look), len(read)) == (False, ["7.yaml"], 1)
-    assert ran == ["diff-tree", "cat-file", "ls-tree"], "the last is for the policy"
+    assert ran == ["diff-tree", "cat-file"], "which also says that the policy is as it was: there is none"
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_policy_is_seen_with_the_commit_that_brings_changes_and_removes_it(
+    work: WorkTree, open_tree: Open, restart: bool
+) -> None:
+    """Alone or beside a changed spec, by the look of the same process or of the next one."""
+    work.write({"a.yaml": spec("a")})
+    work.commit()
+    tree = open_tree()
+    mark = settled(tree).mark
+    digests = []
+    for number, policy in enumerate(
+        ["rules: []\n", "windows: []\n", None, None, "rules: []\n", "a folder", None, None]
+    ):
+        shutil.rmtree(work.root.parent / "policy.yaml", ignore_errors=True)
+        (work.root.parent / "policy.yaml").unlink(missing_ok=True)
+        if policy == "a folder":
+            work.write({"../policy.yaml/inner": "x"})
+        elif policy:
+            work.write({"../policy.yaml": policy})
+        if number % 3 or policy is None:
+            work.write({"a.yaml": spec("a", team=f"t{number}")})
+        work.commit()
+        tree = open_tree(mark=mark) if restart else tree
+        mark = settled(tree, number).mark
+        digests.append(tree.policy(False).digest)
+    rules, windows = digests[:2]
+    assert len({rules, windows, "", "unreadable"}) == 4
+    assert digests[2:] == ["", "", rules, "unreadable", "", ""]
 
 
 def test_a_content_that_was_met_before_is_not_read_again(
@@ -137,7 +167,7 @@ def test_a_content_that_was_met_before_is_not_read_again(
     look = tree.look(1)
     assert (names(look), declared(look), look.vanished) == (["b.yaml"], ["a"], ("a.yaml",))
     assert look.changed[0].parsed.documents[0].path == "b.yaml"
-    assert ran == ["diff-tree", "ls-tree"]
+    assert ran == ["diff-tree"]
 
 
 def test_nothing_is_settled_by_looking(work: WorkTree, open_tree: Open) -> None:
