@@ -88,10 +88,11 @@ class Folding:
     def _live(self, start: Start) -> Generator[Unit, None, int]:
         """The units of one journal; where its last whole frame ends."""
         path = live_path(self._folder, start.journal)
+        size = path.stat().st_size
         fsync(path)
         before, units = start.mark, start.units
         end = at = (before or {}).get("at", 0)
-        for end, requests in _batches(path, at):
+        for end, requests in _batches(path, at, size):
             mark = {"at": end}
             yield self._landed(start.journal, units, before, mark, requests)
             before, units = mark, units + 1
@@ -173,11 +174,11 @@ class Folding:
 # --- live messages ----------------------------------------------------------------------------------------------------
 
 
-def _batches(path: Path, at: int) -> Iterator[tuple[int, list[tuple[int, Entry, bytes]]]]:
-    """Requests of about a unit together, and where in the journal the last of them ends."""
+def _batches(path: Path, at: int, limit: int) -> Iterator[tuple[int, list[tuple[int, Entry, bytes]]]]:
+    """Requests of about a unit together, of the first `limit` bytes, and where in the journal the last of them ends."""
     held: list[tuple[int, Entry, bytes]] = []
     size, end = 0, at
-    for end, payload in frames(path, at):
+    for end, payload in frames(path, at, limit):
         held.append((at, *entry_of(payload)))
         size, at = size + len(payload), end
         if size >= UNIT_BYTES:

@@ -11,7 +11,8 @@ payload; that of a request is a line of JSON (`Entry`) and the messages, a line 
 in a file of an earlier life: it cuts off what a crash left half written, and begins a new one. So only the newest live
 journal can end in the middle of a frame, and a bad frame anywhere else is damage.
 
-Whoever reads syncs a journal first: nothing reaches a stream that a power failure could still take from the journal.
+Whoever reads syncs a journal first, and reads no further than it went then: nothing reaches a stream that a power failure
+could still take from the journal, or the disk refuse.
 This module knows files alone, so that the process that accepts messages loads neither DuckDB nor PyArrow.
 """
 
@@ -65,8 +66,9 @@ def frame(payload: bytes) -> bytes:
     return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
-def frames(path: Path, offset: int = 0) -> Iterator[tuple[int, bytes]]:
-    """The whole frames from `offset` on: where each ends, and its payload. Ends before the first that is not whole."""
+def frames(path: Path, offset: int = 0, size: int | None = None) -> Iterator[tuple[int, bytes]]:
+    """The whole frames from `offset` on, of the first `size` bytes or all: where each ends, and its payload. Ends before the
+    first that is not whole."""
     with path.open("rb") as file:
         file.seek(offset)
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
@@ -77,6 +79,8 @@ def frames(path: Path, offset: int = 0) -> Iterator[tuple[int, bytes]]:
             if len(payload) < length or zlib.crc32(payload) != checksum:
                 return
             offset += _HEAD.size + length
+            if size is not None and offset > size:
+                return
             yield offset, payload
 
 
@@ -137,18 +141,25 @@ class LiveJournal:
         self._fd = -1
         self.number = number
         self.size = 0
+        self.is_spoiled = False
         self._begin(number)
 
     def append(self, payloads: Iterable[bytes]) -> int:
-        """Writes a group of frames and syncs them together; the bytes. Raises OSError: then none of them is there."""
+        """Writes a group of frames and syncs them together; the bytes. Raises OSError: then none of them is there, and this
+        journal `is_spoiled`. It is better not gone on with: whoever reads may have been where the next group would stand."""
+        if self.is_spoiled:
+            self._take_back()  # what the disk would not let go must not stand before what is accepted later
         data = b"".join(map(frame, payloads))
         try:
             _write(self._fd, data)
             os.fdatasync(self._fd)
         except OSError:
-            self._take_back()
+            self.is_spoiled = True
+            with contextlib.suppress(OSError):  # it is tried again before the next journal, or the next writer does it
+                self._take_back()
             raise
         self.size += len(data)
+        self.is_spoiled = False
         return len(data)
 
     @property
@@ -158,8 +169,11 @@ class LiveJournal:
 
     def roll(self) -> None:
         """Closes this journal and begins the next. Raises OSError: then this one is still open."""
+        if self.is_spoiled:
+            self._take_back()
         before = self._fd
         self._begin(next_number(self._folder))
+        self.is_spoiled = False
         os.close(before)
 
     def close(self) -> None:
@@ -176,9 +190,8 @@ class LiveJournal:
         self._fd, self.number, self.size = fd, number, 0
 
     def _take_back(self) -> None:
-        with contextlib.suppress(OSError):  # what stays is cut off when the next writer mends the journal
-            os.ftruncate(self._fd, self.size)
-            os.fsync(self._fd)
+        os.ftruncate(self._fd, self.size)
+        os.fsync(self._fd)
 
 
 def _write(fd: int, data: bytes) -> None:

@@ -58,7 +58,7 @@ class Commits:
         self._close_by = 0  # a journal up to this number is closed as soon as it may be
         self._owes_word = False  # there are groups of which the controller has not been told
         self._thread = threading.Thread(target=self._work, name="commits", daemon=True)
-        self.failure = ""  # of the last group; empty where it is on the disk
+        self.failure = ""  # of the last group, or of closing its journal; empty where neither failed
         self.groups = 0
         self.bytes = 0
 
@@ -144,23 +144,37 @@ class Commits:
         return group, False
 
     def _write(self, group: list[_Waiting]) -> str:
-        """Why the group is not on the disk; empty where it is."""
+        """Why the group is not on the disk; empty where it is, whatever becomes of the journal afterwards."""
+        error = self._attempt(lambda: self._append(group)) if group else ""
+        self.failure = error or self._attempt(self._roll_in_time)
+        return error
+
+    def _attempt(self, work: Callable[[], None]) -> str:
+        """Why it could not be done; empty where it was."""
         try:
-            now = self._clock.now()
-            if group:
-                self.bytes += self._journal.append(one.payload for one in group)
-                self.groups += 1
-                self._keys.note((one.note for one in group if one.note), now.wall_ms)
-            if self._is_over(now.alive_ms):
-                self._keys.sync()
-                self._owes_word = self._owes_word or self._journal.number <= self._close_by
-                self._journal.roll()
-                self._began_ms = now.alive_ms
-            self.failure = ""
+            work()
         except OSError as error:
-            self.failure = error.strerror or str(error)
-            print(f"the journal cannot be written: {self.failure}", file=sys.stderr, flush=True)
-        return self.failure
+            why = error.strerror or str(error)
+            print(f"the journal cannot be written: {why}", file=sys.stderr, flush=True)
+            return why
+        return ""
+
+    def _append(self, group: list[_Waiting]) -> None:
+        if self._journal.is_spoiled:
+            self._roll()
+        self.bytes += self._journal.append(one.payload for one in group)
+        self.groups += 1
+        self._keys.note((one.note for one in group if one.note), self._clock.now().wall_ms)
+
+    def _roll_in_time(self) -> None:
+        if self._is_over(self._clock.now().alive_ms):
+            self._roll()
+
+    def _roll(self) -> None:
+        self._keys.sync()
+        self._owes_word = self._owes_word or self._journal.number <= self._close_by
+        self._journal.roll()
+        self._began_ms = self._clock.now().alive_ms
 
     def _is_over(self, alive_ms: int) -> bool:
         journal = self._journal

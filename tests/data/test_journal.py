@@ -89,6 +89,18 @@ def test_reading_goes_on_at_the_end_of_any_frame(tmp_path: Path) -> None:
     ]
 
 
+def test_reading_ends_where_the_journal_did_when_it_was_synced(tmp_path: Path) -> None:
+    journal = LiveJournal(tmp_path, next_number(tmp_path))
+    journal.append([b"first"])
+    size = journal.size
+    journal.append([b"second"])
+    path = live_path(tmp_path, journal.number)
+    assert [[payload for _, payload in frames(path, 0, most)] for most in (size - 1, size, size + 1)] == [
+        [], [b"first"], [b"first"],
+    ]  # fmt: skip
+    journal.close()
+
+
 def test_an_entry_comes_back_with_its_lines() -> None:
     entry = Entry("orders", 1_700_000_000_000, 2, "ab", "cd")
     assert entry_of(entry.payload(b'{"a": 1}\n{"a": 2}\n')) == (entry, b'{"a": 1}\n{"a": 2}\n')

@@ -20,10 +20,16 @@ What stands behind a collaborator that a constructor takes, and is simulated her
     people.py       who edits the specs, one step of a file at a time; what they had in force, and when
     mirrors.py      in a quarter of the worlds: messages about people, an audience, a destination that keeps members, a guard
                     and who approves what it holds back
+    intake.py       in a quarter of the worlds: messages that come over HTTP to a process that listens, which dies at any byte of
+                    its journals, and outlives its controller
+    feeds.py        in a quarter of the worlds: an API that lists JSON records page by page, and more of them meanwhile
+    asking.py       who asks for what no spec says, by requests to the controller
+    machine.py      the threads, the disk and the loop of the process that listens
     weather.py      how often what goes wrong, and when that changes
     laws.py         what must hold all along, and at the end
     world.py        all of it together
 
-Not simulated: the process that listens for HTTP, remote clones, notices. A controller that dies at a call does so by an
+Not simulated: sockets (a request is handed to the process that listens, from its headers on), the threads of a run, which read
+ahead or send side by side, remote clones, notices. A controller that dies at a call does so by an
 exception, as in tests/end_to_end/inprocess.py; its `finally` blocks run, and leave nothing behind that counts.
 """

@@ -33,6 +33,9 @@ class SimulatedClock:
         timeline = self._world.timeline
         return Now(wall_ms=timeline.wall_ms, alive_ms=self._base_ms + timeline.true_ms - self._born_ms)
 
+    def alive_ms(self) -> int:
+        return self.now().alive_ms
+
     def pause(self, seconds: float) -> None:
         self._world.pause(int(seconds * 1000))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.core.rules import Cron, Every, JobRules, rules_of
 from reconciler.core.state import Outcome, Owed
+from tests.simulation.people import FEED, LIVE
 
 if TYPE_CHECKING:
     from reconciler.core.messages import Order
@@ -173,6 +174,7 @@ class Laws:
         """What was done to jobs since this was last asked."""
         record = self.world.record
         assert record is not None
+        self.world.intake.check()
         fresh = list(record.audit.entries(after=self._audited))
         if not fresh:
             return
@@ -227,7 +229,7 @@ class Laws:
     def _unfinished(self) -> list[str]:
         record, people = self.world.record, self.world.people
         assert record is not None
-        found: list[str] = []
+        found = self.world.intake.unfinished()
         wanted, jobs = people.versions[-1].jobs, self._there()
         held = record.prunes.held()
         flawed = people.versions[-1].flawed
@@ -259,7 +261,7 @@ class Laws:
     def _waits_in_vain(self, name: str, wanted: object) -> bool:
         """Whether a dependency is paused or not there, so that nothing follows it."""
         jobs = self.world.people.versions[-1].jobs
-        return name not in jobs or jobs[name].suspend
+        return name != LIVE and (name not in jobs or jobs[name].suspend)
 
     def check_end(self) -> None:
         """Once it is calm and still: the record is sound, all is where it belongs, and a further pass does nothing."""
@@ -268,7 +270,9 @@ class Laws:
         require(not unfinished, "; ".join(unfinished))
         for name in sorted(world.all_streams):
             ids = world.messages(name)
-            twice = sorted(one for one, count in Counter(ids).items() if count > 1)
+            if name == FEED:
+                world.feeds.check(ids)
+            twice = [] if name in (FEED, LIVE) else sorted(one for one, count in Counter(ids).items() if count > 1)
             require(not twice, f"{name}: messages landed twice: {twice[:5]}")
             strange = sorted(set(ids) - world.sent_in(name))
             require(not strange, f"{name}: messages landed that nobody sent: {strange[:5]}")

@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.parquet as pq
 
-from reconciler.controller.deeds import DEEDS
-from reconciler.controller.lives import Lives
-from reconciler.controller.requests import Asked, Desk, Request, do
-from reconciler.controller.trees import installed
-from reconciler.record import database
+from reconciler.controller.requests import Request
 from reconciler.record.store import Record
 from tests.end_to_end.membership import Destination, Fields, People, audience
 from tests.servers import Request as HttpRequest
-from tests.simulation.hands import SimulatedClock
+from tests.simulation.asking import ask
 from tests.simulation.laws import require
 
 if TYPE_CHECKING:
@@ -36,8 +32,6 @@ STRANGERS: Final = {
     f"stranger-{number}@example.org": {"email": f"stranger-{number}@example.org"} for number in range(4)
 }
 DAY_MS: Final = 86_400_000
-#: How long somebody waits for the answer to what they asked, in milliseconds.
-ANSWERED_MS: Final = 20_000
 
 STREAM: Final = """apiVersion: reconciler/v1
 kind: Stream
@@ -129,37 +123,10 @@ class Mirrors:
             if held is None or held.is_approved:
                 continue
             self._approvals[name] += 1
-            self._ask(Request(do="approve", arguments={"job": name, "digest": held.digest}, by="ann"))
+            ask(world, Request(do="approve", arguments={"job": name, "digest": held.digest}, by="ann"))
             done.append(f"{name} {held.digest}")
             world.note(f"ann approves {held.digest} of {name}")
         return ", ".join(done) or "nothing is held"
-
-    def _ask(self, request: Request) -> None:
-        world = self._world
-        if world.record is None:
-            self._do(request)
-            return
-        asked = Asked(world.state, request)
-        world.timeline.after(ANSWERED_MS, asked.close)
-        if world.wakeups is not None:
-            world.wakeups.ask()
-
-    def _do(self, request: Request) -> None:
-        """Where no controller lives, whoever asks does it."""
-        world = self._world
-        lock = database.WriterLock(world.state / "lock")
-        lock.acquire()
-        try:
-            record = Record(database.open_for_writing(world.state), lock, world.state)
-        except BaseException:
-            lock.release()
-            raise
-        try:
-            now = SimulatedClock(world, record.alive_ms).now()
-            record.audit.begin(now.wall_ms)
-            do(DEEDS, Desk(record=record, lives=Lives(record, world.dice.random), catalogue=installed), request, now)
-        finally:
-            record.close()
 
     # --- the destination
 

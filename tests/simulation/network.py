@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import httpcore
@@ -17,6 +18,7 @@ from reconciler.providers.http.client import Answer
 from tests.simulation.laws import require
 
 if TYPE_CHECKING:
+    from tests.simulation.feeds import Feeds
     from tests.simulation.mirrors import Mirrors
     from tests.simulation.processes import Process
     from tests.simulation.timeline import Timeline
@@ -61,6 +63,7 @@ class Client:
         weather: Weather,
         receiver: Receiver,
         mirrors: Mirrors,
+        feeds: Feeds,
         dice: random.Random,
     ) -> None:
         self._process = process
@@ -68,6 +71,7 @@ class Client:
         self._weather = weather
         self._receiver = receiver
         self._mirrors = mirrors
+        self._feeds = feeds
         self._dice = dice
 
     def request(
@@ -118,6 +122,8 @@ class Client:
     ) -> Answer:
         if said is not None:
             return said
+        if self._feeds.is_of(path):
+            return replace(self._feeds.take(method, path, headers), url=f"http://{path}")
         if self._mirrors.is_of(path):
             status, body = self._mirrors.take(path, method, headers, content or b"")
             return Answer(status, {}, body, "")

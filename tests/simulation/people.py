@@ -20,6 +20,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+#: The stream that no job writes to: its messages come over HTTP.
+LIVE: Final = "live-0"
+#: The stream of what an API lists.
+FEED: Final = "feed-0"
 #: The longest that a tree is in the making, in milliseconds: less than the daemon's patience, or a pass's.
 MAKING_MS: Final = {"daemon": 4_000, "passes": 300, "git": 4_000}
 
@@ -39,16 +43,24 @@ class Wanted:
     more: str = ""  # of the spec
     batch: int = 3
     reads: str = ""
+    feed: str = ""  # the config of an import from an API
     mirrors: str = ""  # an audience, of which it sends the members
     flaw: str = ""
     is_orphaned: bool = False  # its cursor is kept for one that is declared again
+
+    @property
+    def follows(self) -> bool:
+        """Whether what it reads is brought by a job."""
+        return bool(self.reads) and self.reads != LIVE
 
     @property
     def url(self) -> str:
         return f"http://receiver.test/{self.name}"
 
     def text(self, inbox: Path, guard: str = "") -> str:
-        if self.imports:
+        if self.feed:
+            work = f"provider: http, jobType: import-json, config: {self.feed}"
+        elif self.imports:
             config = f'{{path: "{inbox / self.name}/*.csv", stream: {self.name}}}'
             work = f"provider: files, jobType: import-csv, config: {config}"
         elif self.mirrors:
@@ -58,7 +70,8 @@ class Wanted:
             work = f"provider: http, jobType: export-audience, dependsOn: [{self.reads}], config: {config}"
         else:
             config = f'{{stream: {self.reads}, url: "{self.url}", batchSize: {self.batch}}}'
-            work = f"provider: http, jobType: export-webhook, dependsOn: [{self.reads}], config: {config}"
+            after = f"dependsOn: [{self.reads}], " if self.follows else ""
+            work = f"provider: http, jobType: export-webhook, {after}config: {config}"
         orphan = ", deletionPolicy: orphan" if self.is_orphaned else ""
         return (
             "apiVersion: reconciler/v1\nkind: Job\n"
@@ -142,7 +155,7 @@ class People:
             case "title":
                 job = replace(job, title=f"Title {dice.randrange(10**6)}")
             case "schedule":
-                job = replace(job, schedule=self.world.draw_schedule(is_import=job.imports))
+                job = replace(job, schedule=self.world.draw_schedule(is_import=job.imports, is_alone=job.reads == LIVE))
             case "batch":
                 job = replace(job, batch=dice.randint(1, 6))
             case "move":
@@ -174,8 +187,11 @@ class People:
         for job in sorted(self.wanted.values(), key=lambda one: one.name):
             text = job.text(self.world.inbox, mirrors.guard)
             found[job.file] = f"{found[job.file]}---\n{text}" if job.file in found else text
-        streams = [mirrors.stream_spec(name) or STREAM.format(name=name) for name in sorted(self.world.all_streams)]
+        names = sorted(set(self.world.all_streams) - {LIVE})
+        streams = [mirrors.stream_spec(name) or STREAM.format(name=name) for name in names]
         found["streams.yaml"] = "---\n".join(streams)
+        if self.world.intake.there:
+            found["intake.yaml"] = self.world.intake.specs()
         if mirrors.there:
             found["audiences.yaml"] = mirrors.specs()
         return found
@@ -271,7 +287,7 @@ class People:
         broken = {job.file for job in self.wanted.values() if job.flaw.endswith("[")}
         jobs: dict[str, Wanted] = {}
         for name, job in self.wanted.items():
-            is_valid = not job.flaw and job.file not in broken and (job.imports or job.reads in self.wanted)
+            is_valid = not job.flaw and job.file not in broken and (not job.follows or job.reads in self.wanted)
             if is_valid:
                 jobs[name] = job
             elif name in before:

@@ -6,7 +6,7 @@ runs afterwards, not even a `finally`, but what it had sent by then is on its wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -17,7 +17,7 @@ from reconciler.core.provider import Catalogue, Context, JobType, Provider, Unit
 from reconciler.errors import Fatal, Retriable
 from reconciler.providers.files import PROVIDER as FILES
 from reconciler.providers.http import PROVIDER as HTTP
-from reconciler.providers.http import export_audience, webhook
+from reconciler.providers.http import export_audience, import_json, webhook
 from reconciler.runner.capture import Capture
 from reconciler.runner.wire import Answer, decode_from_run, decode_to_run, encode
 from reconciler.runner.work import Work
@@ -60,7 +60,7 @@ class Process:
 
     def _run(self) -> None:
         try:
-            if self._world.weather.strikes("stuck"):
+            if not self.order.job_type.startswith("fold-") and self._world.weather.strikes("stuck"):
                 self.sleep(self._world.dice.choice([3_600_000, 40_000_000]))
             self.sleep(self._world.dice.randint(1, 300))
             channel = Channel(self)
@@ -262,13 +262,17 @@ def catalogue_of(process: Process) -> Catalogue:
     world = process._world
 
     def client() -> Any:
-        return Client(process, world.timeline, world.weather, world.receiver, world.mirrors, world.dice)
+        return Client(process, world.timeline, world.weather, world.receiver, world.mirrors, world.feeds, world.dice)
 
     def deliver(context: Context) -> Iterator[Unit]:
         return webhook.deliver(context, client())
 
     def mirror(context: Context) -> Iterator[Unit]:
         return export_audience.deliver(context, client())
+
+    def fetch(context: Any) -> Iterator[Unit]:
+        context.data = FullDisk(context.data, process)
+        return import_json.fetch(context, client())
 
     def on_a_full_disk(job_type: JobType) -> JobType:
         def run(context: Any) -> Iterator[Unit]:
@@ -278,10 +282,11 @@ def catalogue_of(process: Process) -> Catalogue:
         return replace(job_type, run=run)
 
     files = replace(FILES, job_types=tuple(map(on_a_full_disk, FILES.job_types)))
-    return {"files": files, "http": _with_runs(HTTP, {"export-webhook": deliver, "export-audience": mirror})}
+    runs = {"export-webhook": deliver, "export-audience": mirror, "import-json": fetch}
+    return {"files": files, "http": _with_runs(HTTP, runs)}
 
 
-def _with_runs(provider: Provider, runs: dict[str, Callable[[Context], Iterator[Unit]]]) -> Provider:
+def _with_runs(provider: Provider, runs: Mapping[str, Callable[[Any], Iterator[Unit]]]) -> Provider:
     types = (replace(one, run=runs[one.name]) if one.name in runs else one for one in provider.job_types)
     return replace(provider, job_types=tuple(types))
 

@@ -22,6 +22,8 @@ from tests.simulation.world import World, live
 FOUND = {
     17: "an invalid job was deleted at once when its file was empty for a moment while somebody mended it",
     27: "the same, of an import",
+    8: "messages were on the disk and told to be refused, because the journal behind them could not be closed on a full disk",
+    29: "what a full disk had refused and not let go stood in a journal before what was accepted later",
     388: "after its dependency had succeeded and the clock was set back, a job ran again and again for that success",
 }
 
@@ -35,6 +37,10 @@ def test_every_law_holds_in_a_world(seed: int) -> None:
 def test_every_law_holds_in_a_world_with_people_whom_a_job_mirrors() -> None:
     world = live(53)
     assert any("receiver.test/mirror-0 answers 200 to add" in line for line in world.trace)
+
+
+def test_every_law_holds_in_a_world_that_reads_an_api() -> None:
+    assert any("feed.test/feed-0?" in line for line in live(3).trace)
 
 
 @pytest.mark.parametrize(

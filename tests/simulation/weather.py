@@ -29,8 +29,9 @@ WORST: Final[Mapping[str, float]] = {
 class Weather:
     """Fair, with spells in which some things go wrong often."""
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, dice: random.Random, worst: Mapping[str, float] = WORST) -> None:
         self._dice = dice
+        self._worst = worst
         self._chances: dict[str, float] = {}
         self.is_calm = False
 
@@ -39,8 +40,8 @@ class Weather:
         if self._dice.random() < 0.35:
             self._chances = {}
             return "fair"
-        kinds = self._dice.sample(sorted(WORST), self._dice.randint(1, 4))
-        self._chances = {kind: WORST[kind] * self._dice.random() for kind in sorted(kinds)}
+        kinds = self._dice.sample(sorted(self._worst), self._dice.randint(1, 4))
+        self._chances = {kind: self._worst[kind] * self._dice.random() for kind in sorted(kinds)}
         return ", ".join(f"{kind} {chance:.0%}" for kind, chance in self._chances.items())
 
     def calm(self) -> None:

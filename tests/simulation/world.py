@@ -29,6 +29,8 @@ from reconciler.repo.history import WorkTreeOrigin
 from reconciler.repo.source import LocalSource
 from reconciler.repo.tree import Tree
 from tests.end_to_end.inprocess import Died, Fuse, Mortal
+from tests.simulation import feeds
+from tests.simulation.feeds import Feeds
 from tests.simulation.hands import (
     FaultyConnection,
     FullDiskWriter,
@@ -37,7 +39,9 @@ from tests.simulation.hands import (
     Watch,
     WatchedTree,
 )
+from tests.simulation.intake import STREAM, Intake, SimulatedListening
 from tests.simulation.laws import Broken, Laws, require
+from tests.simulation.machine import simulated
 from tests.simulation.mirrors import Mirrors
 from tests.simulation.network import Receiver
 from tests.simulation.people import People, Wanted, make_repository
@@ -87,11 +91,14 @@ class World:
         self._has_poison = dice.random() < 0.3
         self.people = People(self, random.Random(f"people {seed}"), self.root)
         self.mirrors = Mirrors(self, seed)
+        self.intake = Intake(self, seed)
+        self.feeds = Feeds(self, seed)
         self.laws = Laws(self)
         self.run_clock = SimulatedClock(self, 0)
         self.record: Record | None = None
         self.wakeups: SimulatedWakeups | None = None
         self.watch: Watch | None = None
+        self.listening: SimulatedListening | None = None
         self.runner: Runner | None = None
         self.broken: list[Broken] = []
         self.graveyard: list[Any] = []
@@ -106,6 +113,7 @@ class World:
         self._ids: dict[str, list[str]] = {}  # by segment
         self._sent: dict[str, list[str]] = {}
         self.all_streams: list[str] = []
+        self._sources: list[str] = []  # the streams that files come in for
         self.all_jobs: dict[str, Wanted] = {}
 
     # --- small things
@@ -116,6 +124,15 @@ class World:
     @property
     def digest(self) -> str:
         return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()[:16]
+
+    @property
+    def rests(self) -> bool:
+        """Whether nothing goes wrong any more, and nothing new comes."""
+        return self._rests
+
+    def new_clock(self) -> SimulatedClock:
+        """That of a process which begins now."""
+        return SimulatedClock(self, 0)
 
     def next_pid(self) -> int:
         self._pids += 1
@@ -131,11 +148,11 @@ class World:
 
     # --- what there is
 
-    def draw_schedule(self, *, is_import: bool) -> str:
+    def draw_schedule(self, *, is_import: bool, is_alone: bool = False) -> str:
         dice = self.dice
-        if not is_import and dice.random() < 0.5:
+        if not is_import and not is_alone and dice.random() < 0.5:
             return "{afterDependencies: true}"
-        kind = dice.choice(("every", "every", "cron", "cron", "once"))
+        kind = dice.choice(("every", "every", "cron", "cron", *([] if is_alone else ["once"])))
         if kind == "once":
             return "{once: true}"
         if kind == "every":
@@ -153,14 +170,29 @@ class World:
         dice, jobs = self.dice, []
         for number in range(dice.randint(1, 3)):
             stream = f"orders-{number}"
-            self.all_streams.append(stream)
+            self._sources.append(stream)
             jobs.append(self._draw_job(stream, imports=True, reads=""))
             names = [f"out-{number}-{export}" for export in range(dice.choice([0, 1, 1, 2]))]
             jobs += [self._draw_job(name, imports=False, reads=stream) for name in names]
             if stream == self.mirrors.stream:
                 jobs.append(self._draw_job(f"mirror-{number}", imports=False, reads=stream, mirrors="keen"))
+        self.all_streams = [*self._sources]
+        if self.feeds.there:
+            jobs += self._draw_feed()
+        if self.intake.there:
+            self.all_streams.append(STREAM)
+            jobs.append(self._draw_job("out-live", imports=False, reads=STREAM))
         self.all_jobs = {job.name: job for job in jobs}
         return jobs
+
+    def _draw_feed(self) -> list[Wanted]:
+        """An import from the API; what lands once can be followed by an export."""
+        self.all_streams.append(feeds.STREAM)
+        self.feeds.add()
+        found = [replace(self._draw_job(feeds.STREAM, imports=True, reads=""), feed=self.feeds.config())]
+        if self.feeds.is_incremental:
+            found.append(self._draw_job("out-feed", imports=False, reads=feeds.STREAM))
+        return found
 
     def _draw_job(self, name: str, *, imports: bool, reads: str, mirrors: str = "") -> Wanted:
         dice = self.dice
@@ -172,14 +204,14 @@ class World:
         file = f"team-{dice.randrange(2)}/file-{dice.randrange(4)}.yaml"
         return Wanted(
             name=name, file=file, imports=imports, reads=reads, mirrors=mirrors, retry=retry, more=more,
-            batch=dice.randint(1, 6), schedule=self.draw_schedule(is_import=imports),
+            batch=dice.randint(1, 6), schedule=self.draw_schedule(is_import=imports, is_alone=reads == STREAM),
             suspend=dice.random() < 0.1 and self.mirrors.stream not in (name, reads),
             is_orphaned=dice.random() < 0.5,
         )  # fmt: skip
 
     def bring(self) -> str:
         """A file with new messages comes in, whole."""
-        stream = self.dice.choice([*self.all_streams, *[self.mirrors.stream] * (3 if self.mirrors.there else 0)])
+        stream = self.dice.choice([*self._sources, *[self.mirrors.stream] * (3 if self.mirrors.there else 0)])
         ids = [f"m{self._messages + number}" for number in range(self.dice.choice([1, 2, 5, 12]))]
         self._messages += len(ids)
         beside = self.folder / "coming"
@@ -199,7 +231,7 @@ class World:
     def live(self) -> None:
         self.note(f"seed {self.seed}: {self.mode}, {self.span_ms // DAY_MS} days")
         jobs = self._draw_jobs()
-        for stream in self.all_streams:
+        for stream in self._sources:
             (self.inbox / stream).mkdir()
         self.people.declare(jobs)
         self._plan_events()
@@ -219,6 +251,11 @@ class World:
         ]
         if self.mirrors.there:
             deeds += [(dice.choice([0, 2, 4]), self.mirrors.change_limit), (6, self.mirrors.approve)]
+        if self.feeds.there:
+            deeds += [(dice.randint(5, 15), self.feeds.add)]
+        if self.intake.there:
+            deeds += [(dice.randint(10, 30), self.intake.send), (dice.choice([0, 2, 6]), self.intake.kill)]
+            deeds += [(8, self.intake.weather.change), (6, self.intake.approve)]
         for count, deed in deeds:
             for _ in range(count):
                 self.timeline.after(dice.randrange(self.span_ms), self._noted(deed))
@@ -316,6 +353,8 @@ class World:
             self.laws.begins()
             record.audit.begin(hands.clock.now().wall_ms)
             controller = Controller(hands)
+            if self.intake.there:
+                self._listen(controller, hands)
             if self.mode == "passes":
                 self.note(f"a pass ends: {controller.run_pass().exit_code}")
             else:
@@ -327,10 +366,16 @@ class World:
             raise
         finally:
             self.runner.close()
-            self.watch = None
+            self.watch = self.listening = None
             tree.close()
             record.close()
             self.record = self.runner = None
+
+    def _listen(self, controller: Controller, hands: Hands) -> None:
+        """The controller keeps a process that listens; beside passes goes on what a daemon has left."""
+        controller._listening = self.listening = SimulatedListening(hands, self)
+        if self.mode == "passes":
+            self.listening.begin(hands.clock.now())
 
     def _open(self) -> Record:
         """The writer's record, on a disk that may refuse."""
@@ -352,6 +397,7 @@ class World:
             root=self.root, state=self.state, allow_paths=(self.inbox,), budget=self.budget, slots=2,
             source="git:main" if self.mode == "git" else "", data_root=self.folder if self.mode == "git" else None,
             status_dir=self.state / "status" if self.mode == "git" else None,
+            listen="127.0.0.1:1" if self.intake.there else "",
         )  # fmt: skip
         cache = self.state / "cache"
         tree: Any
@@ -405,18 +451,18 @@ class World:
     def _idle_ms(self, timeout_ms: int) -> int:
         assert self.record is not None
         next_ms = self.record.jobs.next_wake_ms()
-        times = [DAY_MS * 10] + ([] if next_ms is None else [next_ms - self.timeline.wall_ms])
+        times = [MINUTE_MS if self.intake.waits() else DAY_MS * 10] + (
+            [] if next_ms is None else [next_ms - self.timeline.wall_ms]
+        )
         return max(timeout_ms, min(times))
 
     def _has_news(self) -> bool:
         assert self.runner is not None
         assert self.wakeups is not None
         return (
-            bool(self.runner.has_news or self.wakeups.is_woken or self._is_doomed or self.broken) or self._is_at_rest()
+            bool(self.runner.has_news or self.wakeups.is_woken or self._is_doomed or self.broken)
+            or self.intake.has_news
         )
-
-    def _is_at_rest(self) -> bool:
-        return False
 
     def _look_after(self) -> None:
         if self.broken:
@@ -446,6 +492,7 @@ class World:
         self.weather.calm()
         self._set_clock(0)
         self.mirrors.settle_down()
+        self.intake.settle_down()
         self.people.settle_down()
         self.note("it is calm")
         self._rests_ms = self.timeline.true_ms
@@ -475,16 +522,19 @@ class World:
             require(not found, f"the record is not sound: {found}")
             head, wrong = self.record.audit.check()
             require(wrong is None, f"the audit log is broken: {wrong}")
-            events = self.record.events.last_id()
+            folded = self.record.setting("foldings", 0)
         self.record = None
-        self._rest_once(head.count, events)
+        self._rest_once(head.count, folded)
 
-    def _rest_once(self, audited: int, events: int) -> None:
+    def _rest_once(self, audited: int, folded: Any) -> None:
         """A further look changes nothing."""
         self._live_once()
         with Record.reading(self.state) as self.record:
             self.laws.check_end()
             found = self.record.audit.head().count
+            require(
+                self.record.setting("foldings", 0) == folded, "a further pass folds something, though nothing has come"
+            )
         require(found == audited, "a further pass does something, though nothing has changed")
         self.record = None
         self.note(f"still: {audited} entries in the audit log")
@@ -512,21 +562,30 @@ class World:
             at += segment.rows
 
     def sent_in(self, stream: str) -> set[str]:
+        if stream == STREAM:
+            return self.intake.attempted()
+        if stream == feeds.STREAM:
+            return set(self.feeds.ids())
         return set(self._sent.get(stream, ()))
+
+    def _wanted_in(self, stream: str) -> list[str]:
+        if stream == STREAM:
+            return self.intake.accepted()
+        return self.feeds.ids() if stream == feeds.STREAM else self._sent.get(stream, [])
 
     def lacking(self, stream: str) -> list[str]:
         assert self.record is not None
         count = sum(segment.rows for segment in self.record.streams.segments(stream))
-        wanted = self._sent.get(stream, [])
-        if count == len(wanted):
+        wanted = self._wanted_in(stream)
+        if count == len(wanted) and stream != feeds.STREAM:
             return []
         return sorted(set(wanted) - set(self.messages(stream)))
 
     def undelivered(self, job: str, stream: str) -> list[str]:
         """What the destination of a job should have and has not."""
         taken = self.receiver.taken.get(f"receiver.test/{job}", {})
-        good = [one for one in self._sent.get(stream, []) if not (self._has_poison and one.endswith("7"))]
-        if len(taken) == len(good):
+        good = [one for one in self._wanted_in(stream) if not (self._has_poison and one.endswith("7"))]
+        if len(taken) == len(good) and stream != STREAM:
             return []
         landed = set(self.messages(stream))
         return sorted(one for one in good if one in landed and one not in taken)
@@ -543,7 +602,8 @@ def live(seed: int) -> World:
     folder = Path(tempfile.mkdtemp(prefix="reconcile-world-", dir=memory if memory.is_dir() else None))
     world = World(seed, folder)
     try:
-        world.live()
+        with simulated(world):
+            world.live()
     except Broken as error:
         error.trace = world.trace  # type: ignore[attr-defined]
         raise
@@ -551,6 +611,7 @@ def live(seed: int) -> World:
         error.trace = world.trace  # type: ignore[attr-defined]
         raise
     finally:
+        world.intake.close()
         _bury(world)
         shutil.rmtree(folder, ignore_errors=True)
     return world
