@@ -97,7 +97,7 @@ def _untimed(one: PlannedBackfill) -> str:
 def _approval(one: PlannedBackfill) -> str:
     """How it goes on: what is waiting already is named by its digest, a run says what it found once it has begun."""
     if one.approve:
-        return f"`{one.approve}` puts it on the stream"
+        return f"`{one.approve}` {'puts it on the stream' if one.is_upload else 'lets it go on'}"
     return f"once a run has found that, `reconcile approve {one.name}` lets it go on"
 
 

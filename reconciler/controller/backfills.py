@@ -27,8 +27,8 @@ from reconciler.runner.prospect import prospect_of
 def planned_backfills(
     record: Record, settings: Settings, catalogue: Callable[[], Catalogue], made: Plan, now: Now
 ) -> tuple[PlannedBackfill, ...]:
-    """Those among the plan's runs, by name, and then the uploads that wait for approval."""
-    documents = record.desired.backfills(run.name for run in made.runs)
+    """Those among the plan's runs, and those that wait for approval, by name; and then the uploads that do."""
+    documents = record.desired.backfills({*(run.name for run in made.runs), *record.approvals.waiting()})
     uploads = record.uploads.waiting()
     if not documents and not uploads:
         return ()
@@ -70,6 +70,7 @@ class _Prospects:
             adds=self._adds(stream, found),
             rebuild=self._rebuild(stream, found.messages),
             waits=found.messages > bare.limit and self._is_judged(document, found),
+            approve=self._approval(document, found),
         )
 
     def of_upload(self, one: UploadRow) -> PlannedBackfill:
@@ -106,6 +107,13 @@ class _Prospects:
         run = None if job.state.run is None else self.record.runs.run(job.state.run)
         goes_on = run is not None and run.units > 0 and not self.foreseen.actions(document.name)
         return not goes_on and found.digest not in self.record.approvals.approved(job.id)
+
+    def _approval(self, document: Document, found: Estimate) -> str:
+        """The command that approves just this, where a run has found it already."""
+        job = self.foreseen.job(document.name)
+        held = None if job is None else self.record.approvals.held(job.id)
+        is_held = held is not None and held.digest == found.digest
+        return f"reconcile approve {document.name} {found.digest}" if is_held else ""
 
     def _adds(self, stream: str, found: Estimate) -> int:
         """By how much the stream grows: as its messages so far, else as the files."""

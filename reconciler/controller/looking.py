@@ -87,7 +87,7 @@ def whole_plan(
     of audiences would move. `unsettled` says why nothing may be deleted yet."""
     plan = planner.plan(now, unsettled)
     plan = replace(plan, runs=planner.due(plan, now))
-    if backfills and (plan.runs or record.uploads.waiting()):
+    if backfills and (plan.runs or record.uploads.waiting() or record.approvals.waiting()):
         from reconciler.controller.backfills import planned_backfills  # only where something runs or waits
 
         plan = replace(plan, backfills=planned_backfills(record, settings, installed, plan, now))

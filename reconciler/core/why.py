@@ -177,7 +177,8 @@ def _unapproved(facts: Facts, state: JobState) -> Answer:
     return Answer(
         code=Because.AWAITING_APPROVAL,
         because=f"since {ago(facts, state.since_ms)}, {state.awaiting or 'it waits for an approval'}.",
-        then=f"`reconcile approve {facts.name}` lets it go on; its next scheduled run looks again.",
+        then=f"`reconcile approve {facts.name}` lets it go on"
+        + ("." if state.tick_at_ms is None else "; its next scheduled run looks again."),
         since_ms=state.since_ms,
         step=f"reconcile approve {facts.name}",
     )

@@ -64,6 +64,13 @@ class Approvals:
         rows = self._sql.execute("SELECT digest FROM approval WHERE job = ? AND approved_ms IS NOT NULL", (job_id,))
         return tuple(str(row[0]) for row in rows)
 
+    def waiting(self) -> list[str]:
+        """The jobs of which something is held that nobody has approved, by name."""
+        rows = self._sql.execute(
+            "SELECT name FROM approval JOIN resource ON resource.id = approval.job WHERE approved_ms IS NULL ORDER BY name"
+        )
+        return [str(row[0]) for row in rows]
+
     def clear(self, job_id: int) -> None:
         """Nothing is held any more: what was approved has been done, or there is nothing to hold."""
         self._sql.execute("DELETE FROM approval WHERE job = ?", (job_id,))

@@ -122,6 +122,16 @@ def test_past_its_limit_a_backfill_adds_nothing_until_it_is_approved(held: Shop)
     assert held.events()[-3:] == ["Approved", "Synced", "Completed"]
 
 
+def test_what_waits_for_approval_is_in_the_plan_until_it_has_landed(held: Shop) -> None:
+    digest = held.read(lambda record: record.approvals.held(held.row().id)).digest
+    found = planned(held)
+    assert (found.waits, found.approve) == (True, f"reconcile approve import-orders {digest}")
+    approve(held)
+    assert not planned(held).waits
+    held.go()
+    assert not preview(Settings(root=held.root, state=held.world.state), backfills=True).plan.backfills
+
+
 def test_what_is_approved_while_a_run_finds_it_once_more_is_not_asked_again(shop: Shop) -> None:
     asked = []
 

@@ -358,9 +358,9 @@ def test_an_interrupted_run_goes_on_from_its_last_unit() -> None:
 
 
 def test_guards_and_consent_name_the_step_to_take() -> None:
-    assert why(facts(sleeping(Reason.AWAITING_APPROVAL))).then == (
-        "`reconcile approve orders` lets it go on; its next scheduled run looks again."
-    )
+    assert why(facts(sleeping(Reason.AWAITING_APPROVAL))).then == "`reconcile approve orders` lets it go on."
+    ticks = sleeping(Reason.AWAITING_APPROVAL, tick_at_ms=NOW.wall_ms)
+    assert why(facts(ticks)).then == "`reconcile approve orders` lets it go on; its next scheduled run looks again."
     assert why(facts(sleeping(Reason.AWAITING_CONSENT))).then == "give the consent; the job goes on by itself."
 
 
