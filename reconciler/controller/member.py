@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
@@ -21,7 +22,8 @@ from reconciler.errors import UsageError
 from reconciler.record.store import Record
 
 if TYPE_CHECKING:
-    from reconciler.core.mirror import Progress
+    from reconciler.core.mirror import Plan, Progress
+    from reconciler.core.provider import Intent
     from reconciler.data.members import Selection
     from reconciler.record.jobs import JobRow
 
@@ -61,8 +63,10 @@ def _facts(
         if found is None:
             return replace(known, is_void=reader.is_void(connection, key, value))
     chosen = _of_one(selection(data, where, rules, profiles), found.id)
-    progress = Progress.load(job.cursor)
-    judged = _judged(data, settings.memory_mb, job.name, job_type.config(config), progress, chosen, found.id, now)
+    progress, open_ = Progress.load(job.cursor), record.runs.open_intents(job.id)
+    judged = _judged(
+        data, settings.memory_mb, job.name, job_type.config(config), progress, chosen, found.id, now, open_
+    )
     values = {name: found.attributes[name] for name in chosen.attributes}
     return replace(known, profile=found.id, values=values, **judged)
 
@@ -81,27 +85,33 @@ def _of_one(chosen: Selection, member: str) -> Selection:
 
 
 def _judged(
-    data: Path, memory_mb: int, job: str, config: Any, progress: Progress, chosen: Selection, member: str, now: Now
+    data: Path,
+    memory_mb: int,
+    job: str,
+    config: Any,
+    progress: Progress,
+    chosen: Selection,
+    member: str,
+    now: Now,
+    open_: Sequence[Intent],
 ) -> dict[str, Any]:
     """What the ledger holds of this member, and what a run would do now: the run's own comparison, with a ledger and an
     audience of this one alone."""
     from reconciler.core.members import Ledger, LedgerFile
     from reconciler.data.engine import workspace
-    from reconciler.data.ledger import COLUMNS, copy, ledger_sql, receipt
-    from reconciler.data.member import is_member, planned
+    from reconciler.data.ledger import copy, receipt
+    from reconciler.data.member import is_member, planned, receipt_sql, row_of
     from reconciler.data.members import MemberHands
 
     with tempfile.TemporaryDirectory(prefix=".preview-", dir=data) as folder:
         name = Path(folder).name
-        files = progress.ledger.files
+        file, plan = f"{name}/ledger.parquet", progress.plan
         with workspace(data, memory_mb=memory_mb) as db:
-            held = receipt(db, data, files, member)
-            mine = f"SELECT * FROM ({ledger_sql(data, files, list(COLUMNS))}) WHERE id = '{member}'"
-            rows = copy(db, data, f"{name}/ledger.parquet", mine)
+            rows = copy(db, data, file, receipt_sql(data, progress.ledger, plan, member))
+            ledger = Ledger((LedgerFile(file=file, rows=rows),), progress.ledger.facts) if rows else Ledger()
+            held = receipt(db, data, ledger.files, member)
             within = is_member(db, chosen, now.wall_ms)
-        ledger = (
-            Ledger((LedgerFile(file=f"{name}/ledger.parquet", rows=rows),), progress.ledger.facts) if rows else Ledger()
-        )
+            row = None if plan is None else row_of(db, data, plan, member)
         hands = MemberHands(
             data, job=job, audience="", run=0, name=lambda what: f"{name}/{what}", selection=lambda: chosen,
             memory_mb=memory_mb,
@@ -116,7 +126,13 @@ def _judged(
         "only_adds": wish.calls.only_adds,
         "only_exits": wish.calls.removes_noted,
         **_receipt(held),
+        **({"sending": plan.run} if plan is not None and any(_covers(one, plan, row) for one in open_) else {}),
     }
+
+
+def _covers(intent: Intent, plan: Plan, row: int | None) -> bool:
+    """Whether a batch of the plan that is out holds this row."""
+    return row is not None and (intent.detail or {}).get("plan") == plan.file and intent.first <= row <= intent.last
 
 
 def _receipt(held: dict[str, Any] | None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class MemberFacts:
     what the next run would do: `add`, `update`, `remove`, `omit` (for `omission`) or nothing. `values` are the attributes
     that the audience's condition reads. `waits` is why the job does not run just now, empty where nothing holds it.
     `is_void`: the identifier was seen, and belongs to nobody. `only_adds`: who changed or left stays as they are;
-    `only_exits`: nothing but leaving is sent."""
+    `only_exits`: nothing but leaving is sent. `sending`: the run that has sent this member's change and has no answer yet."""
 
     job: str
     who: str
@@ -52,6 +52,7 @@ class MemberFacts:
     is_void: bool = False
     only_adds: bool = False
     only_exits: bool = False
+    sending: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,10 @@ def why_member(facts: MemberFacts) -> MemberAnswer:
     if facts.profile is None:
         newer = f"; {facts.behind:,} messages are not built yet" if facts.behind else ""
         return MemberAnswer("Unknown", f"nobody is known by {facts.who}{newer}.", "nothing, until a message says so.")
+    if facts.sending is not None:
+        because = f"run {facts.sending} has begun to send this, and there is no answer yet: it may have arrived."
+        held = f"; it waits: {facts.waits}" if facts.waits else ""
+        return MemberAnswer("UnderWay", because, f"the run's next attempt brings it to its end{held}.")
     match facts.held:
         case Held.MAYBE:
             because = (

@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reconciler.core.members import ACTIONS
+from reconciler.core.members import ACTIONS, Ledger
+from reconciler.core.mirror import Plan
 from reconciler.data.audiences import moment
-from reconciler.data.members import Selection
+from reconciler.data.ledger import COLUMNS, ledger_sql, parquet
+from reconciler.data.members import Selection, outcome_sql
 
 
 def is_member(db: Any, chosen: Selection, now_ms: int) -> bool:
@@ -18,6 +20,26 @@ def is_member(db: Any, chosen: Selection, now_ms: int) -> bool:
     view = chosen.view(chosen.attributes, [])
     given = {"now": moment(now_ms)} if chosen.reads_now else {}
     return bool(db.execute(f"SELECT 1 FROM ({view}) WHERE ({chosen.where}) IS TRUE LIMIT 1", given).fetchall())
+
+
+def receipt_sql(data_dir: Path, ledger: Ledger, plan: Plan | None, member: str) -> str:
+    """A SELECT of the ledger's row of a member, as the plan that is being sent has left it so far."""
+    before = f"SELECT * FROM ({ledger_sql(data_dir, ledger.files, list(COLUMNS))}) WHERE id = '{member}'"
+    if plan is None or not (data_dir / plan.file).is_file():
+        return before
+    rows = outcome_sql(data_dir, ledger, plan.file, plan.done, plan.exceptions)
+    mine = f"SELECT *, {plan.run}::BIGINT AS run, NULL::TIMESTAMP AS moment FROM ({rows}) WHERE id = '{member}'"
+    return f"WITH mine AS ({mine}) SELECT * FROM mine UNION ALL SELECT * FROM ({before}) WHERE NOT EXISTS (FROM mine)"
+
+
+def row_of(db: Any, data_dir: Path, plan: Plan, member: str) -> int | None:
+    """The row of a plan that sends a member, where it has no outcome yet."""
+    if not (data_dir / plan.file).is_file():
+        return None
+    rows = parquet(data_dir, plan.file, numbered=True)
+    sql = f"SELECT file_row_number FROM {rows} WHERE id = $member AND file_row_number BETWEEN {plan.done} AND {plan.rows - 1}"
+    found = db.execute(sql, {"member": member}).fetchall()
+    return int(found[0][0]) if found else None
 
 
 def planned(data_dir: Path, plan: str, member: str) -> tuple[str, str]:

@@ -134,7 +134,7 @@ class MemberHands:
             if is_whole and not exceptions and not anew:  # a plan says what its rows leave behind when all are accepted
                 count = pq.read_metadata(self._data_dir / plan).num_rows
                 return grown(db, self._data_dir, ledger, LedgerFile(file=plan, rows=count), self._new("base.parquet"))
-            rows = _outcome_sql(self._data_dir, ledger, plan, done, exceptions)
+            rows = outcome_sql(self._data_dir, ledger, plan, done, exceptions)
             stamped = f"SELECT *, {self._run}::BIGINT AS run, {_timestamp(now_ms)} AS moment FROM ({rows})"
             file = self._new("ledger.parquet")
             delta = LedgerFile(file=file, rows=copy(db, self._data_dir, file, stamped))
@@ -484,7 +484,7 @@ def _state_sql(wish: Wish) -> str:
 # --- after sending --------------------------------------------------------------------------------------------------
 
 
-def _outcome_sql(data_dir: Path, ledger: Ledger, plan: str, done: int, exceptions: Sequence[str]) -> str:
+def outcome_sql(data_dir: Path, ledger: Ledger, plan: str, done: int, exceptions: Sequence[str]) -> str:
     """The rows of the ledger that a plan leaves behind, but for the run and the time."""
     rows = parquet(data_dir, plan, numbered=True)
     over = f"action = {SILENT} OR file_row_number < {int(done)}"

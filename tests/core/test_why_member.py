@@ -78,6 +78,11 @@ CASES = {
         "sent and acknowledged; run 7 (2026-09-21T14:13:20.000Z) was the last to do so.",
         "nothing: this export only adds.",
     ),
+    "UnderWay": (
+        replace(MEMBER, next="add", sending=9, waits="the job is Paused"),
+        "run 9 has begun to send this, and there is no answer yet: it may have arrived.",
+        "the run's next attempt brings it to its end; it waits: the job is Paused.",
+    ),
     "Unsure": (
         replace(SENT, held=Held.MAYBE, reason="no answer"),
         "run 7 sent an action that may have arrived, and that must not be repeated: no answer.",

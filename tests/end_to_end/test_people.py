@@ -225,6 +225,31 @@ def test_why_says_of_one_person_whether_they_were_sent(shop: Shop) -> None:
     assert "exports no audience" in shop.run("why", "import-orders", "--member", "user_id=2", code=2)
 
 
+def test_of_a_batch_that_has_no_answer_why_says_so_and_then_what_became_of_it(tmp_path: Path) -> None:
+    asked: list[Request] = []
+
+    def answer(request: Request) -> Play:
+        asked.append(request)
+        return Play(drop=len(asked) in (1, 3))
+
+    with serving(answer) as receiver:
+        shop = Shop(tmp_path / "mirror", receiver)
+        shop.edit(
+            "jobs.yaml",
+            "allowPrivateAddresses: true",
+            "batchSize: 1\n    replay: {add: unsafe}\n    allowPrivateAddresses: true",
+        )
+        shop.edit(
+            "jobs.yaml",
+            "schedule: {afterDependencies: true}",
+            "schedule: {afterDependencies: true}\n  retry: {initial: 1ms, max: 1ms}",
+        )
+        for expected in (["NotYet", "NotYet", "NotYet", "UnderWay"], ["NotYet", "Sent", "UnderWay", "Unsure"]):
+            shop.run(code=1)
+            codes = [shop.json("why", JOB, "--member", f"user_id={number}")["code"] for number in (1, 2, 5, 7)]
+            assert sorted(codes) == expected
+
+
 def test_whoever_was_refused_is_listed_and_tried_again_when_asked(tmp_path: Path) -> None:
     strict = True
 
