@@ -103,7 +103,7 @@ class Server:
             if not play.drop and play.status < 300:
                 self.processed.append(request)
         if play.hold:
-            self._released.wait(30)
+            self._released.wait(300)
         return play
 
     def trickling(self) -> bool:

@@ -24,7 +24,7 @@ def test_one_item_is_made_ahead_and_no_more() -> None:
 
     items = ahead(source())
     assert next(items) == 0
-    assert ready.wait(10)
+    assert ready.wait(60)
     assert made == [0, 1]
     items.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
@@ -43,7 +43,7 @@ def test_no_more_items_are_made_than_may_wait() -> None:
 
     items = ahead(source(), 3)
     assert next(items) == 0
-    assert ready.wait(10)
+    assert ready.wait(60)
     assert made == [0, 1, 2, 3]
     items.close()
 
@@ -72,7 +72,7 @@ def test_nothing_is_made_ahead_while_what_waits_is_heavy() -> None:
 
     items = ahead(source(), 9, weigh=lambda _: 5, most=10)
     assert next(items) == 0
-    assert ready.wait(10)
+    assert ready.wait(60)
     assert made == [0, 1, 2], "two that wait weigh enough"
     assert list(items) == list(range(1, 9))
 
@@ -82,7 +82,7 @@ def test_the_end_does_not_wait_for_ever_for_an_item_that_nobody_wants() -> None:
 
     def source() -> Iterator[int]:
         yield 1
-        assert is_over.wait(10)
+        assert is_over.wait(60)
         yield 2
 
     items = ahead(source(), patience_s=0.0)

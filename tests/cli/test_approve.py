@@ -185,7 +185,7 @@ def answered(folder: Path, words: bytes) -> tuple[int, str]:
     except OSError:
         pass  # the terminal is gone with its last process
     os.close(mine)
-    return process.wait(30), screen.decode()
+    return process.wait(60), screen.decode()
 
 
 def test_a_person_who_says_yes_approves(world: World, job_id: int) -> None:

@@ -98,5 +98,5 @@ def test_follow_shows_what_comes_and_ends_with_130_at_ctrl_c(logged: World) -> N
         logged.event("import-orders", "Completed")
         assert json.loads(follower.stdout.readline())["event"] == "Completed"
         follower.send_signal(signal.SIGINT)
-        _, err = follower.communicate(timeout=30)
+        _, err = follower.communicate(timeout=60)
     assert (follower.returncode, err.strip()) == (130, b"")

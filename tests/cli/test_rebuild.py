@@ -72,7 +72,7 @@ def test_two_who_ask_at_once_are_both_served(shop: World) -> None:
         for one in askers:
             one.start()
         for one in askers:
-            one.join(30)
+            one.join(120)
         assert len(said) == 2
         assert shop.run("rebuild").code == 0
         assert build_of(shop)[0] >= max(said)

@@ -169,10 +169,10 @@ def test_the_knots_of_a_graph_are_the_names_that_reach_each_other(graph: dict[st
 def test_a_chain_of_ten_thousand_jobs_and_as_many_mistakes_are_checked_without_recursion_or_squares() -> None:
     size = 10_000
     chain = [job(f"job-{index:05}", dependsOn=[f"job-{index + 1:05}", f"jbo-{index:05}"]) for index in range(size)]
-    began = time.monotonic()
+    began_s = time.process_time()
     problems = check([*chain, job(f"job-{size:05}"), ORDERS], CATALOGUE)
     assert len(problems) == size
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began_s < 20
 
 
 @pytest.mark.parametrize("config", [{}, {"bucket": "b"}, {"bucket": "b", "stream": ""}])

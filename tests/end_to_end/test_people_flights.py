@@ -14,6 +14,8 @@ import pytest
 
 from tests.end_to_end.daemon import reconcile
 
+pytestmark = pytest.mark.xdist_group("people-flights")  # what they look at is made once, which takes a while
+
 SPECS = """
 apiVersion: reconciler/v1
 kind: Stream

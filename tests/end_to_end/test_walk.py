@@ -15,7 +15,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 BLOCK = re.compile(r"<!-- walk(?:: exit (\d+))? -->\n```bash\n(.*?)```", re.DOTALL)
-HIDDEN = shutil.ignore_patterns(".git", ".venv", "*.status.yaml", "*.log", ".reconciler", "out", "__pycache__")
+HIDDEN = shutil.ignore_patterns(".git", ".venv", "*.status.yaml", "*.log", ".reconciler", "out")
 
 
 @pytest.mark.timeout(180)

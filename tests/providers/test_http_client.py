@@ -12,6 +12,7 @@ from reconciler.errors import Fatal, Retriable
 from reconciler.providers.http import client as client_module
 from reconciler.providers.http.address import resolve
 from reconciler.providers.http.client import Answer, Client, checked_headers, checked_url
+from tests.ports import free_port
 from tests.servers import TLS_CERTIFICATE, Play, Request, serving
 
 
@@ -174,9 +175,7 @@ def test_a_connection_closed_without_an_answer_can_be_tried_again() -> None:
 
 
 def test_a_port_where_nobody_listens_can_be_tried_again() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(Retriable, match=rf"GET http://127\.0\.0\.1:{port}/x: .*refused"):
         get(f"http://127.0.0.1:{port}/x?token=1")
 
@@ -232,7 +231,7 @@ def test_an_answer_that_is_not_the_gzip_it_says_can_be_tried_again() -> None:
 
 
 def test_a_connection_is_used_again() -> None:
-    with serving() as server, Client(allow_private=True, timeout_s=5) as client:
+    with serving() as server, Client(allow_private=True, timeout_s=60) as client:
         for _ in range(5):
             client.request("POST", server.url, headers={}, private={}, content=b"{}")
     assert (len(server.requests), server.connections) == (5, 1)
@@ -284,7 +283,7 @@ def test_a_redirect_from_https_to_http_is_refused(monkeypatch: pytest.MonkeyPatc
 
 def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: gate.wait(5) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: gate.wait(60) and [])
     with pytest.raises(TimeoutError, match=r"no answer from the name server for 'slow.example'"):
         resolve("slow.example", 80, 0.05)
     gate.set()

@@ -191,7 +191,7 @@ def test_so_many_are_asked_about_at_one_time_and_no_more(tmp_path: Path) -> None
     class Counting(Server):
         def play(self, request: Request) -> Play:
             play = super().play(request)
-            together.wait(10)  # only three requests at one time let each other go
+            together.wait(60)  # only three requests at one time let each other go
             with lock:
                 at_once[0] -= 1
             return play

@@ -237,7 +237,7 @@ def test_the_next_pages_are_asked_for_while_a_unit_is_committed(
 
         def wait_and_commit(unit: Unit, run: int) -> None:
             if not job.ledger.units:
-                assert is_ahead.wait(10), "nothing was asked for meanwhile"
+                assert is_ahead.wait(60), "nothing was asked for meanwhile"
                 asked.append(len(server.requests))
             commit(unit, run)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
+import weakref
 from pathlib import Path
 
 from tests.programs import program
@@ -27,8 +30,9 @@ class Signers:
     def __init__(self, folder: Path) -> None:
         self._programs = {name: program(name) for name in ("gpg", "ssh-keygen")}
         self.folder = folder
-        self.home = folder / "home"
-        self.home.mkdir(mode=0o700, parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.home = Path(tempfile.mkdtemp(prefix="gpg-"))  # short: gpg's agent listens to a socket in it
+        weakref.finalize(self, shutil.rmtree, self.home, ignore_errors=True)
 
     def gpg(self, *arguments: str, stdin: str = "") -> str:
         return ran(self._programs["gpg"], "--batch", "--quiet", "--homedir", str(self.home), *arguments, stdin=stdin)

@@ -82,14 +82,14 @@ class Served:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(60)
         self.client.close()
 
     def terminate(self) -> None:
         """As a daemon ends it."""
         self.client.close()
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) in (0, -signal.SIGTERM)
+        assert self.process.wait(60) in (0, -signal.SIGTERM)
 
     # --- what it left ---
 
@@ -114,7 +114,7 @@ class Served:
         self.kill()
 
 
-def is_gone(handle: int, patience_s: float = 30) -> bool:
+def is_gone(handle: int, patience_s: float = 60) -> bool:
     """Whether the process of a pidfd ends within that time."""
     poll = select.poll()
     poll.register(handle, select.POLLIN)
