@@ -59,7 +59,7 @@ def closest(word: str, names: Iterable[str]) -> str | None:
         if limit < 0:
             break
         edits = distance(bare, _bare(name), limit)
-        if edits <= limit and edits < max(len(bare), 2):
+        if edits <= limit and edits < len(bare):
             best = (edits, name)
     return best[1] if best else None
 

@@ -47,3 +47,8 @@ def test_among_very_many_names_a_neighbour_by_beginning_or_end_is_found() -> Non
     assert names.did_you_mean("mport-004242-orders") == "; did you mean 'import-004242-orders'?"
     assert names.did_you_mean("nothing-like-it") == ""
     assert names.did_you_mean("i" * (MAX_WORD + 1)) == ""
+
+
+def test_a_name_of_one_letter_is_not_another_letter() -> None:
+    assert closest("t", ["a", "b"]) is None
+    assert closest("t", ["a", "T"]) == "T"
