@@ -206,6 +206,41 @@ def test_an_import_that_was_cut_off_goes_on_at_its_next_page(tmp_path: Path) -> 
     assert [one.query["page"] for one in server.requests] == ["1", "2", "3", "3", "4"]
 
 
+@pytest.mark.parametrize("size", [{"size": 3, "sizeParam": "limit"}, {}], ids=["size said", "size not said"])
+def test_records_that_fill_up_a_page_which_was_read_before_a_cut_land_too(tmp_path: Path, size: dict[str, Any]) -> None:
+    there = rows(0, 5)
+
+    def answer(request: Request) -> Play:
+        at = (int(request.query["page"]) - 1) * 3
+        if at == 6 and len(there) == 5:
+            there.extend(rows(5, 8))
+            return Play(status=500)
+        return as_json(there[at : at + 3])
+
+    pagination = {"type": "page", **size}
+    with serving(answer) as server, bench(
+        tmp_path, "import-json", url=server.url, pagination=pagination, incremental={"field": "id", "param": "since"},
+    ) as job:  # fmt: skip
+        assert isinstance(job.run().error, Retriable)
+        job.run()
+    assert ids(job.landed()) == list(range(8))
+    assert [one.query["page"] for one in server.requests] == ["1", "2", "3", "3", "2", "4"]
+
+
+def test_a_server_that_gives_less_than_asked_for_is_asked_once_whether_a_page_has_grown(tmp_path: Path) -> None:
+    pagination = {"type": "page", "size": 5, "sizeParam": "limit"}
+    with (
+        serving(numbered([rows(0, 2), rows(2, 4), rows(4, 6)])) as server,
+        bench(
+            tmp_path, "import-json", url=server.url, pagination=pagination,
+            incremental={"field": "id", "param": "since"},
+        ) as job,
+    ):  # fmt: skip
+        job.run()
+    assert ids(job.landed()) == list(range(6))
+    assert [one.query["page"] for one in server.requests] == ["1", "2", "1", "3", "4"]
+
+
 def test_several_pages_share_a_unit_until_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_json, "UNIT_ROWS", 4)
     pages = [rows(number, number + 2) for number in range(0, 10, 2)]

@@ -23,6 +23,8 @@ What stands behind a collaborator that a constructor takes, and is simulated her
     intake.py       in a quarter of the worlds: messages that come over HTTP to a process that listens, which dies at any byte of
                     its journals, and outlives its controller
     feeds.py        in a quarter of the worlds: an API that lists JSON records page by page, and more of them meanwhile
+    lookups.py      in half of the worlds with people: an API that is asked about each of them, and no oftener than it may be
+    forgets.py      in half of the worlds with people: who asks to be forgotten, and has all profiles built anew meanwhile
     asking.py       who asks for what no spec says, by requests to the controller
     machine.py      the threads, the disk and the loop of the process that listens
     weather.py      how often what goes wrong, and when that changes

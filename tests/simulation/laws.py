@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.core.rules import Cron, Every, JobRules, rules_of
 from reconciler.core.state import Outcome, Owed
-from tests.simulation.people import FEED, LIVE
+from tests.simulation.people import FACTS, FEED, LIVE
 
 if TYPE_CHECKING:
     from reconciler.core.messages import Order
@@ -229,7 +229,7 @@ class Laws:
     def _unfinished(self) -> list[str]:
         record, people = self.world.record, self.world.people
         assert record is not None
-        found = self.world.intake.unfinished()
+        found = [*self.world.intake.unfinished(), *self.world.forgets.unfinished()]
         wanted, jobs = people.versions[-1].jobs, self._there()
         held = record.prunes.held()
         flawed = people.versions[-1].flawed
@@ -252,7 +252,7 @@ class Laws:
             if want.mirrors:
                 differs = "" if in_vain else self.world.mirrors.differs(name)
                 found += [f"{name}: {differs}"] if differs else []
-            elif not want.imports and not in_vain and (left := self.world.undelivered(name, want.reads)):
+            elif not (want.imports or want.looks_up or in_vain) and (left := self.world.undelivered(name, want.reads)):
                 found.append(f"{name} has not delivered {len(left)} messages: {left[:5]}")
         if record.runs.live():
             found.append("runs are in progress")
@@ -268,7 +268,11 @@ class Laws:
         world = self.world
         unfinished = self._unfinished()
         require(not unfinished, "; ".join(unfinished))
-        for name in sorted(world.all_streams):
+        if world.forgets.there:
+            world.forgets.check(world.mirrors.landed())
+        if world.lookups.there:
+            world.lookups.check()
+        for name in sorted(set(world.all_streams) - {FACTS}):
             ids = world.messages(name)
             if name == FEED:
                 world.feeds.check(ids)

@@ -10,19 +10,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import math
 import os
 import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlet import GreenletExit, greenlet
+from greenlet import GreenletExit, getcurrent, greenlet
 
 from reconciler.data import durable, fold, journal
 from reconciler.providers.http import import_json
+from reconciler.providers.http import lookups as asking
 from reconciler.runner import work
 from reconciler.web import commits, keys, serve
+from tests.simulation.processes import client_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -200,6 +205,21 @@ class Disk:
         os.utime(new, ns=(at_ns, at_ns))
 
 
+class AtOnce:
+    """An executor that does what it is given before it goes on."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(work(*arguments))
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        """Nothing is at work."""
+
+
 class Log:
     """Where the process that listens says what went wrong."""
 
@@ -235,6 +255,13 @@ def simulated(world: World) -> Iterator[None]:
     def read_ahead(source: Any, depth: int, **_: object) -> Generator[Any, None, None]:
         return _ahead(source, world.dice.randint(1, 3))
 
+    def client(**_: object) -> Any:
+        return client_of(world.process_at[getcurrent()])
+
+    def event() -> Any:
+        process = world.process_at[getcurrent()]
+        return SimpleNamespace(wait=lambda seconds: process.sleep(math.ceil(seconds * 1000)))
+
     def sync(path: Any) -> None:
         """What whoever reads has got onto the disk, the disk has not refused."""
         durable.fsync(path)
@@ -251,6 +278,10 @@ def simulated(world: World) -> Iterator[None]:
         (serve, "Clock", world.new_clock),
         (work, "os", _Patient()),
         (import_json, "ahead", read_ahead),
+        (asking, "ThreadPoolExecutor", AtOnce),
+        (asking, "Client", client),
+        (asking, "Clock", world.new_clock),
+        (asking, "threading", SimpleNamespace(Event=event, local=threading.local, Lock=threading.Lock)),
     ]
     before = [getattr(module, name) for module, name, _ in places]
     for module, name, value in places:

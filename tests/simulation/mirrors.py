@@ -66,13 +66,14 @@ class Mirrors:
         count = dice.choice([6, 15, 40])
         refused = frozenset(range(0, count, 7)) if dice.random() < 0.4 else frozenset[int]()
         self._crowd = People(random.Random(f"crowd {seed}"), count, refused)
-        self._count = count
+        self.count = count
         self.is_guarded = dice.random() < 0.5
         self._destinations: dict[str, Destination] = {}
         self._removed: Counter[str] = Counter()  # by job and the run that made the plan
         self._approvals: Counter[str] = Counter()
         self._approved: dict[str, int] = {}
         self._said: dict[str, list[dict[str, Any]]] = {}  # by segment
+        self.messages: dict[str, Mapping[str, Any]] = {}  # by id: all that ever came in
 
     # --- what is declared, and what comes in
 
@@ -88,6 +89,7 @@ class Mirrors:
 
     def lines(self, ids: list[str]) -> str:
         said = self._crowd.speak(len(ids))
+        self.messages |= zip(ids, said, strict=True)
         rows = [
             [one, *(str(message.get(name, "")) for name in COLUMNS[1:])] for one, message in zip(ids, said, strict=True)
         ]
@@ -161,13 +163,13 @@ class Mirrors:
         """No run removes more than the guard lets it, unless somebody has approved something of that job since the last that
         did so."""
         self._removed[f"{job} {run}"] += count
-        if not self.is_guarded or self._removed[f"{job} {run}"] * 5 <= max(10, self._count):
+        if not self.is_guarded or self._removed[f"{job} {run}"] * 5 <= max(10, self.count):
             return
         approved = self._approved.setdefault(f"{job} {run}", self._approvals[job])
         earlier = [at for one, at in self._approved.items() if one.startswith(f"{job} ") and one != f"{job} {run}"]
         require(
             approved > max(earlier, default=0),
-            f"{job}: run {run} removes {self._removed[f'{job} {run}']} of at most {self._count}, and nobody approved that",
+            f"{job}: run {run} removes {self._removed[f'{job} {run}']} of at most {self.count}, and nobody approved that",
         )
 
     # --- the end
@@ -176,7 +178,7 @@ class Mirrors:
         """How the members differ from the audience; nothing where they do not."""
         expected = {
             one["email"]: one
-            for one in audience(self._landed(), self._limit)
+            for one in audience(self.landed(), self._limit)
             if one["email"] and one["email"] not in self._crowd.refused
         }
         there = self._destination(f"receiver.test/{job}").members
@@ -186,7 +188,7 @@ class Mirrors:
         wrong = sorted(who for who in ours.keys() | expected.keys() if ours.get(who) != expected.get(who))
         return f"{len(wrong)} members are not as the audience says: {wrong[:3]}"
 
-    def _landed(self) -> list[dict[str, Any]]:
+    def landed(self) -> list[dict[str, Any]]:
         """The messages of the stream, in their order, as they were said."""
         world = self._world
         assert world.record is not None
@@ -194,7 +196,7 @@ class Mirrors:
         for segment in world.record.streams.segments(self.stream):
             if segment.file not in self._said:
                 table = pq.read_table(world.state / "data" / segment.file, columns=list(COLUMNS), use_threads=False)
-                self._said[segment.file] = [_as_said(row) for row in table.to_pylist()]
+                self._said[segment.file] = [_as_said(row) for row in table.to_pylist() if row["id"] is not None]
             found += self._said[segment.file]
         return found
 

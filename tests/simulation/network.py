@@ -19,6 +19,7 @@ from tests.simulation.laws import require
 
 if TYPE_CHECKING:
     from tests.simulation.feeds import Feeds
+    from tests.simulation.lookups import Lookups
     from tests.simulation.mirrors import Mirrors
     from tests.simulation.processes import Process
     from tests.simulation.timeline import Timeline
@@ -64,6 +65,7 @@ class Client:
         receiver: Receiver,
         mirrors: Mirrors,
         feeds: Feeds,
+        lookups: Lookups,
         dice: random.Random,
     ) -> None:
         self._process = process
@@ -72,7 +74,14 @@ class Client:
         self._receiver = receiver
         self._mirrors = mirrors
         self._feeds = feeds
+        self._lookups = lookups
         self._dice = dice
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """No connection is kept."""
 
     def request(
         self,
@@ -85,6 +94,9 @@ class Client:
         whole: bool = True,
     ) -> Answer:
         self._process.sends(url)
+        path = url.partition("//")[2]
+        order = self._process.order
+        asked = self._lookups.leaves(path, order.run, order.attempt) if self._lookups.is_of(path) else None
         strikes, dice = self._weather.strikes, self._dice
         there_ms = dice.randint(1, 80)
         if strikes("unreachable"):
@@ -92,7 +104,6 @@ class Client:
             raise Retriable(f"{method} {url}: connection refused") from httpcore.ConnectError("refused")
         if strikes("slow"):
             there_ms += dice.randint(1_000, 300_000)
-        path = url.partition("//")[2]
         answers: list[Answer] = []
         is_lost = strikes("lost request")
         if not is_lost:
@@ -103,6 +114,8 @@ class Client:
         self._process.sleep(PATIENCE_MS if is_mute else min(there_ms + back_ms, PATIENCE_MS))
         if is_mute or not answers:
             raise Retriable(f"{method} {url}: no answer in time") from httpcore.ReadTimeout("late")
+        if asked is not None:
+            asked.answered = answers[0].status in (200, 404)
         return answers[0]
 
     def _fault(self) -> Answer | None:
@@ -124,6 +137,8 @@ class Client:
             return said
         if self._feeds.is_of(path):
             return replace(self._feeds.take(method, path, headers), url=f"http://{path}")
+        if self._lookups.is_of(path):
+            return self._lookups.take(path)
         if self._mirrors.is_of(path):
             status, body = self._mirrors.take(path, method, headers, content or b"")
             return Answer(status, {}, body, "")

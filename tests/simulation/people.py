@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LIVE: Final = "live-0"
 #: The stream of what an API lists.
 FEED: Final = "feed-0"
+#: The stream of what a lookup says of people.
+FACTS: Final = "facts-0"
 #: The longest that a tree is in the making, in milliseconds: less than the daemon's patience, or a pass's.
 MAKING_MS: Final = {"daemon": 4_000, "passes": 300, "git": 4_000}
 
@@ -44,6 +46,7 @@ class Wanted:
     batch: int = 3
     reads: str = ""
     feed: str = ""  # the config of an import from an API
+    looks_up: str = ""  # the config of an enrichment
     mirrors: str = ""  # an audience, of which it sends the members
     flaw: str = ""
     is_orphaned: bool = False  # its cursor is kept for one that is declared again
@@ -60,6 +63,8 @@ class Wanted:
     def text(self, inbox: Path, guard: str = "") -> str:
         if self.feed:
             work = f"provider: http, jobType: import-json, config: {self.feed}"
+        elif self.looks_up:
+            work = f"provider: http, jobType: enrich-lookup, dependsOn: [{self.reads}], config: {self.looks_up}"
         elif self.imports:
             config = f'{{path: "{inbox / self.name}/*.csv", stream: {self.name}}}'
             work = f"provider: files, jobType: import-csv, config: {config}"
@@ -187,9 +192,11 @@ class People:
         for job in sorted(self.wanted.values(), key=lambda one: one.name):
             text = job.text(self.world.inbox, mirrors.guard)
             found[job.file] = f"{found[job.file]}---\n{text}" if job.file in found else text
-        names = sorted(set(self.world.all_streams) - {LIVE})
+        names = sorted(set(self.world.all_streams) - {LIVE, FACTS})
         streams = [mirrors.stream_spec(name) or STREAM.format(name=name) for name in names]
         found["streams.yaml"] = "---\n".join(streams)
+        if self.world.lookups.there:
+            found["facts.yaml"] = self.world.lookups.spec
         if self.world.intake.there:
             found["intake.yaml"] = self.world.intake.specs()
         if mirrors.there:

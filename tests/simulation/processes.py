@@ -47,6 +47,7 @@ class Process:
         self._world = runner.world
         self._heard_ms = 0
         self._code = greenlet(self._run)
+        self._world.process_at[self._code] = self
 
     def begin(self) -> None:
         self._tell(Began(self.order.run, self.order.attempt, self.pid, self.pid))
@@ -254,15 +255,22 @@ class Runner:
         self._runs.clear()
 
 
+def client_of(process: Process) -> Client:
+    """What a run sends with."""
+    world = process._world
+    return Client(
+        process, world.timeline, world.weather, world.receiver, world.mirrors, world.feeds, world.lookups, world.dice
+    )
+
+
 # --- the catalogue -----------------------------------------------------------------------------------------------------
 
 
 def catalogue_of(process: Process) -> Catalogue:
     """The product's own providers; what goes over a network goes over the simulated one."""
-    world = process._world
 
     def client() -> Any:
-        return Client(process, world.timeline, world.weather, world.receiver, world.mirrors, world.feeds, world.dice)
+        return client_of(process)
 
     def deliver(context: Context) -> Iterator[Unit]:
         return webhook.deliver(context, client())

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,12 @@ FOUND = {
     29: "what a full disk had refused and not let go stood in a journal before what was accepted later",
     388: "after its dependency had succeeded and the clock was set back, a job ran again and again for that success",
 }
+
+#: The same, of worlds that take longer than a suite has time for: RECONCILE_WORLDS=long has them lived through too.
+FOUND_IN_LONG = {
+    45: "records that filled up the last page of a listing, while an import of it was cut off behind that page, were never read",
+}
+FOUND |= FOUND_IN_LONG if os.environ.get("RECONCILE_WORLDS") == "long" else {}
 
 
 @pytest.mark.parametrize("seed", [0, 1])

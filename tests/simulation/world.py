@@ -31,6 +31,7 @@ from reconciler.repo.tree import Tree
 from tests.end_to_end.inprocess import Died, Fuse, Mortal
 from tests.simulation import feeds
 from tests.simulation.feeds import Feeds
+from tests.simulation.forgets import Forgets
 from tests.simulation.hands import (
     FaultyConnection,
     FullDiskWriter,
@@ -41,11 +42,12 @@ from tests.simulation.hands import (
 )
 from tests.simulation.intake import STREAM, Intake, SimulatedListening
 from tests.simulation.laws import Broken, Laws, require
+from tests.simulation.lookups import Lookups
 from tests.simulation.machine import simulated
 from tests.simulation.mirrors import Mirrors
 from tests.simulation.network import Receiver
-from tests.simulation.people import People, Wanted, make_repository
-from tests.simulation.processes import Runner
+from tests.simulation.people import FACTS, People, Wanted, make_repository
+from tests.simulation.processes import Process, Runner
 from tests.simulation.slots import Slots
 from tests.simulation.timeline import Timeline
 from tests.simulation.weather import Weather
@@ -91,6 +93,9 @@ class World:
         self._has_poison = dice.random() < 0.3
         self.people = People(self, random.Random(f"people {seed}"), self.root)
         self.mirrors = Mirrors(self, seed)
+        self.lookups = Lookups(self, seed)
+        self.forgets = Forgets(self, seed)
+        self.process_at: dict[Any, Process] = {}
         self.intake = Intake(self, seed)
         self.feeds = Feeds(self, seed)
         self.laws = Laws(self)
@@ -177,6 +182,10 @@ class World:
             if stream == self.mirrors.stream:
                 jobs.append(self._draw_job(f"mirror-{number}", imports=False, reads=stream, mirrors="keen"))
         self.all_streams = [*self._sources]
+        if self.lookups.there:
+            job = self._draw_job("enrich-0", imports=False, reads=self.mirrors.stream)
+            jobs.append(replace(job, looks_up=self.lookups.config()))
+            self.all_streams.append(FACTS)
         if self.feeds.there:
             jobs += self._draw_feed()
         if self.intake.there:
@@ -251,6 +260,10 @@ class World:
         ]
         if self.mirrors.there:
             deeds += [(dice.choice([0, 2, 4]), self.mirrors.change_limit), (6, self.mirrors.approve)]
+        if self.forgets.there:
+            deeds += [(dice.randint(1, 4), self.forgets.forget), (dice.randint(0, 3), self.forgets.rebuild)]
+        if self.lookups.there:
+            deeds += [(dice.randint(1, 8), self.lookups.change)]
         if self.feeds.there:
             deeds += [(dice.randint(5, 15), self.feeds.add)]
         if self.intake.there:
@@ -451,7 +464,8 @@ class World:
     def _idle_ms(self, timeout_ms: int) -> int:
         assert self.record is not None
         next_ms = self.record.jobs.next_wake_ms()
-        times = [MINUTE_MS if self.intake.waits() else DAY_MS * 10] + (
+        is_awaited = self.intake.waits() or self.forgets.is_under_way()
+        times = [MINUTE_MS if is_awaited else DAY_MS * 10] + (
             [] if next_ms is None else [next_ms - self.timeline.wall_ms]
         )
         return max(timeout_ms, min(times))
@@ -550,7 +564,7 @@ class World:
                 require(
                     table.num_rows == segment.rows, f"{segment.file} holds {table.num_rows} rows, not {segment.rows}"
                 )
-                self._ids[segment.file] = table.column("id").to_pylist()
+                self._ids[segment.file] = [one for one in table.column("id").to_pylist() if one is not None]
             found += self._ids[segment.file]
         return found
 
@@ -579,7 +593,8 @@ class World:
         wanted = self._wanted_in(stream)
         if count == len(wanted) and stream != feeds.STREAM:
             return []
-        return sorted(set(wanted) - set(self.messages(stream)))
+        gone = self.forgets.may_lack(self.mirrors.messages) if stream == self.mirrors.stream else set[str]()
+        return sorted(set(wanted) - set(self.messages(stream)) - gone)
 
     def undelivered(self, job: str, stream: str) -> list[str]:
         """What the destination of a job should have and has not."""

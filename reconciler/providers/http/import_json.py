@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -73,14 +73,15 @@ def fetch(context: Context, client: Client) -> Iterator[Unit]:
 
 
 class _Page(NamedTuple):
-    """One answer: its records, and how many it held; the place of the one that follows, None where there is none; and the
-    digest of its body."""
+    """One answer: its records, and how many it held; the place of the one that follows, None where there is none; the
+    digest of its body; and how many of its records were read before, from its beginning."""
 
     url: str
     answer: Answer
     block: Block | None = None
     following: dict[str, Any] | None = None
     body: str = ""
+    read: int = 0
 
 
 class _Importer:
@@ -100,6 +101,7 @@ class _Importer:
         self._progress = loaded.begin(shape, first_place(paging))
         self._began = self._progress
         self._visited: set[str] = set()
+        self._limit: int | None = None  # how many records a page has, as far as that has shown
         self._omitted = context.omitted
         self.finished = False
         self._clear()
@@ -116,10 +118,13 @@ class _Importer:
         """The pages of the listing, from where the cursor stood, in their order."""
         assert self._began.open is not None
         place: dict[str, Any] | None = self._began.open.place
-        count, last_body = self._began.open.count, ""
+        count, last_body, fullest = self._began.open.count, "", None
         while place is not None:
             self._refuse_circles(place, count)
             page, found = self._page(place)
+            if found and self._has_room_before(place, fullest):
+                yield from self._grown(place)
+            fullest = max(found, fullest or 0)
             if found and page.following is not None and page.body == last_body:
                 raise Fatal(f"{label(page.answer.url)}: the pages go round in a circle: two in a row are the same")
             yield page
@@ -136,6 +141,24 @@ class _Importer:
         if following is not None:
             following = without_secrets(following, self._redactor)
         return _Page(url, answer, block, following, hashlib.sha256(answer.body).hexdigest()[:16]), found
+
+    def _has_room_before(self, place: Mapping[str, Any], fullest: int | None) -> bool:
+        """Whether the numbered page before may have got records since it was read, which would stand in no page that follows.
+        `fullest` is the most that a page of this run has held: it is not known how many fit into one that another run has
+        read."""
+        paging = self._config.pagination
+        if paging is None or not self._config.incremental or "before" not in place:
+            return False
+        most = self._limit or paging.size or fullest
+        return most is None or bool(place["before"] < most)
+
+    def _grown(self, place: dict[str, Any]) -> Iterator[_Page]:
+        """The page before a place once more, where it holds more than it did."""
+        page, found = self._page({"page": place["page"] - 1})
+        if found <= place["before"]:
+            self._limit = found  # the server gives no more at once
+        else:
+            yield page._replace(following={**place, "before": found}, read=place["before"])
 
     def _refuse_circles(self, place: dict[str, Any], count: int) -> None:
         mark = digest_of(place)
@@ -177,10 +200,10 @@ class _Importer:
             self.finished = True
             self._progress = replace(self._progress, open=None)
             return
-        self._land(page.block, page.answer.body, page.body)
+        self._land(page.block, page.answer.body, page.body, page.read)
         self._move(page.following, page.answer, page.url)
 
-    def _land(self, block: Block | None, raw: bytes, body: str) -> None:
+    def _land(self, block: Block | None, raw: bytes, body: str, read: int) -> None:
         listing = self._progress.open
         assert listing is not None
         if block is None or (not self._config.incremental and body in self._progress.pages):
@@ -191,7 +214,9 @@ class _Importer:
             records = _good_records(block, raw, self._config.records)
             sifted = sift([record for _, record in records], self._config.incremental.field, self._progress)
             high, edge = sifted.high, sifted.edge
-            block = _only(block, sifted.new, [records[index] for index in sifted.bad], self._config.incremental.field)
+            new, bad = ([index for index in some if records[index][0] > read] for some in (sifted.new, sifted.bad))
+            block = replace(block, rejects=tuple(one for one in block.rejects if one.line > read))
+            block = _only(block, new, [records[index] for index in bad], self._config.incremental.field)
         rule = self._rule()
         if rule and block.table.num_rows:
             block = self._context.data.check_timestamps(block, rule)

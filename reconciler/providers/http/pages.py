@@ -1,7 +1,7 @@
 """How one answer leads to the next: pages by link, number, offset or cursor.
 
 A place in a listing is a small JSON value, so that an import that was cut off goes on at its next page:
-`{"url"}`, `{"page"}`, `{"offset"}`, `{"token"}`, or `{}` for the only request of a listing without pages.
+`{"url"}`, `{"page", "before"}`, `{"offset"}`, `{"token"}`, or `{}` for the only request of a listing without pages.
 """
 
 from __future__ import annotations
@@ -63,13 +63,14 @@ def next_place(
     config: ImportJson, data: Data, place: Mapping[str, Any], answer: Answer, records: int
 ) -> dict[str, Any] | None:
     """The place after an answer that held so many records; None at the end of the listing. Raises Fatal for a link
-    that leaves the origin, and for a next place that is none."""
+    that leaves the origin, and for a next place that is none. That of a numbered page says how many records were `before`
+    it: the page before may have had room for more."""
     paging = config.pagination
     if paging is None:
         return None
     match paging.type:
         case "page":
-            return {"page": place["page"] + 1} if records else None
+            return {"page": place["page"] + 1, "before": records} if records else None
         case "offset":
             return {"offset": place["offset"] + records} if records else None
         case "cursor":
