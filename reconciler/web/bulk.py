@@ -124,7 +124,8 @@ async def _publish(desk: Desk, number: int, bulk: Bulk) -> None:
         publish(desk.folder, number, bulk)
         if bulk.key:
             desk.keys.note([(bytes.fromhex(bulk.key), bytes.fromhex(bulk.digest), bulk.answer)], bulk.received_ms)
-            desk.keys.sync()
+            with contextlib.suppress(OSError):  # it is accepted, and knows its key itself; the log is owed it
+                desk.keys.sync()
 
     await _beside(finish)
     wake(desk.folder)
