@@ -18,13 +18,15 @@ Path = tuple[str | int, ...]
 
 #: Characters of a found value that a message repeats at most.
 MAX_SHOWN: Final = 60
+#: And characters that are searched for what must not be shown.
+MAX_SEARCHED: Final = 4096
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _PART: Final = re.compile(r'\[(?P<index>[0-9]+)\]|\.?(?P<quoted>"(?:[^"\\]|\\.)*")|\.?(?P<word>[A-Za-z0-9_-]+)')
 #: Who an address says is coming, up to the last sign that may end it: a password may hold any other.
-_USER: Final = re.compile(r"://(?:[^/?#@\s]*:\S*@|[^/?#\s]*@)")
+_USER: Final = re.compile(r"://(?:[^/?#@\s:]*:\S*@|[^/?#\s]*@)")
 #: What may be a credential in an address's query.
-_QUERY: Final = re.compile(r"([?&][^=&#\s]*(?:key|token|secret|password)=)[^&#\s]+", re.IGNORECASE)
+_QUERY: Final = re.compile(r"([?&][^=&#\s?]*(?:key|token|secret|password)=)[^&#\s]+", re.IGNORECASE)
 _OFFSET: Final = re.compile(r" \(at character ([0-9]{1,6})\)\Z")
 
 
@@ -79,7 +81,9 @@ def clip(text: str) -> str:
 def quoted(text: str) -> str:
     """A text from outside as messages show it: in single quotes, cut, with nothing unprintable, and without what may be a
     password in an address, or in its query."""
-    open_ = _QUERY.sub(r"\1***", _USER.sub("://***@", text))
+    # A password that begins in what is searched may end beyond it.
+    searched = text if len(text) <= MAX_SEARCHED else text[:MAX_SEARCHED] + "@"
+    open_ = _QUERY.sub(r"\1***", _USER.sub("://***@", searched))
     shown = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in clip(open_))
     return f"'{shown}'"
 

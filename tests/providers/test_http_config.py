@@ -109,7 +109,9 @@ def test_a_credential_in_a_query_is_refused_and_not_shown(tmp_path: Path) -> Non
         "spec.config.url: expected an http or https URL without a user name or a credential, found "
         "'https://a.example/in?x=1&api_key=***&y=2'"
     ) in said
-    assert ("spec.config.params: expected a name that stands for no credential, found 'access_token'") in said
+    assert (
+        "spec.config.params: expected a name of 1 to 200 characters that stands for no credential, found 'access_token'"
+    ) in said
     assert "hunter2" not in said
 
 
