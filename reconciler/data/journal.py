@@ -133,7 +133,10 @@ def entry_of(payload: bytes) -> tuple[Entry, bytes]:
 
 
 class LiveJournal:
-    """The one writer of the live journals of a folder. Every call returns with the disk holding what it says."""
+    """The one writer of the live journals of a folder. Every call returns with the disk holding what it says.
+
+    A journal that `is_spoiled` is never gone on with, only followed by the next one: whoever reads may have been where the
+    next group would stand, or may have seen another journal behind it, and then takes it for closed and removes it."""
 
     def __init__(self, folder: Path, number: int, *, roll_bytes: int = ROLL_BYTES) -> None:
         self._folder = folder
@@ -145,21 +148,23 @@ class LiveJournal:
         self._begin(number)
 
     def append(self, payloads: Iterable[bytes]) -> int:
-        """Writes a group of frames and syncs them together; the bytes. Raises OSError: then none of them is there, and this
-        journal `is_spoiled`. It is better not gone on with: whoever reads may have been where the next group would stand."""
+        """Writes a group of frames and syncs them together, in the next journal where this one `is_spoiled`; the bytes.
+
+        Raises OSError: then none of them is there, but for one case. A disk that failed to sync and then refuses to cut off
+        what it failed on may still hold it. That is tried again before anything else is written; whoever reads meanwhile, or
+        after this process has died, finds frames that are as whole as any, and takes them for accepted."""
         if self.is_spoiled:
-            self._take_back()  # what the disk would not let go must not stand before what is accepted later
+            self.roll()
         data = b"".join(map(frame, payloads))
         try:
             _write(self._fd, data)
             os.fdatasync(self._fd)
         except OSError:
             self.is_spoiled = True
-            with contextlib.suppress(OSError):  # it is tried again before the next journal, or the next writer does it
+            with contextlib.suppress(OSError):  # it is tried again before the next journal is begun
                 self._take_back()
             raise
         self.size += len(data)
-        self.is_spoiled = False
         return len(data)
 
     @property
@@ -168,12 +173,12 @@ class LiveJournal:
         return self.size >= self._roll_bytes
 
     def roll(self) -> None:
-        """Closes this journal and begins the next. Raises OSError: then this one is still open."""
+        """Closes this journal and begins the next. Raises OSError: then this one is still open, and `is_spoiled` where the
+        next one was seen."""
         if self.is_spoiled:
-            self._take_back()
+            self._take_back()  # what the disk would not let go must not stand before what is accepted later
         before = self._fd
         self._begin(next_number(self._folder))
-        self.is_spoiled = False
         os.close(before)
 
     def close(self) -> None:
@@ -181,13 +186,17 @@ class LiveJournal:
 
     def _begin(self, number: int) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(live_path(self._folder, number), flags, 0o600)
+        path = live_path(self._folder, number)
+        fd = os.open(path, flags, 0o600)
         try:
             fsync(self._folder)
         except OSError:
+            self.is_spoiled = True  # also if the next one goes: it may have been seen, and may come back
             os.close(fd)
+            with contextlib.suppress(OSError):  # an empty journal does no harm
+                path.unlink()
             raise
-        self._fd, self.number, self.size = fd, number, 0
+        self._fd, self.number, self.size, self.is_spoiled = fd, number, 0, False
 
     def _take_back(self) -> None:
         os.ftruncate(self._fd, self.size)

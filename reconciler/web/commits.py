@@ -28,6 +28,8 @@ from reconciler.web.keys import Keys
 GROUP_BYTES: Final = 8 << 20
 #: The controller, which folds once a second, is told of new groups at most so often, in milliseconds.
 WAKES_MS: Final = 200
+#: A journal in which the disk refused something is followed by the next one as soon as the disk lets it, tried so often.
+RETRY_MS: Final = 5_000
 
 Note = tuple[bytes, bytes, dict[str, Any]]
 #: What is told, in the loop, of a payload that is on the disk; or why it is not.
@@ -110,7 +112,7 @@ class Commits:
     def _work(self) -> None:
         while True:
             try:
-                first = self._queue.get(timeout=(WAKES_MS if self._owes_word else self._journal_ms) / 1000)
+                first = self._queue.get(timeout=self._patience_ms() / 1000)
             except queue.Empty:
                 self._write([])
                 self._give_word()
@@ -123,6 +125,12 @@ class Commits:
             self._give_word(at_once=ended)
             if ended:
                 return
+
+    def _patience_ms(self) -> int:
+        """How long nothing may come before there is something else to do."""
+        if self._owes_word:
+            return WAKES_MS
+        return min(RETRY_MS, self._journal_ms) if self._journal.is_spoiled else self._journal_ms
 
     def _give_word(self, *, at_once: bool = False) -> None:
         """Tells the controller what it was not told yet, unless it has just been told of something."""
@@ -179,12 +187,13 @@ class Commits:
     def _is_over(self, alive_ms: int) -> bool:
         journal = self._journal
         is_old = alive_ms - self._began_ms >= self._journal_ms or journal.number <= self._close_by
-        return journal.is_full or (journal.size > 0 and is_old)
+        return journal.is_spoiled or journal.is_full or (journal.size > 0 and is_old)
 
     def _end_journal(self) -> None:
-        """An empty one follows what holds messages, so that the controller knows that nothing more will come."""
+        """An empty one follows what holds messages, so that the controller knows that nothing more will come; and what the
+        disk refused does not stay there for the next process."""
         with contextlib.suppress(OSError):  # then the next process knows
-            if self._journal.size:
+            if self._journal.size or self._journal.is_spoiled:
                 self._keys.sync()
                 self._journal.roll()
 

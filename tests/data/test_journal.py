@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
+import stat
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -141,7 +143,43 @@ def test_a_group_that_the_disk_refuses_is_not_there(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     journal.append([b"after"])
-    assert payloads(live_path(tmp_path, journal.number)) == [b"before", b"after"]
+    assert [payloads(one.path) for one in listing(tmp_path).live] == [[b"before"], [b"after"]]
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_journal_behind_which_another_was_seen_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    journal = LiveJournal(tmp_path, next_number(tmp_path))
+    journal.append([b"before"])
+    seen: list[Listing] = []
+
+    def refuse(fd: int) -> None:
+        found = listing(tmp_path)
+        is_begun = found.live[-1].number == int((tmp_path / "number").read_text())
+        if stat.S_ISDIR(os.fstat(fd).st_mode) and is_begun:
+            seen.append(found)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def keep(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", refuse)
+        if stays:
+            disk.setattr(Path, "unlink", keep)
+        with pytest.raises(OSError, match="Input/output error"):
+            journal.roll()
+        with pytest.raises(OSError, match="Input/output error"):
+            journal.append([b"refused"])
+    assert [one.live[0].open for one in seen] == [False, False]
+    assert len(listing(tmp_path).live) == (3 if stays else 1)
+    assert payloads(live_path(tmp_path, 1)) == [b"before"]
+    remove(tmp_path, [1])  # which whoever saw another behind it may do
+    journal.append([b"after"])
+    assert [payload for one in listing(tmp_path).live for payload in payloads(one.path)] == [b"after"]
+    assert (journal.number, listing(tmp_path).live[-1].open) == (4, True)
+    journal.close()
 
 
 def test_a_number_never_comes_again(tmp_path: Path) -> None:

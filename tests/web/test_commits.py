@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import select
+import stat
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from reconciler.clock import Clock
-from reconciler.data.journal import frames, listing
+from reconciler.data.journal import Entry, LiveJournal, frames, listing, mend, next_number, remove
 from reconciler.web import commits as module
 from reconciler.web.answers import Refused
 from reconciler.web.commits import Commits
@@ -100,3 +103,103 @@ def test_a_journal_in_which_the_disk_refused_something_is_not_gone_on_with(tmp_p
     tell(tmp_path, story)
     found = [(one.number, payload) for one in listing(tmp_path).live for _, payload in frames(one.path)]
     assert found == [(1, b"before"), (2, b"after")]
+
+
+def refuse(*_: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_what_is_accepted_after_a_next_journal_could_not_be_begun_is_not_lost_with_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[int] = []
+    failed = threading.Event()
+    folded: list[bytes] = []
+
+    def fail_once(fd: int) -> None:
+        found = listing(tmp_path).live
+        if not closed and stat.S_ISDIR(os.fstat(fd).st_mode) and found[-1].number > 1:
+            closed.extend(one.number for one in found if not one.open)
+            failed.set()
+            refuse()
+
+    def fold() -> None:
+        """What a controller does that has looked while the next journal was being begun."""
+        folded.extend(payload for one in listing(tmp_path).live for _, payload in frames(one.path))
+        remove(tmp_path, closed)
+
+    async def story(commits: Commits) -> None:
+        await commits.commit(b"0", None)
+        monkeypatch.setattr(os, "fsync", fail_once)
+        commits.close_by(1)
+        assert await asyncio.to_thread(failed.wait, 30)
+        await asyncio.to_thread(fold)
+        await commits.commit(b"1", None)
+        assert commits.failure == ""
+
+    tell(tmp_path, story)
+    assert closed == [1]
+    assert folded + [payload for one in listing(tmp_path).live for _, payload in frames(one.path)] == [b"0", b"1"]
+
+
+def fail_at_first(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """A disk that once neither syncs nor cuts; set when it has cut."""
+    cut, cuts, real, sync = threading.Event(), list[int](), os.ftruncate, os.fdatasync
+
+    def ftruncate(fd: int, size: int) -> None:
+        cuts.append(size)
+        if len(cuts) == 1:
+            refuse()
+        real(fd, size)
+        cut.set()
+
+    monkeypatch.setattr(os, "ftruncate", ftruncate)
+    monkeypatch.setattr(os, "fdatasync", lambda fd: sync(fd) if cuts else refuse())
+    return cut
+
+
+def test_what_the_disk_refused_and_kept_is_cut_off_as_soon_as_it_can_be_though_nothing_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RETRY_MS", 1)
+    cut = fail_at_first(monkeypatch)
+
+    async def story(commits: Commits) -> None:
+        with pytest.raises(Refused, match="The journal cannot be written: Input/output error"):
+            await commits.commit(b"refused", None)
+        assert await asyncio.to_thread(cut.wait, 30)
+
+    tell(tmp_path, story)
+    assert [payload for one in listing(tmp_path).live for _, payload in frames(one.path)] == []
+
+
+def test_what_the_disk_refused_and_kept_is_cut_off_before_the_process_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_at_first(monkeypatch)
+
+    async def story(commits: Commits) -> None:
+        with pytest.raises(Refused):
+            await commits.commit(b"refused", None)
+
+    tell(tmp_path, story)
+    assert [payload for one in listing(tmp_path).live for _, payload in frames(one.path)] == []
+
+
+def test_the_key_of_what_a_disk_kept_until_the_process_died_is_known_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, digest, clock = bytes(16), bytes(range(16)), Clock()
+    journal = LiveJournal(tmp_path, next_number(tmp_path))
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fdatasync", refuse)
+        disk.setattr(os, "ftruncate", refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            journal.append([Entry("orders", clock.now().wall_ms, 1, key.hex(), digest.hex()).payload(b"{}\n")])
+    journal.close()
+    [left] = listing(tmp_path).live
+    assert mend(left.path) == left.size > 0
+    keys = Keys(tmp_path, Limits())
+    keys.load(listing(tmp_path), clock.now().wall_ms)
+    assert keys.answer(key, digest, clock.now().wall_ms) == {"accepted": 1}
+    keys.close()
