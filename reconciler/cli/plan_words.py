@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 NOTHING: Final = "No changes. The record is what the specs declare."
 NOTHING_MERGED: Final = "No changes. The merge would do nothing."
 
+#: What a job is to do that is held for something that is not so any more.
+_LOOK: Final = "`reconcile rerun {0}` lets it look again"
+
 #: Verbs that the summary names even where there are none of them.
 _ALWAYS: Final = ("create", "update", "delete")
 
@@ -82,6 +85,12 @@ def backfill_words(one: PlannedBackfill) -> str:
         parts.append(
             f"It waits for approval, because that is more than backfill.maxMessages ({one.limit:,}); {_approval(one)}."
         )
+    elif one.is_held:
+        parts.append(
+            f"It is held, because a run found more than backfill.maxMessages ({one.limit:,}) before; {_LOOK.format(one.name)}."
+        )
+    if one.is_paused:
+        parts.append(f"It is paused, and adds nothing before `reconcile resume {one.name}`.")
     return " ".join(part for part in parts if part)
 
 
@@ -97,7 +106,10 @@ def _untimed(one: PlannedBackfill) -> str:
 def _approval(one: PlannedBackfill) -> str:
     """How it goes on: what is waiting already is named by its digest, a run says what it found once it has begun."""
     if one.approve:
-        return f"`{one.approve}` {'puts it on the stream' if one.is_upload else 'lets it go on'}"
+        does = "puts it on the stream" if one.is_upload else "approves it" if one.is_paused else "lets it go on"
+        return f"`{one.approve}` {does}"
+    if one.is_held:
+        return f"it is held for what a run found before, and {_LOOK.format(one.name)}"
     return f"once a run has found that, `reconcile approve {one.name}` lets it go on"
 
 

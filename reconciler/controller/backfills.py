@@ -53,6 +53,7 @@ class _Prospects:
             stream=stream,
             timed="timestampField" in config or "timestamp" in self._stream(stream),
             limit=max_messages_of(document.spec),
+            is_paused=bool(document.spec.get("suspend")),
         )
         try:
             found = None if job_type is None else self._estimate(job_type, document)
@@ -64,13 +65,15 @@ class _Prospects:
                 f"and it waits for approval before they are more than backfill.maxMessages ({bare.limit:,})"
             )
             return replace(bare, unknown=unknown, rebuild=self._rebuild(stream, 0))
+        approve = self._approval(document, found)
         return replace(
             bare,
             estimate=found,
             adds=self._adds(stream, found),
             rebuild=self._rebuild(stream, found.messages),
             waits=found.messages > bare.limit and self._is_judged(document, found),
-            approve=self._approval(document, found),
+            approve=approve,
+            is_held=not approve and not bare.is_paused and self._is_held(document),
         )
 
     def of_upload(self, one: UploadRow) -> PlannedBackfill:
@@ -107,6 +110,12 @@ class _Prospects:
         run = None if job.state.run is None else self.record.runs.run(job.state.run)
         goes_on = run is not None and run.units > 0 and not self.foreseen.actions(document.name)
         return not goes_on and found.digest not in self.record.approvals.approved(job.id)
+
+    def _is_held(self, document: Document) -> bool:
+        """Whether it waits for a person, and no run is due that would look again."""
+        job = self.foreseen.job(document.name)
+        is_due = any(run.name == document.name for run in self.foreseen.made.runs)
+        return job is not None and job.state.awaiting is not None and not is_due
 
     def _approval(self, document: Document, found: Estimate) -> str:
         """The command that approves just this, where a run has found it already."""

@@ -129,7 +129,9 @@ class PlannedBackfill:
     `adds` are the bytes by which `stream` grows, as far as its messages so far tell. `rebuild` is how many messages a
     rebuild of the profiles reads now, and afterwards; None where none are built from the stream. `timed` says whether
     the messages have a time of their own. Past `limit` the run `waits` for approval; `approve` is the command that gives it,
-    empty where there is nothing yet to approve. An `is_upload` is no run: a bulk body that was accepted."""
+    empty where there is nothing yet to approve. `is_held`: it waits, because a run has found something else, and no run is
+    due that looks again; `is_paused`: nor does it before it is resumed. An `is_upload` is no run: a bulk body that was
+    accepted."""
 
     name: str
     stream: str
@@ -141,6 +143,8 @@ class PlannedBackfill:
     limit: int = 0
     waits: bool = False
     approve: str = ""
+    is_held: bool = False
+    is_paused: bool = False
     is_upload: bool = False
 
 
@@ -294,7 +298,7 @@ def _backfill_json(one: PlannedBackfill) -> dict[str, Any]:
         "timed": one.timed,
         "rebuild": None if one.rebuild is None else {"messagesNow": one.rebuild[0], "messagesAfter": one.rebuild[1]},
         "maxMessages": one.limit,
-        "waitsForApproval": one.waits,
+        "waitsForApproval": one.waits or one.is_held,
         "approve": one.approve,
     }
 

@@ -30,7 +30,7 @@ def without_doubted(db: Any, data_dir: Path, files: Sequence[LedgerFile], forgot
     doubted = sql_string(DOUBTED.format(action=ACTIONS[2]))
     found = db.execute(
         f"SELECT id FROM ({ledger_sql(data_dir, files, ['id', 'state', 'reason'])}) "
-        f"WHERE state = {State.MAYBE:d} AND reason = {doubted} AND id IN ({listed(forgotten)})"
+        f"WHERE state = {State.MAYBE:d} AND starts_with(reason, {doubted}) AND id IN ({listed(forgotten)})"
     ).fetchall()
     return sorted({*forgotten}.difference(id_ for (id_,) in found))
 

@@ -5,7 +5,8 @@
     state    what the destination holds of it (`State`)
     payload  the mapped fields that were acknowledged last (or may have arrived), by which it can be removed
     idents   a number for each identifier of the payload; null where that one is missing
-    tried    what was refused last: the MD5 of the fields, or `remove`. The same is not tried again by itself
+    tried    what was refused last: the MD5 of the fields, or `remove`. The same is not tried again by itself. `update` of
+             one who was sent as updates alone (`mode: update-only`), and is added where additions are made
     reason   why the member is omitted, empty where it is not
     run      which run decided it, and `moment` when
 
@@ -53,6 +54,11 @@ COLUMNS: Final = {
 
 #: A refused removal, in `tried`.
 REMOVAL: Final = "remove"
+#: Sent, but as updates alone, in `tried`: the destination may have left the member out.
+TOLD: Final = "update"
+#: The source of a member who left while no removals are made, and is still there: it is looked at again when they are, or
+#: when it comes back.
+LEFT: Final = 2
 #: A ledger has at most so many deltas, and they hold at most this share of the base's rows.
 MAX_DELTAS: Final = 8
 MAX_DELTA_SHARE: Final = 0.25

@@ -20,13 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reconciler.clock import iso
+from reconciler.core.document import digest_of
 from reconciler.core.members import ACTIONS, Difference, Exceptional, Ledger, LedgerFile, Members, Rows, Wish
 from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.core.value import dataclass
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
 from reconciler.data.leavers import gone_row, listed, without_doubted
-from reconciler.data.ledger import REMOVAL, State, copy, grown, ledger_sql, parquet
+from reconciler.data.ledger import LEFT, REMOVAL, TOLD, State, copy, grown, ledger_sql, parquet
 from reconciler.data.mapping import Mapped, mapped, transformed
 from reconciler.data.names import sql_string
 from reconciler.data.plan_rows import PlanReader
@@ -260,9 +261,14 @@ class _Comparison:
         attributes = sorted({*fields.attributes, *selection.attributes})
         view = selection.view(attributes, list(fields.keys))
         return (
-            f"SELECT *, hash({sql_string(fields.shape)}, {names}) AS source FROM "
+            f"SELECT *, hash({sql_string(self._shape())}, {names}) AS source FROM "
             f"(SELECT id, {values} FROM ({view}) WHERE ({selection.where}) IS TRUE)"
         )
+
+    def _shape(self) -> str:
+        """Names the mapping and the calls that are made: with others, everyone is looked at again, because what was sent may
+        be older than what was looked at."""
+        return digest_of([self.fields.shape, asdict(self.wish.calls)])
 
     @contextmanager
     def _mapped_texts(self) -> Iterator[str]:
@@ -296,9 +302,9 @@ class _Comparison:
             f"SELECT *, {fields.payload_sql()} AS p, {fields.reason_sql()} AS r, {fields.idents_sql()} AS ni "
             f"FROM (SELECT *, {fields.json_sql()} FROM (SELECT {taken} FROM {changed} c {joined}))"
         )
-        before = ["id", "state", "payload", "idents", "tried", "reason"]
+        before = ["id", "source", "state", "payload", "idents", "tried", "reason"]
         ledger = ledger_sql(self.data_dir, self.ledger.files if known else (), before)
-        renamed = "id, state AS was, payload AS lp, idents AS li, tried AS lt, reason AS lr"
+        renamed = "id, source AS ls, state AS was, payload AS lp, idents AS li, tried AS lt, reason AS lr"
         prior = f"SELECT {renamed} FROM ({ledger})"
         return _planned_sql(self.wish, fields, mapping, prior, self.forgotten)
 
@@ -406,6 +412,8 @@ def _changed_sql(wish: Wish, forgotten: Sequence[str], *, sends_noted: bool) -> 
     left = f"m.id IS NULL AND l.state <> {State.MAYBE:d} AND l.source <> {UNREMOVABLE}"
     if wish.calls.keeps_leavers:
         left += f" AND l.state <> {State.SENT:d}"
+    elif not wish.calls.remove:
+        left += f" AND l.source <> {LEFT}"
     cases = ["l.id IS NULL", f"m.source <> l.source AND l.state <> {State.MAYBE:d}", left]
     if sends_noted:
         cases.append(f"m.id IS NOT NULL AND l.state = {State.NOTED:d} AND NOT l.amiss")
@@ -420,7 +428,7 @@ def _changed_sql(wish: Wish, forgotten: Sequence[str], *, sends_noted: bool) -> 
 
 def _planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten: Sequence[str]) -> str:
     """What becomes of each member that is looked at. In the inner query `p`, `r`, `ni` are the fields now, the reason
-    that leaves them out and their identifiers, and `was`, `lp`, `li`, `lt`, `lr` what the ledger says."""
+    that leaves them out and their identifiers, and `ls`, `was`, `lp`, `li`, `lt`, `lr` what the ledger says."""
     decided = f"SELECT *, {_action_sql(wish, forgotten)} AS action FROM ({mapping}) LEFT JOIN ({prior}) USING (id)"
     kept = f"SELECT *, {_state_sql(wish)} AS state FROM ({decided})"
     sent, noted = int(State.SENT), int(State.NOTED)
@@ -430,10 +438,16 @@ def _planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten
     stays = f"action = {SILENT} AND here AND r = '' AND coalesce(lt, '') <> '' AND NOT {_tryable(wish)}"
     reason = f"CASE WHEN {stays} THEN lr WHEN here AND r <> '' THEN r ELSE '' END"
     renamed = f"action = 1 AND was <> {State.OUT:d} AND li IS DISTINCT FROM ni AND lp IS NOT NULL"
+    told = f"coalesce(lt, '') = '{TOLD}'"
+    is_told = f"state = {sent} AND (({told} AND action <> 0) OR (action = 1 AND was IS DISTINCT FROM {sent}))"
+    tried = f"CASE WHEN {stays} THEN lt WHEN {is_told} THEN '{TOLD}' ELSE '' END"
+    # Who is told first by which identifier it was known is looked at once more, and added then.
+    is_half = f"action = 1 AND {told} AND {wish.calls.add}"
+    source = f"CASE WHEN NOT here AND state = {sent} THEN {LEFT} WHEN {is_half} THEN xor(source, 1) ELSE source END"
     rows = (
         f"SELECT action::UTINYINT AS action, id, CASE WHEN {old} THEN lp WHEN {new} THEN p END AS payload, "
         f"CASE WHEN {renamed} THEN {fields.previous_sql('lp')} END "
-        f"AS previous, source, state::UTINYINT AS state, CASE WHEN {stays} THEN lt ELSE '' END AS tried, "
+        f"AS previous, {source} AS source, state::UTINYINT AS state, {tried} AS tried, "
         f"{reason} AS reason, CASE WHEN {old} THEN li WHEN {new} THEN ni END AS idents, "
         f"CASE WHEN {renamed} THEN li END AS former, CASE WHEN {renamed} THEN lp END AS former_payload, lr FROM ({kept})"
     )
@@ -453,12 +467,18 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     update = "1" if calls.update else f"{SILENT}"
     remove = "2" if calls.remove else f"{SILENT}"
     notes = "NOT known" if wish.notes_all else "false"
+    # Whoever was sent as an update alone may be unknown there; whoever left while no removals are made comes anew.
+    added = "CASE WHEN li IS DISTINCT FROM ni THEN 1 ELSE 0 END" if calls.update else "0"
+    is_told = f"was = {State.SENT:d} AND lt = '{TOLD}' AND {calls.add}"
+    is_back = f"was = {State.SENT:d} AND ls = {LEFT} AND {not calls.remove and not calls.keeps_leavers}"
     # Who was there before is as it is said to be; who was only there before has not come.
     said = f"{State.SENT:d}" if wish.sends_noted else f"{State.SENT:d}, {State.NOTED:d}"
     stays = f"was = {State.NOTED:d}" if calls.only_adds and not wish.sends_noted else "false"
     return f"""CASE
         WHEN NOT here AND id IN ({listed(forgotten)}) AND {held} THEN 2
         WHEN here AND r <> '' THEN CASE WHEN {held} AND coalesce(lt, '') <> '{REMOVAL}' THEN {remove} ELSE {SILENT} END
+        WHEN here AND {is_told} THEN {added}
+        WHEN here AND {is_back} THEN {add}
         WHEN here AND was IN ({said}) AND lp = p THEN {SILENT}
         WHEN here AND NOT {_tryable(wish)} THEN {SILENT}
         WHEN here AND was = {State.SENT:d} THEN {update}
@@ -475,7 +495,7 @@ def _state_sql(wish: Wish) -> str:
     return f"""CASE
         WHEN action < 2 THEN {sent}
         WHEN here AND r <> '' THEN CASE WHEN {stays} THEN was ELSE {out} END
-        WHEN NOT here THEN {gone}
+        WHEN NOT here THEN CASE WHEN was = {sent} AND action = {SILENT} THEN {sent} ELSE {gone} END
         WHEN was IN ({sent}, {noted}) THEN was
         WHEN NOT {_tryable(wish)} THEN {out}
         ELSE {noted} END"""

@@ -18,7 +18,7 @@ from reconciler.core.members import ACTIONS, Ledger
 from reconciler.data.durable import replaced
 from reconciler.data.export import write_text
 from reconciler.data.jsontext import whole
-from reconciler.data.ledger import State, ledger_sql, parquet
+from reconciler.data.ledger import LEFT, State, ledger_sql, parquet
 from reconciler.data.names import sql_string
 from reconciler.data.render import csv_lines
 
@@ -53,8 +53,8 @@ def _changes_sql(data_dir: Path, plan: str) -> str:
 
 def _members_sql(data_dir: Path, ledger: Ledger, plan: str) -> str:
     """Everyone whom the ledger will hold, once the plan is folded into it; whom it holds, without a plan."""
-    held = f"state IN ({State.SENT:d}, {State.NOTED:d})"
-    old = ledger_sql(data_dir, ledger.files, ["id", "state", "payload"])
+    held = f"state IN ({State.SENT:d}, {State.NOTED:d}) AND source <> {LEFT}"
+    old = ledger_sql(data_dir, ledger.files, ["id", "source", "state", "payload"])
     if not plan:
         return f"SELECT payload FROM ({old}) WHERE {held} ORDER BY id"
     new = parquet(data_dir, plan)

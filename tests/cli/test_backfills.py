@@ -89,6 +89,42 @@ def test_past_its_limit_a_backfill_waits_for_the_approval_of_exactly_these_files
     assert json.loads(old.run("show", "history", "-o", "json").out)["status"]["status"] == "Completed"
 
 
+def test_a_plan_says_that_a_backfill_is_held_for_files_that_have_changed_and_what_lets_it_look_again(
+    old: World,
+) -> None:
+    old.write("orders.yaml", STREAM + backfill(extra="  backfill: {maxMessages: 4}\n"))
+    assert old.run().code == 0
+    old.write("old/2.csv", "email,at\na@x.org,2021-01-01\nb@x.org,2021-01-02\nc@x.org,2021-01-03\nd@x.org,2021-01-04\n")
+    assert " ".join(plan(old)).endswith(
+        "It waits for approval, because that is more than backfill.maxMessages (4); it is held for what a run found before, "
+        "and `reconcile rerun history` lets it look again."
+    )
+    old.write("old/2.csv", "email,at\na@x.org,2021-01-01\n")
+    said = " ".join(plan(old))
+    assert said.startswith("history adds 3 messages from 2 files (0.0 MB) to stream orders")
+    assert said.endswith(
+        "It is held, because a run found more than backfill.maxMessages (4) before; `reconcile rerun history` lets it look "
+        "again."
+    )
+    assert json.loads(old.run("plan", "-o", "json").out)["backfills"][0]["waitsForApproval"] is True
+    assert old.run("rerun", "history").code == 0
+    assert "held" not in " ".join(plan(old))
+    assert old.run().code == 0
+    assert json.loads(old.run("streams", "-o", "json").out)[0]["messages"] == 3
+
+
+def test_a_plan_does_not_say_of_a_paused_backfill_that_an_approval_lets_it_go_on(old: World) -> None:
+    limited = "  backfill: {maxMessages: 4}\n"
+    old.write("orders.yaml", STREAM + backfill(extra=limited))
+    assert old.run().code == 0
+    old.write("orders.yaml", STREAM + backfill(extra=limited + "  suspend: true\n"))
+    for _ in range(2):
+        said = " ".join(plan(old))
+        assert "lets it" not in said
+        assert said.endswith("` approves it. It is paused, and adds nothing before `reconcile resume history`.")
+        assert old.run().code == 0
+
+
 def test_what_cannot_be_known_is_said_to_be_unknown_and_why(old: World) -> None:
     web = backfill("web").replace("provider: files", "provider: http").replace("import-csv", "import-json")
     web = web.replace('path: "old/*"', 'url: "https://example.com/"')

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.members import Difference, Exceptional, Ledger, MappedField, Rows, Wish
-from reconciler.core.mirror import calls
+from reconciler.core.mirror import Events, Mode, calls
 from reconciler.data.engine import workspace
 from reconciler.data.ledger import receipt
 from reconciler.data.members import MemberHands, Selection
@@ -38,6 +39,7 @@ class Place:
         self.data_dir = data_dir
         self.ledger = Ledger()
         self.members: dict[str, Any] = {}
+        self.is_strict = False  # whether it updates nobody who is unknown
         self._names = 0
 
     def enroll(self, world: World) -> None:
@@ -58,10 +60,10 @@ class Place:
             self.data_dir, job="j", audience="a", run=1, name=name, selection=lambda: selection, memory_mb=200
         )
 
-    def run(self, done: int | None = None, refused: Sequence[int] = ()) -> Difference:
+    def run(self, done: int | None = None, refused: Sequence[int] = (), wish: Wish = WISH) -> Difference:
         """Compares, does the first `done` rows (all, unless said otherwise), and folds."""
         hands = self.hands()
-        found = hands.compare(WISH, self.ledger, now_ms=0)
+        found = hands.compare(wish, self.ledger, now_ms=0)
         if found.plan:
             done = found.rows if done is None else min(done, found.rows)
             bad = [Exceptional(row, "refused", "no") for row in refused if row < done]
@@ -78,6 +80,8 @@ class Place:
                 self.take(action, json.loads(member), json.loads(previous or "null"))
 
     def take(self, action: str, member: dict[str, Any], previous: dict[str, Any] | None) -> None:
+        if self.is_strict and action == "update" and (previous or member)["email"] not in self.members:
+            return  # who is unknown is left out
         if previous:
             self.members.pop(previous["email"], None)
         if action == "remove":
@@ -154,6 +158,46 @@ def test_whatever_part_of_each_difference_is_done_the_destination_comes_to_hold_
         assert not place.run().rows, "a second run has nothing to send"
         assert not place.run().plan
         assert place.ledger.facts.sent == len(expected(world))
+
+
+@st.composite
+def own_worlds(draw: st.DrawFn) -> World:
+    """Worlds in which nobody takes over an address of another one."""
+    who = draw(st.lists(st.integers(0, 4), unique=True))
+    return {draw(st.sampled_from([one, one + 5, -1 - one])): (one, draw(st.sampled_from(["a", "b"]))) for one in who}
+
+
+#: Which calls may be made for a while.
+KINDS: Sequence[tuple[Mode, Events]] = (
+    ("mirror", "both"), ("mirror", "enter"), ("mirror", "exit"), ("add-only", "both"), ("add-only", "enter"),
+    ("update-only", "both"), ("update-only", "enter"),
+)  # fmt: skip
+
+
+@settings(max_examples=6, deadline=None)
+@given(
+    st.lists(st.tuples(own_worlds(), st.sampled_from(KINDS), st.none() | st.integers(0, 4)), min_size=2, max_size=4),
+    own_worlds(),
+)
+def test_whatever_calls_were_made_for_a_while_the_destination_comes_to_hold_the_members_once_all_are(
+    steps: list[tuple[World, tuple[Mode, Events], int | None]], last: World
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder))
+        place.is_strict = True
+        for world, kind, done in steps:
+            made = calls(*kind)
+            wish = replace(WISH, calls=made, sends_noted=made.add or made.update)
+            place.enroll(world)
+            place.run(done, wish=wish)
+            place.run(wish=wish)  # with what waited
+            place.run(wish=wish)
+            assert not place.run(wish=wish).plan, (kind, "a run right after it has nothing to do")
+        place.enroll(last)
+        for _ in range(3):
+            place.run(wish=replace(WISH, sends_noted=True))
+        assert place.members == expected(last)
+        assert not place.run(wish=replace(WISH, sends_noted=True)).plan
 
 
 def test_addresses_that_are_swapped_stay_both(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_the_guard_counts_what_is_sent_and_not_what_is_only_written_down(tmp_pat
         job.completes()
         job.enroll(people(0, 4))
         job.completes()
-        assert job.facts["sent"] == 4
+        assert (job.facts["sent"], len(job.sent)) == (100, 1)
         assert len(job.receiver.members) == 100
 
 
@@ -306,6 +306,30 @@ def test_a_batch_of_which_rows_that_are_not_there_were_refused_is_an_error_until
         assert job.again().how == "completed"
         assert job.server.requests[0].key == job.server.requests[1].key
         assert (job.facts["sent"], job.facts["out"]) == (3, 1)
+
+
+def test_an_unsafe_batch_of_which_nobody_knows_who_was_refused_may_have_arrived_and_is_released_by_a_person(
+    tmp_path: Path,
+) -> None:
+    answers = iter([Play(), also(4, 207)])
+    how = {"batchSize": 4, "replay": {"add": "unsafe"}, "errors": {"path": "errors"}}
+    who = [*people(0, 4), person(4), person(5, "bad"), *people(6, 10)]
+    with bench(
+        tmp_path, who, lambda one: answer(one) if callable(answer := next(answers, Play())) else answer, **how
+    ) as job:
+        error = job.fails(Fatal)
+        assert str(error).endswith("so nobody knows who was refused; check `errors.index` and `errors.first`")
+        assert {one["reason"] for one in job.rejects()} == {
+            f"the add may have arrived, and is not repeated; a person has to look and release it: {error}"
+        }
+        assert not job.ledger.open
+        assert job.again().how == "completed"
+        assert [len(members) for _, members in job.sent] == [4, 4, 2]
+        assert (job.facts["sent"], job.facts["maybe"]) == (6, 4)
+        assert job.completes().units == 0
+        job.ledger.cursor = {**job.ledger.cursor, "retry": "all"}
+        job.completes()
+        assert (job.facts["sent"], job.facts["maybe"]) == (10, 0)
 
 
 def test_pointers_that_lead_nowhere_are_as_none(tmp_path: Path) -> None:
@@ -627,6 +651,85 @@ def test_who_left_is_added_again_on_coming_back_where_only_entering_is_told(tmp_
         job.enroll(people(0, 3))
         job.completes()
         assert job.sent[1:] == [("add", ["p2@x.org"])]
+
+
+@pytest.mark.parametrize(
+    "meanwhile", [{"mode": "add-only"}, {"events": "exit"}, {"mode": "update-only"}, {"events": "enter"}]
+)
+def test_after_a_switch_back_to_all_calls_the_destination_holds_the_members_and_nobody_is_sent_for_nothing(
+    tmp_path: Path, meanwhile: dict[str, str]
+) -> None:
+    with bench(tmp_path, people(0, 5)) as job:
+        job.completes()
+        job.job.settings |= meanwhile
+        job.enroll([person(0, "silver"), *people(1, 4), person(20)])  # 4 has left
+        job.completes()
+        assert job.completes().units == 0
+        before = len(job.sent)
+        job.job.settings |= {"mode": "mirror", "events": "both"}
+        job.completes()
+        held = {address: one["plan"] for address, one in job.receiver.members.items()}
+        assert held == {"p0@x.org": "silver"} | {f"p{number}@x.org": "gold" for number in (1, 2, 3, 20)}
+        again = {
+            "add-only": [("update", ["p0@x.org"]), ("remove", ["p4@x.org"])],
+            "exit": [("add", ["p20@x.org"]), ("update", ["p0@x.org"])],
+            "update-only": [("add", ["p20@x.org"]), ("remove", ["p4@x.org"])],
+            "enter": [("remove", ["p4@x.org"])],
+        }
+        assert job.sent[before:] == again[next(iter(meanwhile.values()))]
+        assert job.completes().units == 0
+        assert job.facts == {"sent": 5, "noted": 0, "maybe": 0, "out": 0, "amiss": 0}
+
+
+def test_a_switch_there_and_back_sends_nothing_where_nothing_has_changed(tmp_path: Path) -> None:
+    with bench(tmp_path, [*people(0, 3), person(3, "bad")], naming({3}, 207), errors={"path": "errors"}) as job:
+        job.completes()
+        for settings in ({"mode": "add-only"}, {"mode": "update-only"}, {"mode": "mirror"}, {"events": "enter"}):
+            job.job.settings |= settings
+            job.completes()
+            assert job.completes().units == 0
+        assert len(job.sent) == 1
+
+
+def test_who_was_only_updated_under_another_address_is_told_of_it_and_then_added(tmp_path: Path) -> None:
+    with bench(tmp_path, people(0, 2), mode="update-only") as job:
+        job.completes()
+        job.enroll([person(0), {**person(1), "email": ["new@x.org"]}])
+        job.job.settings["mode"] = "mirror"
+        job.completes()
+        job.completes()
+        assert job.sent[1:] == [("add", ["p0@x.org"]), ("update", ["new@x.org"]), ("add", ["new@x.org"])]
+        assert job.completes().units == 0
+        assert set(job.receiver.members) == {"p0@x.org", "new@x.org"}
+
+
+def test_who_left_and_came_back_while_only_updates_are_made_is_still_added_later(tmp_path: Path) -> None:
+    with bench(tmp_path, people(0, 2), mode="update-only") as job:
+        for who in (people(0, 2), people(0, 1), people(0, 2)):
+            job.enroll(who)
+            job.completes()
+        job.job.settings["mode"] = "mirror"
+        job.completes()
+        assert [(action, sorted(who)) for action, who in job.sent[1:]] == [
+            ("update", ["p1@x.org"]),
+            ("add", ["p0@x.org", "p1@x.org"]),
+        ]
+        assert job.completes().units == 0
+
+
+def test_who_left_while_only_entering_is_told_and_came_back_with_all_calls_is_not_sent_again(tmp_path: Path) -> None:
+    with bench(tmp_path, people(0, 2), events="enter") as job:
+        job.completes()
+        job.enroll(people(0, 1))
+        job.completes()
+        assert job.facts["sent"] == 2
+        job.job.settings["events"] = "both"
+        job.enroll(people(0, 2))
+        job.completes()
+        assert len(job.sent) == 1
+        job.enroll(people(0, 1))
+        job.completes()
+        assert job.sent[1:] == [("remove", ["p1@x.org"])]
 
 
 # --- mapping --------------------------------------------------------------------------------------------------------

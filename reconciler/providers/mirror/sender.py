@@ -236,7 +236,11 @@ class Sender:
         reply = self._destination.send(batch)
         if isinstance(reply, Accepted):
             if beside := _beside(reply.but, batch):
-                raise Fatal(_ASTRAY.format(key=batch.intent.key, number=beside[0] + 1, rows=len(batch.numbers)))
+                why = _ASTRAY.format(key=batch.intent.key, number=beside[0] + 1, rows=len(batch.numbers))
+                if self._destination.replays[batch.action] is Replay.UNSAFE:
+                    yield from self._kept()
+                    yield self._doubted(batch, f": {why}")
+                raise Fatal(why)
             yield from self._accept(batch, reply.but)
             return None
         yield from self._kept()
@@ -341,9 +345,9 @@ class Sender:
     def _last_refused(self) -> str:
         return f", the last one ({self._bad[-1].member}): {self._bad[-1].said.reason}" if self._bad else ""
 
-    def _doubted(self, batch: Batch) -> Unit:
+    def _doubted(self, batch: Batch, because: str = "") -> Unit:
         """A batch that may have arrived and must not be sent again."""
-        why = DOUBTED.format(action=batch.action)
+        why = DOUBTED.format(action=batch.action) + because
         rows = zip(batch.numbers, batch.rows.ids, batch.rows.members, strict=True)
         self._bad += [_Bad(Exceptional(number, "maybe", why), member, fields) for number, member, fields in rows]
         self._hold_pointed(batch)
