@@ -37,6 +37,8 @@ from tests.benchmarks.rows import Bench, Figure, Round, Row, under
 from tests.benchmarks.tree import RECONCILE, cost, name_of, spec_path, write_tree
 
 DAYS: Final = 365
+#: By then what is kept is full: the last events (1,000 hours) and the sums by hour (60 days).
+FULL_DAYS: Final = 62
 ROWS_A_RUN: Final = 10
 #: Commands are repeated within a round.
 TIMES: Final = 3
@@ -176,7 +178,7 @@ def first_day(folder: Path, count: int, hours: int, now_ms: int) -> Life:
     return life
 
 
-def whole_year(folder: Path, count: int, hours: int, days: int, now_ms: int) -> Life:
+def many_days(folder: Path, count: int, hours: int, days: int, now_ms: int) -> Life:
     """Its last so many hours are passes."""
     life = Life(folder, count, now_ms - days * DAY_MS)
     life.hours(1)
@@ -188,9 +190,11 @@ def whole_year(folder: Path, count: int, hours: int, days: int, now_ms: int) -> 
 def years(bench: Bench) -> Iterator[Round]:
     count, days = bench.size(1_000, 20), bench.size(DAYS, 70)
     now_ms = Clock().now().wall_ms
-    with bench.scratch() as one, bench.scratch() as other:
+    last_hours = bench.size(KEPT_RUNS, 4)
+    with bench.scratch() as one, bench.scratch() as third, bench.scratch() as other:
         day = first_day(one, count, bench.size(24, 4), now_ms)
-        year = whole_year(other, count, bench.size(KEPT_RUNS, 4), days, now_ms)
+        full = many_days(third, count, last_hours, FULL_DAYS, now_ms)
+        year = many_days(other, count, last_hours, days, now_ms)
         found = (f"{rows:,} {name}s" for name, rows in sorted(year.counts().items()) if name in GROWING)
         bench.note(f"after the year {', '.join(found)}")
         commands = {
@@ -203,7 +207,8 @@ def years(bench: Bench) -> Iterator[Round]:
         for life in (day, year):
             life.cost("plan")
         for _ in range(bench.rounds):
-            taken: dict[str, tuple[float, float]] = {"size": (year.size(), day.size())}
+            size = year.size()
+            taken: dict[str, tuple[float, float]] = {"size": (size, day.size()), "growth": (size, full.size())}
             for key, arguments in commands.items():
                 pairs = [(year.cost(*arguments), day.cost(*arguments)) for _ in range(TIMES)]
                 taken[key] = (median(one for one, _ in pairs), median(other for _, other in pairs))
@@ -227,6 +232,12 @@ ROWS: Final = (
                 aim=under(1.1, "flat: under 1.1"),
                 unit="bytes",
             ),
+            "growth": Figure(
+                what="size of the record after a year of 1,000 hourly jobs",
+                yardstick=f"after {FULL_DAYS} days, when what is kept is full",
+                aim=under(1.1, "flat: under 1.1"),
+                unit="bytes",
+            ),
             "list": _flat("list"),
             "plan": _flat("plan"),
             "why": _flat("why NAME"),
@@ -234,8 +245,8 @@ ROWS: Final = (
         },
         measure=years,
         differs=(
-            "the record keeps 100 runs and 1,000 events of a job, sums by hour for 60 days and by day for ever, so day one is "
-            "before what is kept is full. The last 100 hours of the year are passes of the real controller under a clock that "
+            "the record keeps 100 runs and 1,000 events of a job, sums by hour for 60 days and by day for ever: day one is before "
+            f"what is kept is full, day {FULL_DAYS} after it. The last 100 hours of the year are passes of the real controller under a clock that "
             "is told the time; what is kept of the time before is written by the record's own functions"
         ),
     ),
