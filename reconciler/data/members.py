@@ -26,6 +26,7 @@ from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.core.value import dataclass
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
+from reconciler.data.heirs import HELD, SILENT, add_unknown, inherit
 from reconciler.data.leavers import gone_row, listed, without_doubted
 from reconciler.data.ledger import LEFT, REMOVAL, TOLD, State, copy, grown, ledger_sql, parquet
 from reconciler.data.mapping import Mapped, mapped, transformed
@@ -40,8 +41,6 @@ THREADS: Final = 2
 UNREMOVABLE: Final = 0
 #: Rows that are mapped at a time.
 BLOCK_ROWS: Final = 65_536
-#: A plan's rows that are only written down.
-SILENT: Final = len(ACTIONS)
 #: More files of exceptions than this are put together.
 MAX_EXCEPTION_FILES: Final = 16
 
@@ -324,9 +323,9 @@ class _Comparison:
             "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE taken AS "
             "SELECT left_behind.id, bool_and(waits) AS waits, list(DISTINCT left_behind.ident) AS held FROM left_behind JOIN ("
             f"SELECT id, unnest(idents) AS ident, action < 2 AND {self.wish.spares == 'later'} AS waits FROM planned "
-            f"WHERE action < 2 OR (action = {SILENT} AND state IN ({_HELD})) UNION ALL "
+            f"WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD})) UNION ALL "
             "SELECT id, ident, false FROM (SELECT id, unnest(idents) AS ident "
-            f"FROM ({ledger}) WHERE state IN ({_HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id)"
+            f"FROM ({ledger}) WHERE state IN ({HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id)"
             ") held ON left_behind.ident = held.ident AND left_behind.id <> held.id GROUP BY left_behind.id"
         ).fetchall()
         if not self._counted("count(*)", "taken")[0]:
@@ -340,12 +339,15 @@ class _Comparison:
             f"former_payload AS payload, 1 AS source, {State.SENT:d} AS state, '' AS tried, '' AS reason, "
             f"former AS idents, false AS is_news FROM planned WHERE {behind}"
         ).fetchall()
+        if self.wish.calls.add:
+            add_unknown(self.db, ledger)
         self.db.execute(
-            "UPDATE planned SET previous = NULL WHERE action = 1 AND id IN (SELECT id FROM taken);"
+            "UPDATE planned SET previous = NULL WHERE action < 2 AND id IN (SELECT id FROM taken);"
             "DELETE FROM planned WHERE action = 2 AND id IN (SELECT id FROM taken WHERE waits);"
             f"{_PARTLY_HELD}"
             f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM taken)"
         ).fetchall()
+        inherit(self.db, ledger, adds=self.wish.calls.add)
         debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '~')"
         made = self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")
         return _Waiting(members=waiting[0], removals=waiting[1], debts=made[0], whose=str(whose))
@@ -383,8 +385,6 @@ class _Waiting:
     debts: int = 0
     whose: str = ""
 
-
-_HELD: Final = f"{State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d}"
 
 #: Who of `taken` waits to be removed; and who of them has an identifier that nobody else has.
 _WAIT: Final = "taken JOIN planned USING (id) WHERE action = 2 AND waits"
@@ -508,8 +508,8 @@ def outcome_sql(data_dir: Path, ledger: Ledger, plan: str, done: int, exceptions
     """The rows of the ledger that a plan leaves behind, but for the run and the time."""
     rows = parquet(data_dir, plan, numbered=True)
     over = f"action = {SILENT} OR file_row_number < {int(done)}"
-    payload = f"CASE WHEN state IN ({_HELD}) THEN payload END AS payload"
-    idents = f"CASE WHEN state IN ({_HELD}) THEN idents END AS idents"
+    payload = f"CASE WHEN state IN ({HELD}) THEN payload END AS payload"
+    idents = f"CASE WHEN state IN ({HELD}) THEN idents END AS idents"
     plain = f"SELECT id, source, state, {payload}, {idents}, tried, reason FROM {rows} WHERE ({over})"
     if not exceptions:
         return plain

@@ -210,6 +210,38 @@ def test_addresses_that_are_swapped_stay_both(tmp_path: Path) -> None:
     assert place.members == expected({1: (2, "b"), 2: (1, "a")})
 
 
+def test_who_moves_to_a_new_address_while_another_one_takes_the_old_is_there_where_updates_reach_only_the_known(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path)
+    place.is_strict = True
+    place.enroll({0: (1, "a")})
+    place.run()
+    moved: World = {0: (2, "b"), 1: (1, "a")}
+    place.enroll(moved)
+    assert place.run().calls == {"add": 2, "update": 0, "remove": 0}
+    place.run()  # with what waited
+    assert place.members == expected(moved)
+    assert not place.run().plan
+
+
+def test_who_takes_over_the_address_of_one_who_was_sent_while_only_exits_are_told_is_removed_on_leaving(
+    tmp_path: Path,
+) -> None:
+    place = Place(tmp_path)
+    place.enroll({0: (1, "a"), 1: (3, "a")})
+    place.run()
+    place.enroll({0: (2, "b"), 1: (3, "a")})
+    exits = replace(WISH, calls=calls("mirror", "exit"))
+    assert not place.run(wish=exits).rows
+    assert not place.run(wish=exits).plan
+    place.run(wish=replace(WISH, sends_noted=True))
+    assert place.members == expected({0: (2, "b"), 1: (3, "a")})
+    place.enroll({1: (3, "a")})
+    place.run(wish=replace(WISH, sends_noted=True))
+    assert place.members == expected({1: (3, "a")})
+
+
 class TwoKeys(Place):
     """The same, where members are known by an address and a number; the destination keeps each by itself."""
 

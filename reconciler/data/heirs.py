@@ -1,0 +1,41 @@
+"""Identifiers that pass from one member of an audience to another, in the plan of an export.
+
+The table `planned` holds the plan's rows, `left_behind` the identifiers of those who leave or were known by others before,
+and `taken` the ids of those of them whose identifiers others have now.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from reconciler.core.members import ACTIONS
+from reconciler.data.ledger import TOLD, State
+
+#: A plan's rows that are only written down.
+SILENT: Final = len(ACTIONS)
+#: The states of those whom the destination holds, as far as is known.
+HELD: Final = f"{State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d}"
+
+
+def add_unknown(db: Any, ledger: str) -> None:
+    """Makes an addition of an update that cannot say by what its member was known, and whose identifiers are all new: it
+    would reach nobody. `ledger` is the SQL of the ledger."""
+    renamed = "SELECT id, unnest(idents) AS ident FROM planned WHERE action = 1 AND id IN (SELECT id FROM taken)"
+    there = f"SELECT unnest(idents) AS ident FROM ({ledger}) WHERE state IN ({HELD})"
+    db.execute(
+        "UPDATE planned SET action = 0, tried = '' WHERE action = 1 AND id IN (SELECT id FROM taken) "
+        f"AND id NOT IN (SELECT n.id FROM ({renamed}) n JOIN ({there}) t ON n.ident = t.ident)"
+    ).fetchall()
+
+
+def inherit(db: Any, ledger: str, *, adds: bool) -> None:
+    """Whoever is only noted, and has an identifier now under which another one was sent, is there by what was sent. Where
+    additions are made, that one is looked at once more, and added with fields of its own."""
+    noted = f"action = {SILENT} AND state = {State.NOTED:d}"
+    sent = f"SELECT id FROM ({ledger}) WHERE state = {State.SENT:d}"
+    source = "xor(source, 1)" if adds else "source"
+    db.execute(
+        f"UPDATE planned SET state = {State.SENT:d}, tried = '{TOLD}', source = {source} WHERE {noted} AND id IN ("
+        f"SELECT n.id FROM (SELECT id, unnest(idents) AS ident FROM planned WHERE {noted}) n "
+        f"JOIN (SELECT * FROM left_behind SEMI JOIN ({sent}) USING (id)) b ON n.ident = b.ident AND n.id <> b.id)"
+    ).fetchall()
