@@ -58,7 +58,7 @@ def test_bodies_that_are_being_read_are_bounded(tmp_path: Path) -> None:
 
 
 def test_uploads_at_one_time_are_bounded_and_one_that_stalls_is_ended(tmp_path: Path) -> None:
-    with Served(tmp_path / "state", uploads=1, body_s=1.0) as served:
+    with Served(tmp_path / "state", uploads=1, body_s=4.0) as served:
         connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
         connection.putrequest("POST", BULK)
         for name, value in {**CSV, "Content-Length": "100"}.items():
@@ -68,7 +68,7 @@ def test_uploads_at_one_time_are_bounded_and_one_that_stalls_is_ended(tmp_path: 
             pass
         assert said(answer) == (429, "1 bulk bodies are being taken in; come again later.", "10")
         stalled = connection.getresponse()
-        assert (stalled.status, stalled.read()) == (408, b'{"error":"Nothing came for 1 seconds."}')
+        assert (stalled.status, stalled.read()) == (408, b'{"error":"Nothing came for 4 seconds."}')
         assert served.post(BULK, b"a\n1\n", CSV).status_code == 202
 
 
