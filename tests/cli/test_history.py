@@ -85,7 +85,8 @@ def test_in_a_shallow_clone_nobody_is_said_to_have_made_what_is_older(
     monkeypatch.chdir(shallow)
     done = repository.run()
     assert done.code == 0
-    assert done.err == (
+    young = "git was at work while the tree was read; looking again\n"  # the clone is that, if this is quick enough
+    assert done.err.removeprefix(young) == (
         "this clone is shallow, so who changed older specs is not known; `git fetch --unshallow` brings the whole history\n"
     )
     assert {(one["author"], one["commit"]) for one in entries(repository)} == {(None, None)}
