@@ -22,14 +22,19 @@ FOLDER_MODE: Final = 0o700
 def replaced(path: Path, temporary: Path, *, is_private: bool = True) -> Iterator[Path]:
     """Yields the temporary path to write; on leaving well, what was written there is at `path` and on the disk. On an
     error nothing is left. Folders are made. Raises Retriable where the disk refuses."""
+    with whole_or_nothing(path, temporary, is_private=is_private):
+        yield temporary
+        _put(temporary, path, is_private=is_private)
+        fsync(path.parent)
+
+
+@contextmanager
+def whole_or_nothing(path: Path, temporary: Path, *, is_private: bool = True) -> Iterator[None]:
+    """While the file of this path is made: its folder is there, and an error leaves nothing. Raises Retriable where the disk
+    refuses."""
     try:
         make_folder(path.parent, is_private=is_private)
-        yield temporary
-        if is_private:
-            temporary.chmod(FILE_MODE)
-        fsync(temporary)
-        os.replace(temporary, path)
-        fsync(path.parent)
+        yield
     except OSError as error:
         _discard(temporary)
         raise Retriable(f"cannot write {path.name}: {error.strerror or error}") from error
@@ -73,8 +78,9 @@ class Shelf:
         self._unsettled.clear()
 
 
-def _put(temporary: Path, path: Path) -> None:
-    temporary.chmod(FILE_MODE)
+def _put(temporary: Path, path: Path, *, is_private: bool = True) -> None:
+    if is_private:
+        temporary.chmod(FILE_MODE)
     fsync(temporary)
     os.replace(temporary, path)
 

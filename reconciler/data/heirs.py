@@ -6,15 +6,9 @@ and `taken` the ids of those of them whose identifiers others have now.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from reconciler.core.members import ACTIONS
-from reconciler.data.ledger import TOLD, State
-
-#: A plan's rows that are only written down.
-SILENT: Final = len(ACTIONS)
-#: The states of those whom the destination holds, as far as is known.
-HELD: Final = f"{State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d}"
+from reconciler.data.ledger import HELD, SILENT, TOLD, State
 
 
 def add_unknown(db: Any, ledger: str) -> None:

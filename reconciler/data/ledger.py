@@ -23,7 +23,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
 
-from reconciler.core.members import Facts, Ledger, LedgerFile
+from reconciler.core.members import ACTIONS, Facts, Ledger, LedgerFile
 from reconciler.data.durable import replaced
 from reconciler.data.names import sql_string
 from reconciler.data.segments import TEMPORARY
@@ -38,6 +38,11 @@ class State(IntEnum):
     MAYBE = 3
     OUT = 4
 
+
+#: The states of those whom the destination holds, as far as is known.
+HELD: Final = f"{State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d}"
+#: The number, among those of the actions, of a plan's rows that are only written down.
+SILENT: Final = len(ACTIONS)
 
 #: The columns of a ledger, in order, with their types.
 COLUMNS: Final = {

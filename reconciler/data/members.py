@@ -26,9 +26,9 @@ from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.core.value import dataclass
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
-from reconciler.data.heirs import HELD, SILENT, add_unknown, inherit
+from reconciler.data.heirs import add_unknown, inherit
 from reconciler.data.leavers import gone_row, listed, without_doubted
-from reconciler.data.ledger import LEFT, REMOVAL, TOLD, State, copy, grown, ledger_sql, parquet
+from reconciler.data.ledger import HELD, LEFT, REMOVAL, SILENT, TOLD, State, copy, grown, ledger_sql, parquet
 from reconciler.data.mapping import Mapped, mapped, transformed
 from reconciler.data.names import sql_string
 from reconciler.data.plan_rows import PlanReader

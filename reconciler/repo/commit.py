@@ -198,8 +198,8 @@ class CommitTree:
             at = _At(head.repository, self._settled.commit, self._settled.name)
         if at is not None and self._policy[0] != at.commit:
             settled = self._settled
-            same = settled is not None and (settled.commit == at.commit or found.same_policy)
-            free = same and settled is not None and not settled.governed
+            is_same = found.same_policy or (settled is not None and settled.commit == at.commit)
+            free = is_same and settled is not None and not settled.governed
             self._policy = at.commit, None if free else beside_root(at.repository, at.commit, POLICY_NAME)
         return at
 

@@ -26,11 +26,10 @@ from typing import Any, Final, Self
 from reconciler.core.language import attribute_types
 from reconciler.core.profile import SHEET, ProfileFile, ProfileRules
 from reconciler.core.value import dataclass
-from reconciler.data.durable import Shelf, make_folder
+from reconciler.data.durable import Shelf, whole_or_nothing
 from reconciler.data.names import sql_string
 from reconciler.data.profiles.merges import Merge
 from reconciler.data.segments import PROFILES, TEMPORARY
-from reconciler.errors import Retriable
 
 IDENTIFIER: Final = "identifier"
 PAIR: Final = "pair"
@@ -210,19 +209,12 @@ class Writer:
         file = f"{PROFILES}/{self._build}-{kind}-{'delta' if part == DELTA else part}.parquet"
         path = self._data_dir / file
         temporary = path.with_name(path.name + TEMPORARY)
-        try:
-            make_folder(path.parent)
+        with whole_or_nothing(path, temporary):
             rows = self._copied(select, temporary, attributes)
             size = temporary.stat().st_size
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise Retriable(f"cannot write {path.name}: {error.strerror or error}") from error
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        if not rows:
-            temporary.unlink()
-            return []
+            if not rows:
+                temporary.unlink()
+                return []
         self._shelf.put(temporary, path)
         return [ProfileFile(file=file, kind=kind, part=part, build=self._build, rows=rows, size=size)]
 
