@@ -93,7 +93,12 @@ def make_folder(folder: Path, *, is_private: bool = True) -> None:
         folder = folder.parent
     for new in reversed(missing):
         new.mkdir(mode=FOLDER_MODE if is_private else 0o777, exist_ok=True)
-        fsync(new.parent)
+        try:
+            fsync(new.parent)
+        except OSError:
+            with suppress(OSError):  # somebody may have put something into it
+                new.rmdir()  # whoever finds it takes it to be on the disk
+            raise
 
 
 def private(path: str, flags: int) -> int:

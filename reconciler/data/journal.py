@@ -238,8 +238,13 @@ class Bulk:
 
 
 def publish(folder: Path, number: int, bulk: Bulk) -> None:
-    """From here on the body, which must be on the disk, is accepted."""
-    _place(bulk_path(folder, number), json.dumps(asdict(bulk)))
+    """From here on the body, which must be on the disk, is accepted. Raises OSError: then it is not, and nobody finds it."""
+    path = bulk_path(folder, number)
+    try:
+        _place(path, json.dumps(asdict(bulk)))
+    except OSError:
+        path.unlink(missing_ok=True)  # it was there already where the folder could not be synced
+        raise
 
 
 def _place(path: Path, text: str) -> None:

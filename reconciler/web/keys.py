@@ -42,7 +42,8 @@ class Keys:
         self._limits = limits
         self._known: dict[bytes, bytes] = {}  # in the order in which they came
         self._owed: list[bytes] = []  # frames that are not in the log yet
-        self._hour = -1
+        self._due = -1  # the hour whose log they go to
+        self._hour = -1  # that of the open log
         self._fd = -1
         self._lock = threading.Lock()
 
@@ -107,7 +108,7 @@ class Keys:
             for key, value in values:
                 self._known[key] = value[_DIGEST:]
                 self._owed.append(frame(value))
-            self._turn(now_ms // _HOUR_MS)
+            self._due = now_ms // _HOUR_MS
             self._pay()
 
     def sync(self) -> None:
@@ -127,8 +128,9 @@ class Keys:
     def _pay(self) -> None:
         """Writes what is owed to the log, all of it or nothing."""
         data = b"".join(self._owed)
-        if not data or self._fd < 0:
+        if not data:
             return
+        self._turn(self._due)
         end = os.fstat(self._fd).st_size
         try:
             view = memoryview(data)
@@ -140,17 +142,21 @@ class Keys:
         self._owed.clear()
 
     def _turn(self, hour: int) -> None:
-        """The log of this hour."""
+        """The log of this hour, whose name is on the disk too."""
         if hour == self._hour:
             return
         if self._fd >= 0:
             os.fdatasync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
         path = self._folder / f"keys-{hour}.log"
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._hour = hour
-        fsync(self._folder)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fsync(self._folder)
+        except OSError:
+            os.close(fd)
+            raise
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._hour = fd, hour
 
     def _expire(self, now_ms: int) -> None:
         """Forgets what is older than a day."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from reconciler.data.durable import Shelf
+from reconciler.data.durable import Shelf, make_folder
 from reconciler.errors import Retriable
 
 
@@ -37,6 +39,10 @@ def put(folder: Path, *names: str, last: Callable[[Shelf], None]) -> None:
         last(shelf)
 
 
+def refuse() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def fail(_: Shelf) -> None:
     raise ZeroDivisionError
 
@@ -52,3 +58,23 @@ def test_an_error_of_the_writer_leaves_nothing_unfinished(tmp_path: Path) -> Non
     with pytest.raises(ZeroDivisionError):
         put(tmp_path, "one", last=fail)
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_folder_that_is_not_on_the_disk_for_certain_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", lambda _: refuse())
+        with pytest.raises(OSError, match="Input/output error"):
+            make_folder(tmp_path / "a" / "b")
+    assert list(tmp_path.iterdir()) == []
+    real = os.fsync
+
+    def note(fd: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    make_folder(tmp_path / "a" / "b")
+    assert synced == [tmp_path.name, "a"]
