@@ -94,6 +94,8 @@ def test_a_condition_asks_for_attributes(text: str, sql: str) -> None:
         ("country > 5", 0, "cannot compare text and integer; cast attribute 'country', or declare the type of its column"),
         ("'a' in tags", 0, "expected values in brackets after `in`; of a list, ask contains(list, 'value')"),
         ("extract(day from now()) = 1", 26, RULE),
+        ("tags is distinct from tags", 0, "a list cannot be compared; ask contains(list, 'value')"),
+        ("last_order_at is distinct from now()", 0, "a time equals now() for a microsecond; compare with < or >"),
         ("last_order_at = now()", 0, "a time equals now() for a microsecond; compare with < or >"),
         ("last_order_at > now() - last_order_at", 16, RULE),
         ("last_order_at > now() - orders", 16, RULE),

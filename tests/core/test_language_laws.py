@@ -76,7 +76,7 @@ SHAPES: Final = {
     ],
     "boolean": [
         "{number} < {number}", "{number} = {number}", "{text} >= {text}", "{time} <> {time}", "{boolean} = {boolean}",
-        "{boolean} and {boolean}", "{boolean} or {boolean}", "not {boolean}", "{any} is null", "{boolean} is not true",
+        "{boolean} and {boolean}", "{boolean} or {boolean}", "not {boolean}", "{any} is null", "{boolean} is not true", "{text} is distinct from {text}",
         "{number} between {number} and {number}", "{time} between {time} and '2024-06-01'", "{number} in (1, 2.5, null)",
         "{text} in ('a', 'b')", "{time} > '2024-01-31T00:00:00+01:00'", "{text} like '%a_%'", "contains({text}, {text})",
         "cast({text} as boolean)", "case when {boolean} then {boolean} else {boolean} end",

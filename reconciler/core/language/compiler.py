@@ -122,8 +122,9 @@ def _foreign(node: Any) -> str:
 _SYMBOLS: Final = {
     "pow": "**", "intdiv": "//", "bitwiseand": "&", "bitwiseor": "|", "bitwisexor": "xor", "bitwisenot": "~",
     "bitwiseleftshift": "<<", "bitwiserightshift": ">>", "regexplike": "~", "similarto": "similar to",
-    "nullsafeeq": "is not distinct from", "nullsafeneq": "is distinct from", "bytestring": "e'…'",
-    "rawstring": "$$…$$", "attimezone": "at time zone", "tuple": "(…, …)",
+    "bytestring": "e'…'", "rawstring": "$$…$$", "national": "n'…'", "attimezone": "at time zone", "tuple": "(…, …)",
+    "arrayoverlaps": "&&", "arraycontainsall": "@>", "arraycontainedby": "<@", "startswith": "^@",
+    "currentuser": "current_user",
 }  # fmt: skip
 
 
@@ -306,7 +307,7 @@ def compared(compiler: Compiler, left_node: Any, symbol: str, right_node: Any, n
     found, sides = unified((left, right), "compare", node)
     if found.kind == "list(text)":
         raise refusal("a list cannot be compared; ask contains(list, 'value')", node)
-    if found == BOOLEAN and symbol not in ("=", "<>"):
+    if found == BOOLEAN and symbol in ("<", "<=", ">", ">="):
         raise refusal("true and false have no order; use = or <>", node)
     return Term(f"({sides[0]} {symbol} {sides[1]})", BOOLEAN, node)
 
@@ -415,6 +416,8 @@ _HANDLERS: Final[Mapping[type[Any], Handler]] = {
     exp.Not: _not,
     exp.EQ: _comparison("="),
     exp.NEQ: _comparison("<>"),
+    exp.NullSafeEQ: _comparison("IS NOT DISTINCT FROM"),
+    exp.NullSafeNEQ: _comparison("IS DISTINCT FROM"),
     exp.LT: _comparison("<"),
     exp.LTE: _comparison("<="),
     exp.GT: _comparison(">"),

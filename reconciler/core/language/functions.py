@@ -63,6 +63,12 @@ def _of_text(name: str) -> Handler:
     return handle
 
 
+def _trim(compiler: Compiler, node: exp.Trim) -> Term:
+    if any(value for name, value in node.args.items() if name != "this"):
+        raise refusal("trim() takes a text alone, and takes the spaces around it away", node)
+    return Term(f"trim({_text(compiler, node.this, 'trim()')})", TEXT, node)
+
+
 def _length(compiler: Compiler, node: exp.Length) -> Term:
     only(node, "this")
     term = compiler.term(node.this)
@@ -286,7 +292,7 @@ def _word(given: Any, known: tuple[str, ...], what: str, node: Any) -> str:
 HANDLERS: Final[Mapping[type[Any], Handler]] = {
     exp.Lower: _of_text("lower"),
     exp.Upper: _of_text("upper"),
-    exp.Trim: _of_text("trim"),
+    exp.Trim: _trim,
     exp.Length: _length,
     exp.Substring: _substring,
     exp.Concat: _concat,

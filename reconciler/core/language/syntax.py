@@ -7,6 +7,7 @@ for `compiler.py` to say.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -45,6 +46,9 @@ _GRAMMAR: Final = {
     "and", "as", "between", "case", "else", "from", "ilike", "in", "interval", "is", "like", "not", "or", "then",
     "when", "decimal", "numeric", "for",
 }  # fmt: skip
+
+#: An interval in quotes. Of a longer text sqlglot takes a part ("3 days ago" is three days to it).
+_QUOTED_SPAN: Final = re.compile(r"\s*[0-9]+\s*[a-zA-Z]*\s*")
 
 #: Functions over many rows, and what is meant to be said instead.
 _AGGREGATES: Final = {"avg", "count", "max", "min", "sum", "any_value", "first", "last", "list", "string_agg"}
@@ -99,6 +103,8 @@ def _look(tokens: Sequence[Token], functions: Collection[str]) -> None:
     for index, token in enumerate(tokens):
         kind = token.token_type
         _refuse_foreign(token)
+        if kind == TokenType.STRING and index and tokens[index - 1].token_type == TokenType.INTERVAL:
+            _look_at_span(token)
         if kind in _PREFIXES:
             prefixes += 1
         elif kind in _OPENING:
@@ -124,6 +130,13 @@ def _refuse_foreign(token: Token) -> None:
     why = _FOREIGN.get(token.token_type)
     if why is not None:
         raise BadExpression(why or f"{quoted(token.text)} cannot stand in an expression", token.start)
+
+
+def _look_at_span(token: Token) -> None:
+    if not _QUOTED_SPAN.fullmatch(token.text):
+        raise BadExpression(
+            f"expected one number and its unit, as in `interval '90 days'`, found {quoted(token.text)}", token.start
+        )
 
 
 def _look_at_call(name: Token, functions: Collection[str]) -> None:
