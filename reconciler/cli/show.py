@@ -185,7 +185,11 @@ def _second(time: str | None) -> str:
 def _last_run(run: dict[str, Any] | None) -> str:
     if run is None:
         return "none yet"
-    counts = ", ".join(f"{run[name]:,} {name}" for name in ("rows", "added", "removed", "omitted") if run[name])
+    counts = ", ".join(
+        f"{run[name]:,} {'row' if (name, run[name]) == ('rows', 1) else name}"
+        for name in ("rows", "added", "removed", "omitted")
+        if run[name]
+    )
     parts = [f"{run['id']}: {run['outcome'] or 'in progress'}", f"started {_second(run['startedAt'])}", counts]
     return ", ".join(part for part in parts if part)
 

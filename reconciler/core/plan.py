@@ -309,7 +309,15 @@ def _move(declared: Document, known: Known) -> Iterator[Action]:
             path=declared.path,
             reason=" and ".join(reasons),
             renamed_from=known.name if declared.name != known.name else "",
+            message=_stays_behind(known) if declared.kind == "Stream" and declared.name != known.name else "",
         )
+
+
+def _stays_behind(known: Known) -> str:
+    return (
+        f"the messages of {known.name}, if any, stay under that name: they are kept, but say nothing of anybody any more, "
+        f"and nothing reads them under the new one"
+    )
 
 
 def _update(declared: Document, known: Known, resets: Mapping[tuple[str, str], frozenset[str]]) -> Iterator[Action]:

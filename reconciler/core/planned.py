@@ -87,7 +87,7 @@ class Action:
         fields = {change.field for change in self.changes} - _HARMLESS
         if self.is_export and any(_is_below(field, one) for field in fields for one in _SENT):
             return Risk.CHANGES_WHAT_IS_SENT
-        if self.kind == "Audience" and "spec.where" in fields:
+        if (self.kind == "Audience" and "spec.where" in fields) or (self.kind == "Stream" and self.renamed_from):
             return Risk.CHANGES_WHAT_IS_SENT
         return None
 

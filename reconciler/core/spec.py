@@ -116,7 +116,8 @@ class Metadata(Model):
     )
     renamed_from: Name = Field(
         "",
-        description="The name this had before: the same job goes on under its new name.",
+        description="The name this had before: the same job goes on under its new name. "
+        "Messages stay under their stream's old one.",
         examples=["fetch-orders"],
     )
 
@@ -369,7 +370,8 @@ class Identity(Model):
         MAX_PER_KEY,
         ge=1,
         le=MOST_PER_KEY,
-        description="A value seen with more distinct values of another key than this belongs to nobody.",
+        description="A value seen with more distinct values of another key than this belongs to nobody. Of streams that say "
+        "different numbers for one key the lowest counts.",
     )
 
     @model_validator(mode="after")

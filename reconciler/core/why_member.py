@@ -68,7 +68,7 @@ def why_member(facts: MemberFacts) -> MemberAnswer:
     """The first sufficient reason."""
     if facts.is_void:
         because = f"{facts.who} belongs to nobody: it has come with more values of another key than `maxPerKey` allows."
-        return MemberAnswer("Void", because, "nothing; a Stream with a higher `maxPerKey` makes it somebody's.")
+        return MemberAnswer("Void", because, "nothing, until all Streams with that key have a higher `maxPerKey`.")
     if facts.profile is None:
         newer = f"; {facts.behind:,} messages are not built yet" if facts.behind else ""
         return MemberAnswer("Unknown", f"nobody is known by {facts.who}{newer}.", "nothing, until a message says so.")

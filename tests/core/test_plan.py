@@ -31,7 +31,7 @@ from reconciler.core.happening import (
 )
 from reconciler.core.lifecycle import advance, created, happenings
 from reconciler.core.plan import Difference, Known, Pair, differing, plan
-from reconciler.core.planned import Action, Plan, PlannedRun, Verb, Waiting, to_json
+from reconciler.core.planned import Action, Plan, PlannedRun, Risk, Verb, Waiting, to_json
 from reconciler.core.prune import Budget, Pruning, Purse
 from reconciler.core.rules import rules_of
 from reconciler.core.state import JobState, Status
@@ -207,6 +207,15 @@ def test_a_declared_rename_is_one_move_of_the_same_job() -> None:
     (action,) = edit(job("old"), job("new", renamed_from="old")).actions
     assert (action.verb, action.name, action.renamed_from) == (Verb.MOVE, "new", "old")
     assert action.reason == "renamed from old"
+
+
+def test_a_renamed_stream_leaves_its_messages_behind_and_the_plan_says_so() -> None:
+    (action,) = edit(thing("Stream", "old"), replace(thing("Stream", "new"), renamed_from="old")).actions
+    assert (action.verb, action.reason, action.risk) == (Verb.MOVE, "renamed from old", Risk.CHANGES_WHAT_IS_SENT)
+    assert action.message == (
+        "the messages of old, if any, stay under that name: they are kept, but say nothing of anybody any more, "
+        "and nothing reads them under the new one"
+    )
 
 
 def test_a_rename_to_another_file_with_other_work_is_a_move_and_an_update() -> None:
