@@ -50,6 +50,7 @@ def iso(wall_ms: int) -> str:
     return utc(wall_ms).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=64)
 def milliseconds(text: str) -> int:
     """The wall time of what `iso` wrote."""
     return round(datetime.fromisoformat(text).timestamp() * 1000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.cli.terminal import Terminal, escape
@@ -22,13 +23,18 @@ def details(event: Event, again: str) -> str:
     """`run=42 unit=7 rows=1000  message (commit, author)`, escaped. `again` are the options of the commands in it."""
     places = [f"{name}={value}" for name in ("run", "unit") if (value := getattr(event, name)) is not None]
     counts = [f"{name}={value}" for name in COUNTS if (value := getattr(event, name))]
-    cause = ", ".join(one for one in (event.commit[:12], event.author) if one)
     parts = [
         " ".join([*places, *counts]),
-        escape(with_options(event.message, again)),
-        f"({escape(cause)})" if cause else "",
+        escape(with_options(event.message, again)) if event.message else "",
+        _cause(event.commit, event.author),
     ]
     return "  ".join(part for part in parts if part)
+
+
+@lru_cache(maxsize=256)  # what happens at once has the same cause
+def _cause(commit: str, author: str) -> str:
+    cause = ", ".join(one for one in (commit[:12], author) if one)
+    return f"({escape(cause)})" if cause else ""
 
 
 def event_line(terminal: Terminal, event: Event, again: str) -> str:

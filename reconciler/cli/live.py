@@ -85,6 +85,10 @@ class Live:
         else:
             self._say(pass_line(self._terminal, event, self._call.again))
 
+    def events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.event(event)
+
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
         self._runs[run] = Row(job, rows, started_ms, now_ms)
 

@@ -77,7 +77,10 @@ class Lines:
             self._terminal.warn(line)
 
     def event(self, event: Event) -> None:
-        self._terminal.print(pass_line(self._terminal, event, self._call.again))
+        self.events((event,))
+
+    def events(self, events: Sequence[Event]) -> None:
+        self._terminal.print_all(pass_line(self._terminal, event, self._call.again) for event in events)
 
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
         """The events say it."""

@@ -152,6 +152,10 @@ class Terminal:
         """One line, escaped by whoever made it, on standard output."""
         self.out = self._write(self.out, line)
 
+    def print_all(self, lines: Iterable[str]) -> None:
+        """Many lines, which are seen at once where each need not be waited for."""
+        self.out = self._write(self.out, *lines)
+
     def warn(self, line: str) -> None:
         """One line on standard error."""
         self.err = self._write(self.err, line)
@@ -210,11 +214,12 @@ class Terminal:
             word = line[painted].split()[0] if painted >= 0 and line[painted] else ""
             self.print(_row(line, widths, paint=(painted, lambda text, word=word: self.status(text, word))))
 
-    def _write(self, stream: TextIO | None, line: str) -> TextIO | None:
+    def _write(self, stream: TextIO | None, *lines: str) -> TextIO | None:
         if stream is None:
             return None
         try:
-            stream.write(_encodable(line, stream) + "\n")
+            for line in lines:
+                stream.write(_encodable(line, stream) + "\n")
             stream.flush()
         except (OSError, ValueError) as error:
             self.give_up(stream, error)

@@ -56,7 +56,7 @@ def patterned(
 ) -> list[tuple[NewRow, Pattern]]:
     """The jobs of which there are some alike, each with its pattern, in their order. `facts` are those of one of them."""
     counts = Counter(job.alike for job in jobs)
-    patterns: dict[tuple[object, ...], Pattern | None] = {}
+    patterns: dict[str, Pattern | None] = {}
     found: list[tuple[NewRow, Pattern]] = []
     for job in jobs:
         if counts[job.alike] < SOME:

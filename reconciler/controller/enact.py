@@ -24,6 +24,7 @@ from reconciler.core.planned import Action, Plan, Verb
 from reconciler.core.provider import Catalogue
 from reconciler.core.rules import rules_of
 from reconciler.core.state import EventName, Outcome
+from reconciler.record.audit import There
 from reconciler.record.deletions import Left
 from reconciler.record.desired import JobDocument
 from reconciler.record.events import Event
@@ -92,7 +93,14 @@ class Enactor:
     def _note(self, plan: Plan, authors: Authors, digest: str, now: Now) -> None:
         """Every action goes into the audit log, with what the record holds of the thing once all of them are done."""
         audit = self._record.audit
-        audit.append(audit.with_what_is_there([_deed(one, authors.of(one.path), digest, now) for one in plan.actions]))
+        there = audit.what_is_there((one.kind, one.name) for one in plan.actions)
+        gone = There()
+        audit.append(
+            [
+                _deed(one, authors.of(one.path), digest, now, there.get((one.kind, one.name), gone))
+                for one in plan.actions
+            ]
+        )
 
     def _document(self, action: Action) -> Document:
         document = self._record.desired.document(action.kind, action.name)
@@ -282,10 +290,10 @@ def _parsed(documents: Iterable[JobDocument]) -> Iterator[tuple[str, Mapping[str
         yield text, json.loads(text)
 
 
-def _deed(action: Action, by: By, plan: str, now: Now) -> Deed:
+def _deed(action: Action, by: By, plan: str, now: Now, there: There) -> Deed:
     return Deed(
         time_ms=now.wall_ms,
-        action=str(action.verb),
+        action=action.verb.value,
         kind=action.kind,
         name=action.name,
         was=action.renamed_from,
@@ -295,6 +303,9 @@ def _deed(action: Action, by: By, plan: str, now: Now) -> Deed:
         author=by.author,
         revision=by.revision,
         plan=plan,
+        generation=there.generation,
+        digest=there.digest,
+        life=there.life,
     )
 
 

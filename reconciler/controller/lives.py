@@ -18,7 +18,7 @@ from reconciler.core.provider import Unit
 from reconciler.core.rules import AfterDependencies, JobRules, rules_of
 from reconciler.core.state import EventName, Status
 from reconciler.core.value import dataclass
-from reconciler.record.events import Event
+from reconciler.record.events import Event, Told
 from reconciler.record.jobs import JobRow
 from reconciler.record.resources import By
 from reconciler.record.store import Record
@@ -68,8 +68,16 @@ class Lives:
         """The states of jobs that have just been created."""
         steps = [(one, *_born(one.rules, now)) for one in born]
         self.record.jobs.insert_states((one.id, step.state, wake_at_ms) for one, step, wake_at_ms in steps)
-        self.record.events.add_all(
-            _event(one.name, one.path, None, _told(entry, one.reason), now, one.by)
+        self.record.events.tell(
+            Told(
+                one.name,
+                one.path,
+                now.wall_ms,
+                entry.name.value,
+                _told(entry, one.reason),
+                one.by.commit,
+                one.by.author,
+            )
             for one, step, _ in steps
             for entry in step.log
         )
@@ -151,8 +159,6 @@ def _event(name: str, path: str, run: int | None, entry: LogEntry, now: Now, by:
     )
 
 
-def _told(entry: LogEntry, reason: str) -> LogEntry:
+def _told(entry: LogEntry, reason: str) -> str:
     """That a job was created is told with the reason."""
-    if entry.name is not EventName.CREATED:
-        return entry
-    return replace(entry, message=entry.message or reason)
+    return entry.message or (reason if entry.name is EventName.CREATED else "")

@@ -125,7 +125,8 @@ class Planner:
             return Authors(by_path={}, otherwise=otherwise)
         if any(commit.boundary for commit in commits.values()):
             self._notice(SHALLOW)
-        return Authors(by_path={path: by_of(commit, revision) for path, commit in commits.items()}, otherwise=otherwise)
+        people = {commit: by_of(commit, revision) for commit in set(commits.values())}
+        return Authors(by_path={path: people[commit] for path, commit in commits.items()}, otherwise=otherwise)
 
     def _held(self) -> tuple[Waiting, ...]:
         held = [Waiting(document.kind, document.name, reason) for document, reason in self._record.desired.held()]

@@ -23,8 +23,9 @@ from reconciler.record.prunes import HeldSet
 from reconciler.record.resources import ResourceRow
 from reconciler.repo.divide import cores, divided
 
-#: So many jobs are held in memory while their statuses are written.
+#: So many jobs are held in memory while their statuses are written; of those that have never run there is less to hold.
 AT_ONCE: Final = 1_000
+MOST_NEW: Final = 10_000
 #: So many events, or statuses, are marked as written at a time where runs may have something to say.
 FEW: Final = 20
 #: While runs are at work, reports are written so often at most: what changes twice in that time is written once.
@@ -32,7 +33,7 @@ REPORT_EVERY_MS: Final = 100
 #: For how long reports that are due give way to runs.
 PUT_OFF_MS: Final = 250
 #: So many events are held in memory while they are written to logs.
-MOST_EVENTS: Final = 10_000
+MOST_EVENTS: Final = 20_000
 #: A running job's status is written at most this often, and first once it has been running for so long: most runs are over
 #: before anybody could have read that they are at work.
 RUNNING_STATUS_MS: Final = 1_000
@@ -135,8 +136,7 @@ class Reporter:
             for event in sorted(events, key=lambda event: (event.path, event.name, event.id)):
                 by_log.setdefault((event.path, event.name), []).append(event)
             self._append_all(by_log)
-            for event in events:
-                self._hands.listener.event(event)
+            self._hands.listener.events(events)
             with self._record.transaction(durable=False):
                 self._record.events.mark_logged(events[-1].id or 0)
             if pressed is not None and pressed():
@@ -169,12 +169,12 @@ class Reporter:
             return True
         problems = _by_name_or_path(self._record.desired.problems())
         held = self._record.prunes.held()
+        if pressed is None and len(ids) >= MANY:
+            ids = self._write_new(ids, problems, held, now)
         at_once = AT_ONCE if pressed is None else FEW
         for start in range(0, len(ids), at_once):
             with self._record.transaction(durable=False):
                 chosen = ids[start : start + at_once]
-                if pressed is None and len(chosen) >= MANY:
-                    chosen = self._write_new(chosen, problems, held, now)
                 jobs = [job for job in self._record.jobs.by_ids(chosen) if last or not self._waits(job, now)]
                 for some in [jobs] if pressed is None else [[job] for job in jobs]:
                     if pressed is not None and pressed():
@@ -241,6 +241,19 @@ class Reporter:
         now: Now,
     ) -> list[int]:
         """Statuses of jobs that have never run, as far as they are like others; the ids of all that are left."""
+        left: list[int] = []
+        for start in range(0, len(ids), MOST_NEW):
+            with self._record.transaction(durable=False):
+                left += self._write_some_new(ids[start : start + MOST_NEW], problems, held, now)
+        return left
+
+    def _write_some_new(
+        self,
+        ids: Sequence[int],
+        problems: Mapping[tuple[str, str], Sequence[Problem]],
+        held: HeldSet | None,
+        now: Now,
+    ) -> list[int]:
         rows = [
             row
             for row in self._record.jobs.new(ids)

@@ -142,6 +142,10 @@ class Listener(Protocol):
 
     def event(self, event: Event) -> None: ...
 
+    def events(self, events: Sequence[Event]) -> None:
+        """Many that have happened by now, in their order."""
+        ...
+
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None: ...
 
     def finished(self, job: str, run: int) -> None: ...
@@ -163,6 +167,10 @@ class Silent:
 
     def event(self, event: Event) -> None:
         pass
+
+    def events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.event(event)
 
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
         pass

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from reconciler.core.audit import (
     DONE,
@@ -36,6 +36,19 @@ _COLUMNS: Final = ", ".join({"commit": "commit_"}.get(name, name) for name in _N
 _SELECT: Final = ", ".join({"commit": "commit_ AS 'commit'"}.get(name, name) for name in _NAMES)
 _INSERT: Final = f"INSERT INTO audit ({_COLUMNS}) VALUES ({', '.join('?' * len(_NAMES))})"
 _SET: Final = "INSERT INTO setting (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+
+
+_THERE: Final = (
+    "SELECT name, generation, digest, life FROM resource WHERE kind = ? AND name IN (SELECT value FROM json_each(?))"
+)
+
+
+class There(NamedTuple):
+    """What an entry says of a thing as it is once something was done to it: nothing but this where it is gone."""
+
+    generation: int = 0
+    digest: str = ""
+    life: str = ""
 
 
 class Audit:
@@ -73,14 +86,22 @@ class Audit:
 
     def with_what_is_there(self, deeds: Sequence[Deed]) -> list[Deed]:
         """The deeds with the generation, digest and life that the record has for each thing now."""
-        names = json.dumps(sorted({(deed.kind, deed.name) for deed in deeds}))
-        rows = self._sql.execute(
-            "SELECT kind, name, generation, digest, life FROM json_each(?) one CROSS JOIN resource "
-            "ON kind = one.value ->> 0 AND name = one.value ->> 1",
-            (names,),
-        )
-        known = {(kind, name): rest for kind, name, *rest in rows}
-        return [_after(deed, known.get((deed.kind, deed.name))) for deed in deeds]
+        known = self.what_is_there((deed.kind, deed.name) for deed in deeds)
+        return [
+            deed if (found := known.get((deed.kind, deed.name))) is None else replace(deed, **found._asdict())
+            for deed in deeds
+        ]
+
+    def what_is_there(self, things: Iterable[tuple[str, str]]) -> dict[tuple[str, str], There]:
+        """What the record has for each of these things (kind and name) now, as far as it is there."""
+        names: dict[str, set[str]] = {}
+        for kind, name in things:
+            names.setdefault(kind, set()).add(name)
+        return {
+            (kind, name): There(*said)
+            for kind, some in names.items()
+            for name, *said in self._sql.execute(_THERE, (kind, json.dumps(sorted(some))))
+        }
 
     def mirror(self) -> str:
         """Brings the mirror to where the record is. Returns a warning, or nothing. Outside any transaction."""
@@ -226,10 +247,3 @@ def _ends_elsewhere(found: Head, noted: Head) -> Broken | None:
     return Broken(
         noted.count + 1, f"entry {max(noted.count, 1)} is not the one at which the log is known to have ended"
     )
-
-
-def _after(deed: Deed, there: Sequence[object] | None) -> Deed:
-    if there is None:
-        return deed
-    generation, digest, life = there
-    return replace(deed, generation=generation, digest=digest, life=life)  # type: ignore[arg-type]

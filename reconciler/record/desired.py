@@ -105,7 +105,7 @@ class Desired:
         files: Sequence[tuple[str, Iterable[Document], Iterable[Problem], Iterable[tuple[Document, str]]]],
     ) -> None:
         """The same of many files: path, documents, problems, and what is held."""
-        paths = [(path,) for path, *_ in files]
+        paths = json.dumps([path for path, *_ in files])
         rows = [(*_row(document), "") for _, documents, _, _ in files for document in documents]
         rows += [
             (*_row(replace(document, ordinal=HELD_ORDINAL + number)), reason)
@@ -113,8 +113,10 @@ class Desired:
             for number, (document, reason) in enumerate(held)
         ]
         with transaction(self._sql):
-            self._sql.executemany("DELETE FROM document WHERE path = ?", paths)
-            self._sql.executemany("DELETE FROM problem WHERE path = ? AND origin = 'file'", paths)
+            self._sql.execute("DELETE FROM document WHERE path IN (SELECT value FROM json_each(?))", (paths,))
+            self._sql.execute(
+                "DELETE FROM problem WHERE origin = 'file' AND path IN (SELECT value FROM json_each(?))", (paths,)
+            )
             self._sql.executemany(_INSERT, rows)
             self._insert_problems([problem for _, _, problems, _ in files for problem in problems], "file")
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from operator import attrgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 from reconciler.core.value import dataclass
 
@@ -35,9 +35,28 @@ class Event:
     id: int | None = None
 
 
+class Told(NamedTuple):
+    """An event of a job that belongs to no run and counts nothing, as one that is to be logged. `event` is the plain text of
+    its name."""
+
+    name: str
+    path: str
+    time_ms: int
+    event: str
+    message: str
+    commit: str
+    author: str
+
+
 _COLUMNS: Final = "kind, name, path, time_ms, event, run, unit, rows, added, removed, omitted, message, commit_, author"
 _VALUES: Final = attrgetter(*_COLUMNS.replace("commit_", "commit").split(", "))
 _INSERT: Final = f"INSERT INTO event ({_COLUMNS}, logged) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
+#: The columns that `Told` leaves out are empty.
+_TELL: Final = (
+    "INSERT INTO event (kind, name, path, time_ms, event, message, commit_, author) VALUES ('Job', ?, ?, ?, ?, ?, ?, ?)"
+)
 
 
 class Events:
@@ -50,9 +69,9 @@ class Events:
         """`logged`: it goes into no log file, because there is none, or none any more."""
         self._sql.execute(_INSERT, (*_VALUES(event), logged))
 
-    def add_all(self, events: Iterable[Event]) -> None:
-        """Many, in their order, which are to go into log files."""
-        self._sql.executemany(_INSERT, [(*_VALUES(event), False) for event in events])
+    def tell(self, told: Iterable[Told]) -> None:
+        """Many, in their order."""
+        self._sql.executemany(_TELL, told)
 
     def unlogged(self, limit: int = 10_000) -> list[Event]:
         """Events that are not in a log file yet, oldest first."""

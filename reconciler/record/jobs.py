@@ -46,17 +46,21 @@ _IN_LANE: Final = {
     LIVE: "job INDEXED BY job_queue CROSS JOIN resource USING (id) WHERE spec ->> '$.lane' IS NULL",
     BACKFILL: "resource INDEXED BY resource_backfill CROSS JOIN job USING (id) WHERE spec ->> '$.lane' = 'backfill'",
 }
-#: Of a live job that has never run: what its status says of it alone, then all else that it can depend on.
+#: Of a live job that has never run: what its status says of it alone, then all else that it can depend on, as one text.
 _NEW: Final = (
-    "SELECT resource.id, path, name, title, digest, status_digest, json_remove(spec, '$.config'), type, generation, observed, "
-    "created_ms, created_by, updated_ms, updated_by, revision, condition_, condition_ms, waiting, rows, added, removed, omitted, "
-    f"{', '.join(_STATE)} FROM resource JOIN job USING (id) WHERE resource.id IN (SELECT value FROM json_each(?)) AND "
-    "life = 'live' AND NOT EXISTS (SELECT 1 FROM run WHERE run.job = resource.id) ORDER BY path, name"
+    "SELECT resource.id, path, name, title, digest, status_digest, json_array(json_remove(spec, '$.config'), type, generation, "
+    "observed, created_ms, created_by, updated_ms, updated_by, revision, condition_, condition_ms, waiting, rows, added, "
+    f"removed, omitted, {', '.join(_STATE)}) FROM resource JOIN job USING (id) WHERE resource.id IN (SELECT value FROM "
+    "json_each(?)) AND life = 'live' AND NOT EXISTS (SELECT 1 FROM run WHERE run.job = resource.id) ORDER BY path, name"
 )
 _UNDELETED: Final = "life = 'orphaned' AND resource.id IN (SELECT job FROM deletion WHERE undeleted_ms IS NOT NULL)"
 _VALUES: Final = attrgetter(*_STATE)
 _SAVE: Final = f"UPDATE job SET {', '.join(f'{name} = ?' for name in _STATE)}, wake_at_ms = ?, waiting = ? WHERE id = ?"
 _INSERT: Final = f"INSERT INTO job (id, wake_at_ms, {', '.join(_STATE)}) VALUES (?, ?{', ?' * len(_STATE)})"
+#: The same state of many jobs, whose ids come last, as JSON.
+_INSERT_ALIKE: Final = (
+    f"INSERT INTO job (wake_at_ms, {', '.join(_STATE)}, id) SELECT ?{', ?' * len(_STATE)}, value FROM json_each(?)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +113,7 @@ class NewRow(NamedTuple):
     title: str
     digest: str
     status_digest: str
-    alike: tuple[Any, ...]
+    alike: str
 
 
 class Reported(NamedTuple):
@@ -222,8 +226,13 @@ class Jobs:
         self._sql.execute(_INSERT, (job_id, wake_at_ms, *_VALUES(state)))
 
     def insert_states(self, born: Iterable[tuple[int, JobState, int | None]]) -> None:
-        """The same of many: id, state, and when to look at it."""
-        self._sql.executemany(_INSERT, [(job_id, wake_at_ms, *_VALUES(state)) for job_id, state, wake_at_ms in born])
+        """The same of many: id, state, and when to look at it. Those that share one value of a state, as jobs of the same
+        rules do, are written in one statement."""
+        alike: dict[tuple[int, int | None], tuple[JobState, list[int]]] = {}
+        for job_id, state, wake_at_ms in born:
+            alike.setdefault((id(state), wake_at_ms), (state, []))[1].append(job_id)
+        for (_, wake_at_ms), (state, ids) in alike.items():
+            self._sql.execute(_INSERT_ALIKE, (wake_at_ms, *_VALUES(state), json.dumps(ids)))
 
     def wake_at(self, job_id: int, at_ms: int | None) -> None:
         """When the job is to be considered next; None where only something that happens can move it."""
@@ -309,11 +318,7 @@ class Jobs:
 
     def new(self, ids: Sequence[int]) -> list[NewRow]:
         """Those of these jobs that are live and have never run, by path and name."""
-        rows = self._sql.execute(_NEW, (json.dumps(ids),))
-        return [
-            NewRow(id_, path, name, title, digest, written, tuple(alike))
-            for id_, path, name, title, digest, written, *alike in rows
-        ]
+        return [NewRow(*row) for row in self._sql.execute(_NEW, (json.dumps(ids),))]
 
     def mark_reported(self, reported: Iterable[Reported]) -> None:
         """Their status files say what there is to say."""

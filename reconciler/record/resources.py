@@ -67,10 +67,12 @@ _LIVES_AGAIN: Final = (
     + ", ".join(f"{name} = excluded.{name}" for name in _CHANGED.split(", "))
 )
 _CREATE: Final = f"{_INSERT} VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) {_LIVES_AGAIN} RETURNING id"
-#: What is declared is in the record already: it is copied there.
+#: What is declared is in the record already: it is copied there, all in one statement (each of its own takes twice as long).
+#: A row of the list is path, ordinal, revision, type and author. (A cross join keeps its order.)
 _COPY: Final = (
-    f"{_INSERT} SELECT kind, {_SAID}, ?3, ?4, ?5, ?6, ?5, ?6 FROM document "
-    f"WHERE path = ?1 AND ordinal = ?2 {_LIVES_AGAIN}"
+    f"{_INSERT} SELECT d.kind, {', '.join(f'd.{name}' for name in _SAID.split(', '))}, one.value ->> 2, one.value ->> 3, ?2, "
+    "one.value ->> 4, ?2, one.value ->> 4 FROM json_each(?1) one CROSS JOIN document d "
+    f"ON d.path = one.value ->> 0 AND d.ordinal = one.value ->> 1 WHERE true {_LIVES_AGAIN}"
 )
 _UPDATE: Final = (
     "UPDATE resource SET dirty = 1, generation = generation + (digest <> ?6), "
@@ -123,14 +125,13 @@ class Resources:
 
     def create_jobs(self, declared: Sequence[tuple[JobDocument, By, str]], now_ms: int) -> dict[str, int]:
         """The same of many jobs as they are declared, each with its type; their ids by name."""
-        self._sql.executemany(
-            _COPY, [(one.path, one.ordinal, by.revision, type, now_ms, by.author) for one, by, type in declared]
-        )
-        rows = self._sql.execute(
+        rows = [(one.path, one.ordinal, by.revision, type, by.author) for one, by, type in declared]
+        self._sql.execute(_COPY, (json.dumps(rows), now_ms))
+        found = self._sql.execute(
             "SELECT name, id FROM resource WHERE kind = 'Job' AND name IN (SELECT value FROM json_each(?))",
             (json.dumps([one.name for one, _, _ in declared]),),
         )
-        return {str(name): int(id_) for name, id_ in rows}
+        return {str(name): int(id_) for name, id_ in found}
 
     def update(self, resource_id: int, document: Document, by: By, now_ms: int, *, type: str = "") -> None:
         """What the document says now; `type` is its job type's (import, export, enrichment). The generation

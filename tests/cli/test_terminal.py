@@ -67,6 +67,21 @@ def test_colours_are_there_only_where_they_are_wanted() -> None:
     assert on()[0].status("Failed") == "Failed"
 
 
+def test_many_lines_are_seen_together_each_as_if_it_had_been_printed_alone() -> None:
+    class Counted(io.TextIOWrapper):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed += 1
+            super().flush()
+
+    raw = io.BytesIO()
+    out = Counted(raw, encoding="ascii", errors="backslashreplace")
+    Terminal(out=out, err=None).print_all(f"{number} → {number + 1}" for number in range(3))
+    assert raw.getvalue() == b"0 -> 1\n1 -> 2\n2 -> 3\n"
+    assert out.flushed == 1
+
+
 def test_a_reader_that_went_away_silences_the_output_and_is_no_failure() -> None:
     class Gone(io.StringIO):
         def write(self, text: str) -> int:

@@ -39,7 +39,7 @@ def facts(state: JobState = PAUSED, author: str = "Ada", waiting: str = "") -> J
 
 
 def row(name: str = "a", title: str = "", digest: str = "12ab", alike: str = "") -> NewRow:
-    return NewRow(1, "a.yaml", name, title, digest, "", (alike,))
+    return NewRow(1, "a.yaml", name, title, digest, "", alike)
 
 
 @given(
