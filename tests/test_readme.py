@@ -27,6 +27,7 @@ from reconciler.repo import transport, verify, walk, write, yaml_text
 from reconciler.repo.names import ROTATED_LOGS
 from reconciler.runner import capture, frames
 from reconciler.secrets import references
+from reconciler.web.limits import HEAD_BYTES, Limits
 from tests.end_to_end.daemon import reconcile as run
 from tests.readme import (
     CATALOGUE,
@@ -124,6 +125,7 @@ def test_the_limits_are_those_of_the_program() -> None:
         "whatever its size",
         "a line of NDJSON": f"{lines.MAX_DEPTH} levels of nesting",
         "an HTTP answer": f"{mib(client.MAX_ANSWER_BYTES)}, {client.MAX_REDIRECTS} redirects, {config.MAX_TIMEOUT_S} s",
+        "the head of a request to `--listen`": f"{kib(HEAD_BYTES)}, {Limits().body_s:g} s",
         "a webhook's batch": f"{config.MAX_BATCH:,} messages or {mib(batches.MAX_BATCH_BYTES)}",
         "a saved plan": mib(plan_file.MAX_BYTES),
         "a fetch of `--repo`": f"{transport.FETCH_TIMEOUT_S // 60} min, the first one an hour; given up below "

@@ -158,7 +158,7 @@ def _complaint(line: bytes) -> str | None:
     try:
         value = json.loads(line.decode(), parse_constant=_refuse)
     except json.JSONDecodeError as error:
-        return f"not JSON: {error.msg} at column {error.colno}"
+        return f"not JSON: {error.msg.removesuffix(' at')} at column {error.colno}"
     except RecursionError:
         return _TOO_DEEP
     except ValueError as error:

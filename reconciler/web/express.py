@@ -60,6 +60,11 @@ class Lane:
         self._always: Headers = ()
         self._wired: dict[int, bytes] = {}
 
+    @property
+    def head_s(self) -> float:
+        """The seconds within which the head of a request must have come."""
+        return self._desk().limits.body_s
+
     def admits(self, url: bytes, headers: Headers) -> Ticket | None:
         """The ticket of a POST; None where its head raises a question. Names of headers are in small letters."""
         named = dict(headers)

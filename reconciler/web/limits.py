@@ -14,13 +14,13 @@ GIB: Final = 1 << 30
 class Limits:
     """Bytes, unless the name says otherwise.
 
-    `json_bytes` is one body of live messages, unpacked; `hook_bytes` the body of a forge's request (GitHub's own limit);
-    `bulk_bytes` one bulk body, as it comes. `in_flight_bytes` are the
-    bodies of live messages that are being read at one time, `uploads` the bulk bodies. `backlog_bytes` are live journals
-    and `bulk_backlog_bytes` bulk bodies that the controller has not folded yet. `free_bytes` always stay free on the disk.
-    `keys` idempotency keys are remembered, each for `key_s` seconds. A body of live messages must have come within
-    `body_s` seconds; of a bulk body, each piece. A live journal is closed after `journal_s` seconds, full or not: it goes
-    once its messages are on their streams, and with it the last that is kept of them elsewhere.
+    `json_bytes` is one body of live messages, unpacked; `hook_bytes` the body of a forge's request (GitHub's own
+    limit); `bulk_bytes` one bulk body, as it comes. `in_flight_bytes` are the bodies of live messages that are being
+    read at one time, `uploads` the bulk bodies. `backlog_bytes` are live journals and `bulk_backlog_bytes` bulk
+    bodies that the controller has not folded yet. `free_bytes` always stay free on the disk. `keys` idempotency keys
+    are remembered, each for `key_s` seconds. A body of live messages must have come within `body_s` seconds, and so
+    must the head of every request; of a bulk body, each piece. A live journal is closed after `journal_s` seconds,
+    full or not: it goes once its messages are on their streams, and with it the last that is kept of them elsewhere.
     """
 
     json_bytes: int = 10 * MIB
@@ -36,6 +36,9 @@ class Limits:
     body_s: float = 60.0
     journal_s: float = 600.0
 
+
+#: The head of a request: its first line and its headers.
+HEAD_BYTES: Final = 64 << 10
 
 #: Different top-level keys of one request, how deep a message is nested, and rows times keys: what `reconciler.data.lines`
 #: takes in one block, so that what was accepted can land.

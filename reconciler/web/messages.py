@@ -203,7 +203,7 @@ class _Messages:
         except StopIteration as stopped:
             raise self._broken("Expecting value", stopped.value) from None
         except json.JSONDecodeError as error:
-            raise self._broken(error.msg, error.pos) from None
+            raise self._broken(error.msg.removesuffix(" at"), error.pos) from None
         except RecursionError:
             raise _Broken(self._line_of(at), f"nested deeper than {MAX_DEPTH}") from None
         except ValueError as error:

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reconciler.web.answers import Answer
-from reconciler.web.express import Lane, Ticket
+from reconciler.web.express import Lane, Ticket, wired
+from reconciler.web.limits import HEAD_BYTES
+
+_END: Final = b"\r\n\r\n"
 
 
 class Express:
@@ -44,6 +47,12 @@ class Protocol(HttpToolsProtocol):
         self._rest = b""  # what came behind them
         self._head = b""  # with which the parser begins
         self._is_within = False  # the parser is in the midst of a request
+        self._is_in_head = False  # of one whose head is not all there
+        self._head_bytes = 0  # that have come of it, but for a piece that ends another request
+        self._behind = False  # in the piece at hand a request has ended
+        self._head_end = b""  # the last of them
+        self._late: asyncio.TimerHandle | None = None  # when it must have come
+        self._await_head()
         self._ends = False  # after what is owed
         self._answered_s = 0.0
 
@@ -62,11 +71,55 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
+        if self._is_head_too_long(data):
+            self._refuse(Answer(431, {"error": f"The head of a request may have {HEAD_BYTES:,} bytes."}))
+            return
         self._head = b"" if self._is_within else data
+        come = self._head_bytes if self._is_in_head else 0
+        self._behind = self._is_within and not self._is_in_head
         super().data_received(data)
+        if self._is_in_head:
+            self._head_bytes = 0 if self._behind else come + len(data)
+            self._head_end = (self._head_end + data)[1 - len(_END) :]
+            self._await_head()
         cycle: Any = self.cycle
         if type(cycle) is Express and cycle.more_body and self.parser is not None:
             self._change_lane(cycle)  # the rest may be long in coming
+
+    # --- heads: nobody has said yet who he is, so they are bounded before they are read ---
+
+    def _is_head_too_long(self, data: bytes) -> bool:
+        if self._is_within and not self._is_in_head:
+            return False
+        come, end = (self._head_bytes, self._head_end) if self._is_in_head else (0, b"")
+        room = max(HEAD_BYTES - come, 0)
+        return len(data) > room and _END not in end + data[: room + len(_END)]
+
+    def _await_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self._lane.head_s, self._end_late)
+
+    def _has_head(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _end_late(self) -> None:
+        if self._is_in_head:
+            self._refuse(
+                Answer(408, {"error": f"The head of the request did not come within {self._lane.head_s:g} seconds."})
+            )
+        else:
+            self.transport.close()
+
+    def _refuse(self, answer: Answer) -> None:
+        self._has_head()
+        self.transport.write(wired(answer, self.server_state.default_headers, stays=False))
+        self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._has_head()
+        super().connection_lost(exc)
 
     # --- requests whose head is known ---
 
@@ -93,6 +146,7 @@ class Protocol(HttpToolsProtocol):
             if end > size or not self._lane.take(ticket, data[begin:end], self._answer):
                 break
             self._owed += 1
+            self._has_head()
             at = end
         return data[at:] if at else data
 
@@ -139,10 +193,12 @@ class Protocol(HttpToolsProtocol):
     # --- requests that the parser reads ---
 
     def on_message_begin(self) -> None:
-        self._is_within = True
+        self._is_within = self._is_in_head = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._has_head()
         ticket = self._ticket()
         if ticket is None:
             super().on_headers_complete()
@@ -165,6 +221,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._is_within = False
+        self._behind = True
         super().on_message_complete()
         cycle: Any = self.cycle
         if type(cycle) is Express and not self._lane.take(

@@ -116,6 +116,7 @@ def test_a_column_has_a_type_only_where_writing_it_gives_what_came(
     [
         (b"[1]", "not a JSON object"),
         (b"{", "not JSON: Expecting property name enclosed in double quotes at column 2"),
+        (b'{"a":"x', "not JSON: Unterminated string starting at column 6"),
         (b'{"a":NaN}', "not JSON: NaN is not a JSON value"),
         (b'{"a":1,}', "not JSON: Expecting property name enclosed in double quotes at column 8"),
         (b'{"a":1,"a":2}', "the key 'a' stands there twice"),

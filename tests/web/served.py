@@ -91,6 +91,11 @@ class Served:
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(60) in (0, -signal.SIGTERM)
 
+    def peak_kib(self) -> int:
+        """The most memory that it has held."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0])
+
     # --- what it left ---
 
     def entries(self) -> list[tuple[Entry, list[Any]]]:

@@ -207,14 +207,10 @@ def test_memory_does_not_grow_with_the_body(served: Served) -> None:
         for _ in range(mebibytes):
             yield piece
 
-    def peak_kib() -> int:
-        status = Path(f"/proc/{served.process.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0])
-
     def send(mebibytes: int) -> int:
         answer = served.client.post(f"{PATH}?dryrun=true", content=body(mebibytes), headers=CSV)
         assert answer.json()["messages"] == mebibytes * 32768
-        return peak_kib()
+        return served.peak_kib()
 
     small = send(8)
     assert send(64) - small < 24 << 10

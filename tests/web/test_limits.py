@@ -72,6 +72,51 @@ def test_uploads_at_one_time_are_bounded_and_one_that_stalls_is_ended(tmp_path: 
         assert served.post(BULK, b"a\n1\n", CSV).status_code == 202
 
 
+def head_answered(served: Served, *pieces: bytes) -> bytes:
+    """What comes back on a connection on which only this is sent."""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as sock:
+        said = b""
+        try:
+            for piece in pieces:
+                sock.sendall(piece)
+            while got := sock.recv(65536):
+                said += got
+        except ConnectionError:
+            pass  # the answer stands before what nobody read
+        return said
+
+
+def test_the_head_of_a_request_has_a_limit_however_it_comes(served: Served) -> None:
+    begin, end = (
+        f"POST {PATH} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: ".encode(),
+        b"\r\nContent-Length: 0\r\n\r\n",
+    )
+    assert b" 401 " in head_answered(served, begin + b"y" * 60_000 + end)
+    assert b" 401 " in head_answered(served, begin, b"y" * 60_000 + end[:-1], end[-1:])
+    refused = head_answered(served, begin + b"y" * 66_000)
+    assert b" 431 " in refused
+    assert b'{"error":"The head of a request may have 65,536 bytes."}' in refused
+    peak = served.peak_kib()
+    assert b" 202 " not in head_answered(served, begin, *[b"y" * 1_000_000] * 40, end)
+    assert served.peak_kib() - peak < 8 * 1024
+    assert served.client.get("/healthz").status_code == 200
+
+
+def test_a_long_body_behind_the_end_of_a_head_is_no_part_of_it(served: Served) -> None:
+    body = b'{"a": "%s"}' % (b"x" * 200_000)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    for cut in (10, len(head) - 3, len(head) - 1, len(head)):
+        assert b" 202 " in head_answered(served, head.encode()[:cut], head.encode()[cut:] + body)
+
+
+def test_a_head_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    with Served(tmp_path / "state", body_s=1.0) as served:
+        assert head_answered(served) == b""
+        late = head_answered(served, b"POST /collect/json/orders HTTP/1.1\r\nHost:")
+        assert b" 408 " in late
+        assert b'{"error":"The head of the request did not come within 1 seconds."}' in late
+
+
 def test_a_bulk_body_has_a_limit_announced_or_not(tmp_path: Path) -> None:
     with Served(tmp_path / "state", bulk_bytes=10) as served:
         message = "A bulk body may have 10 bytes."

@@ -90,6 +90,8 @@ def test_a_line_is_refused_where_an_import_rejects_it(texts: list[str]) -> None:
     ("body", "found"),
     [
         (b'{"a": 1}\n{"a": }\n', [(2, "not JSON: Expecting value at column 7")]),
+        (b'{"a": "x\n', [(1, "not JSON: Invalid control character at column 9")]),
+        (b'{"a": "x', [(1, "not JSON: Unterminated string starting at column 7")]),
         (b'{\n "a": 1,\n "b" 2\n}', [(3, "not JSON: Expecting ':' delimiter at column 6")]),
         (b'[\n{"a": 1},\n\n7]', [(4, "not a JSON object")]),
         (b'[{"a": 1}\n {"a": 2}]', [(2, "not JSON: expected ',' or ']' after an element of the array")]),
