@@ -174,6 +174,7 @@ def test_what_is_not_hashed_by_its_vendor_may_be_hashed_after_it() -> None:
         (["trim(3)"], "'trim' takes nothing in parentheses"),
         (["meta@1.email(DE)"], "'meta@1.email' takes nothing in parentheses"),
         (["meta@1.emial"], "meta@1 has no field 'emial'; did you mean 'email'?"),
+        (["google@1"], "'google@1' needs a field, as in google@1.email; it has email, phone, first_name, last_name, zip, country"),
         (["google@1.dob"], "google@1 has no field 'dob'; it has email, phone, first_name, last_name, zip, country"),
         (["meta@2.email"], "unknown transform 'meta@2.email'; did you mean 'meta@1.email'?"),
         (["e164"], "'e164' needs the region whose numbers have no country code, as in e164(DE)"),

@@ -103,6 +103,8 @@ def _parsed(text: str) -> _Parsed:
 
 def _of_vendor(profile: str, field: str, argument: str | None) -> _Parsed:
     fields = PROFILES[profile]
+    if not field:
+        raise BadTransform(f"{profile!r} needs a field, as in {profile}.email; it has {', '.join(fields)}")
     if field not in fields:
         raise BadTransform(
             f"{profile} has no field {_quoted(field)}{did_you_mean(field, fields) or '; it has ' + ', '.join(fields)}"

@@ -47,6 +47,9 @@ def e164(value: str, region: str = "") -> str:
         number = phonenumbers.parse(text, region or None)
     except phonenumbers.NumberParseException:
         return ""
-    holds = phonenumbers.is_valid_number if guessed else phonenumbers.is_possible_number
-    made = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if holds(number) else ""
+    if guessed:
+        holds = phonenumbers.is_valid_number(number)
+    else:  # what is dialled within a town alone, without its area code, is "possible" in a wider sense only
+        holds = phonenumbers.is_possible_number_with_reason(number) == phonenumbers.ValidationResult.IS_POSSIBLE
+    made = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164) if holds else ""
     return made if len(made) > MIN_DIGITS else ""
