@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from reconciler.core.members import ACTIONS, Ledger
 from reconciler.core.mirror import Plan
 from reconciler.data.audiences import moment
+from reconciler.data.decisions import outcome_sql
 from reconciler.data.ledger import COLUMNS, ledger_sql, parquet
-from reconciler.data.members import Selection, outcome_sql
+from reconciler.data.members import Selection
 
 
 def is_member(db: Any, chosen: Selection, now_ms: int) -> bool:
