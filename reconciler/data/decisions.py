@@ -57,7 +57,7 @@ def planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten:
     source = f"CASE WHEN NOT here AND state = {sent} THEN {LEFT} WHEN {is_half} THEN xor(source, 1) ELSE source END"
     rows = (
         f"SELECT action::UTINYINT AS action, id, CASE WHEN {old} THEN lp WHEN {new} THEN p END AS payload, "
-        f"CASE WHEN {renamed} THEN {fields.previous_sql('lp')} END "
+        f"CASE WHEN {renamed} THEN {fields.previous_sql('lp', 'li')} END "
         f"AS previous, {source} AS source, state::UTINYINT AS state, {tried} AS tried, "
         f"{reason} AS reason, CASE WHEN {old} THEN li WHEN {new} THEN ni END AS idents, "
         f"CASE WHEN {renamed} THEN li END AS former, CASE WHEN {renamed} THEN lp END AS former_payload, lr FROM ({kept})"

@@ -123,15 +123,33 @@ class Mapped:
         ]
         return f"[{', '.join(numbers)}]"
 
-    def previous_sql(self, payload: str) -> str:
-        """The JSON object of the identifiers in an earlier payload."""
+    def previous_sql(self, payload: str, idents: str) -> str:
+        """The JSON object of the identifiers in an earlier payload, whose numbers were `idents`: those of this mapping, null
+        where they were none, and those of the mapping that it came of."""
         known_by = [one.field.name for one in self.columns if one.identifies]
         members = [
             f"{sql_string(('{' if not number else ',') + canonical(name) + ':')} || "
-            f"coalesce(json_extract({payload}, {sql_string('$.' + canonical(name))})::VARCHAR, 'null')"
+            f"CASE WHEN {_identified(payload, idents, sql_string(name))} THEN {_value(payload, sql_string(name))} "
+            "ELSE 'null' END"
             for number, name in enumerate(known_by)
         ]
-        return " || ".join([*members, "'}'"])
+        others = (
+            f"array_to_string(list_transform(list_filter(json_keys({payload}), lambda k: k NOT IN "
+            f"({', '.join(map(sql_string, known_by))}) AND {_identified(payload, idents, 'k')}), "
+            f"lambda k: ',' || to_json(k)::VARCHAR || ':' || {_value(payload, 'k')}), '')"
+        )
+        return " || ".join([*members, others, "'}'"])
+
+
+def _value(payload: str, name: str) -> str:
+    """The SQL of a field's JSON in a payload."""
+    return f"json_extract({payload}, '$.' || to_json({name})::VARCHAR)::VARCHAR"
+
+
+def _identified(payload: str, idents: str, name: str) -> str:
+    """The SQL of whether a field of a payload was an identifier: its number is among these."""
+    number = f"(md5_number({name} || ':' || {_value(payload, name)}) >> 64)::UBIGINT"
+    return f"coalesce(list_contains({idents}, {number}), false)"
 
 
 def mapped(fields: Sequence[MappedField], types: Mapping[str, str], keys: Sequence[str]) -> Mapped:
