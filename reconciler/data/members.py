@@ -315,14 +315,17 @@ class _Comparison:
         that one. What waits is returned.
         """
         ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "state", "idents"])
+        is_later = self.wish.spares == "later"
+        # Who is to be known by others may be refused, and stay known by those from before.
+        leaving = "UNION ALL SELECT id, unnest(former), true FROM planned WHERE action = 1" if is_later else ""
         self.db.execute(
             f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
             "(PARTITION BY idents ORDER BY id) AS place FROM planned WHERE action = 2) WHERE place > 1);"
             "CREATE TEMP TABLE left_behind AS SELECT id, unnest(CASE WHEN action = 2 THEN idents ELSE former END) AS ident "
             "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE taken AS "
             "SELECT left_behind.id, bool_and(waits) AS waits, list(DISTINCT left_behind.ident) AS held FROM left_behind JOIN ("
-            f"SELECT id, unnest(idents) AS ident, action < 2 AND {self.wish.spares == 'later'} AS waits FROM planned "
-            f"WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD})) UNION ALL "
+            f"SELECT id, unnest(idents) AS ident, action < 2 AND {is_later} AS waits FROM planned "
+            f"WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD})) {leaving} UNION ALL "
             "SELECT id, ident, false FROM (SELECT id, unnest(idents) AS ident "
             f"FROM ({ledger}) WHERE state IN ({HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id)"
             ") held ON left_behind.ident = held.ident AND left_behind.id <> held.id GROUP BY left_behind.id"

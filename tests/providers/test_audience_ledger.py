@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.providers.audience_bench import Bench, bench
+from tests.providers.audience_bench import Bench, bench, person
+from tests.providers.test_http_audience import naming
 
 BOTH = {"email": {"from": "email"}, "user": {"from": "user"}}
 
@@ -28,3 +29,22 @@ def test_an_identifier_that_the_mapping_sends_no_more_is_named_as_one_by_which_t
         previous = {"user": "1", "email": "a@x.org"}
         assert requests(job)[1:] == [("update", [{"user": "1", "plan": "gold", "previous": previous}])]
         assert job.completes().units == 0
+
+
+def test_nobody_is_removed_by_an_identifier_that_another_one_keeps_if_its_own_change_is_refused(tmp_path: Path) -> None:
+    bad: set[int] = set()
+    wide = {"maxRemovePercent": 100}
+    here = [person(7)]
+    with bench(
+        tmp_path, [person(1), *here], lambda asked: naming(bad)(asked), errors={"path": "errors"}, guard=wide
+    ) as job:  # fmt: skip
+        job.completes()
+        bad.update((3, 4))
+        job.enroll([person(1, email=["p3@x.org"]), person(2, email=["p1@x.org"]), *here])
+        job.completes()  # 1 keeps the address that 2 has, too
+        job.enroll([person(1, email=["p4@x.org"]), *here])
+        job.completes()
+        assert set(job.receiver.members) == {"p1@x.org", "p7@x.org"}
+        job.enroll([person(1), *here])
+        job.completes()
+        assert set(job.receiver.members) == {"p1@x.org", "p7@x.org"}
