@@ -10,7 +10,7 @@ from typing import Final
 
 from reconciler.core.members import Ledger, Wish
 from reconciler.data.leavers import listed
-from reconciler.data.ledger import HELD, LEFT, REMOVAL, SILENT, TOLD, State, ledger_sql, parquet
+from reconciler.data.ledger import HELD, IS_TOLD, LEFT, REMOVAL, SILENT, State, debt_id, ledger_sql, parquet, tried_sql
 from reconciler.data.mapping import Mapped
 from reconciler.data.names import sql_string
 
@@ -39,7 +39,8 @@ def changed_sql(wish: Wish, forgotten: Sequence[str], *, sends_noted: bool) -> s
 
 def planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten: Sequence[str]) -> str:
     """What becomes of each member that is looked at. In the inner query `p`, `r`, `ni` are the fields now, the reason
-    that leaves them out and their identifiers, and `ls`, `was`, `lp`, `li`, `lt`, `lr` what the ledger says."""
+    that leaves them out and their identifiers, and `ls`, `was`, `lp`, `li`, `lt` (what was refused), `told`, `lr` what the
+    ledger says."""
     decided = f"SELECT *, {_action_sql(wish, forgotten)} AS action FROM ({mapping}) LEFT JOIN ({prior}) USING (id)"
     kept = f"SELECT *, {_state_sql(wish)} AS state FROM ({decided})"
     sent, noted = int(State.SENT), int(State.NOTED)
@@ -49,18 +50,24 @@ def planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten:
     stays = f"action = {SILENT} AND here AND r = '' AND coalesce(lt, '') <> '' AND NOT {_tryable(wish)}"
     reason = f"CASE WHEN {stays} THEN lr WHEN here AND r <> '' THEN r ELSE '' END"
     renamed = f"action = 1 AND was <> {State.OUT:d} AND li IS DISTINCT FROM ni AND lp IS NOT NULL"
-    told = f"coalesce(lt, '') = '{TOLD}'"
-    is_told = f"state = {sent} AND (({told} AND action <> 0) OR (action = 1 AND was IS DISTINCT FROM {sent}))"
-    tried = f"CASE WHEN {stays} THEN lt WHEN {is_told} THEN '{TOLD}' ELSE '' END"
+    # Of one who is sent anew after what may have arrived, that is left behind too.
+    doubted = f"action = 0 AND was = {State.MAYBE:d} AND li IS DISTINCT FROM ni"
+    left = f"(({renamed}) OR ({doubted}))"
+    is_told = (
+        f"state = {sent} AND ((coalesce(told, false) AND action <> 0) OR (action = 1 AND was IS DISTINCT FROM {sent}) "
+        f"OR (action = {SILENT} AND was = {State.MAYBE:d}))"
+    )
+    unremoved = f"action = {SILENT} AND here AND r <> '' AND lt = '{REMOVAL}'"
+    tried = tried_sql(is_told, f"CASE WHEN ({stays}) OR ({unremoved}) THEN lt ELSE '' END")
     # Who is told first by which identifier it was known is looked at once more, and added then.
-    is_half = f"action = 1 AND {told} AND {wish.calls.add}"
+    is_half = f"action = 1 AND told AND {wish.calls.add}"
     source = f"CASE WHEN NOT here AND state = {sent} THEN {LEFT} WHEN {is_half} THEN xor(source, 1) ELSE source END"
     rows = (
         f"SELECT action::UTINYINT AS action, id, CASE WHEN {old} THEN lp WHEN {new} THEN p END AS payload, "
         f"CASE WHEN {renamed} THEN {fields.previous_sql('lp', 'li')} END "
         f"AS previous, {source} AS source, state::UTINYINT AS state, {tried} AS tried, "
         f"{reason} AS reason, CASE WHEN {old} THEN li WHEN {new} THEN ni END AS idents, "
-        f"CASE WHEN {renamed} THEN li END AS former, CASE WHEN {renamed} THEN lp END AS former_payload, lr FROM ({kept})"
+        f"CASE WHEN {left} THEN li END AS former, CASE WHEN {left} THEN lp END AS former_payload, lr FROM ({kept})"
     )
     return f"SELECT * EXCLUDE (lr), reason <> '' AND reason IS DISTINCT FROM lr AS is_news FROM ({rows})"
 
@@ -78,16 +85,17 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     update = "1" if calls.update else f"{SILENT}"
     remove = "2" if calls.remove else f"{SILENT}"
     notes = "NOT known" if wish.notes_all else "false"
+    unrefused = "true" if wish.retry else f"coalesce(lt, '') <> '{REMOVAL}'"
     # Whoever was sent as an update alone may be unknown there; whoever left while no removals are made comes anew.
     added = "CASE WHEN li IS DISTINCT FROM ni THEN 1 ELSE 0 END" if calls.update else "0"
-    is_told = f"was = {State.SENT:d} AND lt = '{TOLD}' AND {calls.add}"
+    is_told = f"was = {State.SENT:d} AND told AND {calls.add} AND {_tryable(wish)}"
     is_back = f"was = {State.SENT:d} AND ls = {LEFT} AND {not calls.remove and not calls.keeps_leavers}"
     # Who was there before is as it is said to be; who was only there before has not come.
     said = f"{State.SENT:d}" if wish.sends_noted else f"{State.SENT:d}, {State.NOTED:d}"
     stays = f"was = {State.NOTED:d}" if calls.only_adds and not wish.sends_noted else "false"
     return f"""CASE
         WHEN NOT here AND id IN ({listed(forgotten)}) AND {held} THEN 2
-        WHEN here AND r <> '' THEN CASE WHEN {held} AND coalesce(lt, '') <> '{REMOVAL}' THEN {remove} ELSE {SILENT} END
+        WHEN here AND r <> '' THEN CASE WHEN {held} AND {unrefused} THEN {remove} ELSE {SILENT} END
         WHEN here AND {is_told} THEN {added}
         WHEN here AND {is_back} THEN {add}
         WHEN here AND was IN ({said}) AND lp = p THEN {SILENT}
@@ -105,6 +113,7 @@ def _state_sql(wish: Wish) -> str:
     stays = f"was IN ({sent}, {noted}) AND action = {SILENT}"
     return f"""CASE
         WHEN action < 2 THEN {sent}
+        WHEN was = {State.MAYBE:d} AND action = {SILENT} THEN {sent} -- no such call is made now
         WHEN here AND r <> '' THEN CASE WHEN {stays} THEN was ELSE {out} END
         WHEN NOT here THEN CASE WHEN was = {sent} AND action = {SILENT} THEN {sent} ELSE {gone} END
         WHEN was IN ({sent}, {noted}) THEN was
@@ -129,22 +138,36 @@ def outcome_sql(data_dir: Path, ledger: Ledger, plan: str, done: int, exceptions
         f"SELECT * FROM read_json({listed}, format = 'newline_delimited', "
         "columns = {row: 'BIGINT', kind: 'VARCHAR', reason: 'VARCHAR'})"
     )
-    old = ledger_sql(data_dir, ledger.files, ["id", "source", "state", "payload", "idents"])
-    renamed = "id, source AS ls, state AS was, payload AS lp, idents AS li"
+    old = ledger_sql(data_dir, ledger.files, ["id", "source", "state", "payload", "idents", "tried"])
+    renamed = f"id, source AS ls, state AS was, payload AS lp, idents AS li, {IS_TOLD} AS told"
     return (
-        f"{plain} AND file_row_number NOT IN (SELECT row FROM ({said})) UNION ALL SELECT id, {_EXCEPTIONAL} FROM "
+        f"WITH exceptional AS (SELECT * FROM "
         f"(SELECT p.*, e.kind, e.reason AS why FROM {rows} p JOIN ({said}) e ON p.file_row_number = e.row) "
-        f"LEFT JOIN (SELECT {renamed} FROM ({old})) USING (id)"
+        f"LEFT JOIN (SELECT {renamed} FROM ({old})) USING (id)) "
+        f"{plain} AND file_row_number NOT IN (SELECT row FROM ({said})) UNION ALL SELECT id, {_EXCEPTIONAL} FROM exceptional "
+        f"UNION ALL SELECT {_FORMERLY} FROM exceptional WHERE kind = 'maybe' AND action = 1 AND previous IS NOT NULL"
     )
 
 
-#: What the ledger says of a row that was not simply accepted. A refused change leaves what was there before; who left and
-#: could not be removed has no source, so that coming back is a change.
+#: What the ledger says of a row that was not simply accepted. A refused change leaves what was there before, or may have been;
+#: who left and could not be removed has no source, so that coming back is a change.
+_STAYS: Final = f"was IN ({State.SENT:d}, {State.NOTED:d}, {State.MAYBE:d})"
 _EXCEPTIONAL: Final = f"""
     CASE WHEN action = 2 AND state = {State.GONE:d} THEN {UNREMOVABLE} ELSE source END AS source,
-    CASE WHEN kind = 'maybe' THEN {State.MAYBE:d} WHEN was IN ({State.SENT:d}, {State.NOTED:d}) THEN was
-         WHEN action = 2 THEN {State.SENT:d} ELSE {State.OUT:d} END AS state,
-    CASE WHEN kind = 'maybe' OR action = 2 THEN payload WHEN was IN ({State.SENT:d}, {State.NOTED:d}) THEN lp END AS payload,
-    CASE WHEN kind = 'maybe' OR action = 2 THEN idents WHEN was IN ({State.SENT:d}, {State.NOTED:d}) THEN li END AS idents,
-    CASE WHEN kind = 'maybe' THEN '' WHEN action = 2 THEN '{REMOVAL}' ELSE md5(payload) END AS tried,
+    CASE WHEN kind = 'maybe' THEN {State.MAYBE:d} WHEN was = {State.MAYBE:d} OR action = 2 THEN {State.SENT:d}
+         WHEN {_STAYS} THEN was ELSE {State.OUT:d} END AS state,
+    CASE WHEN kind = 'maybe' OR action = 2 THEN payload WHEN {_STAYS} THEN lp END AS payload,
+    CASE WHEN kind = 'maybe' OR action = 2 THEN idents WHEN {_STAYS} THEN li END AS idents,
+    CASE WHEN kind = 'maybe' THEN '' ELSE {
+    tried_sql(
+        f"was = {State.MAYBE:d} OR (was = {State.SENT:d} AND told)",
+        f"CASE WHEN action = 2 THEN '{REMOVAL}' ELSE md5(payload) END",
+    )
+} END AS tried,
     why AS reason"""
+
+#: An update that may have arrived has put away what was acknowledged before, or has not: that is in doubt as well.
+_FORMERLY: Final = (
+    f"{debt_id('id', 'lp')} AS id, 1 AS source, {State.MAYBE:d} AS state, lp AS payload, li AS idents, '' AS tried, "
+    "why AS reason"
+)

@@ -277,7 +277,7 @@ def held(data_dir: Path, files: Sequence[str], ids: Sequence[str]) -> dict[str, 
             with pq.ParquetFile(data_dir / file) as opened:
                 for batch in opened.iter_batches(columns=["id", "run", "state", "tried"], use_threads=False):
                     for row in batch.filter(pc.is_in(batch.column("id"), value_set=wanted)).to_pylist():
-                        was_sent = row["state"] != State.MAYBE and row["tried"] != REMOVAL
+                        was_sent = row["state"] != State.MAYBE and not row["tried"].endswith(REMOVAL)
                         run = row.get("run", 0) if was_sent else 0
                         found[row["id"]] = min(run, found.get(row["id"], run))
         except FileNotFoundError:

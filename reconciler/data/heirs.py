@@ -8,7 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.data.ledger import HELD, SILENT, TOLD, State
+from reconciler.data.ledger import HELD, SILENT, TOLD, State, debt_id
+
+
+def left_behind(which: str) -> str:
+    """The SQL of rows for what those members of the plan leave behind: each has an id of its own, and leaves when it is
+    looked at next."""
+    return (
+        f"SELECT {SILENT} AS action, {debt_id('id', 'former_payload')} AS id, former_payload AS payload, 1 AS source, "
+        f"{State.SENT:d} AS state, '' AS tried, '' AS reason, former AS idents, false AS is_news FROM planned WHERE {which}"
+    )
+
+
+def leave_doubted(db: Any) -> int:
+    """Gives what may have arrived a row of its own, where a member is added under other identifiers now; how many."""
+    which = "action = 0 AND former IS NOT NULL"
+    ((count,),) = db.execute(f"SELECT count(*) FROM planned WHERE {which}").fetchall()
+    if count:
+        db.execute(f"INSERT INTO planned BY NAME {left_behind(which)}").fetchall()
+    return int(count)
 
 
 def add_unknown(db: Any, ledger: str) -> None:
@@ -17,7 +35,7 @@ def add_unknown(db: Any, ledger: str) -> None:
     renamed = "SELECT id, unnest(idents) AS ident FROM planned WHERE action = 1 AND id IN (SELECT id FROM taken)"
     there = f"SELECT unnest(idents) AS ident FROM ({ledger}) WHERE state IN ({HELD})"
     db.execute(
-        "UPDATE planned SET action = 0, tried = '' WHERE action = 1 AND id IN (SELECT id FROM taken) "
+        "UPDATE planned SET action = 0, tried = '', former = NULL WHERE action = 1 AND id IN (SELECT id FROM taken) "
         f"AND id NOT IN (SELECT n.id FROM ({renamed}) n JOIN ({there}) t ON n.ident = t.ident)"
     ).fetchall()
 

@@ -5,8 +5,9 @@
     state    what the destination holds of it (`State`)
     payload  the mapped fields that were acknowledged last (or may have arrived), by which it can be removed
     idents   a number for each identifier of the payload; null where that one is missing
-    tried    what was refused last: the MD5 of the fields, or `remove`. The same is not tried again by itself. `update` of
-             one who was sent as updates alone (`mode: update-only`), and is added where additions are made
+    tried    what was refused last: the MD5 of the fields, or `remove`. The same is not tried again by itself. `update`,
+             before that or alone, of one of whom nobody knows whether the destination has it (it was sent as updates alone,
+             `mode: update-only`), and who is added where additions are made
     reason   why the member is omitted, empty where it is not
     run      which run decided it, and `moment` when
 
@@ -61,6 +62,9 @@ COLUMNS: Final = {
 REMOVAL: Final = "remove"
 #: Sent, but as updates alone, in `tried`: the destination may have left the member out.
 TOLD: Final = "update"
+#: The two parts of `tried` in SQL.
+IS_TOLD: Final = f"starts_with(tried, '{TOLD}')"
+REFUSED: Final = f"CASE WHEN {IS_TOLD} THEN substr(tried, {len(TOLD) + 2}) ELSE tried END"
 #: The source of a member who left while no removals are made, and is still there: it is looked at again when they are, or
 #: when it comes back.
 LEFT: Final = 2
@@ -71,6 +75,16 @@ MAX_DELTA_SHARE: Final = 0.25
 GROUP_ROWS: Final = 20_480
 #: How files are written. A dictionary is given up early: ids, fields and hashes are all different, and looked up in it in vain.
 _WRITTEN: Final = "FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 256"
+
+
+def tried_sql(is_told: str, refused: str) -> str:
+    """The SQL of `tried`."""
+    return f"trim(CASE WHEN {is_told} THEN '{TOLD} ' ELSE '' END || {refused})"
+
+
+def debt_id(member: str, payload: str) -> str:
+    """The SQL of the id of a debt: what the destination may still hold of a member under identifiers that it had before."""
+    return f"{member} || '~' || left(md5({payload}), 8)"
 
 
 def parquet(data_dir: Path, file: str, *, numbered: bool = False) -> str:

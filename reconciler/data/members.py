@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, field
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,9 +27,19 @@ from reconciler.core.value import dataclass
 from reconciler.data.decisions import changed_sql, outcome_sql, planned_sql
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
-from reconciler.data.heirs import add_unknown, inherit
+from reconciler.data.heirs import add_unknown, inherit, leave_doubted, left_behind
 from reconciler.data.leavers import gone_row, without_doubted
-from reconciler.data.ledger import HELD, SILENT, State, copy, grown, ledger_sql, parquet
+from reconciler.data.ledger import (
+    HELD,
+    IS_TOLD,
+    REFUSED,
+    SILENT,
+    State,
+    copy,
+    grown,
+    ledger_sql,
+    parquet,
+)
 from reconciler.data.mapping import Mapped, mapped, transformed
 from reconciler.data.names import sql_string
 from reconciler.data.plan_rows import PlanReader
@@ -205,6 +215,9 @@ class _Comparison:
             newcomers += waiting.debts
             if not self._counted("count(*)", "planned")[0]:
                 return self._without_traces(file)
+        if self.wish.retry == "all":
+            doubted = leave_doubted(self.db)
+            newcomers, waiting = newcomers + doubted, replace(waiting, debts=waiting.debts + doubted)
         counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
         order = "ORDER BY action, id" if len(counted) > 1 else ""
         copy(self.db, self.data_dir, file, f"{self._stamped(run, 'planned')} {order}")
@@ -302,7 +315,7 @@ class _Comparison:
         )
         before = ["id", "source", "state", "payload", "idents", "tried", "reason"]
         ledger = ledger_sql(self.data_dir, self.ledger.files if known else (), before)
-        renamed = "id, source AS ls, state AS was, payload AS lp, idents AS li, tried AS lt, reason AS lr"
+        renamed = f"id, source AS ls, state AS was, payload AS lp, idents AS li, {REFUSED} AS lt, {IS_TOLD} AS told, reason AS lr"
         prior = f"SELECT {renamed} FROM ({ledger})"
         return planned_sql(self.wish, fields, mapping, prior, self.forgotten)
 
@@ -336,11 +349,7 @@ class _Comparison:
         named = f"SELECT coalesce(md5(string_agg(id || payload, '' ORDER BY id)), '') FROM {_WAIT}"
         (whose,) = self.db.execute(named).fetchall()[0]
         behind = "action = 1 AND id IN (SELECT id FROM taken WHERE waits)"
-        self.db.execute(
-            f"INSERT INTO planned BY NAME SELECT {SILENT} AS action, id || '~' || left(md5(former_payload), 8) AS id, "
-            f"former_payload AS payload, 1 AS source, {State.SENT:d} AS state, '' AS tried, '' AS reason, "
-            f"former AS idents, false AS is_news FROM planned WHERE {behind}"
-        ).fetchall()
+        self.db.execute(f"INSERT INTO planned BY NAME {left_behind(behind)}").fetchall()
         if self.wish.calls.add:
             add_unknown(self.db, ledger)
         self.db.execute(

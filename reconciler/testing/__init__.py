@@ -46,7 +46,7 @@ MAX_STEPS: Final = 60
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-class _Cut(BaseException):
+class Cut(BaseException):
     """The controller dies here."""
 
 
@@ -76,7 +76,7 @@ class _Steps:
     def __call__(self) -> None:
         self.taken += 1
         if self.taken == self._dies_at:
-            raise _Cut
+            raise Cut
 
 
 def attempt(
@@ -122,7 +122,7 @@ def _produce(subject: ProviderConformance, place: Place, context: BenchContext, 
 def _ending(produce: Callable[[], str], limit_s: float) -> tuple[str, RunError | None]:
     try:
         return produce(), None
-    except _Cut:
+    except Cut:
         return "cut", None
     except RunError as error:
         return "failed", error

@@ -6,10 +6,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from reconciler.errors import Retriable
 from tests.providers.audience_bench import Bench, bench, person
 from tests.providers.test_http_audience import naming
+from tests.servers import Play
 
 BOTH = {"email": {"from": "email"}, "user": {"from": "user"}}
+MIRROR = {"mode": "mirror", "events": "both"}
+UNSAFE = dict.fromkeys(("add", "update", "remove"), "unsafe")
+
+
+def release(job: Bench) -> None:
+    job.ledger.cursor = {**job.ledger.cursor, "retry": "all"}
+    job.completes()
 
 
 def requests(job: Bench) -> list[tuple[str, Any]]:
@@ -31,6 +40,79 @@ def test_an_identifier_that_the_mapping_sends_no_more_is_named_as_one_by_which_t
         assert job.completes().units == 0
 
 
+def test_what_a_doubted_update_may_have_left_there_is_removed_once_it_is_released(tmp_path: Path) -> None:
+    answers = iter([Play(), Play(drop=True)])
+    with bench(tmp_path, [person(1, email=["a@x.org"])], lambda _: next(answers, Play()), replay=UNSAFE) as job:
+        job.completes()
+        job.enroll([person(1, email=["b@x.org"])])
+        job.fails(Retriable)
+        assert job.again().how == "completed"
+        assert job.facts == {"sent": 0, "noted": 0, "maybe": 2, "out": 0, "amiss": 0}
+        assert job.last_message == "of 2 concerned 0 were added, 0 changed and 0 removed, 2 are omitted, 0 unchanged"
+        assert job.completes().units == 0
+        release(job)
+        assert job.sent[2:] == [("add", ["b@x.org"]), ("remove", ["a@x.org"])]
+        assert set(job.receiver.members) == {"b@x.org"}
+        assert job.facts == {"sent": 1, "noted": 0, "maybe": 0, "out": 0, "amiss": 0}
+
+
+def test_who_has_another_address_since_a_doubted_addition_is_not_left_there_by_the_old_one(tmp_path: Path) -> None:
+    answers = iter([Play(lose=True)])
+    with bench(tmp_path, [person(1, email=["a@x.org"])], lambda _: next(answers, Play()), replay=UNSAFE) as job:
+        job.fails(Retriable)
+        assert job.again().how == "completed"
+        job.enroll([person(1, email=["b@x.org"])])
+        release(job)
+        assert job.sent[1:] == [("add", ["b@x.org"]), ("remove", ["a@x.org"])]
+        assert set(job.receiver.members) == {"b@x.org"}
+        assert job.completes().units == 0
+
+
+def test_who_was_released_while_no_such_call_is_made_may_still_be_there(tmp_path: Path) -> None:
+    answers = iter([Play(lose=True)])
+    with bench(tmp_path, [person(1)], lambda _: next(answers, Play()), replay=UNSAFE) as job:
+        job.fails(Retriable)
+        assert job.again().how == "completed"
+        job.job.settings |= {"events": "exit", "guard": {"emptyAudience": "allow", "maxRemovePercent": 100}}
+        release(job)
+        assert len(job.sent) == 1
+        job.enroll([])
+        job.completes()
+        assert job.sent[1:] == [("remove", ["p1@x.org"])]
+        assert job.facts == dict.fromkeys(job.facts, 0)
+
+
+def test_who_was_sent_as_an_update_alone_is_added_later_though_a_further_update_was_refused(tmp_path: Path) -> None:
+    bad: set[int] = set()
+    with bench(
+        tmp_path, [person(1)], lambda asked: naming(bad)(asked), mode="update-only", errors={"path": "errors"}
+    ) as job:
+        job.completes()
+        bad.add(1)
+        job.enroll([person(1, "silver")])
+        job.completes()
+        bad.clear()
+        job.enroll([person(1)])
+        job.job.settings |= MIRROR
+        job.completes()
+        assert [action for action, _ in job.sent] == ["update", "update", "add"]
+        assert job.completes().units == 0
+
+
+def test_a_refused_addition_of_one_who_was_sent_as_an_update_alone_is_not_tried_again_by_itself(tmp_path: Path) -> None:
+    bad: set[int] = set()
+    with bench(
+        tmp_path, [person(1)], lambda asked: naming(bad)(asked), mode="update-only", errors={"path": "errors"}
+    ) as job:
+        job.completes()
+        bad.add(1)
+        job.job.settings |= MIRROR
+        job.completes()
+        job.job.settings["events"] = "enter"  # everybody is looked at again
+        job.completes()
+        assert [action for action, _ in job.sent] == ["update", "add"]
+
+
 def test_nobody_is_removed_by_an_identifier_that_another_one_keeps_if_its_own_change_is_refused(tmp_path: Path) -> None:
     bad: set[int] = set()
     wide = {"maxRemovePercent": 100}
@@ -48,3 +130,19 @@ def test_nobody_is_removed_by_an_identifier_that_another_one_keeps_if_its_own_ch
         job.enroll([person(1), *here])
         job.completes()
         assert set(job.receiver.members) == {"p1@x.org", "p7@x.org"}
+
+
+def test_a_removal_that_was_refused_is_tried_again_when_asked_though_the_member_cannot_be_mapped(
+    tmp_path: Path,
+) -> None:
+    refuses = iter([Play(), Play(400, b"not now")])
+    with bench(
+        tmp_path, [person(1), person(2)], lambda _: next(refuses, Play()), guard={"maxRemovePercent": 100}
+    ) as job:
+        job.completes()
+        job.enroll([person(1, email=[]), person(2)])
+        job.completes()
+        assert set(job.receiver.members) == {"p1@x.org", "p2@x.org"}
+        job.ledger.cursor = {**job.ledger.cursor, "retry": "refused"}
+        job.completes()
+        assert set(job.receiver.members) == {"p2@x.org"}

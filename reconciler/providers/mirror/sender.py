@@ -353,6 +353,9 @@ class Sender:
         self._hold_pointed(batch)
         self._closing.append(batch.intent.key)
         self._at = batch.stop
+        if batch.action == "update":  # what was there before gets a row of its own in the ledger
+            former = sum(previous is not None for previous in batch.rows.previous)
+            self._plan = replace(self._plan, newcomers=self._plan.newcomers + former)
         return self._unit()
 
     def _withdrawn(self, batch: Batch) -> Iterator[Unit]:
