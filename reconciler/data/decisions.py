@@ -168,6 +168,6 @@ _EXCEPTIONAL: Final = f"""
 
 #: An update that may have arrived has put away what was acknowledged before, or has not: that is in doubt as well.
 _FORMERLY: Final = (
-    f"{debt_id('id', 'lp')} AS id, 1 AS source, {State.MAYBE:d} AS state, lp AS payload, li AS idents, '' AS tried, "
-    "why AS reason"
+    f"{debt_id('id', 'lp')} AS id, 1::UBIGINT AS source, {State.MAYBE:d}::UTINYINT AS state, lp AS payload, li AS idents, "
+    "'' AS tried, why AS reason"
 )

@@ -20,9 +20,11 @@ def left_behind(which: str) -> str:
     )
 
 
-def leave_doubted(db: Any) -> int:
-    """Gives what may have arrived a row of its own, where a member is added under other identifiers now; how many."""
-    which = "action = 0 AND former IS NOT NULL"
+def leave_doubted(db: Any, ledger: str) -> int:
+    """Gives what may have arrived a row of its own, where a member is added under other identifiers now; how many. One that
+    has it already, by a plan that was not done, keeps it. `ledger` is the SQL of the ledger."""
+    known = f"SELECT id FROM ({ledger})"
+    which = f"action = 0 AND former IS NOT NULL AND {debt_id('id', 'former_payload')} NOT IN ({known})"
     ((count,),) = db.execute(f"SELECT count(*) FROM planned WHERE {which}").fetchall()
     if count:
         db.execute(f"INSERT INTO planned BY NAME {left_behind(which)}").fetchall()

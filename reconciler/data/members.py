@@ -216,7 +216,7 @@ class _Comparison:
             if not self._counted("count(*)", "planned")[0]:
                 return self._without_traces(file)
         if self.wish.retry == "all":
-            doubted = leave_doubted(self.db)
+            doubted = leave_doubted(self.db, ledger_sql(self.data_dir, self.ledger.files, ["id"]))
             newcomers, waiting = newcomers + doubted, replace(waiting, debts=waiting.debts + doubted)
         counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
         order = "ORDER BY action, id" if len(counted) > 1 else ""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from reconciler.errors import Retriable
 from tests.providers.audience_bench import Bench, bench, person
 from tests.providers.test_http_audience import naming
@@ -48,6 +50,10 @@ def test_what_a_doubted_update_may_have_left_there_is_removed_once_it_is_release
         job.fails(Retriable)
         assert job.again().how == "completed"
         assert job.facts == {"sent": 0, "noted": 0, "maybe": 2, "out": 0, "amiss": 0}
+        whole = [pq.read_schema(job.place.data_dir / one["file"]) for one in job.ledger.cursor["ledger"]["files"]]
+        assert {str(one.field("source").type) for one in whole} == {"uint64"}, (
+            "a source is a number that is not rounded"
+        )
         assert job.last_message == "of 2 concerned 0 were added, 0 changed and 0 removed, 2 are omitted, 0 unchanged"
         assert job.completes().units == 0
         release(job)
@@ -65,6 +71,22 @@ def test_who_has_another_address_since_a_doubted_addition_is_not_left_there_by_t
         release(job)
         assert job.sent[1:] == [("add", ["b@x.org"]), ("remove", ["a@x.org"])]
         assert set(job.receiver.members) == {"b@x.org"}
+        assert job.completes().units == 0
+
+
+def test_what_may_have_arrived_is_removed_once_though_the_plan_that_says_so_was_not_done(tmp_path: Path) -> None:
+    answers = iter([Play(lose=True)])
+    with bench(
+        tmp_path, [person(1, email=["a@x.org"])], lambda _: next(answers, Play()), replay={"add": "unsafe"}
+    ) as job:
+        job.fails(Retriable)
+        assert job.again().how == "completed"
+        job.enroll([person(1, email=["b@x.org"])])
+        job.ledger.cursor = {**job.ledger.cursor, "retry": "all"}
+        job.job.settings["replay"] = {}
+        job.run(dies_at=3)  # once it is planned
+        release(job)
+        assert job.sent[1:] == [("add", ["b@x.org"]), ("remove", ["a@x.org"])]
         assert job.completes().units == 0
 
 
