@@ -141,6 +141,8 @@ class People:
     """Messages about people, as they come in: some say an e-mail address, some a user's number, and some both, by which two
     people may turn out to be one. Timestamps increase."""
 
+    merges = 0.003  # how many of the messages say that two people are one
+
     def __init__(self, rng: random.Random, count: int, refused: Collection[int]) -> None:
         self.rng = rng
         self.count = count
@@ -172,7 +174,7 @@ class People:
             message["user"] = number
         else:
             message |= {"email": self._spelled(number), "user": number}
-        if self.rng.random() < 0.003:  # this person turns out to be another one, too
+        if self.rng.random() < self.merges:  # this person turns out to be another one, too
             one, other = self.rng.sample(self._can_merge, 2)
             message |= {"email": self._spelled(one), "user": other}
         message["score"] = self.rng.randrange(100)

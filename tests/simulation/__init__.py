@@ -26,10 +26,23 @@ What stands behind a collaborator that a constructor takes, and is simulated her
     lookups.py      in half of the worlds with people: an API that is asked about each of them, and no oftener than it may be
     forgets.py      in half of the worlds with people: who asks to be forgotten, and has all profiles built anew meanwhile
     asking.py       who asks for what no spec says, by requests to the controller
-    machine.py      the threads, the disk and the loop of the process that listens
+    machine.py      the threads, the disk and the loop of the process that listens (listener.py)
     weather.py      how often what goes wrong, and when that changes
+    disk.py         what is on the disk for certain: whatever the record names, and whatever was accepted, must be
     laws.py         what must hold all along, and at the end
+    drawing.py      the jobs, schedules.py when they run, streams.py what comes in and what the streams hold of it
     world.py        all of it together
+
+Worlds from 400 on (`parts.FIRST`) may have more in them, each part drawn from random numbers of its own, so that those before stay
+what they were when something was found in them. There more of them have people, two of whom turn out to be one more often, jobs
+depend on several others, and a disk refuses to sync files and folders. The parts:
+
+    references.py   an enrichment from a reference file, which changes, is torn and is young
+    backfills.py    an import in the lane of backfills, which waits for an approval past its limit
+    changing.py     the rules of a stream change, so that all profiles are built anew amid whatever is at work
+    tokens.py       an authorization whose token is changed, refused and lost; it is seen nowhere else
+    refusals.py     a destination that changes its mind about people whom it refused, retries, and another wish for a while
+    truth.py        what the profiles should be; at the end those that were built step by step are that, and so is a rebuild
 
 Not simulated: sockets (a request is handed to the process that listens, from its headers on), the threads of a run, which read
 ahead or send side by side, remote clones, notices. A controller that dies at a call does so by an

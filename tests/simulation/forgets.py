@@ -14,6 +14,7 @@ from reconciler.core.forgotten import keyed_hash
 from tests.end_to_end.membership import address
 from tests.simulation.asking import ask
 from tests.simulation.laws import require
+from tests.simulation.parts import HISTORY
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -29,7 +30,7 @@ class Forgets:
         self._world = world
         dice = self._dice = random.Random(f"forgets {seed}")
         self.there = world.mirrors.there and dice.random() < 0.5
-        self._asked: set[str] = set()
+        self.asked: set[str] = set()
 
     def forget(self) -> str:
         """Somebody asks for a person who may be known, and may have been forgotten before."""
@@ -37,7 +38,7 @@ class Forgets:
         if world.timeline.true_ms > UNTIL * world.span_ms:
             return "nobody, so late"
         email = address(self._dice.randrange(world.mirrors.count))
-        self._asked.add(email)
+        self.asked.add(email)
         ask(world, Request(do="forget", arguments={"key": "email", "value": email}, by="ann"))
         return email
 
@@ -68,9 +69,13 @@ class Forgets:
                 f"{message['id']} speaks of {email}, who was forgotten at {at_ms}",
             )
 
-    def may_lack(self, said: Mapping[str, Mapping[str, Any]]) -> set[str]:
-        """The messages, by id, that may be gone: of all who share an identifier with somebody who was asked for."""
-        known: set[Any] = set(self._asked)
+    def may_lack(self, stream: str) -> set[str]:
+        """The messages of a stream, by id, that may be gone: of all who share an identifier with somebody who was asked for."""
+        if not self.asked:
+            return set()
+        said, known = self._world.mirrors.messages, set[Any](self.asked)
+        if stream not in (self._world.mirrors.stream, HISTORY):
+            return set()
         found: set[str] = set()
         while True:
             more = {one for one, message in said.items() if known & self._who(message)} - found
@@ -90,5 +95,5 @@ class Forgets:
         record = self._world.record
         assert record is not None
         hashes, key = record.forgotten.hashes(), str(record.setting("secret_key"))
-        found = {email: hashes.get(keyed_hash(key, "email", email)) for email in sorted(self._asked)}
+        found = {email: hashes.get(keyed_hash(key, "email", email)) for email in sorted(self.asked)}
         return {email: at_ms for email, at_ms in found.items() if at_ms is not None}

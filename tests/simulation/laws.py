@@ -55,6 +55,7 @@ class Laws:
     _looked_ms: int = 0
     _looks: list[int] = field(default_factory=list)
     _audited: int = 0
+    _deleted: dict[str, int] = field(default_factory=dict)
     _checked: Counter[str] = field(default_factory=Counter)
 
     # --- what was in force
@@ -104,10 +105,23 @@ class Laws:
         busy = [one for one in active if world.job_of_run.get(one) == order.job]
         require(not busy, f"{order.job} runs twice at once: {busy} and {order.run}")
         world.job_of_run[order.run] = order.job
+        self._check_gate(order.job)
         implied = self._implied(order.job, self._looked_ms - HINDSIGHT_MS)
         require(implied or self._is_held(order.job), f"{order.job} runs, and no spec asks for it")
         require(not implied or any(implied), f"{order.job} runs while it is suspended")
         self._check_slot(order)
+
+    def _check_gate(self, name: str) -> None:
+        """Nothing that it depends on is at work, or has ended otherwise than well."""
+        record = self.world.record
+        assert record is not None
+        job = record.jobs.job(name)
+        assert job is not None
+        for one in rules_of(job.spec).depends_on:
+            before = record.jobs.job(one)
+            is_at_work = before is not None and any(run.live for run in record.runs.history(before.id, 1))
+            outcome = None if before is None else before.state.last_outcome
+            require(outcome is Outcome.SUCCEEDED and not is_at_work, f"{name} starts, and {one} has ended {outcome}")
 
     def _check_slot(self, order: Order) -> None:
         """What the schedule owes is started once."""
@@ -165,7 +179,8 @@ class Laws:
         since_ms = min(since_ms, self._looked_ms - HINDSIGHT_MS)
         self._checked["sends"] += 1
         implied = self._implied(order.job, since_ms)
-        require(implied or self._is_held(order.job), f"{order.job} sends to {url}, and no spec asks for it")
+        is_over = self._deleted.get(order.job, since_ms) > since_ms  # it may have been told to stop a moment ago
+        require(implied or is_over or self._is_held(order.job), f"{order.job} sends to {url}, and no spec asks for it")
         require(not implied or any(implied), f"{order.job} sends to {url} while it is suspended")
 
     # --- the record
@@ -175,6 +190,9 @@ class Laws:
         record = self.world.record
         assert record is not None
         self.world.intake.check()
+        self.world.synced.look()
+        for part in self.world.parts:
+            part.look()
         fresh = list(record.audit.entries(after=self._audited))
         if not fresh:
             return
@@ -191,6 +209,7 @@ class Laws:
                 case "delete":
                     require(len(there) < len(versions), f"{entry.name} was deleted, and every tree declared it")
                     deleted[entry.plan] += 1
+                    self._deleted[entry.name] = self.world.timeline.true_ms
                 case _ if any(entry.name in one.flawed for one in versions):
                     pass  # whether its document is valid depends on when somebody looked
                 case "pause" | "resume":
@@ -230,6 +249,7 @@ class Laws:
         record, people = self.world.record, self.world.people
         assert record is not None
         found = [*self.world.intake.unfinished(), *self.world.forgets.unfinished()]
+        found += [one for part in self.world.parts for one in part.unfinished()]
         wanted, jobs = people.versions[-1].jobs, self._there()
         held = record.prunes.held()
         flawed = people.versions[-1].flawed
@@ -246,22 +266,24 @@ class Laws:
                 found.append(f"{name} is not as it is declared")
             if want.suspend:
                 continue
-            if want.imports and (lacking := self.world.lacking(name)):
+            if want.imports and (lacking := self.world.streams.lacking(name)):
                 found.append(f"{name} lacks {len(lacking)} messages: {lacking[:5]}")
-            in_vain = not want.imports and self._waits_in_vain(want.reads, wanted)
+            in_vain = not want.imports and any(map(self._waits_in_vain, want.needs))
             if want.mirrors:
                 differs = "" if in_vain else self.world.mirrors.differs(name)
                 found += [f"{name}: {differs}"] if differs else []
-            elif not (want.imports or want.looks_up or in_vain) and (left := self.world.undelivered(name, want.reads)):
+            elif not (want.imports or want.looks_up or want.work or in_vain) and (
+                left := self.world.streams.undelivered(name, want.reads)
+            ):
                 found.append(f"{name} has not delivered {len(left)} messages: {left[:5]}")
         if record.runs.live():
             found.append("runs are in progress")
         return found
 
-    def _waits_in_vain(self, name: str, wanted: object) -> bool:
-        """Whether a dependency is paused or not there, so that nothing follows it."""
+    def _waits_in_vain(self, name: str) -> bool:
+        """Whether a dependency is paused or not there, so that nothing follows it, or waits in vain itself."""
         jobs = self.world.people.versions[-1].jobs
-        return name != LIVE and (name not in jobs or jobs[name].suspend)
+        return name not in jobs or jobs[name].suspend or any(map(self._waits_in_vain, jobs[name].needs))
 
     def check_end(self) -> None:
         """Once it is calm and still: the record is sound, all is where it belongs, and a further pass does nothing."""
@@ -272,12 +294,14 @@ class Laws:
             world.forgets.check(world.mirrors.landed())
         if world.lookups.there:
             world.lookups.check()
+        for part in world.parts:
+            part.check()
         for name in sorted(set(world.all_streams) - {FACTS}):
-            ids = world.messages(name)
+            ids = world.streams.messages(name)
             if name == FEED:
                 world.feeds.check(ids)
             twice = [] if name in (FEED, LIVE) else sorted(one for one, count in Counter(ids).items() if count > 1)
             require(not twice, f"{name}: messages landed twice: {twice[:5]}")
-            strange = sorted(set(ids) - world.sent_in(name))
+            strange = sorted(set(ids) - world.streams.sent_in(name))
             require(not strange, f"{name}: messages landed that nobody sent: {strange[:5]}")
-            world.check_positions(name)
+            world.streams.check_positions(name)

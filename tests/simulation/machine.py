@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from reconciler.data import durable, fold, journal
+from reconciler.data import content, durable, fold, hands, journal
 from reconciler.providers.http import import_json
 from reconciler.providers.http import lookups as asking
 from reconciler.runner import work
@@ -32,7 +32,7 @@ from tests.simulation.processes import client_of
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from tests.simulation.intake import Listener
+    from tests.simulation.listener import Listener
     from tests.simulation.timeline import Entry
     from tests.simulation.world import World
 
@@ -264,11 +264,20 @@ def simulated(world: World) -> Iterator[None]:
 
     def sync(path: Any) -> None:
         """What whoever reads has got onto the disk, the disk has not refused."""
-        durable.fsync(path)
+        world.synced.sync(path)
         about = os.stat(path)
         world.intake.synced[about.st_ino] = about.st_size
 
+    def look_at(found: os.stat_result) -> list[int]:
+        """A file has no other times than those which the world gives it."""
+        return [found.st_size, found.st_mtime_ns, found.st_mtime_ns, found.st_ino]
+
     places: list[tuple[Any, str, Any]] = [
+        (durable, "fsync", world.synced.sync),
+        (hands, "fsync", world.synced.sync),
+        (journal, "fsync", world.synced.sync),
+        (keys, "fsync", world.synced.sync),
+        (content, "_look", look_at if world.is_wide else content._look),
         (journal, "os", Disk(world, is_slow=True)),
         (fold, "fsync", sync),
         (keys, "os", Disk(world, is_slow=False)),

@@ -19,12 +19,14 @@ from tests.end_to_end.membership import Destination, Fields, People, audience
 from tests.servers import Request as HttpRequest
 from tests.simulation.asking import ask
 from tests.simulation.laws import require
+from tests.simulation.parts import is_wide
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 #: How many worlds in a hundred have people in them.
 SHARE: Final = 25
+WIDE_SHARE: Final = 55
 #: The columns of such a message, as the file that brings it has them.
 COLUMNS: Final = ("id", "email", "user", "score", "at")
 #: Who was a member before we came, and is none of our business.
@@ -60,12 +62,14 @@ class Mirrors:
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
         dice = self._dice = random.Random(f"mirrors {seed}")
-        self.there = dice.randrange(100) < SHARE
+        self.there = dice.randrange(100) < (WIDE_SHARE if is_wide(seed) else SHARE)
         self.stream = "orders-0" if self.there else ""
         self._limit = dice.choice([30, 50, 80])
         count = dice.choice([6, 15, 40])
         refused = frozenset(range(0, count, 7)) if dice.random() < 0.4 else frozenset[int]()
         self._crowd = People(random.Random(f"crowd {seed}"), count, refused)
+        if is_wide(seed):
+            self._crowd.merges = 0.03
         self.count = count
         self.is_guarded = dice.random() < 0.5
         self._destinations: dict[str, Destination] = {}
@@ -81,11 +85,29 @@ class Mirrors:
     def guard(self) -> str:
         return "{}" if self.is_guarded else WIDE_OPEN
 
+    @property
+    def wish(self) -> str:
+        """Of what a mirror does, beside sending everything."""
+        refusals = self._world.refusals
+        return "" if refusals is None else refusals.wish
+
+    @property
+    def refused(self) -> set[str]:
+        """Whom the destination takes by no means, for now."""
+        return self._crowd.refused
+
+    def approvals(self, job: str) -> int:
+        """How often somebody has approved something of a job."""
+        return self._approvals[job]
+
     def specs(self) -> str:
         return AUDIENCE.format(limit=self._limit)
 
     def stream_spec(self, name: str) -> str | None:
-        return STREAM.format(name=name) if name == self.stream else None
+        if name != self.stream:
+            return None
+        changing = self._world.changing
+        return STREAM.format(name=name) if changing is None else changing.spec(name)
 
     def lines(self, ids: list[str]) -> str:
         said = self._crowd.speak(len(ids))
@@ -117,7 +139,7 @@ class Mirrors:
         world = self._world
         done = []
         for name, job in sorted(world.all_jobs.items()):
-            if not job.mirrors:
+            if not (job.mirrors or job.is_gated):
                 continue
             with Record.reading(world.state) as record:
                 row = record.jobs.job(name)
@@ -176,11 +198,9 @@ class Mirrors:
 
     def differs(self, job: str) -> str:
         """How the members differ from the audience; nothing where they do not."""
-        expected = {
-            one["email"]: one
-            for one in audience(self.landed(), self._limit)
-            if one["email"] and one["email"] not in self._crowd.refused
-        }
+        is_wide = self._world.is_wide
+        members = self._world.truth.members(self._limit) if is_wide else audience(self.landed(), self._limit)
+        expected = {one["email"]: one for one in members if one["email"] and one["email"] not in self._crowd.refused}
         there = self._destination(f"receiver.test/{job}").members
         ours = {who: fields for who, fields in there.items() if who not in STRANGERS}
         if ours == expected:

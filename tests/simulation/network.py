@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.simulation.mirrors import Mirrors
     from tests.simulation.processes import Process
     from tests.simulation.timeline import Timeline
+    from tests.simulation.tokens import Tokens
     from tests.simulation.weather import Weather
 
 #: How long a client waits for an answer, in milliseconds.
@@ -66,6 +67,7 @@ class Client:
         mirrors: Mirrors,
         feeds: Feeds,
         lookups: Lookups,
+        tokens: Tokens | None,
         dice: random.Random,
     ) -> None:
         self._process = process
@@ -75,6 +77,7 @@ class Client:
         self._mirrors = mirrors
         self._feeds = feeds
         self._lookups = lookups
+        self._tokens = tokens
         self._dice = dice
 
     def __enter__(self) -> Client:
@@ -108,7 +111,8 @@ class Client:
         is_lost = strikes("lost request")
         if not is_lost:
             said = self._fault()
-            self._timeline.after(there_ms, lambda: answers.append(self._arrive(method, path, headers, content, said)))
+            shown = {**headers, **private}
+            self._timeline.after(there_ms, lambda: answers.append(self._arrive(method, path, shown, content, said)))
         back_ms = dice.randint(1, 80)
         is_mute = is_lost or strikes("lost answer")
         self._process.sleep(PATIENCE_MS if is_mute else min(there_ms + back_ms, PATIENCE_MS))
@@ -135,6 +139,8 @@ class Client:
     ) -> Answer:
         if said is not None:
             return said
+        if self._tokens is not None and path.startswith("receiver.test/") and not self._tokens.lets_in(headers):
+            return Answer(401, {}, b"who?", "")
         if self._feeds.is_of(path):
             return replace(self._feeds.take(method, path, headers), url=f"http://{path}")
         if self._lookups.is_of(path):

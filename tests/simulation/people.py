@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tests.simulation.schedules import draw_schedule
+
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
@@ -48,6 +50,9 @@ class Wanted:
     feed: str = ""  # the config of an import from an API
     looks_up: str = ""  # the config of an enrichment
     mirrors: str = ""  # an audience, of which it sends the members
+    work: str = ""  # provider, job type and config, of a job of a part
+    after: tuple[str, ...] = ()  # what it depends on, beside what it reads
+    is_steady: bool = False  # its schedule always has it run again
     flaw: str = ""
     is_orphaned: bool = False  # its cursor is kept for one that is declared again
 
@@ -57,26 +62,38 @@ class Wanted:
         return bool(self.reads) and self.reads != LIVE
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """The jobs that it depends on."""
+        return (*([self.reads] if self.follows else []), *self.after)
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether it asks before it adds much."""
+        return "maxMessages" in self.more
+
+    @property
     def url(self) -> str:
         return f"http://receiver.test/{self.name}"
 
-    def text(self, inbox: Path, guard: str = "") -> str:
-        if self.feed:
+    def text(self, inbox: Path, guard: str = "", wish: str = "", authorization: str = "") -> str:
+        after = f"dependsOn: [{', '.join(self.needs)}], " if self.needs else ""
+        if self.work:
+            work = f"{after}{self.work}"
+        elif self.feed:
             work = f"provider: http, jobType: import-json, config: {self.feed}"
         elif self.looks_up:
-            work = f"provider: http, jobType: enrich-lookup, dependsOn: [{self.reads}], config: {self.looks_up}"
+            work = f"provider: http, jobType: enrich-lookup, {after}config: {self.looks_up}"
         elif self.imports:
             config = f'{{path: "{inbox / self.name}/*.csv", stream: {self.name}}}'
             work = f"provider: files, jobType: import-csv, config: {config}"
         elif self.mirrors:
             fields = "{email: {from: email}, score: {from: score}, visits: {from: visits}}"
             more = f"errors: {{path: errors}}, guard: {guard}, fields: {fields}"
-            config = f'{{audience: {self.mirrors}, url: "{self.url}", batchSize: {self.batch}, {more}}}'
-            work = f"provider: http, jobType: export-audience, dependsOn: [{self.reads}], config: {config}"
+            config = f'{{audience: {self.mirrors}, {wish}url: "{self.url}", batchSize: {self.batch}, {more}}}'
+            work = f"provider: http, jobType: export-audience, {authorization}{after}config: {config}"
         else:
             config = f'{{stream: {self.reads}, url: "{self.url}", batchSize: {self.batch}}}'
-            after = f"dependsOn: [{self.reads}], " if self.follows else ""
-            work = f"provider: http, jobType: export-webhook, {after}config: {config}"
+            work = f"provider: http, jobType: export-webhook, {authorization}{after}config: {config}"
         orphan = ", deletionPolicy: orphan" if self.is_orphaned else ""
         return (
             "apiVersion: reconciler/v1\nkind: Job\n"
@@ -160,7 +177,10 @@ class People:
             case "title":
                 job = replace(job, title=f"Title {dice.randrange(10**6)}")
             case "schedule":
-                job = replace(job, schedule=self.world.draw_schedule(is_import=job.imports, is_alone=job.reads == LIVE))
+                schedule = draw_schedule(
+                    self.world, is_import=job.imports, is_alone=job.reads == LIVE, is_steady=job.is_steady
+                )
+                job = replace(job, schedule=schedule)
             case "batch":
                 job = replace(job, batch=dice.randint(1, 6))
             case "move":
@@ -189,10 +209,12 @@ class People:
     def texts(self) -> dict[str, str]:
         found: dict[str, str] = {}
         mirrors = self.world.mirrors
+        authorization = "" if self.world.tokens is None else "authorization: gate, "
         for job in sorted(self.wanted.values(), key=lambda one: one.name):
-            text = job.text(self.world.inbox, mirrors.guard)
+            text = job.text(self.world.inbox, mirrors.guard, mirrors.wish, authorization)
             found[job.file] = f"{found[job.file]}---\n{text}" if job.file in found else text
-        names = sorted(set(self.world.all_streams) - {LIVE, FACTS})
+        declared = {LIVE, FACTS, *(name for part in self.world.parts for name in part.streams)}
+        names = sorted(set(self.world.all_streams) - declared)
         streams = [mirrors.stream_spec(name) or STREAM.format(name=name) for name in names]
         found["streams.yaml"] = "---\n".join(streams)
         if self.world.lookups.there:
@@ -201,6 +223,8 @@ class People:
             found["intake.yaml"] = self.world.intake.specs()
         if mirrors.there:
             found["audiences.yaml"] = mirrors.specs()
+        for part in self.world.parts:
+            found |= part.files()
         return found
 
     def make_true(self, *, at_once: bool = False) -> None:
@@ -294,7 +318,7 @@ class People:
         broken = {job.file for job in self.wanted.values() if job.flaw.endswith("[")}
         jobs: dict[str, Wanted] = {}
         for name, job in self.wanted.items():
-            is_valid = not job.flaw and job.file not in broken and (not job.follows or job.reads in self.wanted)
+            is_valid = not job.flaw and job.file not in broken and all(one in self.wanted for one in job.needs)
             if is_valid:
                 jobs[name] = job
             elif name in before:

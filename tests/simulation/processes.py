@@ -259,8 +259,9 @@ def client_of(process: Process) -> Client:
     """What a run sends with."""
     world = process._world
     return Client(
-        process, world.timeline, world.weather, world.receiver, world.mirrors, world.feeds, world.lookups, world.dice
-    )
+        process, world.timeline, world.weather, world.receiver, world.mirrors, world.feeds, world.lookups, world.tokens,
+        world.dice,
+    )  # fmt: skip
 
 
 # --- the catalogue -----------------------------------------------------------------------------------------------------

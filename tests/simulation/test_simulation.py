@@ -17,6 +17,7 @@ import pytest
 from tests.simulation.__main__ import main
 from tests.simulation.laws import Broken
 from tests.simulation.mirrors import STRANGERS
+from tests.simulation.parts import FIRST
 from tests.simulation.world import World, live
 
 #: Worlds in which a law was broken once, by what was mended then.
@@ -49,6 +50,32 @@ def test_every_law_holds_in_a_world_with_people_whom_a_job_mirrors() -> None:
 
 def test_every_law_holds_in_a_world_that_reads_an_api() -> None:
     assert any("feed.test/feed-0?" in line for line in live(3).trace)
+
+
+def test_every_law_holds_in_a_world_that_joins_a_reference_and_shows_tokens() -> None:
+    world = live(406)
+    assert {type(part).__name__ for part in world.parts} == {"References", "Refusals", "Tokens", "Truth"}
+    assert any("start join-0" in line for line in world.trace)
+
+
+def test_a_world_before_those_that_may_have_more_has_not(tmp_path: Path) -> None:
+    for seed in (FIRST - 1, 404):
+        (tmp_path / str(seed)).mkdir()
+        assert bool(World(seed, tmp_path / str(seed)).parts) == (seed >= FIRST)
+
+
+def test_a_name_that_no_sync_of_its_folder_has_seen_breaks_a_law(tmp_path: Path) -> None:
+    synced = World(10, tmp_path).synced
+    (tmp_path / "data/streams").mkdir(parents=True)
+    (tmp_path / "data/streams/one").write_text("1")
+    with pytest.raises(Broken, match="streams/one is named, and was never synced"):
+        synced.require_there(tmp_path / "data", "streams/one")
+    synced.sync(tmp_path / "data/streams/one")
+    synced.sync(tmp_path / "data")
+    with pytest.raises(Broken, match="one is named, and streams was not synced with it"):
+        synced.require_there(tmp_path / "data", "streams/one")
+    synced.sync(tmp_path / "data/streams")
+    synced.require_there(tmp_path / "data", "streams/one")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow.parquet as pq
-
 from reconciler.clock import iso
 from reconciler.controller.hands import Hands
 from reconciler.controller.loop import Controller
@@ -29,7 +27,10 @@ from reconciler.repo.history import WorkTreeOrigin
 from reconciler.repo.source import LocalSource
 from reconciler.repo.tree import Tree
 from tests.end_to_end.inprocess import Died, Fuse, Mortal
-from tests.simulation import feeds
+from tests.simulation import disk
+from tests.simulation.backfills import Backfills
+from tests.simulation.changing import Changing
+from tests.simulation.drawing import draw_jobs
 from tests.simulation.feeds import Feeds
 from tests.simulation.forgets import Forgets
 from tests.simulation.hands import (
@@ -40,17 +41,24 @@ from tests.simulation.hands import (
     Watch,
     WatchedTree,
 )
-from tests.simulation.intake import STREAM, Intake, SimulatedListening
+from tests.simulation.intake import Intake
 from tests.simulation.laws import Broken, Laws, require
+from tests.simulation.listener import SimulatedListening
 from tests.simulation.lookups import Lookups
 from tests.simulation.machine import simulated
 from tests.simulation.mirrors import Mirrors
 from tests.simulation.network import Receiver
-from tests.simulation.people import FACTS, People, Wanted, make_repository
+from tests.simulation.parts import Part, has, is_wide
+from tests.simulation.people import People, Wanted, make_repository
 from tests.simulation.processes import Process, Runner
+from tests.simulation.references import References
+from tests.simulation.refusals import Refusals
 from tests.simulation.slots import Slots
+from tests.simulation.streams import Streams
 from tests.simulation.timeline import Timeline
-from tests.simulation.weather import Weather
+from tests.simulation.tokens import Tokens
+from tests.simulation.truth import Truth
+from tests.simulation.weather import WORST, Weather
 
 SECOND_MS: Final = 1_000
 MINUTE_MS: Final = 60_000
@@ -66,7 +74,6 @@ REST_MS: Final = 60 * DAY_MS
 BEGINS: Final = 1_767_225_600_000
 EVES: Final = (1_774_656_000_000, 1_792_800_000_000, 1_773_014_400_000, 1_793_491_200_000)
 SPANS: Final = (2 * DAY_MS, 9 * DAY_MS, 60 * DAY_MS, 400 * DAY_MS, 1_200 * DAY_MS)
-ZONES: Final = ("Europe/Paris", "America/New_York", "Australia/Lord_Howe", "UTC")
 
 
 class World:
@@ -80,7 +87,9 @@ class World:
         self.span_ms = dice.choice(SPANS)
         began_ms = dice.choice([dice.choice(EVES), BEGINS + dice.randrange(700) * DAY_MS]) + dice.randrange(DAY_MS)
         self.timeline = Timeline(began_ms)
-        self.weather = Weather(random.Random(f"weather {seed}"))
+        self.is_wide = is_wide(seed)
+        self._rests = False
+        self.weather = Weather(random.Random(f"weather {seed}"), {**WORST, **disk.WORST} if self.is_wide else WORST)
         self.mode = dice.choices(("daemon", "passes", "git"), (6, 2, 2))[0]
         self.root, self.state, self.inbox = folder / "jobs.d", folder / "state", folder / "inbox"
         self.root.mkdir()
@@ -89,8 +98,9 @@ class World:
             make_repository(self.root / ".git")
         self.budget = Budget(max_deletes=dice.choice([1, 5, 100]), max_percent=dice.choice([10, 50, 100]))
         self.slots = Slots()
-        self.receiver = Receiver(self.note, lambda one: one.endswith("7") and self._has_poison)
-        self._has_poison = dice.random() < 0.3
+        self.streams = Streams(self)
+        self.receiver = Receiver(self.note, lambda one: one.endswith("7") and self.has_poison)
+        self.has_poison = dice.random() < 0.3
         self.people = People(self, random.Random(f"people {seed}"), self.root)
         self.mirrors = Mirrors(self, seed)
         self.lookups = Lookups(self, seed)
@@ -98,6 +108,17 @@ class World:
         self.process_at: dict[Any, Process] = {}
         self.intake = Intake(self, seed)
         self.feeds = Feeds(self, seed)
+        self.synced = disk.Synced(self)
+        self.truth = Truth(self)
+        self.changing = Changing(self, seed) if self._has("changing", 60) else None
+        self.tokens = Tokens(self, seed) if has(seed, "tokens", 40) else None
+        self.refusals = Refusals(self, seed) if self._has("refusals", 70) else None
+        self.references = References(self, seed) if self._has("references", 50) else None
+        self.backfills = Backfills(self, seed) if self._has("backfills", 50) else None
+        parts = (self.tokens, self.changing, self.refusals, self.references, self.backfills)
+        self.parts: list[Part] = [one for one in parts if one is not None]
+        if self.is_wide and self.mirrors.there:
+            self.parts.append(self.truth)
         self.laws = Laws(self)
         self.run_clock = SimulatedClock(self, 0)
         self.record: Record | None = None
@@ -111,15 +132,15 @@ class World:
         self._clock: list[tuple[int, int]] = [(0, 0)]
         self.lives = 0
         self.turns = 0
-        self._pids = self._stamps = self._messages = 0
+        self._pids = self._stamps = 0
         self._is_doomed = False
-        self._rests = False
         self._rests_ms = 0
-        self._ids: dict[str, list[str]] = {}  # by segment
-        self._sent: dict[str, list[str]] = {}
         self.all_streams: list[str] = []
-        self._sources: list[str] = []  # the streams that files come in for
         self.all_jobs: dict[str, Wanted] = {}
+
+    def _has(self, what: str, percent: int) -> bool:
+        """Whether it has what only worlds with people can have."""
+        return self.mirrors.there and has(self.seed, what, percent)
 
     # --- small things
 
@@ -151,96 +172,12 @@ class World:
         if self.watch is not None:
             self.watch.name(path)
 
-    # --- what there is
-
-    def draw_schedule(self, *, is_import: bool, is_alone: bool = False) -> str:
-        dice = self.dice
-        if not is_import and not is_alone and dice.random() < 0.5:
-            return "{afterDependencies: true}"
-        kind = dice.choice(("every", "every", "cron", "cron", *([] if is_alone else ["once"])))
-        if kind == "once":
-            return "{once: true}"
-        if kind == "every":
-            return f"{{every: {max(1, self.span_ms // dice.randint(8, 30) // MINUTE_MS)}m}}"
-        zone, hour, minute = dice.choice(ZONES), dice.choice([0, 1, 2, 2, 3, 9]), dice.choice([0, 15, 30])
-        if self.span_ms <= 2 * DAY_MS:
-            when = f"{minute} {dice.choice(['*/3', '*/6', str(hour)])} * * *"
-        elif self.span_ms <= 60 * DAY_MS:
-            when = f"{minute} {hour} * * {dice.choice(['*', 'sun', 'mon'])}"
-        else:
-            when = f"{minute} {hour} {dice.choice(['1', '29', '15'])} * *"
-        return f'{{cron: "{when}", timezone: {zone}}}'
-
-    def _draw_jobs(self) -> list[Wanted]:
-        dice, jobs = self.dice, []
-        for number in range(dice.randint(1, 3)):
-            stream = f"orders-{number}"
-            self._sources.append(stream)
-            jobs.append(self._draw_job(stream, imports=True, reads=""))
-            names = [f"out-{number}-{export}" for export in range(dice.choice([0, 1, 1, 2]))]
-            jobs += [self._draw_job(name, imports=False, reads=stream) for name in names]
-            if stream == self.mirrors.stream:
-                jobs.append(self._draw_job(f"mirror-{number}", imports=False, reads=stream, mirrors="keen"))
-        self.all_streams = [*self._sources]
-        if self.lookups.there:
-            job = self._draw_job("enrich-0", imports=False, reads=self.mirrors.stream)
-            jobs.append(replace(job, looks_up=self.lookups.config()))
-            self.all_streams.append(FACTS)
-        if self.feeds.there:
-            jobs += self._draw_feed()
-        if self.intake.there:
-            self.all_streams.append(STREAM)
-            jobs.append(self._draw_job("out-live", imports=False, reads=STREAM))
-        self.all_jobs = {job.name: job for job in jobs}
-        return jobs
-
-    def _draw_feed(self) -> list[Wanted]:
-        """An import from the API; what lands once can be followed by an export."""
-        self.all_streams.append(feeds.STREAM)
-        self.feeds.add()
-        found = [replace(self._draw_job(feeds.STREAM, imports=True, reads=""), feed=self.feeds.config())]
-        if self.feeds.is_incremental:
-            found.append(self._draw_job("out-feed", imports=False, reads=feeds.STREAM))
-        return found
-
-    def _draw_job(self, name: str, *, imports: bool, reads: str, mirrors: str = "") -> Wanted:
-        dice = self.dice
-        retry = dice.choice(
-            ("{initial: 30s, max: 10m}", "{initial: 1m, max: 2h, failAfter: 3h}", "{initial: 10s, jitter: 1}")
-        )
-        more = "" if dice.random() < 0.7 else ', quiet: {from: "22:00", to: "04:00", timezone: Europe/Paris}'
-        more += "" if dice.random() < 0.7 else ", timeout: 30m"
-        file = f"team-{dice.randrange(2)}/file-{dice.randrange(4)}.yaml"
-        return Wanted(
-            name=name, file=file, imports=imports, reads=reads, mirrors=mirrors, retry=retry, more=more,
-            batch=dice.randint(1, 6), schedule=self.draw_schedule(is_import=imports, is_alone=reads == STREAM),
-            suspend=dice.random() < 0.1 and self.mirrors.stream not in (name, reads),
-            is_orphaned=dice.random() < 0.5,
-        )  # fmt: skip
-
-    def bring(self) -> str:
-        """A file with new messages comes in, whole."""
-        stream = self.dice.choice([*self._sources, *[self.mirrors.stream] * (3 if self.mirrors.there else 0)])
-        ids = [f"m{self._messages + number}" for number in range(self.dice.choice([1, 2, 5, 12]))]
-        self._messages += len(ids)
-        beside = self.folder / "coming"
-        beside.write_text(self._lines(stream, ids))
-        (self.inbox / stream).mkdir(exist_ok=True)
-        beside.rename(self.inbox / stream / f"{self._messages:06d}.csv")
-        self._sent.setdefault(stream, []).extend(ids)
-        return f"{len(ids)} messages for {stream}"
-
-    def _lines(self, stream: str, ids: list[str]) -> str:
-        if stream == self.mirrors.stream:
-            return self.mirrors.lines(ids)
-        return "id,amount\n" + "".join(f"{one},{len(one)}\n" for one in ids)
-
     # --- its life
 
     def live(self) -> None:
         self.note(f"seed {self.seed}: {self.mode}, {self.span_ms // DAY_MS} days")
-        jobs = self._draw_jobs()
-        for stream in self._sources:
+        jobs = draw_jobs(self)
+        for stream in self.streams.sources:
             (self.inbox / stream).mkdir()
         self.people.declare(jobs)
         self._plan_events()
@@ -254,7 +191,7 @@ class World:
         dice = self.dice
         deeds: list[tuple[int, Callable[[], str]]] = [
             (dice.randint(5, 25), self.people.edit),
-            (dice.randint(8, 25), self.bring),
+            (dice.randint(8, 25), self.streams.bring),
             (dice.randint(2, 12), self.weather.change),
             (dice.choice([0, 0, 2, 5]), self._step_clock),
         ]
@@ -269,6 +206,8 @@ class World:
         if self.intake.there:
             deeds += [(dice.randint(10, 30), self.intake.send), (dice.choice([0, 2, 6]), self.intake.kill)]
             deeds += [(8, self.intake.weather.change), (6, self.intake.approve)]
+        for part in self.parts:
+            deeds += part.deeds()
         for count, deed in deeds:
             for _ in range(count):
                 self.timeline.after(dice.randrange(self.span_ms), self._noted(deed))
@@ -507,6 +446,8 @@ class World:
         self._set_clock(0)
         self.mirrors.settle_down()
         self.intake.settle_down()
+        for part in self.parts:
+            part.settle_down()
         self.people.settle_down()
         self.note("it is calm")
         self._rests_ms = self.timeline.true_ms
@@ -553,57 +494,11 @@ class World:
         self.record = None
         self.note(f"still: {audited} entries in the audit log")
 
-    # --- what the streams hold
-
-    def messages(self, stream: str) -> list[str]:
-        assert self.record is not None
-        found: list[str] = []
-        for segment in self.record.streams.segments(stream):
-            if segment.file not in self._ids:
-                table = pq.read_table(self.state / "data" / segment.file, columns=["id"], use_threads=False)
-                require(
-                    table.num_rows == segment.rows, f"{segment.file} holds {table.num_rows} rows, not {segment.rows}"
-                )
-                self._ids[segment.file] = [one for one in table.column("id").to_pylist() if one is not None]
-            found += self._ids[segment.file]
-        return found
-
-    def check_positions(self, stream: str) -> None:
-        assert self.record is not None
-        at = 0
-        for segment in self.record.streams.segments(stream):
-            require(segment.first == at, f"{stream}: a gap before {segment.first}")
-            at += segment.rows
-
-    def sent_in(self, stream: str) -> set[str]:
-        if stream == STREAM:
-            return self.intake.attempted()
-        if stream == feeds.STREAM:
-            return set(self.feeds.ids())
-        return set(self._sent.get(stream, ()))
-
-    def _wanted_in(self, stream: str) -> list[str]:
-        if stream == STREAM:
-            return self.intake.accepted()
-        return self.feeds.ids() if stream == feeds.STREAM else self._sent.get(stream, [])
-
-    def lacking(self, stream: str) -> list[str]:
-        assert self.record is not None
-        count = sum(segment.rows for segment in self.record.streams.segments(stream))
-        wanted = self._wanted_in(stream)
-        if count == len(wanted) and stream != feeds.STREAM:
-            return []
-        gone = self.forgets.may_lack(self.mirrors.messages) if stream == self.mirrors.stream else set[str]()
-        return sorted(set(wanted) - set(self.messages(stream)) - gone)
-
-    def undelivered(self, job: str, stream: str) -> list[str]:
-        """What the destination of a job should have and has not."""
-        taken = self.receiver.taken.get(f"receiver.test/{job}", {})
-        good = [one for one in self._wanted_in(stream) if not (self._has_poison and one.endswith("7"))]
-        if len(taken) == len(good) and stream != STREAM:
-            return []
-        landed = set(self.messages(stream))
-        return sorted(one for one in good if one in landed and one not in taken)
+    def is_served(self, name: str) -> bool:
+        """Whether a job is to do all that it can: nothing holds it back, nor any that it depends on."""
+        jobs = self.people.versions[-1].jobs
+        job = jobs.get(name)
+        return job is not None and not job.suspend and not job.flaw and all(map(self.is_served, job.needs))
 
 
 def _long_after() -> int:

@@ -26,7 +26,7 @@ class Message:
 
 #: What an expression gives: over typed columns.
 Expressions = Mapping[str, Callable[[Mapping[str, Any]], Any]]
-NORMALIZE = {
+NORMALIZE: Mapping[str, Callable[[str], str]] = {
     "trim": str.strip,
     "lower": str.lower,
     "upper": str.upper,
