@@ -7,7 +7,6 @@ The same hands as a pass uses (walk, parse, check) in the same order, so that wh
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -153,7 +152,7 @@ def _checked(root: Path, only: Collection[str] | None) -> Specs:
         problems = [problem for path, problem in listing.problems.items() if only is None or path in only]
         chosen = sorted(path for path in listing.files if only is None or path in only)
         size = sum(listing.files[path][0] for path in chosen)
-        parsed = read_and_parse(chosen, size, partial(_read, root, listing), known)
+        parsed = read_and_parse(chosen, size, _reader(root, listing), known)
         if not any(_is_being_written(one) for one in parsed):
             break
     files = {path for path, one in zip(chosen, parsed, strict=True) if GONE not in one.problems}
@@ -235,10 +234,23 @@ BEING_WRITTEN: Final = "changes while it is read; try again"
 GONE: Final = Problem("", 0, 0, "", "")
 
 
-def _read(root: Path, listing: Listing, path: str) -> bytes | Problem:
-    contents: dict[str, bytes] = {}
-    problem = read_one(root, listing, path, contents)
-    return contents.get(path, GONE) if problem is None else problem
+def _reader(root: Path, listing: Listing) -> Callable[[str], bytes | Problem]:
+    """What reads a file of the listing, or says why it cannot be; GONE for one that is not there any more."""
+    from reconciler.repo.walk import BeingWritten, Unreadable, read
+
+    top = str(root)
+
+    def read_file(path: str) -> bytes | Problem:
+        try:
+            return read(listing.targets.get(path) or f"{top}/{path}", listing.files[path])
+        except FileNotFoundError:
+            return GONE
+        except BeingWritten:
+            return Problem(path, 1, 1, "", BEING_WRITTEN)
+        except Unreadable as error:
+            return Problem(path, 1, 1, "", str(error))
+
+    return read_file
 
 
 def _is_being_written(parsed: Parsed) -> bool:
@@ -247,14 +259,8 @@ def _is_being_written(parsed: Parsed) -> bool:
 
 def read_one(root: Path, listing: Listing, path: str, contents: dict[str, bytes]) -> Problem | None:
     """Reads a file into `contents`, or says why it cannot be; a file that has gone is no spec any more."""
-    from reconciler.repo.walk import BeingWritten, Unreadable, read
-
-    try:
-        contents[path] = read(listing.targets.get(path) or f"{root}/{path}", listing.files[path])
-    except FileNotFoundError:
+    found = _reader(root, listing)(path)
+    if isinstance(found, bytes):
+        contents[path] = found
         return None
-    except BeingWritten:
-        return Problem(path, 1, 1, "", BEING_WRITTEN)
-    except Unreadable as error:
-        return Problem(path, 1, 1, "", str(error))
-    return None
+    return None if found is GONE else found

@@ -90,7 +90,7 @@ def version_of(catalogue: Catalogue) -> str:
 def parse_file(path_shown: str, content: bytes, catalogue: Catalogue) -> Parsed:
     """Everything that a file says, and everything wrong with it. `path_shown` goes into documents and problems as it
     is. Raises nothing, whatever the bytes."""
-    return _parse(path_shown, content, _rules(catalogue))
+    return _parser(catalogue)(path_shown, content)
 
 
 #: The rules of the last catalogue: a process has one, and compiling its schemas anew for each file would cost more than
@@ -110,26 +110,32 @@ def _is_same(one: Catalogue, other: Catalogue) -> bool:
     return one.keys() == other.keys() and all(other[name] is provider for name, provider in one.items())
 
 
-def _parse(path: str, content: bytes, rules: Rules) -> Parsed:
-    from reconciler.repo import parse_fast
+def _parser(catalogue: Catalogue) -> Callable[[str, bytes], Parsed]:
+    """What parses a file, its path as it is shown and its content. What that takes is looked for once, not for each file."""
+    from reconciler.repo.parse_fast import parse_chunk
     from reconciler.repo.yaml_text import NotText, decode, split
 
-    try:
-        chunks = split(decode(content))
-    except NotText as error:
-        return Parsed((), (Problem(path, error.line, error.column, "", str(error)),))
-    documents: list[Document] = []
-    problems: list[Problem] = []
-    for chunk in chunks:
-        document = parse_fast.parse_chunk(chunk, path, rules)
-        if document is None:
-            from reconciler.repo import parse_careful
+    rules = _rules(catalogue)
 
-            document, found = parse_careful.parse_chunk(chunk, path, rules)
-            problems += found
-        if document is not None:
-            documents.append(document)
-    return Parsed(tuple(documents), tuple(_bounded(problems)))
+    def parse(path: str, content: bytes) -> Parsed:
+        try:
+            chunks = split(decode(content))
+        except NotText as error:
+            return Parsed((), (Problem(path, error.line, error.column, "", str(error)),))
+        documents: list[Document] = []
+        problems: list[Problem] = []
+        for chunk in chunks:
+            document = parse_chunk(chunk, path, rules)
+            if document is None:
+                from reconciler.repo import parse_careful
+
+                document, found = parse_careful.parse_chunk(chunk, path, rules)
+                problems += found
+            if document is not None:
+                documents.append(document)
+        return Parsed(tuple(documents), tuple(_bounded(problems)))
+
+    return parse
 
 
 def _bounded(problems: list[Problem]) -> list[Problem]:
@@ -147,10 +153,8 @@ def _bounded(problems: list[Problem]) -> list[Problem]:
 def parse_many(files: Sequence[tuple[str, bytes]], catalogue: Catalogue, jobs: int | None = None) -> list[Parsed]:
     """The same for each of many files (path shown and content), in their order, by at most `jobs` processes (as many as
     there are cores), where there is enough to do."""
-    rules = _rules(catalogue)
-    return _divided(
-        files, lambda file: _parse(*file, rules), sum(len(content) for _, content in files), jobs or cores()
-    )
+    parse = _parser(catalogue)
+    return _divided(files, lambda file: parse(*file), sum(len(content) for _, content in files), jobs or cores())
 
 
 def read_and_parse(
@@ -158,13 +162,13 @@ def read_and_parse(
 ) -> list[Parsed]:
     """The same of files that are read by whoever parses them; of those that cannot be read, the problem that `read` gives.
     `size` is that of all of them together."""
-    rules = _rules(catalogue)
+    parse = _parser(catalogue)
 
-    def parse(path: str) -> Parsed:
+    def read_one(path: str) -> Parsed:
         content = read(path)
-        return Parsed((), (content,)) if isinstance(content, Problem) else _parse(path, content, rules)
+        return Parsed((), (content,)) if isinstance(content, Problem) else parse(path, content)
 
-    return _divided(paths, parse, size, cores())
+    return _divided(paths, read_one, size, cores())
 
 
 def _divided(items: Sequence[T], work: Callable[[T], Parsed], size: int, jobs: int) -> list[Parsed]:

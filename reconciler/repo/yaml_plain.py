@@ -32,11 +32,17 @@ _DECLINED: Final = _Line(-2)
 _LINE: Final = re.compile(
     r"(?P<indent> *)(?:#.*|(?:(?P<key>[A-Za-z][A-Za-z0-9_-]*):|-(?= +[^ #]))(?: +(?P<value>[^ #].*?))?(?: +#.*)?)? *"
 )
-#: Characters of a plain scalar that have no meaning inside of a word; a colon only before another one.
-_WORD: Final = r"(?:[^\x00-\x20:#\[\]{},]|:(?=[^\s:#\[\]{},]))"
+#: The same of a line in which no comment can begin, as most are: its value goes on to its end, which need not be searched for.
+_WITHOUT_COMMENT: Final = re.compile(
+    r"(?P<indent> *)(?:(?:(?P<key>[A-Za-z][A-Za-z0-9_-]*):|-(?= +[^ ]))(?: +(?P<value>[^ ](?:.*[^ ])?))?)? *"
+)
+#: Characters of a plain scalar that have no meaning inside of a word; a colon only before another one. Nothing is tried twice
+#: (`++`): what can follow a word is in no word.
+_WORD: Final = r"(?:[^\x00-\x20:#\[\]{},]++|:(?=[^\s:#\[\]{},]))"
+_WORD_IN_BLOCK: Final = r"(?:[^\x00-\x20:#\[\]{}]++|:(?=[^\s:#\[\]{},]))"
 _FIRST: Final = r"(?:[^\x00-.0-@\[-^`{-\x7f]|\.\.?/)"  # a letter, _, / or what is not ASCII; so it compiles in no time
-_STRING: Final = re.compile(rf"{_FIRST}{_WORD}*(?: +{_WORD}+)*")
-_STRING_IN_BLOCK: Final = re.compile(rf"{_FIRST}(?:{_WORD}|,)*(?: +(?:{_WORD}|,)+)*")
+_STRING: Final = re.compile(rf"{_FIRST}{_WORD}*+(?: ++{_WORD}++)*+")
+_STRING_IN_BLOCK: Final = re.compile(rf"{_FIRST}{_WORD_IN_BLOCK}*+(?: ++{_WORD_IN_BLOCK}++)*+")
 _QUOTED: Final = re.compile(r"\"([^\"\\]*)\"|'([^']*)'")
 #: What begins with a digit and is no number in any version of YAML: durations, dates and times.
 _TIME: Final = re.compile(r"(?:[0-9]+(?:ms|[wdhms]))+|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
@@ -114,7 +120,8 @@ def _learn(line: str) -> _Line:
 
 
 def _read(line: str) -> _Line:
-    match = _LINE.fullmatch(line) if line.isprintable() else None
+    pattern = _LINE if "#" in line else _WITHOUT_COMMENT
+    match = pattern.fullmatch(line) if line.isprintable() else None
     if match is None:
         return _DECLINED
     indent, key, text = match.group("indent", "key", "value")
