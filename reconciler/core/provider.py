@@ -195,7 +195,7 @@ class StreamReader(Protocol):
 
 class Data(Protocol):
     """The data hands. Every method that reads yields blocks of bounded memory; none passes rows through Python one at
-    a time except for rows it rejects."""
+    a time except for rows it rejects. Those of a file whose reader is told a `timestamp` have been checked for it."""
 
     def read_csv(
         self,
@@ -208,11 +208,14 @@ class Data(Protocol):
         header: bool,
         columns: Sequence[str] | None,
         compression: str,
+        timestamp: TimestampRule | None = None,
     ) -> Iterator[Block]: ...
 
-    def read_ndjson(self, path: Path, mark: Json, *, encoding: str, compression: str) -> Iterator[Block]: ...
+    def read_ndjson(
+        self, path: Path, mark: Json, *, encoding: str, compression: str, timestamp: TimestampRule | None = None
+    ) -> Iterator[Block]: ...
 
-    def read_parquet(self, path: Path, mark: Json) -> Iterator[Block]: ...
+    def read_parquet(self, path: Path, mark: Json, *, timestamp: TimestampRule | None = None) -> Iterator[Block]: ...
 
     def measure(
         self,

@@ -30,7 +30,7 @@ from reconciler.data.lines import JsonLines
 from reconciler.data.measure import measure
 from reconciler.data.records import Dialect
 from reconciler.data.segments import rejects_file, segment_file
-from reconciler.data.store import Origin, untimed, with_meta, write_segment
+from reconciler.data.store import Origin, described, joined, untimed, with_meta, write_segment
 from reconciler.data.timestamps import read_times
 from reconciler.errors import Retriable
 
@@ -76,27 +76,35 @@ class Hands:
 
     def read_csv(
         self, path: Path, mark: Json, *, delimiter: str, quote: str, encoding: str, header: bool,
-        columns: Sequence[str] | None, compression: str,
+        columns: Sequence[str] | None, compression: str, timestamp: TimestampRule | None = None,
     ) -> Iterator[Block]:  # fmt: skip
         dialect = Dialect(delimiter, quote)
-        return self._read(path, mark, encoding, compression, lambda: Delimited(dialect, header, columns))
+        return self._read(path, mark, encoding, compression, lambda: Delimited(dialect, header, columns), timestamp)
 
-    def read_ndjson(self, path: Path, mark: Json, *, encoding: str, compression: str) -> Iterator[Block]:
-        return self._read(path, mark, encoding, compression, JsonLines)
+    def read_ndjson(
+        self, path: Path, mark: Json, *, encoding: str, compression: str, timestamp: TimestampRule | None = None
+    ) -> Iterator[Block]:
+        return self._read(path, mark, encoding, compression, JsonLines, timestamp)
 
     def _read(
-        self, path: Path, mark: Json, encoding: str, compression: str, make: Callable[[], Format]
-    ) -> Iterator[Block]:
+        self, path: Path, mark: Json, encoding: str, compression: str, make: Callable[[], Format],
+        rule: TimestampRule | None,
+    ) -> Iterator[Block]:  # fmt: skip
         reader = Reader(
             block_bytes=self._block_bytes, compression=compression, encoding=encoding, now_ms=self._received_ms()
         )
-        return iter(()) if is_untouched(path, mark) else ahead(reader.blocks(path, mark, make), BLOCKS_AHEAD)
+        return iter(()) if is_untouched(path, mark) else self._ahead(reader.blocks(path, mark, make), rule)
 
-    def read_parquet(self, path: Path, mark: Json) -> Iterator[Block]:
+    def read_parquet(self, path: Path, mark: Json, *, timestamp: TimestampRule | None = None) -> Iterator[Block]:
         if is_untouched(path, mark):
             return iter(())
         blocks = parquet_blocks(path, mark, block_bytes=self._block_bytes, now_ms=self._received_ms())
-        return ahead(blocks, BLOCKS_AHEAD)
+        return self._ahead(blocks, timestamp)
+
+    def _ahead(self, blocks: Iterator[Block], rule: TimestampRule | None) -> Iterator[Block]:
+        """Blocks that are made on a thread of their own. To write them takes longer than to read them, so what can be done
+        there is: their timestamps are checked, too."""
+        return ahead(blocks if rule is None else (self.check_timestamps(one, rule) for one in blocks), BLOCKS_AHEAD)
 
     def measure(
         self, path: Path, mark: Json, *, format: Kind, sample: bool, compression: str = "auto", encoding: str = "utf-8",
@@ -130,24 +138,25 @@ class Hands:
         return block
 
     def stage(self, stream: str, table: Any, *, timestamp: TimestampRule | None = None) -> tuple[Staged, ...]:
-        tables = [table] if isinstance(table, pa.Table) else list(table)
+        tables = [one for one in ([table] if isinstance(table, pa.Table) else table) if one.num_rows]
         origin = Origin(self._received_ms(), self._job, self._run, self._unit())
-        ready = [with_meta(one, self._time_of(one, timestamp), origin) for one in tables if one.num_rows]
-        self._times = []
+        times = None if timestamp is None else self._times_of(tables, timestamp)
+        ready = [with_meta(one, read, origin) for one, read in joined(tables, times)]
         if self._landing is not None:
             sifted = [self._landing.sift(stream, one) for one in ready]
             ready = [one for one in sifted if one.num_rows]
-        alike = [
-            list(group) for _, group in groupby(ready, key=lambda one: one.schema.to_string(show_field_metadata=True))
-        ]
+        alike = [list(group) for _, group in groupby(ready, key=lambda one: described(one.schema))]
         return tuple(self._write(stream, group, timed=timestamp is not None) for group in alike)
 
-    def _time_of(self, table: pa.Table, rule: TimestampRule | None) -> pa.Array | None:
-        if rule is None:
-            return None
-        known = (times for one, by, times in self._times if one is table and by == rule)
-        found = next(known, None)
-        return read_times(table, rule)[0] if found is None else found
+    def _times_of(self, tables: Sequence[pa.Table], rule: TimestampRule) -> list[pa.Array]:
+        """The times of tables, which have mostly been read when they were checked. What was checked before the last of
+        them is not asked for any more; a thread that reads ahead may have checked what comes after them."""
+        known = list(self._times)
+        place = {id(table): at for at, (table, _, _) in enumerate(known)}
+        found = [known[place[id(one)]] if id(one) in place else (one, None, None) for one in tables]
+        used = [place[id(one)] for one in tables if id(one) in place]
+        del self._times[: max(used, default=len(known) - 1) + 1]
+        return [times if by == rule else read_times(one, rule)[0] for one, by, times in found]
 
     def _write(self, stream: str, tables: Sequence[pa.Table], *, timed: bool) -> Staged:
         self._staged += 1

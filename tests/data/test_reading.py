@@ -131,6 +131,26 @@ def test_a_parquet_file_is_read_in_blocks_and_goes_on_from_a_mark(tmp_path: Path
     assert blocks[1].locate([0]) == [(blocks[0].table.num_rows + 1, f'{{"a":{blocks[0].table.num_rows}}}')]
 
 
+def test_what_is_read_for_a_timestamp_has_been_checked_for_it(tmp_path: Path) -> None:
+    rule = TimestampRule(field="at")
+    hands = open_data(tmp_path, job="j", run=1, attempt=1, unit=lambda: 1, received_ms=lambda: 10**13)
+    (tmp_path / "a.csv").write_text("at\n2026-01-01\nsoon\n")
+    (tmp_path / "a.ndjson").write_text('{"at":"soon"}\n{"at":"2026-01-01"}\n')
+    pq.write_table(pa.table({"at": ["2026-01-01", "soon", ""]}), tmp_path / "a.parquet")
+    (delimited,) = hands.read_csv(
+        tmp_path / "a.csv", None, delimiter=",", quote='"', encoding="utf-8", header=True, columns=None,
+        compression="none", timestamp=rule,
+    )  # fmt: skip
+    (lines,) = hands.read_ndjson(tmp_path / "a.ndjson", None, encoding="utf-8", compression="none", timestamp=rule)
+    (columnar,) = hands.read_parquet(tmp_path / "a.parquet", None, timestamp=rule)
+    for block, line, rows in ((delimited, 3, 1), (lines, 1, 1), (columnar, 2, 2)):
+        (reject,) = block.rejects
+        assert (block.table.num_rows, reject.line) == (rows, line)
+        assert reject.reason == "timestampField 'at': 'soon' is not iso8601"
+    with pytest.raises(Fatal, match=r"^timestampField: there is no column 'when'$"):
+        list(hands.read_parquet(tmp_path / "a.parquet", None, timestamp=TimestampRule(field="when")))
+
+
 def test_a_parquet_file_keeps_odd_types_and_names(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     arrays = [pa.array(["x"]).dictionary_encode(), pa.array(["y"], pa.large_string()), pa.array([1], pa.uint8())]

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.core.messages import SegmentRef
-from reconciler.core.provider import Reject, Staged, TimestampRule
+from reconciler.core.provider import Block, Reject, Staged, TimestampRule
 from reconciler.data.hands import open_data
 from reconciler.data.lines import parse_lines
 from reconciler.data.names import raw, stored
@@ -189,6 +189,33 @@ def test_a_segment_knows_its_earliest_and_latest_time(tmp_path: Path) -> None:
     (staged,) = hands.stage("s", table, timestamp=TimestampRule(field="at"))
     assert (staged.min_timestamp_ms, staged.max_timestamp_ms) == (1000, 2000)
     assert hands.stage("s", table.slice(0, 0)) == ()
+
+
+def test_times_that_were_checked_ahead_stay_with_their_tables(tmp_path: Path) -> None:
+    hands = open_data(tmp_path, job="job", run=1, attempt=1, unit=lambda: 1, received_ms=lambda: 0)
+    rule = TimestampRule(field="at")
+
+    def checked(*seconds: int) -> pa.Table:
+        table = pa.table({"at": [f"1970-01-01T00:00:0{second}Z" for second in seconds]})
+        return hands.check_timestamps(Block(table, (), None), rule).table
+
+    first, second, third, fourth = checked(1, 2), checked(3), checked(4), checked(5, 6)
+    for tables, extremes in (([first, second], (1000, 3000)), ([fourth], (5000, 6000)), ([third], (4000, 4000))):
+        (staged,) = hands.stage("s", tables, timestamp=rule)
+        assert (staged.min_timestamp_ms, staged.max_timestamp_ms) == extremes
+        landed = pq.read_table(tmp_path / staged.file)
+        assert [f"{one:%Y-%m-%dT%H:%M:%SZ}" for one in landed.column("_timestamp").to_pylist()] == landed.column(
+            "at"
+        ).to_pylist()
+
+
+def test_small_neighbours_of_one_schema_are_one_row_group_and_others_a_segment_of_their_own(tmp_path: Path) -> None:
+    hands = open_data(tmp_path, job="job", run=1, attempt=1, unit=lambda: 1, received_ms=lambda: 0)
+    tables = [pa.table({"a": [one]}) for one in (1, 2)] + [pa.table({"b": [3]}), pa.table({"a": [4]})]
+    staged = hands.stage("s", tables)
+    assert [one.rows for one in staged] == [2, 1, 1]
+    assert pq.ParquetFile(tmp_path / staged[0].file).num_row_groups == 1
+    assert pq.read_table(tmp_path / staged[0].file).column("a").to_pylist() == [1, 2]
 
 
 def test_a_segment_of_another_length_is_damaged(tmp_path: Path) -> None:

@@ -31,15 +31,15 @@ UNIT_PIECES: Final = 1_000
 #: A unit's line in the log tells of this many files, and counts the others.
 NOTES: Final = 3
 
-Read = Callable[[Context, Path, Json], Iterator[Block]]
+Read = Callable[[Context, Path, Json, TimestampRule | None], Iterator[Block]]
 
 
-def _csv(context: Context, path: Path, mark: Json) -> Iterator[Block]:
-    return context.data.read_csv(path, mark, **dialect(context.config))
+def _csv(context: Context, path: Path, mark: Json, rule: TimestampRule | None) -> Iterator[Block]:
+    return context.data.read_csv(path, mark, **dialect(context.config), timestamp=rule)
 
 
-def _ndjson(context: Context, path: Path, mark: Json) -> Iterator[Block]:
-    return context.data.read_ndjson(path, mark, **dialect(context.config))
+def _ndjson(context: Context, path: Path, mark: Json, rule: TimestampRule | None) -> Iterator[Block]:
+    return context.data.read_ndjson(path, mark, **dialect(context.config), timestamp=rule)
 
 
 def dialect(config: Any) -> dict[str, Any]:
@@ -50,8 +50,8 @@ def dialect(config: Any) -> dict[str, Any]:
 _DIALECT: Final = ("delimiter", "quote", "encoding", "header", "columns", "compression")
 
 
-def _parquet(context: Context, path: Path, mark: Json) -> Iterator[Block]:
-    return context.data.read_parquet(path, mark)
+def _parquet(context: Context, path: Path, mark: Json, rule: TimestampRule | None) -> Iterator[Block]:
+    return context.data.read_parquet(path, mark, timestamp=rule)
 
 
 @dataclass
@@ -133,8 +133,7 @@ def _blocks(
 ) -> Iterator[Block]:
     """The file's blocks, their timestamps checked; errors say which file it was."""
     try:
-        for block in read(context, path, mark):
-            yield block if rule is None else context.data.check_timestamps(block, rule)
+        yield from read(context, path, mark, rule)
     except Fatal as error:
         raise Fatal(f"{name}: {error}") from None
     except Retriable as error:

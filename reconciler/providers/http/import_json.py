@@ -140,7 +140,10 @@ class _Importer:
         following = next_place(self._config, self._context.data, place, answer, found)
         if following is not None:
             following = without_secrets(following, self._redactor)
-        return _Page(url, answer, block, following, hashlib.sha256(answer.body).hexdigest()[:16]), found
+        body = hashlib.sha256(answer.body).hexdigest()[:16]
+        if block is not None and not self._config.incremental and body not in self._began.pages:
+            block = self._checked(block)
+        return _Page(url, answer, block, following, body), found
 
     def _has_room_before(self, place: Mapping[str, Any], fullest: int | None) -> bool:
         """Whether the numbered page before may have got records since it was read, which would stand in no page that follows.
@@ -216,10 +219,7 @@ class _Importer:
             high, edge = sifted.high, sifted.edge
             new, bad = ([index for index in some if records[index][0] > read] for some in (sifted.new, sifted.bad))
             block = replace(block, rejects=tuple(one for one in block.rejects if one.line > read))
-            block = _only(block, new, [records[index] for index in bad], self._config.incremental.field)
-        rule = self._rule()
-        if rule and block.table.num_rows:
-            block = self._context.data.check_timestamps(block, rule)
+            block = self._checked(_only(block, new, [records[index] for index in bad], self._config.incremental.field))
         self._refuse_too_many(block.rejects)
         self._tables.append(block.table)
         page = f" (page {listing.count + 1})" if self._config.pagination else ""
@@ -227,6 +227,12 @@ class _Importer:
         self._rows += block.table.num_rows
         pages = () if self._config.incremental else _kept(listing.pages, body)
         self._progress = replace(self._progress, open=replace(listing, high=high, edge=edge, pages=pages))
+
+    def _checked(self, block: Block) -> Block:
+        """The block without the records of which the time cannot be read. Where all records of a page are looked at, that
+        is done by the thread that reads ahead: each look is so short that two threads would mostly wait for each other."""
+        rule = self._rule()
+        return self._context.data.check_timestamps(block, rule) if rule and block.table.num_rows else block
 
     def _rule(self) -> TimestampRule | None:
         if self._config.timestamp_field is None:
