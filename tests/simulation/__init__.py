@@ -42,6 +42,8 @@ depend on several others, and a disk refuses to sync files and folders. The part
     changing.py     the rules of a stream change, so that all profiles are built anew amid whatever is at work
     tokens.py       an authorization whose token is changed, refused and lost; it is seen nowhere else
     refusals.py     a destination that changes its mind about people whom it refused, retries, and another wish for a while
+    returns.py      who takes a job out and wants it back (undelete), and approves deletions that are held back
+    renames.py      exports that get another name, and send nothing again for that
     truth.py        what the profiles should be; at the end those that were built step by step are that, and so is a rebuild
 
 Not simulated: sockets (a request is handed to the process that listens, from its headers on), the threads of a run, which read

@@ -311,6 +311,12 @@ class Intake:
     def attempted(self) -> set[str]:
         return {one for letter in self._letters if not letter.is_refused for one in letter.ids}
 
+    def doubts(self, message: str) -> int:
+        """How often it was refused, and may be on the stream all the same."""
+        if not message.startswith("w"):
+            return 0
+        return next((letter.doubts for letter in self._letters if message in letter.ids), 0)
+
     def accepted(self) -> list[str]:
         return [one for letter in self._letters if letter.is_accepted for one in letter.ids]
 

@@ -146,7 +146,7 @@ class Mirrors:
                 held = None if row is None else record.approvals.held(row.id)
             if held is None or held.is_approved:
                 continue
-            self._approvals[name] += 1
+            self._approvals[job.ident] += 1
             ask(world, Request(do="approve", arguments={"job": name, "digest": held.digest}, by="ann"))
             done.append(f"{name} {held.digest}")
             world.note(f"ann approves {held.digest} of {name}")

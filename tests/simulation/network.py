@@ -33,9 +33,12 @@ PATIENCE_MS: Final = 30_000
 class Receiver:
     """Takes batches of messages. A batch with a message that it does not like is refused whole."""
 
-    def __init__(self, note: Callable[[str], None], poison: Callable[[str], bool]) -> None:
+    def __init__(self, note: Callable[[str], None], poison: Callable[[str], bool], times: Callable[[str], int]) -> None:
+        """`times` is how often a message may be on its stream: each time is one more that it may come."""
         self._note = note
         self._poison = poison
+        self._times = times
+        self._keys: dict[tuple[str, str], set[str]] = {}  # by path and message
         self.bodies: dict[str, bytes] = {}  # by key: of all that ever came
         self.taken: dict[str, dict[str, str]] = {}  # by path: under which key each message was taken
 
@@ -50,7 +53,10 @@ class Receiver:
         taken = self.taken.setdefault(path, {})
         for one in ids:
             under = taken.setdefault(one, key)
-            require(under == key, f"{path}: message {one} came under {under} and again under {key}")
+            keys = self._keys.setdefault((path, one), set())
+            keys.add(key)
+            is_well = len(keys) <= self._times(one)
+            require(is_well, f"{path}: message {one} came under {under} and again under {key}")
         self._note(f"{path} takes {key}: {' '.join(ids)}")
         return 200
 

@@ -53,6 +53,8 @@ class Wanted:
     work: str = ""  # provider, job type and config, of a job of a part
     after: tuple[str, ...] = ()  # what it depends on, beside what it reads
     is_steady: bool = False  # its schedule always has it run again
+    first_name: str = ""  # of one that was renamed
+    was: str = ""  # its name before
     flaw: str = ""
     is_orphaned: bool = False  # its cursor is kept for one that is declared again
 
@@ -60,6 +62,11 @@ class Wanted:
     def follows(self) -> bool:
         """Whether what it reads is brought by a job."""
         return bool(self.reads) and self.reads != LIVE
+
+    @property
+    def ident(self) -> str:
+        """Stays the same however often it is renamed."""
+        return self.first_name or self.name
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -73,7 +80,7 @@ class Wanted:
 
     @property
     def url(self) -> str:
-        return f"http://receiver.test/{self.name}"
+        return f"http://receiver.test/{self.ident}"
 
     def text(self, inbox: Path, guard: str = "", wish: str = "", authorization: str = "") -> str:
         after = f"dependsOn: [{', '.join(self.needs)}], " if self.needs else ""
@@ -95,9 +102,10 @@ class Wanted:
             config = f'{{stream: {self.reads}, url: "{self.url}", batchSize: {self.batch}}}'
             work = f"provider: http, jobType: export-webhook, {authorization}{after}config: {config}"
         orphan = ", deletionPolicy: orphan" if self.is_orphaned else ""
+        renamed = f", renamedFrom: {self.was}" if self.was else ""
         return (
             "apiVersion: reconciler/v1\nkind: Job\n"
-            f'metadata: {{name: {self.name}, title: "{self.title}"}}\n'
+            f'metadata: {{name: {self.name}, title: "{self.title}"{renamed}}}\n'
             f"spec: {{{work}, schedule: {self.schedule}, suspend: {str(self.suspend).lower()}, "
             f'rerun: "{self.rerun}", retry: {self.retry}{orphan}{self.more}{self.flaw}}}\n'
         )

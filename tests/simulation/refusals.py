@@ -61,7 +61,6 @@ class Refusals(Part):
         world = self._world
         if world.record is None:
             return
-        names = [name for name, job in sorted(world.all_jobs.items()) if job.mirrors and world.is_served(name)]
-        for name in names:
-            if world.mirrors.differs(name):
+        for name, job in sorted(world.all_jobs.items()):
+            if job.mirrors and world.is_served(name) and world.mirrors.differs(job.ident):
                 ask(world, Request(do="retry", arguments={"job": name, "what": "refused"}, by="ann"))

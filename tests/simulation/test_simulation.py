@@ -52,10 +52,11 @@ def test_every_law_holds_in_a_world_that_reads_an_api() -> None:
     assert any("feed.test/feed-0?" in line for line in live(3).trace)
 
 
-def test_every_law_holds_in_a_world_that_joins_a_reference_and_shows_tokens() -> None:
+def test_every_law_holds_in_a_world_that_joins_a_reference_shows_tokens_and_renames_exports() -> None:
     world = live(406)
-    assert {type(part).__name__ for part in world.parts} == {"References", "Refusals", "Tokens", "Truth"}
-    assert any("start join-0" in line for line in world.trace)
+    assert {type(part).__name__ for part in world.parts} == {"References", "Refusals", "Renames", "Tokens", "Truth"}
+    for what in ("start join-0", "renamed from mirror-0", "renew: "):
+        assert any(what in line for line in world.trace)
 
 
 def test_a_world_before_those_that_may_have_more_has_not(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ from tests.simulation.people import People, Wanted, make_repository
 from tests.simulation.processes import Process, Runner
 from tests.simulation.references import References
 from tests.simulation.refusals import Refusals
+from tests.simulation.renames import Renames
+from tests.simulation.returns import Returns
 from tests.simulation.slots import Slots
 from tests.simulation.streams import Streams
 from tests.simulation.timeline import Timeline
@@ -99,7 +101,9 @@ class World:
         self.budget = Budget(max_deletes=dice.choice([1, 5, 100]), max_percent=dice.choice([10, 50, 100]))
         self.slots = Slots()
         self.streams = Streams(self)
-        self.receiver = Receiver(self.note, lambda one: one.endswith("7") and self.has_poison)
+        self.receiver = Receiver(
+            self.note, lambda one: one.endswith("7") and self.has_poison, lambda one: 1 + self.intake.doubts(one)
+        )
         self.has_poison = dice.random() < 0.3
         self.people = People(self, random.Random(f"people {seed}"), self.root)
         self.mirrors = Mirrors(self, seed)
@@ -115,7 +119,11 @@ class World:
         self.refusals = Refusals(self, seed) if self._has("refusals", 70) else None
         self.references = References(self, seed) if self._has("references", 50) else None
         self.backfills = Backfills(self, seed) if self._has("backfills", 50) else None
-        parts = (self.tokens, self.changing, self.refusals, self.references, self.backfills)
+        self.returns = Returns(self, seed) if has(seed, "returns", 50) else None
+        renames = Renames(self, seed) if has(seed, "renames", 40) else None
+        parts = (
+            self.tokens, self.changing, self.refusals, self.references, self.backfills, self.returns, renames,
+        )  # fmt: skip
         self.parts: list[Part] = [one for one in parts if one is not None]
         if self.is_wide and self.mirrors.there:
             self.parts.append(self.truth)
@@ -137,6 +145,8 @@ class World:
         self._rests_ms = 0
         self.all_streams: list[str] = []
         self.all_jobs: dict[str, Wanted] = {}
+        self.idents: dict[str, str] = {}  # of jobs that were renamed, by each of their names
+        self.renamed: set[str] = set()  # the names that they had before
 
     def _has(self, what: str, percent: int) -> bool:
         """Whether it has what only worlds with people can have."""
@@ -210,9 +220,9 @@ class World:
             deeds += part.deeds()
         for count, deed in deeds:
             for _ in range(count):
-                self.timeline.after(dice.randrange(self.span_ms), self._noted(deed))
+                self.timeline.after(dice.randrange(self.span_ms), self.noted(deed))
 
-    def _noted(self, deed: Callable[[], str]) -> Callable[[], None]:
+    def noted(self, deed: Callable[[], str]) -> Callable[[], None]:
         def act() -> None:
             if not self._rests:
                 self.note(f"{deed.__name__.strip('_')}: {deed()}")
@@ -493,6 +503,10 @@ class World:
         require(found == audited, "a further pass does something, though nothing has changed")
         self.record = None
         self.note(f"still: {audited} entries in the audit log")
+
+    def takes_approval(self) -> bool:
+        """Whether somebody has approved deletions since this was last asked."""
+        return self.returns is not None and self.returns.takes_approval()
 
     def is_served(self, name: str) -> bool:
         """Whether a job is to do all that it can: nothing holds it back, nor any that it depends on."""
