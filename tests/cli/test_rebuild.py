@@ -42,6 +42,7 @@ def test_without_a_controller_the_command_builds_and_says_how_far_it_is(shop: Wo
     ended = shop.run("rebuild")
     assert (ended.code, ended.out) == (0, "Built anew: 2 profiles.\n")
     assert "profiles: messages: 3 of 3" in ended.err
+    assert "profiles: parts joined: 1 of 1\nprofiles: parts written: 0 of 2" in ended.err
     after, profiles = build_of(shop)
     assert after > before
     assert profiles == 2

@@ -162,13 +162,13 @@ class _Build:
     def _identify(self) -> None:
         """`node`: the identifiers of all signatures, numbered from 0, with what is known of them. `link_<slot>`: the
         nodes of each signature. `pair`: the nodes that met."""
-        self._progress("identifiers", 0, 1)
+        self._progress("parts joined", 0, 1)
         self._do(f"CREATE OR REPLACE TABLE found AS {self._signatures.identifiers()}")
         self._signatures.link()
         self._do(f"CREATE OR REPLACE TABLE pair AS {self._pairs()}")
         self._drop_tables("link")
         self._recall()
-        self._progress("identifiers", 1, 1)
+        self._progress("parts joined", 1, 1)
 
     def _identify_again(self) -> None:
         """The same after more messages; identifiers that are new keep the numbers that they have been given."""
@@ -392,12 +392,12 @@ class _Build:
         states: list[ProfileFile] = []
         sheets = len(self._tables.sheets)
         for number in range(sheets):
-            self._progress("profiles", number, sheets + 1)
+            self._progress("parts written", number, sheets + 1)
             signatures = self._signatures if number == 0 else self._read_again(number)
             signatures.gather(anew=self._is_anew)
             size = len(self._tables.sheets[number])
             states += self._writer.write(state_kind(number), part, signatures.states(anew=self._is_anew), size)
-        self._progress("profiles", sheets, sheets + 1)
+        self._progress("parts written", sheets, sheets + 1)
         identifiers = self._writer.write(IDENTIFIER, part, self._identifiers())
         new = [*identifiers, *pairs, *states, *self._writer.write(MOVE, DELTA, self._moves())]
         return self._folded(files, new)
@@ -437,7 +437,7 @@ class _Build:
             self._writer.discard(new)
         self._writer.settle()
         sheets = len(self._tables.sheets)
-        self._progress("profiles", sheets + 1, sheets + 1)
+        self._progress("parts written", sheets + 1, sheets + 1)
         return made
 
     # --- facts ---

@@ -326,8 +326,8 @@ def test_a_build_tells_how_far_it_is_and_names_its_files_by_its_number(people: W
     told: list[tuple[str, int, int]] = []
     profiles = people.built(ProfileSet(), progress=lambda *step: told.append(step))
     assert told == [
-        ("messages", 0, 1), ("messages", 1, 1), ("identifiers", 0, 1), ("identifiers", 1, 1),
-        ("profiles", 0, 2), ("profiles", 1, 2), ("profiles", 2, 2),
+        ("messages", 0, 1), ("messages", 1, 1), ("parts joined", 0, 1), ("parts joined", 1, 1),
+        ("parts written", 0, 2), ("parts written", 1, 2), ("parts written", 2, 2),
     ]  # fmt: skip
     assert [one.file for one in profiles.files] == ["profiles/1-identifier-0.parquet", "profiles/1-state-0.parquet"]
     assert {path.name for path in (people.folder / "profiles").iterdir()} == {
