@@ -113,6 +113,7 @@ _STATE: Final = {
     "required": ["status"],
 }
 _MESSAGE: Final = {"type": "object", "maxProperties": 2000}
+_MESSAGES: Final = {"schema": {"oneOf": [_MESSAGE, {"type": "array", "minItems": 1, "items": _MESSAGE}]}}
 _ACCEPTED: Final = _answer("The messages are on the disk.", {"$ref": "#/components/schemas/Accepted"})
 _DRY: Final = _answer("What would have been accepted.", {"$ref": "#/components/schemas/DryRun"})
 _TEXT: Final = {"description": "As text.", "content": {"text/plain": {"schema": _text()}}}
@@ -144,9 +145,7 @@ DOCUMENT: Final[dict[str, Any]] = {
             "collectJson",
             f"Live messages: one, an array of them, or one a line; {_LIMITS.json_bytes >> 20} MiB.",
             {
-                "application/json": {
-                    "schema": {"oneOf": [_MESSAGE, {"type": "array", "minItems": 1, "items": _MESSAGE}]}
-                },
+                "application/json": _MESSAGES,
                 "application/x-ndjson": {"schema": _text(minLength=2)},
             },
             [],
@@ -161,10 +160,10 @@ DOCUMENT: Final[dict[str, Any]] = {
         ),
         "/collect/bulk/json/{stream}": _operation(
             "collectBulkJson",
-            "A backfill as JSON: one object a line, or one array of objects, of any length.",
+            "A backfill as JSON: one object, one a line, or one array of them, of any length.",
             {
                 "application/x-ndjson": {"schema": _text(minLength=2)},
-                "application/json": {"schema": {"type": "array", "minItems": 1, "items": _MESSAGE}},
+                "application/json": _MESSAGES,
             },
             _BULK,
             {200: _DRY, 202: _ACCEPTED},

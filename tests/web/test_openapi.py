@@ -83,3 +83,14 @@ def test_nothing_is_taken_without_a_token_and_by_no_other_method(
     case.validate_response(response, checks=[ignored_auth])
     other = operation(method, path).Case(path_parameters={"stream": "orders"}, method="PATCH")
     other.validate_response(other.call(), checks=[unsupported_method])
+
+
+def test_an_object_alone_is_a_bulk_body_too_and_the_document_says_so(served: Served) -> None:
+    operation = served.client.get("/openapi.json").json()["paths"]["/collect/bulk/json/{stream}"]["post"]
+    kinds = operation["requestBody"]["content"]["application/json"]["schema"]["oneOf"]
+    assert [one["type"] for one in kinds] == ["object", "array"]
+    assert served.post("/collect/bulk/json/orders?dryrun=true", b"{}").json() == {
+        "dryrun": True,
+        "messages": 1,
+        "omitted": 0,
+    }
