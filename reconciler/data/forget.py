@@ -28,7 +28,7 @@ from reconciler.core.value import dataclass
 from reconciler.data.durable import replaced
 from reconciler.data.engine import query, workspace
 from reconciler.data.ledger import REMOVAL, State
-from reconciler.data.names import RECEIVED, placeholders, raw, sql_string
+from reconciler.data.names import META, RECEIVED, placeholders, raw, sql_string
 from reconciler.data.profiles.columns import identifier, own_time
 from reconciler.data.profiles.messages import STREAM_SLOTS, Messages
 from reconciler.data.segments import TEMPORARY
@@ -193,7 +193,7 @@ class Landing:
 
     def _dropped_sql(self, rules: StreamRules, table: pa.Table) -> tuple[str, pa.Table]:
         """The numbers of the rows to drop, as a query over the columns that it needs; empty where nothing identifies."""
-        fields = {raw(field.name): field for field in table.schema}
+        fields = {raw(field.name): field for field in table.schema if field.name not in META}
         identities = [one for one in rules.identity if one.column in fields]
         columns = dict.fromkeys([one.column for one in identities])
         if rules.timestamp_field in fields:

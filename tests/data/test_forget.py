@@ -322,3 +322,9 @@ def test_bad_rows_that_show_an_identifier_go_and_the_others_stay_as_they_are(tmp
     made = (tmp_path / file).stat().st_ino
     assert clean_rejects(tmp_path, [file], ["Ann@x.com"]) == 0
     assert (tmp_path / file).stat().st_ino == made
+
+
+def test_a_column_that_is_called_like_what_is_known_of_a_message_identifies_as_any_other() -> None:
+    door = landing(("email", "ann@x.com"), by=rules([{"key": "email", "from": "_job"}]))
+    table = pa.table({"_job": ["ann@x.com", "bob@x.com"], "n": ["0", "1"]})
+    assert sifted(door, table, received_ms=AT_MS - 10) == ["1"]

@@ -23,7 +23,7 @@ from reconciler.core.language.types import type_of
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import Attribute, ProfileRules, StreamRules
 from reconciler.core.value import dataclass
-from reconciler.data.names import raw, sql_string
+from reconciler.data.names import META, raw, sql_string
 from reconciler.data.profiles import columns
 from reconciler.data.profiles.columns import Once, quoted
 from reconciler.data.profiles.merges import Merge
@@ -143,7 +143,7 @@ class Messages:
 
     def _wanted(self, schema: pa.Schema) -> dict[str, pa.Field]:
         """The fields that the rules name, by raw name, sorted."""
-        fields = {raw(field.name): field for field in schema}
+        fields = {raw(field.name): field for field in schema if field.name not in META}
         return {name: fields[name] for name in sorted(self._named()) if name in fields}
 
     def _group(

@@ -48,6 +48,24 @@ def by_id(world: World, id_: str) -> Profile | None:
         return ProfileReader(world.folder, world.profiles, world.rules).find(connection, id_)
 
 
+def test_columns_that_are_called_like_what_is_known_of_a_message_are_the_message_s_own(tmp_path: Path) -> None:
+    rules = rules_of(
+        s={
+            "columns": {"_run": "integer"},
+            "timestamp": {"field": "_timestamp"},
+            "identity": [{"key": "job", "from": "_job"}],
+            "attributes": {"unit": {"from": "_unit"}, "run": {"from": "_run"}, "more": {"from": "__run"}},
+        }
+    )
+    world = World(tmp_path, rules)
+    world.land("s", [{"_job": "ann", "_unit": "late", "_run": "7", "_timestamp": "2024-01-02"}], received=1, times=[5])
+    world.land("s", [{"_job": "ann", "_unit": "early", "_timestamp": "2024-01-01", "__run": "x"}], received=2)
+    assert world.seen(world.build()) == world.expected()
+    profile = found(world, world.profiles, "job", "ann")
+    assert profile is not None
+    assert profile.attributes == {"unit": "late", "run": 7, "more": "x"}
+
+
 # --- who is one -----------------------------------------------------------------------------------------------------
 
 
