@@ -132,7 +132,7 @@ ROWS: Final = (
             )
         },
         measure=fetches,
-        differs="ours also checks each record, reads its timestamp, writes Parquet, and commits every 50,000 rows (fsync)",
+        differs="ours also checks each record, reads its timestamp, writes Parquet, and commits every 100,000 rows (fsync)",
     ),
 )
 
