@@ -112,14 +112,19 @@ class Profiles:
         written would reach nobody."""
         if identity not in self.rules.keys:
             raise Fatal(f"no stream speaks of the identity {identity!r}{did_you_mean(identity, self.rules.keys)}")
-        rules = next((one for one in self.rules.streams if one.name == stream), None)
-        for found in rules.identity if rules else ():
-            if (found.key, found.column) == (identity, column):
-                return found
+        found = self.declared(stream, column, identity)
+        if found is not None:
+            return found
         raise Fatal(
             f"the stream {stream} does not say that its column {column!r} is the identity {identity!r}, so what is "
             f"written there would reach nobody; declare `{{key: {identity}, from: {column}}}` under its `identity`"
         )
+
+    def declared(self, stream: str, column: str, identity: str) -> Identity | None:
+        """The same; None where the stream does not say so."""
+        rules = next((one for one in self.rules.streams if one.name == stream), None)
+        alike = (one for one in (rules.identity if rules else ()) if (one.key, one.column) == (identity, column))
+        return next(alike, None)
 
 
 class EnrichmentHands:
@@ -142,9 +147,9 @@ class EnrichmentHands:
     def news(
         self, blocks: Callable[[], Iterator[Block]], reference: Reference, memory: Sequence[str], *, at_ms: int
     ) -> Iterator[News]:
-        steps: tuple[str, ...] = ()
-        if not reference.everyone:
-            steps = self._profiles.identity(reference.stream, reference.column, reference.identity).normalize
+        look = self._profiles.declared if reference.everyone else self._profiles.identity
+        rule = look(reference.stream, reference.column, reference.identity)
+        steps = () if rule is None else rule.normalize
         with workspace(self._data_dir, memory_mb=self._memory_mb) as connection:
             reader = _ReferenceReader(connection, reference, steps, self._digests)
             reader.index(blocks())
@@ -256,13 +261,18 @@ class _ReferenceReader:
                     continue
                 self._register(table)
                 subject, digest = self._digests.subject("value"), self._digests.bits("c1", 0)
-                value = identifier(table.schema.field(self._reference.column), "c0", self._steps)
+                value = self._value(table.schema.field(self._reference.column))
                 self._connection.execute(
                     f"INSERT INTO rows_of_reference SELECT {subject}, {digest}, place + {first:d} "
                     f"FROM (SELECT {value} AS value, c1, place FROM given) WHERE value IS NOT NULL"
                 )
         if at and (never := sorted(self._missing - self._seen)):
             raise Fatal(f"the reference has no column {never[0]!r}{did_you_mean(never[0], self._seen)}")
+
+    def _value(self, column: pa.Field) -> str:
+        """SQL: the identifier of a row. Where every row lands, one that its stream makes nothing of is one as it is."""
+        value = identifier(column, "c0", self._steps)
+        return f"coalesce({value}, {identifier(column, 'c0', ())})" if self._reference.everyone else value
 
     def choose(self, people: str, memory: Callable[[str], str], part_rows: int) -> None:
         """Of each identifier the last row, where it belongs to one of `people` (empty: to anybody) and says what the

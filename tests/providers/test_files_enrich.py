@@ -145,6 +145,21 @@ def test_of_two_rows_with_one_key_the_last_counts_and_only_it(tmp_path: Path) ->
     assert job.run() == []
 
 
+def test_so_it_is_of_two_spellings_of_one_key_where_every_row_lands(tmp_path: Path) -> None:
+    job = world(tmp_path, "tailnum,year\nN1,1\nN2,2\nn1,3\n", match="all")
+    job.run()
+    assert job.facts("tailnum", "year") == [("N2", "2"), ("n1", "3")]
+    for first, last in (("n1,3", "N1,1"), ("N1,1", "n1,3")):
+        job.write("planes.csv", f"tailnum,year\nN2,2\n{first}\n{last}\n")
+        job.now_ms += 1000
+        job.run()
+        assert job.facts("tailnum", "year")[-1] == tuple(last.split(","))
+    other = world(tmp_path / "b", "tailnum,year\nN1,1\nn1,3\n", match="all")
+    other.identities = (Identity(key="other", column="seats", normalize=()),)  # nothing says that they are one
+    other.run()
+    assert other.facts("year") == [("1",), ("3",)]
+
+
 def test_a_row_without_a_key_is_nobodys(tmp_path: Path) -> None:
     job = world(tmp_path, "tailnum,year\n,1\n  ,2\nN1,3\n", match="all")
     job.run()
