@@ -44,6 +44,7 @@ depend on several others, and a disk refuses to sync files and folders. The part
     refusals.py     a destination that changes its mind about people whom it refused, retries, and another wish for a while
     returns.py      who takes a job out and wants it back (undelete), and approves deletions that are held back
     renames.py      exports that get another name, and send nothing again for that
+    outboxes.py     exports to files: of a stream, what is new; of an audience, all members
     truth.py        what the profiles should be; at the end those that were built step by step are that, and so is a rebuild
 
 Not simulated: sockets (a request is handed to the process that listens, from its headers on), the threads of a run, which read

@@ -104,7 +104,7 @@ class Intake:
         self.world = world
         dice = self.dice = random.Random(f"intakes:{seed}")
         self.there = dice.randrange(100) < SHARE
-        worst = {**WORST, disk.FOLDER: 0.3, disk.FILE: 0.2} if is_wide(seed) else WORST
+        worst = {**WORST, disk.FOLDER: 0.3, disk.FILE: 0.2, "no file": 0.4} if is_wide(seed) else WORST
         self.weather = Weather(random.Random(f"intake weather {seed}"), worst)
         self.folder = world.state / INTAKE
         self.process: Listener | None = None

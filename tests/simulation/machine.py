@@ -183,6 +183,11 @@ class Disk:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return os.write(fd, data[: dice.randint(1, len(data))] if dice.random() < 0.3 else data)
 
+    def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT and Strand.current is not None and self._world.intake.weather.strikes("no file"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.open(path, flags, mode)
+
     def fdatasync(self, fd: int) -> None:
         strand, strikes, dice = Strand.current, self._world.intake.weather.strikes, self._world.intake.dice
         if strand is not None:

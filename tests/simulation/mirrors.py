@@ -198,15 +198,21 @@ class Mirrors:
 
     def differs(self, job: str) -> str:
         """How the members differ from the audience; nothing where they do not."""
-        is_wide = self._world.is_wide
-        members = self._world.truth.members(self._limit) if is_wide else audience(self.landed(), self._limit)
-        expected = {one["email"]: one for one in members if one["email"] and one["email"] not in self._crowd.refused}
+        expected = {
+            one["email"]: one for one in self.members() if one["email"] and one["email"] not in self._crowd.refused
+        }
         there = self._destination(f"receiver.test/{job}").members
         ours = {who: fields for who, fields in there.items() if who not in STRANGERS}
         if ours == expected:
             return ""
         wrong = sorted(who for who in ours.keys() | expected.keys() if ours.get(who) != expected.get(who))
         return f"{len(wrong)} members are not as the audience says: {wrong[:3]}"
+
+    def members(self) -> list[Fields]:
+        """Who is to be there, by what has landed; some without an address."""
+        if self._world.is_wide:
+            return list(self._world.truth.members(self._limit))
+        return list(audience(self.landed(), self._limit))
 
     def landed(self) -> list[dict[str, Any]]:
         """The messages of the stream, in their order, as they were said."""

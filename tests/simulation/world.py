@@ -48,6 +48,7 @@ from tests.simulation.lookups import Lookups
 from tests.simulation.machine import simulated
 from tests.simulation.mirrors import Mirrors
 from tests.simulation.network import Receiver
+from tests.simulation.outboxes import Outboxes
 from tests.simulation.parts import Part, has, is_wide
 from tests.simulation.people import People, Wanted, make_repository
 from tests.simulation.processes import Process, Runner
@@ -123,6 +124,7 @@ class World:
         renames = Renames(self, seed) if has(seed, "renames", 40) else None
         parts = (
             self.tokens, self.changing, self.refusals, self.references, self.backfills, self.returns, renames,
+            Outboxes(self, seed) if has(seed, "outboxes", 40) else None,
         )  # fmt: skip
         self.parts: list[Part] = [one for one in parts if one is not None]
         if self.is_wide and self.mirrors.there:
