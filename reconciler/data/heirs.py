@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reconciler.data.ledger import HELD, SILENT, TOLD, State, debt_id
+from reconciler.data.ledger import HELD, SILENT, State, debt_id, tried_sql
 
 
 def left_behind(which: str) -> str:
@@ -43,13 +43,19 @@ def add_unknown(db: Any, ledger: str) -> None:
 
 
 def inherit(db: Any, ledger: str, *, adds: bool) -> None:
-    """Whoever is only noted, and has an identifier now under which another one was sent, is there by what was sent. Where
+    """Whoever is only noted, and has an identifier under which another one was sent, is there by what was sent. Where
     additions are made, that one is looked at once more, and added with fields of its own."""
     noted = f"action = {SILENT} AND state = {State.NOTED:d}"
     sent = f"SELECT id FROM ({ledger}) WHERE state = {State.SENT:d}"
     source = "xor(source, 1)" if adds else "source"
+    tried = tried_sql("true", "coalesce(tried, '')")
+    left = f"SELECT * FROM left_behind SEMI JOIN ({sent}) USING (id)"
+    known = f"SELECT * FROM ({ledger}) l WHERE state = {State.NOTED:d} AND id NOT IN (SELECT id FROM planned)"
     db.execute(
-        f"UPDATE planned SET state = {State.SENT:d}, tried = '{TOLD}', source = {source} WHERE {noted} AND id IN ("
+        f"UPDATE planned SET state = {State.SENT:d}, tried = {tried}, source = {source} WHERE {noted} AND id IN ("
         f"SELECT n.id FROM (SELECT id, unnest(idents) AS ident FROM planned WHERE {noted}) n "
-        f"JOIN (SELECT * FROM left_behind SEMI JOIN ({sent}) USING (id)) b ON n.ident = b.ident AND n.id <> b.id)"
+        f"JOIN ({left}) b ON n.ident = b.ident AND n.id <> b.id);"
+        f"INSERT INTO planned BY NAME SELECT {SILENT} AS action, id, {source} AS source, {State.SENT:d} AS state, payload, "
+        f"idents, {tried} AS tried, reason, false AS is_news FROM ({known}) WHERE id IN (SELECT k.id FROM "
+        f"(SELECT id, unnest(idents) AS ident FROM ({known})) k JOIN ({left}) b ON k.ident = b.ident AND k.id <> b.id)"
     ).fetchall()

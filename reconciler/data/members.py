@@ -30,6 +30,7 @@ from reconciler.data.engine import EngineError, workspace
 from reconciler.data.heirs import add_unknown, inherit, leave_doubted, left_behind
 from reconciler.data.leavers import gone_row, without_doubted
 from reconciler.data.ledger import (
+    COLUMNS,
     HELD,
     IS_TOLD,
     REFUSED,
@@ -327,7 +328,7 @@ class _Comparison:
         comparison then, and what an update leaves behind gets a row of its own in the ledger (a debt), which leaves with
         that one. What waits is returned.
         """
-        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "state", "idents"])
+        ledger = ledger_sql(self.data_dir, self.ledger.files, list(COLUMNS))
         is_later = self.wish.spares == "later"
         # Who is to be known by others may be refused, and stay known by those from before.
         leaving = "UNION ALL SELECT id, unnest(former), true FROM planned WHERE action = 1" if is_later else ""

@@ -168,3 +168,23 @@ def test_a_removal_that_was_refused_is_tried_again_when_asked_though_the_member_
         job.ledger.cursor = {**job.ledger.cursor, "retry": "refused"}
         job.completes()
         assert set(job.receiver.members) == {"p2@x.org"}
+
+
+def test_who_was_only_recorded_is_ours_once_what_another_one_was_sent_by_is_left_to_it(tmp_path: Path) -> None:
+    bad: set[int] = {5}
+    here = [person(7), person(8)]
+    with bench(
+        tmp_path, [person(1), *here], lambda asked: naming(bad)(asked), errors={"path": "errors"}, backfill=False,
+        guard={"maxRemovePercent": 100},
+    ) as job:  # fmt: skip
+        job.completes()
+        job.enroll([person(1, email=["p5@x.org"]), person(2, email=["p1@x.org"]), *here])
+        job.completes()  # 1 is still known by what was recorded, and 2 is sent by that
+        job.enroll([person(1, email=["p5@x.org"]), *here])
+        job.completes()
+        bad.clear()
+        job.enroll([person(1, email=["p6@x.org"]), *here])
+        job.completes()
+        job.completes()
+        assert set(job.receiver.members) == {"p6@x.org"}
+        assert job.completes().units == 0
