@@ -76,6 +76,12 @@ def _tryable(wish: Wish) -> str:
     return "true" if wish.retry else "(lt IS NULL OR lt = '' OR lt <> md5(p))"
 
 
+def _noted(wish: Wish) -> str:
+    """Whether a member was there before the export began to look, which is all that is to be known of it: also where its
+    fields cannot be sent yet."""
+    return "NOT known" if wish.notes_all else "false"
+
+
 def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     """The number of an action, `SILENT` where no call is made. Who is forgotten is removed, whatever the mode."""
     calls = wish.calls
@@ -84,7 +90,6 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     add = "0" if calls.add else "1" if calls.update else f"{SILENT}"
     update = "1" if calls.update else f"{SILENT}"
     remove = "2" if calls.remove else f"{SILENT}"
-    notes = "NOT known" if wish.notes_all else "false"
     unrefused = "true" if wish.retry else f"coalesce(lt, '') <> '{REMOVAL}'"
     # Whoever was sent as an update alone may be unknown there; whoever left while no removals are made comes anew.
     added = "CASE WHEN li IS DISTINCT FROM ni THEN 1 ELSE 0 END" if calls.update else "0"
@@ -101,9 +106,9 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
         WHEN here AND was IN ({said}) AND lp = p THEN {SILENT}
         WHEN here AND NOT {_tryable(wish)} THEN {SILENT}
         WHEN here AND was = {State.SENT:d} THEN {update}
-        WHEN here THEN CASE WHEN {notes} OR {stays} THEN {SILENT} ELSE {add} END
+        WHEN here THEN CASE WHEN {_noted(wish)} OR {stays} THEN {SILENT} ELSE {add} END
         WHEN {held} THEN {remove}
-        WHEN was = {State.NOTED:d} AND {"true" if calls.removes_noted else "false"} THEN {remove}
+        WHEN was = {State.NOTED:d} AND lp IS NOT NULL AND {calls.removes_noted} THEN {remove}
         ELSE {SILENT} END"""
 
 
@@ -114,7 +119,7 @@ def _state_sql(wish: Wish) -> str:
     return f"""CASE
         WHEN action < 2 THEN {sent}
         WHEN was = {State.MAYBE:d} AND action = {SILENT} THEN {sent} -- no such call is made now
-        WHEN here AND r <> '' THEN CASE WHEN {stays} THEN was ELSE {out} END
+        WHEN here AND r <> '' THEN CASE WHEN {stays} THEN was WHEN {_noted(wish)} THEN {noted} ELSE {out} END
         WHEN NOT here THEN CASE WHEN was = {sent} AND action = {SILENT} THEN {sent} ELSE {gone} END
         WHEN was IN ({sent}, {noted}) THEN was
         WHEN NOT {_tryable(wish)} THEN {out}

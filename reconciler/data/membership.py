@@ -53,7 +53,7 @@ def _changes_sql(data_dir: Path, plan: str) -> str:
 
 def _members_sql(data_dir: Path, ledger: Ledger, plan: str) -> str:
     """Everyone whom the ledger will hold, once the plan is folded into it; whom it holds, without a plan."""
-    held = f"state IN ({State.SENT:d}, {State.NOTED:d}) AND source <> {LEFT}"
+    held = f"state IN ({State.SENT:d}, {State.NOTED:d}) AND source <> {LEFT} AND payload IS NOT NULL"
     old = ledger_sql(data_dir, ledger.files, ["id", "source", "state", "payload"])
     if not plan:
         return f"SELECT payload FROM ({old}) WHERE {held} ORDER BY id"

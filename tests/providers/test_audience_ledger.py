@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from reconciler.errors import Retriable
 from tests.providers.audience_bench import Bench, bench, person
@@ -188,3 +189,28 @@ def test_who_was_only_recorded_is_ours_once_what_another_one_was_sent_by_is_left
         job.completes()
         assert set(job.receiver.members) == {"p6@x.org"}
         assert job.completes().units == 0
+
+
+@pytest.mark.parametrize(("mode", "sent"), [("add-only", []), ("mirror", ["add"]), ("update-only", ["update"])])
+def test_who_was_there_before_the_first_run_and_could_not_be_sent_has_not_come_by_becoming_usable(
+    tmp_path: Path, mode: str, sent: list[str]
+) -> None:
+    with bench(tmp_path, [person(1), person(2, email=[])], backfill=False, mode=mode) as job:
+        job.completes()
+        assert job.facts == {"sent": 0, "noted": 2, "maybe": 0, "out": 0, "amiss": 1}
+        assert job.last_message == "of 2 concerned 0 were added, 0 changed and 0 removed, 1 are omitted, 1 unchanged"
+        assert [one["reason"] for one in job.rejects()] == ["no identifier (email)"]
+        job.enroll([person(1), person(2)])
+        job.completes()
+        assert [action for action, _ in job.sent] == sent
+        assert job.facts["noted"] == 2 - len(sent)
+        assert job.completes().units == 0
+
+
+def test_who_could_not_be_sent_when_the_first_run_looked_leaves_without_a_call(tmp_path: Path) -> None:
+    with bench(tmp_path, [person(1), person(2, email=[])], backfill=False, events="exit") as job:
+        job.completes()
+        job.enroll([person(1)])
+        job.completes()
+        assert job.sent == []
+        assert job.facts == {"sent": 0, "noted": 1, "maybe": 0, "out": 0, "amiss": 0}
