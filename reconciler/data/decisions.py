@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from reconciler.core.members import Ledger, Wish
-from reconciler.data.leavers import listed
+from reconciler.data.leavers import among
 from reconciler.data.ledger import HELD, IS_TOLD, LEFT, REMOVAL, SILENT, State, debt_id, ledger_sql, parquet, tried_sql
 from reconciler.data.mapping import Mapped
 from reconciler.data.names import sql_string
@@ -29,7 +29,7 @@ def changed_sql(wish: Wish, forgotten: Sequence[str], *, sends_noted: bool) -> s
     if sends_noted:
         cases.append(f"m.id IS NOT NULL AND l.state = {State.NOTED:d} AND NOT l.amiss")
     if forgotten:
-        cases.append(f"l.id IN ({listed(forgotten)}) AND (m.id IS NULL OR l.state <> {State.MAYBE:d})")
+        cases.append(f"{among('l.id', forgotten)} AND (m.id IS NULL OR l.state <> {State.MAYBE:d})")
     if wish.retry:
         cases.append("l.amiss" if wish.retry == "refused" else f"l.amiss OR l.state = {State.MAYBE:d}")
         if wish.retry == "refused":
@@ -99,7 +99,7 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
     said = f"{State.SENT:d}" if wish.sends_noted else f"{State.SENT:d}, {State.NOTED:d}"
     stays = f"was = {State.NOTED:d}" if calls.only_adds and not wish.sends_noted else "false"
     return f"""CASE
-        WHEN NOT here AND id IN ({listed(forgotten)}) AND {held} THEN 2
+        WHEN NOT here AND {among("id", forgotten)} AND {held} THEN 2
         WHEN here AND r <> '' THEN CASE WHEN {held} AND {unrefused} THEN {remove} ELSE {SILENT} END
         WHEN here AND {is_told} THEN {added}
         WHEN here AND {is_back} THEN {add}

@@ -27,7 +27,7 @@ from reconciler.core.provider import Staged
 from reconciler.core.value import dataclass
 from reconciler.data.durable import replaced
 from reconciler.data.engine import query, workspace
-from reconciler.data.ledger import REMOVAL, State
+from reconciler.data.ledger import DEBT, REMOVAL, State
 from reconciler.data.names import META, RECEIVED, placeholders, raw, sql_string
 from reconciler.data.profiles.columns import identifier, own_time
 from reconciler.data.profiles.messages import STREAM_SLOTS, Messages
@@ -267,19 +267,21 @@ def _lines(path: Path) -> Iterator[tuple[bytes, str]]:
 
 
 def held(data_dir: Path, files: Sequence[str], ids: Sequence[str]) -> dict[str, int]:
-    """Which of these members any of the files (of a ledger, or a plan) has a row of, sorted, each with the earliest run that
-    wrote one; 0 where that has tried to remove them, or what it did may have arrived. A file that was replaced meanwhile is
-    taken to have none."""
+    """Which of these members any of the files (of a ledger, or a plan) has a row of, or a debt, sorted, each with the
+    earliest run that wrote one; 0 where that has tried to remove them, or what it did may have arrived. A file that was
+    replaced meanwhile is taken to have none."""
     found: dict[str, int] = {}
     wanted = pa.array(ids, pa.string())
     for file in files:
         try:
             with pq.ParquetFile(data_dir / file) as opened:
                 for batch in opened.iter_batches(columns=["id", "run", "state", "tried"], use_threads=False):
-                    for row in batch.filter(pc.is_in(batch.column("id"), value_set=wanted)).to_pylist():
+                    whose = pc.replace_substring_regex(batch.column("id"), f"{DEBT}.*", "")
+                    for row in batch.filter(pc.is_in(whose, value_set=wanted)).to_pylist():
                         was_sent = row["state"] != State.MAYBE and not row["tried"].endswith(REMOVAL)
                         run = row.get("run", 0) if was_sent else 0
-                        found[row["id"]] = min(run, found.get(row["id"], run))
+                        member = row["id"].partition(DEBT)[0]
+                        found[member] = min(run, found.get(member, run))
         except FileNotFoundError:
             continue
     return dict(sorted(found.items()))

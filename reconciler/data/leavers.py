@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.members import ACTIONS, DOUBTED, LedgerFile
-from reconciler.data.ledger import State, ledger_sql, parquet
+from reconciler.data.ledger import DEBT, State, ledger_sql, parquet
 from reconciler.data.names import sql_string
 
 #: The columns of a plan, for a row that says nothing but that somebody is gone.
 _COLUMNS: Final = ("action", "id", "payload", "previous", "source", "state", "tried", "reason", "idents", "is_news")
 
 
-def listed(ids: Sequence[str]) -> str:
-    """Ids as a list in SQL; one that is nobody's where there are none."""
-    return ", ".join(map(sql_string, ids)) or "''"
+def among(column: str, ids: Sequence[str]) -> str:
+    """The SQL of whether a row of a ledger is of one of these members, or of what one of them left behind (a debt)."""
+    listed = ", ".join(map(sql_string, ids)) or "''"
+    return f"split_part({column}, '{DEBT}', 1) IN ({listed})"
 
 
 def without_doubted(db: Any, data_dir: Path, files: Sequence[LedgerFile], forgotten: Sequence[str]) -> Sequence[str]:
@@ -30,20 +31,20 @@ def without_doubted(db: Any, data_dir: Path, files: Sequence[LedgerFile], forgot
     doubted = sql_string(DOUBTED.format(action=ACTIONS[2]))
     found = db.execute(
         f"SELECT id FROM ({ledger_sql(data_dir, files, ['id', 'state', 'reason'])}) "
-        f"WHERE state = {State.MAYBE:d} AND starts_with(reason, {doubted}) AND id IN ({listed(forgotten)})"
+        f"WHERE state = {State.MAYBE:d} AND starts_with(reason, {doubted}) AND {among('id', forgotten)}"
     ).fetchall()
-    return sorted({*forgotten}.difference(id_ for (id_,) in found))
+    return sorted({*forgotten}.difference(id_.partition(DEBT)[0] for (id_,) in found))
 
 
 def gone_row(db: Any, data_dir: Path, files: Sequence[LedgerFile], forgotten: Sequence[str]) -> str:
     """The SQL of a plan of one row without a call, with which the ledger is written anew; empty where no file of it still
     holds one who is forgotten and has left."""
-    alive = f"SELECT id FROM ({ledger_sql(data_dir, files, ['id'])}) WHERE id IN ({listed(forgotten)})"
+    alive = f"SELECT id FROM ({ledger_sql(data_dir, files, ['id'])}) WHERE {among('id', forgotten)}"
     rows = " UNION ALL ".join(f"SELECT id FROM {parquet(data_dir, one.file)}" for one in files)
     if not forgotten or not rows:
         return ""
     found = db.execute(
-        f"SELECT min(id) FROM ({rows}) WHERE id IN ({listed(forgotten)}) AND id NOT IN ({alive})"
+        f"SELECT min(id) FROM ({rows}) WHERE {among('id', forgotten)} AND id NOT IN ({alive})"
     ).fetchall()
     ((left,),) = found
     if left is None:

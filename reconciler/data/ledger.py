@@ -62,6 +62,8 @@ COLUMNS: Final = {
 REMOVAL: Final = "remove"
 #: Sent, but as updates alone, in `tried`: the destination may have left the member out.
 TOLD: Final = "update"
+#: Between a member's id and the rest of the id of a debt.
+DEBT: Final = "~"
 #: The two parts of `tried` in SQL.
 IS_TOLD: Final = f"starts_with(tried, '{TOLD}')"
 REFUSED: Final = f"CASE WHEN {IS_TOLD} THEN substr(tried, {len(TOLD) + 2}) ELSE tried END"
@@ -84,7 +86,7 @@ def tried_sql(is_told: str, refused: str) -> str:
 
 def debt_id(member: str, payload: str) -> str:
     """The SQL of the id of a debt: what the destination may still hold of a member under identifiers that it had before."""
-    return f"{member} || '~' || left(md5({payload}), 8)"
+    return f"{member} || '{DEBT}' || left(md5({payload}), 8)"
 
 
 def parquet(data_dir: Path, file: str, *, numbered: bool = False) -> str:

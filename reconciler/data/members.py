@@ -31,6 +31,7 @@ from reconciler.data.heirs import add_unknown, inherit, leave_doubted, left_behi
 from reconciler.data.leavers import gone_row, without_doubted
 from reconciler.data.ledger import (
     COLUMNS,
+    DEBT,
     HELD,
     IS_TOLD,
     REFUSED,
@@ -360,7 +361,7 @@ class _Comparison:
             f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM taken)"
         ).fetchall()
         inherit(self.db, ledger, adds=self.wish.calls.add)
-        debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '~')"
+        debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '{DEBT}')"
         made = self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")
         return _Waiting(members=waiting[0], removals=waiting[1], debts=made[0], whose=str(whose))
 

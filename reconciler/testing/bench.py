@@ -149,6 +149,7 @@ class Place:
     approved: set[str] = field(default_factory=set)
     rules: ProfileRules = field(default_factory=ProfileRules)  # what streams say of people, where a subject says it
     builds: int = 0
+    forgotten: tuple[str, ...] = ()  # members that a destination is to hold no more, whatever the mode
 
     def stream(self, name: str) -> StreamReader:
         from reconciler.data.stream import open_stream
@@ -268,6 +269,7 @@ class BenchContext:
         return MemberHands(
             self._place.data_dir, job=self.job, audience="people", run=self.run, memory_mb=MEMORY_MB,
             name=lambda what: job_file(self.job, self.run, self.attempt, self.unit, what), selection=lambda: selection,
+            forgotten=self._place.forgotten,
         )  # fmt: skip
 
     def enrichment(self) -> Enrichment:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reconciler.core.provider import JobType
+from reconciler.data.forget import held
 from reconciler.data.members import Selection
 from reconciler.data.plan_rows import PlanReader
 from reconciler.errors import NeedsApproval, Retriable, RunError
@@ -226,6 +227,7 @@ class Destination:
         self._walk = walk
         self.is_strict = dice.random() < 0.5
         self.entries: dict[Ident, Fields] = dict(STRANGERS)
+        self.writers: dict[Ident, str] = {}  # whose an entry is
         self.refused: set[Ident] = set()
         self.stuck: set[Ident] = set()  # whose removal is refused
         self.is_calm = True
@@ -233,6 +235,7 @@ class Destination:
         self.verdicts: dict[str, Answer] = {}
         self.bodies: dict[str, bytes] = {}
         self.carried: set[str] = set()
+        self.judged: dict[str, set[int]] = {}  # the rows of a batch that are refused
         self.rows: list[
             tuple[str, str, str, Fields]
         ] = []  # key, action, whose, fields: every row that was acknowledged
@@ -275,26 +278,27 @@ class Destination:
     def _verdict(self, key: str, body: Any) -> Answer:
         """Takes a batch; under one key only once where the job relies on that."""
         replay = self._walk.settings["replay"].get(body["action"], "keyed")
-        if key in self.verdicts and replay == "keyed":
+        if key in self.verdicts and (replay == "keyed" or key not in self.carried):
             return self.verdicts[key]
         require(key not in self.carried or replay != "unsafe", f"{key} is unsafe, was carried out, and came again")
         bad = {at for at, one in enumerate(body["members"]) if self._is_bad(body["action"], one)}
+        bad = self.judged.setdefault(key, bad)  # it does not change its mind about what it was sent
         named = json.dumps({"errors": [{"index": at, "message": "no"} for at in sorted(bad)]}).encode()
-        if bad and self.dice.random() < 0.6:
+        if bad and key not in self.carried and self.dice.random() < 0.6:
             answer = Answer(422, {}, named if self.dice.random() < 0.5 else b"something is bad", "")
         else:
             answer = Answer(207 if bad else 200, {}, named, "")
             self.carried.add(key)
-            for at, one in enumerate(body["members"]):
+            for at, (who, one) in enumerate(zip(self._walk.whose(key), body["members"], strict=True)):
                 if at not in bad:
-                    self.take(body["action"], dict(one))
+                    self.take(body["action"], dict(one), who)
         self.verdicts[key] = answer
         return answer
 
     def _is_bad(self, action: str, member: Fields) -> bool:
         return any(one in (self.stuck if action == "remove" else self.refused) for one in identifiers(member))
 
-    def take(self, action: str, member: dict[str, Any]) -> None:
+    def take(self, action: str, member: dict[str, Any], who: str = "") -> None:
         previous = member.pop("previous", None)
         if (
             action == "update"
@@ -307,6 +311,7 @@ class Destination:
             self.entries.pop(one, None)
         if action != "remove":
             self.entries.update(dict.fromkeys(identifiers(member), member))
+            self.writers.update(dict.fromkeys(identifiers(member), who))
 
     def _acknowledge(self, key: str, body: Any, answer: Answer) -> None:
         """Notes what the sender knows now, and refuses what it knew before."""
@@ -419,6 +424,8 @@ class Walk:
         if dice.random() < 0.1:
             self.there.stuck = set(dice.sample(sorted(self.there.entries), 1)) - STRANGERS.keys()
             self.note(f"stuck {self.there.stuck}")
+        if dice.random() < 0.1 and self.crowd.people:
+            self.forget()
         if dice.random() < 0.15:
             self.ask("refused" if dice.random() < 0.5 else "all")
         self.enroll()
@@ -445,6 +452,23 @@ class Walk:
         view = f"SELECT * FROM read_parquet('{file}')"
         self.place.selection = Selection(lambda _a, _k: view, "true", (), False, {"plan": "text"}, ("email", "user"))
 
+    def forget(self) -> None:
+        """Somebody is to be forgotten, and may come back as if never seen before."""
+        number = self.dice.choice(sorted(self.crowd.people))
+        del self.crowd.people[number]
+        self.note(f"{number} is to be forgotten")
+        self.place.forgotten = tuple(sorted({*self.place.forgotten, ident(number)}))
+
+    def check_forgotten(self) -> None:
+        """Whoever stands in no file of the ledger any more is nowhere at the destination."""
+        cursor = self.place.ledger.cursor
+        files = [one["file"] for one in cursor["ledger"]["files"]] if cursor else []
+        still = held(self.place.data_dir, files, self.place.forgotten)
+        for gone in {*self.place.forgotten} - still.keys():
+            left = [one for one, who in self.there.writers.items() if who == gone and one in self.there.entries]
+            require(not left, f"{gone} is forgotten, and {left} are still there")
+        self.place.forgotten = tuple(one for one in self.place.forgotten if one in still)
+
     def ask(self, what: str) -> None:
         cursor = self.place.ledger.cursor
         if cursor is not None:
@@ -455,6 +479,8 @@ class Walk:
         self.job.settings = {**self.job.settings, **self.settings}
         made = attempt(self.job, self.place, new_run=new_run, dies_at=dies_at)
         self.note(f"run {self.place.run}.{self.place.attempt}: {made.how} {made.error or ''} {self.facts}")
+        if made.how == "completed":
+            self.check_forgotten()
         if isinstance(made.error, NeedsApproval) and self.dice.random() < 0.7:
             self.place.approved = {made.error.digest}
         return made

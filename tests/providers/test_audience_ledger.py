@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from reconciler.data.forget import held
 from reconciler.errors import Retriable
 from tests.providers.audience_bench import Bench, bench, person
 from tests.providers.test_http_audience import naming
@@ -214,3 +215,38 @@ def test_who_could_not_be_sent_when_the_first_run_looked_leaves_without_a_call(t
         job.completes()
         assert job.sent == []
         assert job.facts == {"sent": 0, "noted": 1, "maybe": 0, "out": 0, "amiss": 0}
+
+
+def test_what_was_left_behind_by_one_who_is_forgotten_goes_whatever_the_mode(tmp_path: Path) -> None:
+    with bench(tmp_path, [person(1), person(2)], events="enter") as job:
+        job.completes()
+        job.enroll([person(1, email=["p3@x.org"]), person(2, email=["p1@x.org"])])
+        job.completes()
+        job.enroll([person(1, email=["p3@x.org"]), person(2, email=["p4@x.org"])])
+        job.completes()
+        forgotten = job.place.forgotten = (f"{1:032x}",)
+        job.enroll([person(2, email=["p4@x.org"])])
+        files = [one["file"] for one in job.ledger.cursor["ledger"]["files"]]
+        assert held(job.place.data_dir, files, forgotten)
+        job.completes()
+        files = [one["file"] for one in job.ledger.cursor["ledger"]["files"]]
+        assert not held(job.place.data_dir, files, forgotten)
+        assert set(job.receiver.members) == {"p4@x.org"}
+
+
+def test_a_debt_is_of_the_member_that_left_it_behind(tmp_path: Path) -> None:
+    answers = iter([Play(), Play(drop=True)])
+    with bench(tmp_path, [person(1)], lambda _: next(answers, Play()), replay=UNSAFE, events="enter") as job:
+        job.completes()
+        job.enroll([person(1, email=["p3@x.org"])])
+        job.fails(Retriable)
+        assert job.again().how == "completed"
+        release(job)
+        assert job.facts["sent"] == 2  # no removals are made, so the old address is still there
+        job.place.forgotten = (f"{1:032x}",)
+        job.job.settings["guard"] = {"emptyAudience": "allow"}
+        job.enroll([])
+        job.completes()
+        files = [one["file"] for one in job.ledger.cursor["ledger"]["files"]]
+        assert not held(job.place.data_dir, files, job.place.forgotten)
+        assert job.receiver.members == {}
