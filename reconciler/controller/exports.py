@@ -1,17 +1,13 @@
 """What exports of audiences would send, without sending it: the same comparison of audience and ledger that a run makes,
-over the profiles as they were last built and the specs as they are now.
-
-What it writes is a plan file in a folder of its own below the data folder, gone when it has been counted.
-"""
+over the profiles as they were last built and the specs as they are now."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.clock import Now
+from reconciler.controller.compared import Export
 from reconciler.controller.foreseen import Foreseen
 from reconciler.controller.settings import Settings
 from reconciler.core.document import Document
@@ -78,20 +74,18 @@ def _compared(
     record: Record, settings: Settings, name: str, config: Any, audience: str, where: str, cursor: Any, now: Now
 ) -> PlannedExport:
     from reconciler.core.mirror import Progress
-    from reconciler.data.members import MemberHands, selection
+    from reconciler.data.members import selection
 
-    progress = Progress.load(cursor)
     data = settings.state / "data"
+    progress, forgotten = Progress.load(cursor), record.forgotten.members_to_remove(name)
     if not data.is_dir():
         return PlannedExport(name=name, audience=audience, unknown="nothing was imported yet")
-    rules, profiles = record.profiles.rules(), record.profiles.current()
-    with tempfile.TemporaryDirectory(prefix=".preview-", dir=data) as folder:
-        hands = MemberHands(
-            data, job=name, audience=audience, run=0, name=lambda what: f"{Path(folder).name}/{what}",
-            selection=lambda: selection(data, where, rules, profiles), memory_mb=settings.memory_mb,
-        )  # fmt: skip
-        wish = config.wish(is_first=not progress.begun, retry=progress.retry)
-        found = hands.compare(wish, progress.ledger, now_ms=now.wall_ms)
+    export = Export(
+        job=name, config=config, progress=progress, data=data, memory_mb=settings.memory_mb, forgotten=forgotten
+    )
+    chosen = selection(data, where, record.profiles.rules(), record.profiles.current())
+    with export.scratch() as scratch:
+        found = export.difference(chosen, progress.ledger, now, scratch)
     return _described(name, audience, config, found, progress, _behind(record))
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reconciler.clock import Now
+from reconciler.controller.compared import Export
 from reconciler.controller.exports import audience_field
 from reconciler.controller.people import asked, check_key, known_spec, observed_behind
 from reconciler.controller.rebuilds import observed_rules
@@ -22,7 +20,7 @@ from reconciler.errors import UsageError
 from reconciler.record.store import Record
 
 if TYPE_CHECKING:
-    from reconciler.core.mirror import Plan, Progress
+    from reconciler.core.mirror import Plan
     from reconciler.core.provider import Intent
     from reconciler.data.members import Selection
     from reconciler.record.jobs import JobRow
@@ -63,10 +61,12 @@ def _facts(
         if found is None:
             return replace(known, is_void=reader.is_void(connection, key, value))
     chosen = _of_one(selection(data, where, rules, profiles), found.id)
-    progress, open_ = Progress.load(job.cursor), record.runs.open_intents(job.id)
-    judged = _judged(
-        data, settings.memory_mb, job.name, job_type.config(config), progress, chosen, found.id, now, open_
-    )
+    export = Export(
+        job=job.name, config=job_type.config(config), progress=Progress.load(job.cursor), data=data,
+        memory_mb=settings.memory_mb, open_intents=record.runs.open_intents(job.id),
+        forgotten=record.forgotten.members_to_remove(job.name),
+    )  # fmt: skip
+    judged = judge(export, chosen, found.id, now)
     values = {name: found.attributes[name] for name in chosen.attributes}
     return replace(known, profile=found.id, values=values, **judged)
 
@@ -84,50 +84,39 @@ def _of_one(chosen: Selection, member: str) -> Selection:
     return replace(chosen, view=lambda names, keys: f"SELECT * FROM ({everyone(names, keys)}) WHERE id = '{member}'")
 
 
-def _judged(
-    data: Path,
-    memory_mb: int,
-    job: str,
-    config: Any,
-    progress: Progress,
-    chosen: Selection,
-    member: str,
-    now: Now,
-    open_: Sequence[Intent],
-) -> dict[str, Any]:
-    """What the ledger holds of this member, and what a run would do now: the run's own comparison, with a ledger and an
-    audience of this one alone."""
+def judge(export: Export, chosen: Selection, member: str, now: Now) -> dict[str, Any]:
+    """What the ledger holds of this member, and what a run would do now, as fields of `MemberFacts`: the run's own
+    comparison, with a ledger and an audience (`chosen`) of this one alone."""
     from reconciler.core.members import Ledger, LedgerFile
     from reconciler.data.engine import workspace
     from reconciler.data.ledger import copy, receipt
     from reconciler.data.member import is_member, planned, receipt_sql, row_of
-    from reconciler.data.members import MemberHands
 
-    with tempfile.TemporaryDirectory(prefix=".preview-", dir=data) as folder:
-        name = Path(folder).name
-        file, plan = f"{name}/ledger.parquet", progress.plan
-        with workspace(data, memory_mb=memory_mb) as db:
+    data, progress, plan = export.data, export.progress, export.progress.plan
+    with export.scratch() as scratch:
+        file = f"{scratch}/ledger.parquet"
+        with workspace(data, memory_mb=export.memory_mb) as db:
             rows = copy(db, data, file, receipt_sql(data, progress.ledger, plan, member))
             ledger = Ledger((LedgerFile(file=file, rows=rows),), progress.ledger.facts) if rows else Ledger()
             held = receipt(db, data, ledger.files, member)
             within = is_member(db, chosen, now.wall_ms)
             row = None if plan is None else row_of(db, data, plan, member)
-        hands = MemberHands(
-            data, job=job, audience="", run=0, name=lambda what: f"{name}/{what}", selection=lambda: chosen,
-            memory_mb=memory_mb,
-        )  # fmt: skip
-        wish = config.wish(is_first=not progress.begun, retry=progress.retry)
-        found = hands.compare(wish, ledger, now_ms=now.wall_ms)
+        found = export.difference(chosen, ledger, now, scratch)
         action, omission = planned(data, found.plan, member) if found.plan else ("", "")
+    is_out = plan is not None and any(_covers(one, plan, row) for one in export.open_intents)
     return {
         "is_member": within,
         "next": action,
         "omission": omission,
-        "only_adds": wish.calls.only_adds,
-        "only_exits": wish.calls.removes_noted,
+        **_modes(export),
         **_receipt(held),
-        **({"sending": plan.run} if plan is not None and any(_covers(one, plan, row) for one in open_) else {}),
+        **({"sending": plan.run} if plan is not None and is_out else {}),
     }
+
+
+def _modes(export: Export) -> dict[str, bool]:
+    calls = export.config.wish(is_first=False, retry="").calls
+    return {"only_adds": calls.only_adds, "only_exits": calls.removes_noted}
 
 
 def _covers(intent: Intent, plan: Plan, row: int | None) -> bool:

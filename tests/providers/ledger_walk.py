@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,10 @@ import httpcore
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reconciler.clock import Now
+from reconciler.controller.compared import Export
+from reconciler.core.members import Difference
+from reconciler.core.mirror import Progress
 from reconciler.core.provider import JobType
 from reconciler.data.forget import held
 from reconciler.data.members import Selection
@@ -477,13 +482,34 @@ class Walk:
 
     def run(self, *, new_run: bool = True, dies_at: int = 0) -> Attempt:
         self.job.settings = {**self.job.settings, **self.settings}
-        made = attempt(self.job, self.place, new_run=new_run, dies_at=dies_at)
+        there = self.there
+        progress = Progress.load(self.place.ledger.cursor)
+        is_plain = there.is_calm and not (
+            there.refused or there.stuck or dies_at or progress.plan or self.place.ledger.open
+        )
+        foreseen = self.foreseen(progress) if is_plain else None
+        rows = len(there.rows)
+        made = attempt(self.job, self.place, new_run=new_run or is_plain, dies_at=dies_at)
+        if foreseen is not None and made.how == "completed":
+            done = Counter(action for _, action, _, _ in there.rows[rows:])
+            said = Counter({**foreseen.calls, "remove": foreseen.removes})
+            require(done == +said, f"a plan says {said}, and the run did {done}")
         self.note(f"run {self.place.run}.{self.place.attempt}: {made.how} {made.error or ''} {self.facts}")
         if made.how == "completed":
             self.check_forgotten()
         if isinstance(made.error, NeedsApproval) and self.dice.random() < 0.7:
             self.place.approved = {made.error.digest}
         return made
+
+    def foreseen(self, progress: Progress) -> Difference:
+        """What `plan --data` counts."""
+        assert self.place.selection is not None
+        export = Export(
+            job="conformance", config=self.job.model(self.place), progress=progress, data=self.place.data_dir,
+            memory_mb=256, forgotten=self.place.forgotten,
+        )  # fmt: skip
+        with export.scratch() as scratch:
+            return export.difference(self.place.selection, progress.ledger, Now(wall_ms=0, alive_ms=0), scratch)
 
     @property
     def facts(self) -> Mapping[str, int]:
