@@ -98,7 +98,7 @@ def _described(
     return PlannedExport(
         name=name,
         audience=audience,
-        adds=found.calls["add"],
+        adds=found.adds,
         updates=found.calls["update"],
         removes=found.removes,
         omits=tuple(sorted(found.omissions.items())),

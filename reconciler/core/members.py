@@ -131,7 +131,8 @@ class Difference:
     members that the ledger did not know. `omissions` are the members left out by the mapping that were not left out
     before, by reason. `is_empty`: nobody is a member now. `waits`: removals that can be made out only when the plan's
     calls have their outcome, by another comparison, and `waiting` names whose they are, since the plan does not; `is_half`:
-    there is something that waits so, if only to be noted."""
+    there is something that waits so, if only to be noted. `again`: members who are told first by what they were known, and
+    are added by that comparison."""
 
     plan: str = ""
     calls: Mapping[Action, int] = field(default_factory=lambda: dict.fromkeys(ACTIONS, 0))
@@ -143,6 +144,12 @@ class Difference:
     waits: int = 0
     waiting: str = ""
     is_half: bool = False
+    again: int = 0
+
+    @property
+    def adds(self) -> int:
+        """How many members are to be added, with those that are told something first."""
+        return self.calls["add"] + self.again
 
     @property
     def removes(self) -> int:

@@ -80,7 +80,7 @@ def objections(guard: Guard, difference: Difference, facts: Facts) -> list[str]:
     """Why a difference needs a person's approval, as clauses; none where it does not. A ledger that holds nobody yet has
     no percentage to add to."""
     found = []
-    adds, removes = difference.calls["add"], difference.removes
+    adds, removes = difference.adds, difference.removes
     if difference.is_empty and removes and guard.empty_audience == "block":
         found.append("the audience is empty now (guard.emptyAudience: block)")
     if removes * 100 > guard.max_remove_percent * max(facts.held, guard.removes_of_at_least):
@@ -97,13 +97,12 @@ def _share(count: int, facts: Facts) -> str:
 
 def would_do(difference: Difference) -> str:
     """What a difference comes to, in words."""
-    calls = difference.calls
-    return f"add {calls['add']}, change {calls['update']} and remove {difference.removes}"
+    return f"add {difference.adds}, change {difference.calls['update']} and remove {difference.removes}"
 
 
 def requests(difference: Difference, batch_size: int) -> int:
     """How many requests a difference takes, as long as none is refused."""
-    return sum(-(-count // batch_size) for count in (*difference.calls.values(), difference.waits))
+    return sum(-(-count // batch_size) for count in (*difference.calls.values(), difference.again, difference.waits))
 
 
 # --- searching a refused batch --------------------------------------------------------------------------------------

@@ -10,7 +10,19 @@ from typing import Final
 
 from reconciler.core.members import Ledger, Wish
 from reconciler.data.leavers import among
-from reconciler.data.ledger import HELD, IS_TOLD, LEFT, REMOVAL, SILENT, State, debt_id, ledger_sql, parquet, tried_sql
+from reconciler.data.ledger import (
+    HELD,
+    IS_TOLD,
+    LEFT,
+    OWED,
+    REMOVAL,
+    SILENT,
+    State,
+    debt_id,
+    ledger_sql,
+    parquet,
+    tried_sql,
+)
 from reconciler.data.mapping import Mapped
 from reconciler.data.names import sql_string
 
@@ -50,8 +62,9 @@ def planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten:
     stays = f"action = {SILENT} AND here AND r = '' AND coalesce(lt, '') <> '' AND NOT {_tryable(wish)}"
     reason = f"CASE WHEN {stays} THEN lr WHEN here AND r <> '' THEN r ELSE '' END"
     renamed = f"action = 1 AND was <> {State.OUT:d} AND li IS DISTINCT FROM ni AND lp IS NOT NULL"
-    # Of one who is sent anew after what may have arrived, that is left behind too.
-    doubted = f"action = 0 AND was = {State.MAYBE:d} AND li IS DISTINCT FROM ni"
+    # Of one who is added under other identifiers after what may have arrived, that is left behind too.
+    unsure = f"was = {State.MAYBE:d} OR (was = {sent} AND told)"
+    doubted = f"action = 0 AND ({unsure}) AND li IS DISTINCT FROM ni"
     left = f"(({renamed}) OR ({doubted}))"
     is_told = (
         f"state = {sent} AND ((coalesce(told, false) AND action <> 0) OR (action = 1 AND was IS DISTINCT FROM {sent}) "
@@ -173,6 +186,6 @@ _EXCEPTIONAL: Final = f"""
 
 #: An update that may have arrived has put away what was acknowledged before, or has not: that is in doubt as well.
 _FORMERLY: Final = (
-    f"{debt_id('id', 'lp')} AS id, 1::UBIGINT AS source, {State.MAYBE:d}::UTINYINT AS state, lp AS payload, li AS idents, "
+    f"{debt_id('id', 'lp')} AS id, {OWED}::UBIGINT AS source, {State.MAYBE:d}::UTINYINT AS state, lp AS payload, li AS idents, "
     "'' AS tried, why AS reason"
 )

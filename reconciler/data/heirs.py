@@ -6,16 +6,19 @@ and `taken` the ids of those of them whose identifiers others have now.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from reconciler.data.ledger import HELD, SILENT, State, debt_id, tried_sql
+from reconciler.data.ledger import DEBT, HELD, IS_TOLD, LEFT, OWED, SILENT, State, debt_id, tried_sql
+
+#: The states of those whom the destination may hold by a call of ours.
+SENT_OR_SO: Final = f"{State.SENT:d}, {State.MAYBE:d}"
 
 
 def left_behind(which: str) -> str:
     """The SQL of rows for what those members of the plan leave behind: each has an id of its own, and leaves when it is
     looked at next."""
     return (
-        f"SELECT {SILENT} AS action, {debt_id('id', 'former_payload')} AS id, former_payload AS payload, 1 AS source, "
+        f"SELECT {SILENT} AS action, {debt_id('id', 'former_payload')} AS id, former_payload AS payload, {OWED} AS source, "
         f"{State.SENT:d} AS state, '' AS tried, '' AS reason, former AS idents, false AS is_news FROM planned WHERE {which}"
     )
 
@@ -37,25 +40,39 @@ def add_unknown(db: Any, ledger: str) -> None:
     renamed = "SELECT id, unnest(idents) AS ident FROM planned WHERE action = 1 AND id IN (SELECT id FROM taken)"
     there = f"SELECT unnest(idents) AS ident FROM ({ledger}) WHERE state IN ({HELD})"
     db.execute(
-        "UPDATE planned SET action = 0, tried = '', former = NULL WHERE action = 1 AND id IN (SELECT id FROM taken) "
+        "UPDATE planned SET action = 0, tried = '', former = NULL, "
+        f"source = CASE WHEN {IS_TOLD} THEN xor(source, 1) ELSE source END WHERE action = 1 AND id IN (SELECT id FROM taken) "
         f"AND id NOT IN (SELECT n.id FROM ({renamed}) n JOIN ({there}) t ON n.ident = t.ident)"
     ).fetchall()
 
 
-def inherit(db: Any, ledger: str, *, adds: bool) -> None:
-    """Whoever is only noted, and has an identifier under which another one was sent, is there by what was sent. Where
-    additions are made, that one is looked at once more, and added with fields of its own."""
-    noted = f"action = {SILENT} AND state = {State.NOTED:d}"
-    sent = f"SELECT id FROM ({ledger}) WHERE state = {State.SENT:d}"
-    source = "xor(source, 1)" if adds else "source"
-    tried = tried_sql("true", "coalesce(tried, '')")
-    left = f"SELECT * FROM left_behind SEMI JOIN ({sent}) USING (id)"
-    known = f"SELECT * FROM ({ledger}) l WHERE state = {State.NOTED:d} AND id NOT IN (SELECT id FROM planned)"
+def inherit(db: Any, ledger: str, *, adds: bool) -> int:
+    """Whoever stays, and has an identifier under which another one was sent later, is there by what was sent of that one: a
+    member that was only noted, or one that was sent before. It is added with fields of its own; where no additions are
+    made, or its own fields were refused, that waits; returned is how many are looked at again for that. `ledger` is the SQL of
+    the ledger."""
+    stays = f"state IN ({State.SENT:d}, {State.NOTED:d}) AND source NOT IN (0, {OWED}, {LEFT}) AND NOT contains(id, '{DEBT}')"
+    known = f"SELECT * FROM ({ledger}) WHERE {stays} AND id NOT IN (SELECT id FROM planned)"
+    planned = f"SELECT id, state, idents FROM planned WHERE action = {SILENT} AND {stays}"
+    left = f"SELECT b.*, l.state, l.run, l.reason FROM left_behind b JOIN ({ledger}) l USING (id) WHERE state IN ({SENT_OR_SO})"
     db.execute(
-        f"UPDATE planned SET state = {State.SENT:d}, tried = {tried}, source = {source} WHERE {noted} AND id IN ("
-        f"SELECT n.id FROM (SELECT id, unnest(idents) AS ident FROM planned WHERE {noted}) n "
-        f"JOIN ({left}) b ON n.ident = b.ident AND n.id <> b.id);"
-        f"INSERT INTO planned BY NAME SELECT {SILENT} AS action, id, {source} AS source, {State.SENT:d} AS state, payload, "
-        f"idents, {tried} AS tried, reason, false AS is_news FROM ({known}) WHERE id IN (SELECT k.id FROM "
-        f"(SELECT id, unnest(idents) AS ident FROM ({known})) k JOIN ({left}) b ON k.ident = b.ident AND k.id <> b.id)"
+        "CREATE TEMP TABLE heirs AS SELECT DISTINCT h.id FROM ("
+        f"SELECT id, state, run, reason, unnest(idents) AS ident FROM ({planned}) "
+        f"LEFT JOIN (SELECT id, run, reason FROM ({ledger})) USING (id) "
+        f"UNION ALL SELECT id, state, run, reason, unnest(idents) FROM ({known})) h JOIN ({left}) b "
+        f"ON h.ident = b.ident AND h.id <> b.id WHERE h.state = {State.NOTED:d} OR b.state = {State.MAYBE:d} "
+        "OR ((b.run > h.run OR (b.run = h.run AND h.reason <> '')) AND b.reason = '')"
     ).fetchall()
+    heirs = "id IN (SELECT id FROM heirs)"
+    db.execute(
+        f"INSERT INTO planned BY NAME SELECT {SILENT} AS action, id, source, state, payload, idents, tried, reason, "
+        f"false AS is_news FROM ({known}) WHERE {heirs};"
+        f"UPDATE planned SET action = 0, state = {State.SENT:d}, tried = '' WHERE {heirs} AND reason = '' AND {adds};"
+        f"UPDATE planned SET state = {State.SENT:d}, tried = CASE WHEN {IS_TOLD} THEN tried ELSE "
+        f"{tried_sql('true', 'tried')} END, source = {'xor(source, 1)' if adds else 'source'} "
+        f"WHERE {heirs} AND action = {SILENT}"
+    ).fetchall()
+    if not adds:
+        return 0
+    ((count,),) = db.execute(f"SELECT count(*) FROM planned WHERE {heirs} AND action = {SILENT}").fetchall()
+    return int(count)

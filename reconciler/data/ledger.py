@@ -70,6 +70,8 @@ REFUSED: Final = f"CASE WHEN {IS_TOLD} THEN substr(tried, {len(TOLD) + 2}) ELSE 
 #: The source of a member who left while no removals are made, and is still there: it is looked at again when they are, or
 #: when it comes back.
 LEFT: Final = 2
+#: The source of what is owed: it is removed when it is looked at next, as what a member left behind under other identifiers.
+OWED: Final = 1
 #: A ledger has at most so many deltas, and they hold at most this share of the base's rows.
 MAX_DELTAS: Final = 8
 MAX_DELTA_SHARE: Final = 0.25

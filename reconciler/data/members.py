@@ -28,12 +28,14 @@ from reconciler.data.decisions import changed_sql, outcome_sql, planned_sql
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
 from reconciler.data.heirs import add_unknown, inherit, leave_doubted, left_behind
-from reconciler.data.leavers import gone_row, without_doubted
+from reconciler.data.leavers import among, gone_row, without_doubted
 from reconciler.data.ledger import (
     COLUMNS,
     DEBT,
     HELD,
     IS_TOLD,
+    LEFT,
+    OWED,
     REFUSED,
     SILENT,
     State,
@@ -217,9 +219,12 @@ class _Comparison:
             newcomers += waiting.debts
             if not self._counted("count(*)", "planned")[0]:
                 return self._without_traces(file)
-        if self.wish.retry == "all":
+        if known:
             doubted = leave_doubted(self.db, ledger_sql(self.data_dir, self.ledger.files, ["id"]))
-            newcomers, waiting = newcomers + doubted, replace(waiting, debts=waiting.debts + doubted)
+            newcomers, waiting = (
+                newcomers + doubted,
+                waiting.plus(doubted, removes=self.wish.calls.remove and self.wish.spares == "later"),
+            )
         counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
         order = "ORDER BY action, id" if len(counted) > 1 else ""
         copy(self.db, self.data_dir, file, f"{self._stamped(run, 'planned')} {order}")
@@ -332,38 +337,51 @@ class _Comparison:
         ledger = ledger_sql(self.data_dir, self.ledger.files, list(COLUMNS))
         is_later = self.wish.spares == "later"
         # Who is to be known by others may be refused, and stay known by those from before.
-        leaving = "UNION ALL SELECT id, unnest(former), true FROM planned WHERE action = 1" if is_later else ""
+        leaving = "UNION ALL SELECT id, unnest(former), true, false FROM planned WHERE action = 1" if is_later else ""
+        # What is sent of nobody any more keeps nobody there who is forgotten.
+        stale = f"reason <> '' OR source IN (0, {OWED}, {LEFT})"
+        holds = f"NOT (held.stale AND {among('left_behind.id', self.forgotten)})" if self.forgotten else "true"
         self.db.execute(
             f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
             "(PARTITION BY idents ORDER BY id) AS place FROM planned WHERE action = 2) WHERE place > 1);"
             "CREATE TEMP TABLE left_behind AS SELECT id, unnest(CASE WHEN action = 2 THEN idents ELSE former END) AS ident "
             "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE taken AS "
             "SELECT left_behind.id, bool_and(waits) AS waits, list(DISTINCT left_behind.ident) AS held FROM left_behind JOIN ("
-            f"SELECT id, unnest(idents) AS ident, action < 2 AND {is_later} AS waits FROM planned "
-            f"WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD})) {leaving} UNION ALL "
-            "SELECT id, ident, false FROM (SELECT id, unnest(idents) AS ident "
-            f"FROM ({ledger}) WHERE state IN ({HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id)"
-            ") held ON left_behind.ident = held.ident AND left_behind.id <> held.id GROUP BY left_behind.id"
+            f"SELECT id, unnest(idents) AS ident, action < 2 AND {is_later} AS waits, action > 2 AND ({stale}) AS stale "
+            f"FROM planned WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD})) {leaving} UNION ALL "
+            "SELECT id, ident, false, stale FROM (SELECT id, unnest(idents) AS ident, "
+            f"({stale}) AS stale FROM ({ledger}) WHERE state IN ({HELD})) l SEMI JOIN left_behind USING (ident) "
+            f"ANTI JOIN changed USING (id)) held ON left_behind.ident = held.ident AND left_behind.id <> held.id AND {holds} "
+            "GROUP BY left_behind.id"
         ).fetchall()
         if not self._counted("count(*)", "taken")[0]:
             return _Waiting()
         waiting = self._counted(f"count(*), count(*) FILTER ({_KEEPS_ONE})", _WAIT)
+        behind = "action = 1 AND id IN (SELECT id FROM taken WHERE waits)"
+        if self.wish.calls.remove:  # what updates leave behind is removed then
+            left = self._counted(
+                "count(*)", f"taken JOIN planned USING (id) WHERE action = 1 AND waits AND {_LEAVES_ONE}"
+            )
+            waiting = (waiting[0], waiting[1] + left[0])
         named = f"SELECT coalesce(md5(string_agg(id || payload, '' ORDER BY id)), '') FROM {_WAIT}"
         (whose,) = self.db.execute(named).fetchall()[0]
-        behind = "action = 1 AND id IN (SELECT id FROM taken WHERE waits)"
         self.db.execute(f"INSERT INTO planned BY NAME {left_behind(behind)}").fetchall()
         if self.wish.calls.add:
             add_unknown(self.db, ledger)
         self.db.execute(
             "UPDATE planned SET previous = NULL WHERE action < 2 AND id IN (SELECT id FROM taken);"
+            # Who is released, or tried again, and waits is looked at then unasked.
+            f"UPDATE planned SET action = {SILENT}, state = {State.SENT:d}, source = {OWED}, tried = '', reason = '' "
+            "WHERE action = 2 AND id IN (SELECT id FROM taken WHERE waits) AND "
+            f"id IN (SELECT id FROM ({ledger}) WHERE state = {State.MAYBE:d} OR reason <> '');"
             "DELETE FROM planned WHERE action = 2 AND id IN (SELECT id FROM taken WHERE waits);"
             f"{_PARTLY_HELD}"
             f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM taken)"
         ).fetchall()
-        inherit(self.db, ledger, adds=self.wish.calls.add)
+        heirs = inherit(self.db, ledger, adds=self.wish.calls.add)
         debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '{DEBT}')"
         made = self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")
-        return _Waiting(members=waiting[0], removals=waiting[1], debts=made[0], whose=str(whose))
+        return _Waiting(members=waiting[0] + heirs, removals=waiting[1], debts=made[0], whose=str(whose))
 
     def _described(
         self, file: str, newcomers: int, counted: Mapping[int, int], waiting: _Waiting, planned: str = "planned"
@@ -373,6 +391,9 @@ class _Comparison:
         omissions = self.db.execute(
             f"SELECT reason, count(*) FROM {planned} WHERE is_news GROUP BY reason ORDER BY count(*) DESC, reason"
         ).fetchall()
+        again, is_later = 0, self.wish.spares == "later"  # a file holds one plan of a run
+        if is_later and self.wish.calls.add and calls["update"]:
+            (again,) = self._counted(f"count(*) FILTER (action = 1 AND {IS_TOLD})", planned)
         is_empty = False
         if calls["remove"] + waiting.removals + gone:
             found = self.db.execute(f"SELECT 1 FROM ({self._members_sql()}) LIMIT 1", self.parameters).fetchall()
@@ -380,7 +401,7 @@ class _Comparison:
         return Difference(
             plan=file, calls=calls, silent=int(counted.get(SILENT, 0)), gone=gone, newcomers=newcomers,
             omissions=dict(omissions), is_empty=is_empty, waits=waiting.removals, waiting=waiting.whose,
-            is_half=waiting.members + waiting.debts > 0,
+            is_half=is_later and waiting.members + waiting.debts + again > 0, again=again,
         )  # fmt: skip
 
     def _counted(self, counts: str, table: str) -> tuple[int, ...]:
@@ -390,18 +411,28 @@ class _Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """What waits for the calls of the plan: members who left, of whom `removals` have an identifier of their own, by which
-    they can be removed; and new rows of the ledger for what updates leave behind. `whose` is a digest of the members."""
+    """What waits for the calls of the plan: members who left, or are looked at again; `removals` are those of them, and of
+    what updates leave behind, that have an identifier of their own, by which they can be removed; `debts` new rows of the
+    ledger for what is left behind. `whose` is a digest of the members."""
 
     members: int = 0
     removals: int = 0
     debts: int = 0
     whose: str = ""
 
+    def plus(self, debts: int, *, removes: bool) -> _Waiting:
+        """With so many more debts, which are removed where that is done at all."""
+        return replace(self, debts=self.debts + debts, removals=self.removals + debts * removes)
+
 
 #: Who of `taken` waits to be removed; and who of them has an identifier that nobody else has.
 _WAIT: Final = "taken JOIN planned USING (id) WHERE action = 2 AND waits"
 _KEEPS_ONE: Final = "len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i))) > 0"
+#: Who of them has left an identifier behind that nobody has.
+_LEAVES_ONE: Final = (
+    "len(list_filter(former, lambda i: i IS NOT NULL AND NOT list_contains(held, i) "
+    "AND NOT coalesce(list_contains(idents, i), false))) > 0"
+)
 
 #: A removal by several identifiers, of which others have some: those are null in what is sent, and the row is not `taken` any
 #: more. Where the fields of all that others have cannot be told (they came of another mapping), nothing is sent.

@@ -380,6 +380,7 @@ class Walk:
         self.settings: dict[str, Any] = {}
         self.job = _InProcess(self)
         self.folder = folder
+        self.requests: dict[str, int] = {}  # to forget: whom, and the last run before
         self.draw_settings(first=True)
 
     def note(self, text: str) -> None:
@@ -462,17 +463,19 @@ class Walk:
         number = self.dice.choice(sorted(self.crowd.people))
         del self.crowd.people[number]
         self.note(f"{number} is to be forgotten")
-        self.place.forgotten = tuple(sorted({*self.place.forgotten, ident(number)}))
+        self.requests[ident(number)] = self.place.run
+        self.place.forgotten = tuple(sorted(self.requests))
 
     def check_forgotten(self) -> None:
-        """Whoever stands in no file of the ledger any more is nowhere at the destination."""
+        """Whoever stands in no file of the ledger any more, or only by a run since, is nowhere at the destination."""
         cursor = self.place.ledger.cursor
         files = [one["file"] for one in cursor["ledger"]["files"]] if cursor else []
         still = held(self.place.data_dir, files, self.place.forgotten)
-        for gone in {*self.place.forgotten} - still.keys():
+        for gone in [one for one, run in self.requests.items() if still.get(one, run + 1) > run]:
+            del self.requests[gone]
             left = [one for one, who in self.there.writers.items() if who == gone and one in self.there.entries]
-            require(not left, f"{gone} is forgotten, and {left} are still there")
-        self.place.forgotten = tuple(one for one in self.place.forgotten if one in still)
+            require(gone in still or not left, f"{gone} is forgotten, and {left} are still there")
+        self.place.forgotten = tuple(sorted(self.requests))
 
     def ask(self, what: str) -> None:
         cursor = self.place.ledger.cursor
@@ -490,10 +493,18 @@ class Walk:
         foreseen = self.foreseen(progress) if is_plain else None
         rows = len(there.rows)
         made = attempt(self.job, self.place, new_run=new_run or is_plain, dies_at=dies_at)
+        for who, key in there.under.items():
+            if key in self.place.ledger.open:  # whoever had the answer died with it
+                there.last.pop(who, None)
         if foreseen is not None and made.how == "completed":
             done = Counter(action for _, action, _, _ in there.rows[rows:])
             said = Counter({**foreseen.calls, "remove": foreseen.removes})
             require(done == +said, f"a plan says {said}, and the run did {done}")
+            if self.dice.random() < 0.5:
+                before = there.requests
+                second = attempt(self.job, self.place, new_run=True)
+                require(second.how == "completed" and not second.units, f"a second run made {second.units} units")
+                require(there.requests == before, "a second run sent something")
         self.note(f"run {self.place.run}.{self.place.attempt}: {made.how} {made.error or ''} {self.facts}")
         if made.how == "completed":
             self.check_forgotten()
@@ -529,8 +540,6 @@ class Walk:
         made = self.run()
         if made.how != "completed":
             raise Broken(f"a calm run ends with {made.error}")
-        self.ask("all")
-        self.run()
         self.is_quiet()
         self.compare()
 

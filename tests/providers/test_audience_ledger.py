@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reconciler.data.forget import held
-from reconciler.errors import Retriable
+from reconciler.errors import NeedsApproval, Retriable
 from tests.providers.audience_bench import Bench, bench, person
 from tests.providers.test_http_audience import naming
 from tests.servers import Play
@@ -249,4 +249,80 @@ def test_a_debt_is_of_the_member_that_left_it_behind(tmp_path: Path) -> None:
         job.completes()
         files = [one["file"] for one in job.ledger.cursor["ledger"]["files"]]
         assert not held(job.place.data_dir, files, job.place.forgotten)
+        assert job.receiver.members == {}
+
+
+def test_who_keeps_an_address_with_which_another_one_was_sent_later_is_sent_again(tmp_path: Path) -> None:
+    bad: set[int] = {5}
+    wide = {"maxRemovePercent": 100}
+    here = [person(7)]
+    with bench(
+        tmp_path, [person(1), *here], lambda asked: naming(bad)(asked), errors={"path": "errors"}, guard=wide
+    ) as job:  # fmt: skip
+        job.completes()
+        job.enroll([person(1, email=["p5@x.org"]), person(2, "silver", email=["p1@x.org"]), *here])
+        job.completes()  # 1 keeps the address that 2 has, too
+        job.enroll([person(1, email=["p5@x.org"]), person(2, email=["p1@x.org"]), *here])
+        job.completes()
+        job.enroll([person(1), *here])
+        job.completes()
+        assert job.receiver.members == {
+            "p1@x.org": {"email": "p1@x.org", "plan": "gold"},
+            "p7@x.org": {"email": "p7@x.org", "plan": "gold"},
+        }
+        assert job.completes().units == 0
+
+
+def test_who_is_only_added_under_another_address_leaves_none_of_before_at_the_destination(tmp_path: Path) -> None:
+    with bench(tmp_path, [person(1)], mode="update-only") as job:
+        job.completes()
+        job.enroll([person(1, email=["p2@x.org"])])
+        job.job.settings["mode"] = "add-only"
+        job.completes()
+        assert set(job.receiver.members) == {"p1@x.org", "p2@x.org"}
+        job.job.settings |= MIRROR
+        job.completes()
+        assert set(job.receiver.members) == {"p2@x.org"}
+        assert job.completes().units == 0
+
+
+def test_a_difference_counts_what_updates_leave_behind_among_the_removals(tmp_path: Path) -> None:
+    two = {"email": {"from": "email"}, "plan": {"from": "plan", "identifier": True}}
+    who = [person(number, str(number)) for number in range(1, 10)]
+    with bench(tmp_path, who, fields=two, guard={"maxRemovePercent": 0}) as job:
+        job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
+        job.completes()
+        job.enroll([person(1, "new", email=["New@x.org"]), person(2, "1"), *who[2:]])
+        error = job.fails(NeedsApproval)
+        assert "It would add 1, change 1 and remove 1." in str(error)
+        job.place.approved = {error.digest}
+        job.completes()
+        assert [(action, len(rows)) for action, rows in requests(job)[1:]] == [("add", 1), ("update", 1), ("remove", 1)]
+
+
+def test_a_released_removal_that_waits_for_another_member_s_change_is_settled_in_the_same_run(tmp_path: Path) -> None:
+    answers = iter([Play(), Play(drop=True)])
+    wide = {"maxRemovePercent": 100}
+    with bench(
+        tmp_path, [person(1), person(2)], lambda _: next(answers, Play()), replay={"remove": "unsafe"}, guard=wide
+    ) as job:  # fmt: skip
+        job.completes()
+        job.enroll([person(2)])
+        job.fails(Retriable)
+        assert job.again().how == "completed"
+        assert job.facts["maybe"] == 1
+        job.enroll([person(2), person(3, email=["p1@x.org"])])
+        release(job)
+        assert job.sent[2:] == [("add", ["p1@x.org"])]
+        assert job.facts == {"sent": 2, "noted": 0, "maybe": 0, "out": 0, "amiss": 0}
+
+
+def test_who_is_forgotten_is_removed_by_an_address_that_is_sent_of_nobody_any_more(tmp_path: Path) -> None:
+    with bench(tmp_path, [person(1), person(2)], events="enter") as job:
+        job.completes()
+        job.enroll([person(1, email=[]), person(2, email=["p1@x.org"])])
+        job.completes()  # of 1 no change can be sent, and no removal is made
+        job.place.forgotten = (f"{2:032x}",)
+        job.enroll([person(1, email=[])])
+        job.completes()
         assert job.receiver.members == {}

@@ -192,3 +192,25 @@ def test_a_file_of_changes_holds_all_that_a_run_has_changed(tmp_path: Path) -> N
             "remove,p2@x.org,,",
         ]
         assert job.completes().units == 0
+
+
+def test_who_was_only_updated_and_has_another_address_since_stands_in_one_file_a_run(tmp_path: Path) -> None:
+    options = {"path": "out/{run}.ndjson", "format": "ndjson", "only": "new", "guard": LAX}
+    with bench(tmp_path, people(0, 2), mode="update-only", **options) as job:
+        job.completes()
+        job.place.enroll([person(0), person(1, email=["new@x.org"])])
+        job.job.settings |= {"mode": "mirror"}
+        job.completes()
+        job.completes()
+        second, third = ([json.loads(line) for line in job.text(f"out/{run}.ndjson").splitlines()] for run in (2, 3))
+        assert sorted((one["action"], one["email"]) for one in second) == [("add", "p0@x.org"), ("update", "new@x.org")]
+        assert [(one["action"], one["email"]) for one in third] == [("add", "new@x.org")]
+        assert job.completes().units == 0
+
+
+def test_who_could_not_be_sent_when_nobody_was_yet_stands_in_no_file_of_all_members(tmp_path: Path) -> None:
+    with bench(tmp_path, [person(0), person(1, email=[])], backfill=False, path="out/all.csv") as job:
+        job.completes()
+        job.place.enroll([person(0), person(1, email=[]), person(2)])
+        job.completes()
+        assert job.text("out/all.csv").splitlines() == ["email,plan", "p0@x.org,gold", "p2@x.org,gold"]

@@ -17,13 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from reconciler.core.members import Difference
 from reconciler.core.mirror import Plan, Progress, account, objections, would_do
 from reconciler.core.provider import Context, Reject, Unit
 from reconciler.errors import NeedsApproval
 from reconciler.providers.mirror.config import MirrorConfig
+
+#: So many times at most a run compares again for what waited for the outcome of calls before.
+MAX_HALVES: Final = 3
 
 
 class Carrier(Protocol):
@@ -81,8 +84,10 @@ class _Run:
         judged with it."""
         now_ms = self._context.now_ms()
         found = yield from self._made(now_ms, is_judged=False)
-        if found.is_half:
-            yield from self._made(now_ms, is_judged=True)
+        for _ in range(MAX_HALVES):
+            if not found.is_half:
+                break
+            found = yield from self._made(now_ms, is_judged=True)
 
     def _made(self, now_ms: int, *, is_judged: bool) -> Generator[Unit, None, Difference]:
         is_first = not self._progress.begun
