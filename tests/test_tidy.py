@@ -80,7 +80,7 @@ OWNERS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("starlette",): ("web",),
     ("uvicorn",): ("web",),
     ("prometheus_client",): ("web",),
-    ("orjson",): ("data.document", "web.quick"),
+    ("orjson",): ("core.document", "core.audit", "data.document", "repo.parse", "web.quick"),
     ("httpx", "httpcore"): ("providers.http", "notify"),
     ("sqlite3",): ("record", "repo.index"),
 }

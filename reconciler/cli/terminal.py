@@ -57,7 +57,9 @@ COLOURS: Final = {
 def escape(text: str) -> str:
     """One line of text that a terminal shows as it is: control characters, bidirectional overrides and lone
     surrogates as `\\n`, `\\x1b`, `\\u202e`."""
-    return _UNSAFE.sub(_escaped, text)
+    return (
+        text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
+    )  # most are; it is quickly asked
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -125,8 +125,12 @@ class Planner:
             return Authors(by_path={}, otherwise=otherwise)
         if any(commit.boundary for commit in commits.values()):
             self._notice(SHALLOW)
-        people = {commit: by_of(commit, revision) for commit in set(commits.values())}
-        return Authors(by_path={path: people[commit] for path, commit in commits.items()}, otherwise=otherwise)
+        people: dict[int, By] = {}  # many files share one commit
+        by_path = {
+            path: people.get(id(commit)) or people.setdefault(id(commit), by_of(commit, revision))
+            for path, commit in commits.items()
+        }
+        return Authors(by_path=by_path, otherwise=otherwise)
 
     def _held(self) -> tuple[Waiting, ...]:
         held = [Waiting(document.kind, document.name, reason) for document, reason in self._record.desired.held()]

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Final, Literal
 
+import orjson
+
 from reconciler.core.value import dataclass
 
 Kind = Literal["Job", "Authorization", "Stream", "Audience"]
@@ -59,11 +61,31 @@ class Document:
 
 #: Made once: `json.dumps` with other than its defaults makes an encoder for each value.
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+#: What both write alike, however it is nested: the fractions of a number are not among it, nor is what only orjson knows.
+_ALIKE: Final = frozenset({str, int, bool, type(None)})
 
 
 def canonical(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces, as UTF-8 text. Raises ValueError for NaN and infinities."""
-    return _ENCODER.encode(value)
+    """The one JSON text of a value: sorted keys, no spaces, as UTF-8 text. Raises ValueError for NaN and infinities. The text
+    is that of the standard library's encoder; orjson, which is quicker, writes it where the two surely agree."""
+    if not _is_alike(value):
+        return _ENCODER.encode(value)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    except TypeError:  # an integer of more than 64 bits, half of a surrogate pair, a key that is no string, too deep
+        return _ENCODER.encode(value)
+
+
+def _is_alike(value: Any) -> bool:
+    kind = type(value)
+    if kind is dict:
+        value = value.values()
+    elif kind is not list and kind is not tuple:
+        return kind in _ALIKE
+    for one in value:  # noqa: SIM110 (a generator takes three times as long)
+        if type(one) not in _ALIKE and not _is_alike(one):
+            return False
+    return True
 
 
 def digest_of(value: Any) -> str:

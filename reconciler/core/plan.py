@@ -29,6 +29,7 @@ Life = Literal["live", "purged", "orphaned", "archived", "deleted", "undeleted"]
 
 #: What others need comes first, and goes last.
 _KIND_RANK: Final[Mapping[str, int]] = {"Authorization": 0, "Stream": 1, "Audience": 2, "Job": 3}
+_VERB_RANK: Final = {verb: number for number, verb in enumerate(Verb)}
 
 #: Changed fields by which a job leaves a status for good, or for a pause.
 _LEAVES: Final[Mapping[Status, frozenset[str]]] = {
@@ -224,7 +225,7 @@ def _order(action: Action, renames: Mapping[tuple[Kind, str], int]) -> tuple[int
         return 0, rank, renames.get((action.kind, action.name), len(renames)), action.name, 0
     if action.verb is Verb.DELETE:
         return 2, -rank, 0, action.name, 0
-    return 1, rank, 0, action.name, list(Verb).index(action.verb)
+    return 1, rank, 0, action.name, _VERB_RANK[action.verb]
 
 
 # --- one document ---------------------------------------------------------------------------------------------------

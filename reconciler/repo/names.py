@@ -40,8 +40,7 @@ def is_spec(name: str) -> bool:
 
 def is_spec_path(path: str) -> bool:
     """Whether a path relative to the root, with forward slashes, is one that a look reads: no part of it hidden."""
-    *folders, name = path.split("/")
-    return is_spec(name) and not any(map(is_hidden, folders))
+    return path.endswith(SPEC_SUFFIXES) and not (is_ours(path) or is_hidden(path) or "/." in path)
 
 
 def status_name(kind: Kind, name: str) -> str:

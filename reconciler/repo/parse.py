@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import orjson
+
 from reconciler.core.document import KINDS, Document, digest_of
 from reconciler.core.provider import Catalogue
 from reconciler.core.value import dataclass
@@ -44,7 +46,11 @@ class Parsed:
     problems: tuple[Problem, ...] = ()
 
     def to_json(self) -> str:
-        return _ENCODER.encode(_pack(self))
+        packed = _pack(self)
+        try:
+            return orjson.dumps(packed).decode()
+        except TypeError:  # an integer of more than 64 bits, half of a surrogate pair
+            return _ENCODER.encode(packed)
 
     def at(self, path: str) -> Parsed:
         """The same content at another path: contents are parsed once, wherever they lie."""
