@@ -326,14 +326,9 @@ class _Comparison:
         prior = f"SELECT {renamed} FROM ({ledger})"
         return planned_sql(self.wish, fields, mapping, prior, self.forgotten)
 
-    def _spare_identities(self) -> _Waiting:
-        """Nobody is removed by identifiers that another member has now (two profiles became one, say), and no update says
-        that its member was known by them before. A removal goes by the identifiers that nobody else has.
-
-        Whoever holds them now may have them by a call of this very plan, which may fail: a removal waits for the next
-        comparison then, and what an update leaves behind gets a row of its own in the ledger (a debt), which leaves with
-        that one. What waits is returned.
-        """
+    def _find_taken(self) -> str:
+        """Makes the tables `left_behind` (the identifiers of those who leave, or were known by others before) and `taken` (whose
+        of them others have, which, and whether that depends on a call of this plan). Returns the SQL of the ledger."""
         ledger = ledger_sql(self.data_dir, self.ledger.files, list(COLUMNS))
         is_later = self.wish.spares == "later"
         # Who is to be known by others may be refused, and stay known by those from before.
@@ -354,6 +349,17 @@ class _Comparison:
             f"ANTI JOIN changed USING (id)) held ON left_behind.ident = held.ident AND left_behind.id <> held.id AND {holds} "
             "GROUP BY left_behind.id"
         ).fetchall()
+        return ledger
+
+    def _spare_identities(self) -> _Waiting:
+        """Nobody is removed by identifiers that another member has now (two profiles became one, say), and no update says
+        that its member was known by them before. A removal goes by the identifiers that nobody else has.
+
+        Whoever holds them now may have them by a call of this very plan, which may fail: a removal waits for the next
+        comparison then, and what an update leaves behind gets a row of its own in the ledger (a debt), which leaves with
+        that one. What waits is returned.
+        """
+        ledger = self._find_taken()
         if not self._counted("count(*)", "taken")[0]:
             return _Waiting()
         waiting = self._counted(f"count(*), count(*) FILTER ({_KEEPS_ONE})", _WAIT)
