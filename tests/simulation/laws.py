@@ -217,7 +217,10 @@ class Laws:
             match entry.action:
                 case "delete":
                     require(len(there) < len(versions), f"{entry.name} was deleted, and every tree declared it")
-                    require(entry.name not in self.world.renamed, f"{entry.name} was deleted, and has another name")
+                    is_there = entry.name in self.world.renamed and all(
+                        self._called(one, entry.name) for one in versions
+                    )
+                    require(not is_there, f"{entry.name} was deleted, and has another name")
                     deleted[entry.plan] += 1
                     self._deleted[entry.name] = self.world.timeline.true_ms
                 case _ if any(entry.name in one.flawed for one in versions):

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reconciler.record.store import Record
 from tests.simulation.schedules import draw_schedule
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class People:
     def _edit_one(self) -> str:
         dice = self.dice
         lost = self.world.all_jobs.keys() - self.wanted.keys()
-        gone = sorted(name for name in lost if self.world.all_jobs[name].is_orphaned)
+        gone = sorted(name for name in lost if self._is_remembered(self.world.all_jobs[name]))
         if gone and dice.random() < 0.3:
             name = dice.choice(gone)
             self.wanted[name] = replace(self.world.all_jobs[name], file=self._file())
@@ -202,6 +203,13 @@ class People:
                 return f"remove {job.name}"
         self.wanted[job.name] = job
         return f"{kind} {job.name}"
+
+    def _is_remembered(self, job: Wanted) -> bool:
+        """Whether it goes on where it was when it is declared again: by a name that it has got since, once that was seen."""
+        if not job.was:
+            return job.is_orphaned
+        with Record.reading(self.world.state) as record:
+            return job.is_orphaned and job.name in {one.name for one in record.deletions.deletions()}
 
     def _file(self) -> str:
         return f"team-{self.dice.randrange(2)}/file-{self.dice.randrange(4)}.yaml"
