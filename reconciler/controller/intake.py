@@ -204,17 +204,18 @@ class Intake:
 
     def _tidy(self, found: Listing, known: Mapping[int, JournalRow], now: Now) -> list[int]:
         """Removes what is done with; its numbers. A row outlives its journal's file, never the other way round: without
-        its row a journal would land once more."""
+        its row a journal would land once more. What an earlier turn removed may not be gone for good: a crash may have cut it
+        off, or the disk have refused to sync the folder."""
         done = [one.number for one in found.live if not one.open and _is_folded(one, known.get(one.number))]
         done += [
             one.number
             for one in found.bulk
             if _is_folded(one, known.get(one.number)) and now.wall_ms - _modified_ms(one) >= KEPT_MS
         ]
-        if done:
-            remove(self.hands.settings.state / INTAKE, done)
         there = {one.number for one in (*found.live, *found.bulk)}
         gone = [number for number in known if number not in there or number in done]
+        if done or gone:
+            remove(self.hands.settings.state / INTAKE, {*done, *gone})
         if gone:
             record = self.hands.record
             with record.transaction():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import random
@@ -170,6 +171,29 @@ def test_a_journal_goes_once_all_of_it_is_on_its_stream_and_nothing_more_will_co
     assert third == second + 1 > first
     shop.go()
     assert [row["n"] for row in rows(shop)] == [1, 2, 3]
+
+
+def test_a_journal_is_known_until_its_folder_is_on_the_disk_without_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = journal(shop, '{"n": 1}'), journal(shop, '{"n": 2}')
+    real = os.fsync
+
+    def refuse(fd: int) -> None:
+        if os.readlink(f"/proc/self/fd/{fd}").endswith(f"/{INTAKE}"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", refuse)
+        for _ in range(2):  # also where the file went before
+            with pytest.raises(OSError, match="Input/output error"):
+                shop.go()
+            assert [one.number for one in listing(shop.world.state / INTAKE).live] == [second]
+            assert set(shop.read(lambda record: record.intake.journals())) == {first, second}
+    shop.go()
+    assert set(shop.read(lambda record: record.intake.journals())) == {second}
+    assert [row["n"] for row in rows(shop)] == [1, 2]
 
 
 def test_what_the_record_knows_of_a_journal_keeps_it_from_landing_twice(shop: Shop) -> None:
