@@ -320,6 +320,15 @@ def test_parquet_keeps_its_types(world: World) -> None:
     assert world.start("import-parquet", config) == []
 
 
+def test_many_rows_of_which_each_says_little_are_several_units(world: World) -> None:
+    os.makedirs(world.folder)
+    pq.write_table(
+        pa.table({"n": pa.array([1], pa.int8()).take(pa.array([0] * 2_500_000))}), world.folder / "a.parquet"
+    )
+    units = world.start("import-parquet", {"path": "a.parquet", "stream": "s"})
+    assert [unit.rows for unit in units] == [2_097_152, 402_848]
+
+
 def test_a_damaged_parquet_file_is_fatal(world: World) -> None:
     world.write("a.parquet", b"PAR1 not at all PAR1")
     with pytest.raises(Fatal, match=r"^a\.parquet: not a readable Parquet file: "):

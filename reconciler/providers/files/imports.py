@@ -19,6 +19,10 @@ from reconciler.providers.cursors import fields_of
 #: A unit is committed once it holds about this much: a few blocks, so that a large file makes few segments.
 UNIT_BYTES: Final = 48 << 20
 
+#: And once it holds about so many rows, however little each of them says: beside each stands what is known of the message,
+#: and a few thousand bytes of Parquet may say many million rows.
+UNIT_ROWS: Final = 2_000_000
+
 #: And once so much was read to find that nothing of it is new, which no other run is to do again.
 SPARED_BYTES: Final = 8 << 20
 
@@ -62,12 +66,14 @@ class _Batch:
     rejects: dict[str, list[Reject]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     size: int = 0
+    rows: int = 0
     spared: int = 0
     pieces: int = 0
 
     def add(self, name: str, block: Block, path: Path) -> None:
         if block.table.num_rows:
             self.tables.append(block.table)
+            self.rows += block.table.num_rows
         if block.rejects:
             self.rejects.setdefault(name, []).extend(block.rejects)
         if block.note:
@@ -88,7 +94,9 @@ class _Batch:
 
     @property
     def is_full(self) -> bool:
-        return self.size >= UNIT_BYTES or self.spared >= SPARED_BYTES or self.pieces >= UNIT_PIECES
+        if self.size >= UNIT_BYTES or self.rows >= UNIT_ROWS:
+            return True
+        return self.spared >= SPARED_BYTES or self.pieces >= UNIT_PIECES
 
 
 def land(read: Read, context: Context) -> Iterator[Unit]:
