@@ -108,6 +108,13 @@ class Listening:
         self.tell()
         if not self._take_over(now):
             self._start(now)
+        self._hands.listener.notice(f"Listening on {self._place()} for messages.")
+
+    def _place(self) -> str:
+        """The address; of port 0 the one that was given."""
+        if self._socket is None or self._address is None:
+            return self._hands.settings.listen
+        return f"{self._hands.settings.listen.rpartition(':')[0]}:{self._socket.getsockname()[1]}"
 
     def fds(self) -> tuple[int, ...]:
         """Readable when there is something to fold, or the process has died."""

@@ -69,6 +69,7 @@ class Site:
 
     def daemon(self, **environment: str) -> Daemon:
         daemon = Daemon(self.root, "--listen", f"127.0.0.1:{self.port}", env={**ENVIRONMENT, **environment})
+        daemon.wait_for(f"Listening on 127.0.0.1:{self.port} for messages.")
         daemon.wait_for("Watching")
         return daemon
 
@@ -285,6 +286,14 @@ def test_an_address_that_is_taken_is_said_to_be(site: Site) -> None:
         ended = reconcile("--root", str(site.root), "--watch", "--listen", f"127.0.0.1:{site.port}", env=ENVIRONMENT)
     assert ended.returncode == 2
     assert f"cannot listen on 127.0.0.1:{site.port}: Address already in use" in ended.stderr
+
+
+def test_a_port_that_the_system_chose_is_told(site: Site) -> None:
+    with Daemon(site.root, "--listen", "localhost:0", env=ENVIRONMENT) as daemon:
+        said = daemon.wait_for("Listening on localhost:")
+        port = int(said.partition("Listening on localhost:")[2].split()[0])
+        assert httpx.get(f"http://localhost:{port}/healthz", timeout=30).status_code == 200
+        assert daemon.terminate() == 0
 
 
 def test_sigterm_ends_the_process_that_listens_too(site: Site) -> None:
