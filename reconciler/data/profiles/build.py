@@ -50,6 +50,9 @@ NODE_BYTES: Final = 40
 #: What of that remains until all is written: whose it is, and whose first it is.
 OWNER_BYTES: Final = 16
 
+#: Of what DuckDB may use, the share from which it makes room.
+_WORTH_ROOM: Final = 0.02
+
 #: Later than any commit.
 _NEVER: Final = np.iinfo(np.int64).max
 
@@ -230,10 +233,12 @@ class _Build:
         """`fresh`: pairs that no build has seen; `void`: values that turn out to be. Returns some of the latter."""
         self._do("CREATE TABLE crowded (n BIGINT)")
         self._insert("crowded", n=self._crowded())
-        self._do("""
-            CREATE TABLE open AS SELECT no, key FROM node
-            WHERE pk <> 0 OR (pk IS NULL AND (known OR n IN (SELECT n FROM crowded)))""")
         self._meet()
+        old = "pk <> 0 AND no IN (SELECT a FROM fresh UNION ALL SELECT b FROM fresh)"  # what met nobody new stays as it is
+        self._do(f"""
+            CREATE TABLE open AS SELECT no, key FROM node
+            WHERE {old if self._tables.has(IDENTIFIER) else "false"}
+            OR (pk IS NULL AND (known OR n IN (SELECT n FROM crowded)))""")
         limits = ", ".join(str(one) for one in self._limits) or "0"
         self._do(f"""
             CREATE TABLE void AS
@@ -292,12 +297,14 @@ class _Build:
     # --- what is built anew ---
 
     def _drop(self) -> int:
-        """`dropped`: the profiles that a newly void value had joined; how many. `anew`: their identifiers."""
+        """`dropped`: the profiles that a newly void value had joined; how many. `anew`: their identifiers, where there are
+        any."""
         self._do("CREATE TABLE dropped AS SELECT DISTINCT pk FROM node JOIN void USING (no) WHERE pk IS NOT NULL")
-        if self._tables.has(IDENTIFIER):
+        count = self._number("SELECT count(*) FROM dropped")
+        if count:
             identifiers = self._tables.identifiers()
             self._do(f"CREATE TABLE anew AS SELECT key, value FROM ({identifiers}) SEMI JOIN dropped USING (pk)")
-        return self._number("SELECT count(*) FROM dropped")
+        return count
 
     # --- identifiers into profiles ---
 
@@ -305,7 +312,7 @@ class _Build:
         """`owner_of`, a function of SQL: the profile of a node, 0 where it is void; and `led_by`, the same where the node is
         the profile's first identifier of those that this build has met, else 0. `moved`: profiles that have become others."""
         nodes = self._number("SELECT count(*) FROM node")
-        limit_memory(self._connection, max(self._budget // 2, self._budget - NODE_BYTES * nodes))
+        self._make_room(NODE_BYTES * nodes)
         void = self._scattered(
             nodes,
             "SELECT n, 1::BIGINT AS given FROM node LEFT JOIN void USING (no) WHERE pk = 0 OR times IS NOT NULL",
@@ -332,8 +339,13 @@ class _Build:
         self._insert("moved", pk=old[gone], target=target[gone])
         self._do("DROP TABLE pair")
         self._drop_tables("many")
-        limit_memory(self._connection, max(self._budget // 2, self._budget - OWNER_BYTES * nodes))
+        self._make_room(OWNER_BYTES * nodes)
         return {"made": made, "merged": int(gone.sum()), "dropped": self._number("SELECT count(*) FROM dropped")}
+
+    def _make_room(self, size: int) -> None:
+        """Leaves so many bytes to numpy. A few are within what the budget leaves to nobody, and to ask DuckDB takes a while."""
+        if size > self._budget * _WORTH_ROOM:
+            limit_memory(self._connection, max(self._budget // 2, self._budget - size))
 
     def _leading(self, labels: Any, void: Any) -> Any:
         """Which nodes are the first of their profiles: by first commit, then key, then value. Only what one message carried
@@ -353,6 +365,8 @@ class _Build:
 
     def _read_void(self, void: Any) -> None:
         """Void identifiers that came with others are `bad`: what they came with says whose such messages are."""
+        if not void.any():
+            return
         self._do("CREATE TABLE voids (n BIGINT)")
         self._insert("voids", n=np.flatnonzero(void))
         self._do("""
