@@ -73,6 +73,11 @@ def foretold(foreseen: Foreseen) -> Iterator[str]:
     count = len(foreseen.identifiers)
     if foreseen.known:
         yield f"One profile with {count} {'identifier' if count == 1 else 'identifiers'} would be forgotten:"
+    elif foreseen.messages:
+        yield (
+            "Nobody is known by this identifier: it belongs to nobody (maxPerKey), or its messages are not built yet. "
+            "It would be forgotten by itself, with every message that carries it, whoever else that speaks of:"
+        )
     else:
         yield "Nobody is known by this identifier; it would be forgotten by itself:"
     for stream, messages in sorted(foreseen.messages.items()):

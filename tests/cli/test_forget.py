@@ -93,6 +93,24 @@ def test_somebody_who_is_not_known_is_forgotten_all_the_same(shop: World) -> Non
     )
 
 
+def test_an_identifier_that_belongs_to_nobody_takes_every_message_that_carries_it_and_that_is_said_first(
+    shop: World,
+) -> None:
+    shop.write("stream.yaml", STREAM.replace("from: phone", "from: phone, maxPerKey: 1"))
+    shop.write("data/2.csv", "email,phone\nann@example.com,n/a\nbob@example.com,n/a\n")
+    shop.run("rerun", "import-orders")
+    assert shop.run().code == 0
+    shop.run("rebuild")
+    ended = shop.run("forget", "phone=n/a")
+    assert ended.code == 5
+    assert ended.out == (
+        "Nobody is known by this identifier: it belongs to nobody (maxPerKey), or its messages are not built yet. "
+        "It would be forgotten by itself, with every message that carries it, whoever else that speaks of:\n"
+        "  2 messages of the stream 'orders' would go\n"
+        "  what 'orders-csv' sent before cannot be called back\n"
+    )
+
+
 def test_a_daemon_carries_a_request_out_while_it_goes_on(shop: World) -> None:
     with Daemon(shop.root) as daemon:
         daemon.wait_for("Watching")
