@@ -135,10 +135,14 @@ def read_specs(
 
 def check_specs(root: Path, only: Collection[str] | None = None) -> Specs:
     """The same for whoever needs no contents: files are read where they are parsed, and again where they have problems."""
+    import gc
+
     from reconciler.repo.bulk import collection_paused
 
     with collection_paused():
-        return _checked(root, only)
+        found = _checked(root, only)
+        gc.freeze()  # all of it stays until the command ends: nobody looks for garbage in it
+    return found
 
 
 def _checked(root: Path, only: Collection[str] | None) -> Specs:
