@@ -203,7 +203,7 @@ _PLAIN: Final[Mapping[str, Callable[[Any], str]]] = {
     "minItems": lambda count: f"a list of at least {count}",
     "maxItems": lambda count: f"a list of at most {count}",
     "uniqueItems": lambda _: "a list in which nothing stands twice",
-    "minProperties": lambda count: f"a mapping of at least {count} fields",
+    "minProperties": lambda count: f"a mapping of at least {count} {'field' if count == 1 else 'fields'}",
     "maxProperties": lambda count: f"a mapping of at most {count} fields",
     "propertyNames": lambda _: "other names of fields",
     "not": lambda _: "something that the schema does not rule out",

@@ -15,7 +15,7 @@ _WORDS: Final[Mapping[str, str]] = {
     r"^[a-z][a-z0-9_]*$": "an identity key",
     r"^[a-z][a-z0-9_]{0,62}$(?!\n)": "an identity key",
     r"^(((key|attribute):)?[a-z][a-z0-9_]{0,62}|profile-id)$(?!\n)": "the name of an attribute or identity key, or profile-id",
-    r"^(?!(previous|action)$)[A-Za-z_][A-Za-z0-9_-]{0,62}$(?!\n)": "a field's name, which is not previous or action",
+    r"^(?!(previous|action)$)[A-Za-z_][A-Za-z0-9_-]{0,62}$(?!\n)": "a name of a-z, A-Z, 0-9, _ and -, not previous or action",
     r"^(?!enriched_at$)[^\x00-\x1f]{1,200}$(?!\n)": "a column's name, which is not enriched_at",
     r"^(iso8601|epoch_s|epoch_ms|[^%]*%.*)$": "iso8601, epoch_s, epoch_ms or a pattern such as %d.%m.%Y",
     r"^[\t !#-&(-_a-~]$": "one printable ASCII character that is no quote, or a tab",

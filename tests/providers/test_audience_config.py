@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
+from reconciler.core.config_schema import compile_schema
 from reconciler.core.members import Calls, MappedField
 from reconciler.core.mirror import Guard
 from reconciler.providers import files, http
@@ -124,3 +125,20 @@ def test_a_config_says_what_is_compared_and_how_careful_a_run_is() -> None:
     assert config.limits() == Guard(
         max_remove_percent=20, max_add_percent=50, adds_to_at_least=0, empty_audience="block"
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "expected a mapping of at least 1 field, found a mapping"),
+        (
+            {"Näme": {"from": "email"}},
+            "expected a name of a-z, A-Z, 0-9, _ and -, not previous or action, found 'Näme'",
+        ),
+    ],
+)
+def test_what_a_field_may_be_called_is_said(fields: dict[str, Any], message: str) -> None:
+    job_type = http.PROVIDER.job_type("export-audience")
+    assert job_type is not None
+    found = compile_schema(job_type.schema).issues({**BASES["http"], **BOTH, "fields": fields})
+    assert [one.message for one in found] == [message]
