@@ -95,10 +95,21 @@ class Laws:
         for long enough that it is gone."""
         record = self.world.record
         held = None if record is None else record.prunes.held()
-        long_ago = [at_ms for at_ms in self._looks if at_ms <= self.world.timeline.true_ms - BELIEVED_MS]
-        versions = self.in_force((long_ago[-1] if long_ago else self._looked_ms) - HINDSIGHT_MS)
-        is_there = any(self._called(one, name) or one.is_flawed for one in versions)
-        return held is not None or is_there or not long_ago or self.world.people.is_making
+        is_there = any(self._called(one, name) or one.is_flawed for one in self._believed())
+        return held is not None or is_there or not self._long_ago() or self.world.people.is_making
+
+    def _is_news(self, name: str) -> bool:
+        """Whether nobody has seen for long enough that a job has another name, and what is said of it there."""
+        is_there = any(name in one.jobs or one.is_flawed for one in self._believed())
+        return name in self.world.renamed and (is_there or not self._long_ago() or self.world.people.is_making)
+
+    def _long_ago(self) -> list[int]:
+        """The looks at which what is still gone was believed to be."""
+        return [at_ms for at_ms in self._looks if at_ms <= self.world.timeline.true_ms - BELIEVED_MS]
+
+    def _believed(self) -> list[Version]:
+        """The trees that were in force since the last of those looks."""
+        return self.in_force(([self._looked_ms, *self._long_ago()][-1]) - HINDSIGHT_MS)
 
     # --- runs
 
@@ -116,8 +127,10 @@ class Laws:
         self._check_gate(order.job)
         implied = self._implied(order.job, self._looked_ms - HINDSIGHT_MS)
         require(implied or self._is_held(order.job), f"{order.job} runs, and no spec asks for it")
-        require(not implied or any(implied), f"{order.job} runs while it is suspended")
+        require(not implied or any(implied) or self._is_news(order.job), f"{order.job} runs while it is suspended")
         self._check_slot(order)
+        for part in world.parts:
+            part.starts(order.job)
 
     def _check_gate(self, name: str) -> None:
         """Nothing that it depends on is at work, or has ended otherwise than well."""
@@ -190,7 +203,8 @@ class Laws:
         implied = self._implied(order.job, since_ms)
         is_over = self._deleted.get(order.job, since_ms) > since_ms  # it may have been told to stop a moment ago
         require(implied or is_over or self._is_held(order.job), f"{order.job} sends to {url}, and no spec asks for it")
-        require(not implied or any(implied), f"{order.job} sends to {url} while it is suspended")
+        is_wanted = not implied or any(implied) or is_over or self._is_news(order.job)
+        require(is_wanted, f"{order.job} sends to {url} while it is suspended")
 
     # --- the record
 

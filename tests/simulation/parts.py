@@ -49,6 +49,9 @@ class Part:
         """What happens how often in a world's time."""
         return ()
 
+    def starts(self, job: str) -> None:
+        """A run of this job is about to begin."""
+
     def settle_down(self) -> None:
         """Nothing goes wrong any more."""
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 STREAM: Final = "regions-0"
+#: So long a file may change again without showing it in its time.
+YOUNG_MS: Final = 1_900
 REGIONS: Final = ("north", "south", "east", "west")
 
 SPEC: Final = """apiVersion: reconciler/v1
@@ -46,10 +48,12 @@ class References(Part):
     def __init__(self, world: World, seed: int) -> None:
         self._world = world
         dice = self._dice = random.Random(f"references {seed}")
+        self._young = random.Random(f"young {seed}")
         self._everyone = dice.random() < 0.2
         self._folder = world.inbox / "reference"
         self._folder.mkdir()
         self._texts: dict[str, str] = {}
+        self._torn: dict[str, str] = {}  # by name: the whole text
         self._said: set[Row] = set()  # by any content that there ever was
         self._landed: dict[str, list[Row]] = {}  # by segment
         self._put("a.csv", self._text())
@@ -79,11 +83,22 @@ class References(Part):
                 self._put(name, text)
             case "torn":
                 self._write(name, text[: dice.randrange(len(text))])
+                self._torn[name] = text
                 self._later(dice.choice([1, 30, 400, 90_000]), name, text)
-            case "again":  # twice, at one time
-                self._put(name, text)
-                self._write(name, self._other(text))
+            case "again":
+                self._put_twice(name, text)
         return f"{name}, {way}"
+
+    def starts(self, job: str) -> None:
+        """Now and then somebody writes it while it is about to be read."""
+        if job == JOIN and not self._world.rests and self._young.random() < 0.2:
+            self._put_twice("a.csv", self._texts["a.csv"].replace("west", "north"))
+
+    def _put_twice(self, name: str, text: str) -> None:
+        """It changes again, which neither its time nor its size shows."""
+        self._put(name, text)
+        again = partial(self._finish, name, self._other(text), self._world.timeline.wall_ms)
+        self._world.timeline.after(self._young.randint(1, YOUNG_MS), again)
 
     def come_or_go(self) -> str:
         """A second file."""
@@ -97,9 +112,9 @@ class References(Part):
     def _later(self, milliseconds: int, name: str, text: str) -> None:
         self._world.timeline.after(milliseconds, partial(self._finish, name, text))
 
-    def _finish(self, name: str, text: str) -> None:
-        if name in self._texts:
-            self._write(name, text)
+    def _finish(self, name: str, text: str, at_ms: int | None = None) -> None:
+        if name in self._texts and not self._world.rests:
+            self._write(name, text, at_ms)
 
     def _text(self) -> str:
         dice, count = self._dice, self._world.mirrors.count
@@ -119,20 +134,21 @@ class References(Part):
         self._know(beside, name, text)
         beside.rename(self._folder / name)
 
-    def _write(self, name: str, text: str) -> None:
+    def _write(self, name: str, text: str, at_ms: int | None = None) -> None:
         (self._folder / name).write_text(text)
-        self._know(self._folder / name, name, text)
+        self._know(self._folder / name, name, text, at_ms)
 
-    def _know(self, path: Path, name: str, text: str) -> None:
-        at_ns = self._world.timeline.wall_ms * 1_000_000
+    def _know(self, path: Path, name: str, text: str, at_ms: int | None = None) -> None:
+        at_ns = (self._world.timeline.wall_ms if at_ms is None else at_ms) * 1_000_000
         os.utime(path, ns=(at_ns, at_ns))
         self._texts[name] = text
+        self._torn.pop(name, None)
         self._said |= set(_rows(text))
 
     def settle_down(self) -> None:
         """Whole files, from now on."""
-        for name in sorted(self._texts):
-            self._put(name, self._text())
+        for name in sorted(self._torn.keys() & self._texts.keys()):
+            self._put(name, self._torn[name])
 
     # --- laws
 

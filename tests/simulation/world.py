@@ -415,11 +415,15 @@ class World:
     def _idle_ms(self, timeout_ms: int) -> int:
         assert self.record is not None
         next_ms = self.record.jobs.next_wake_ms()
-        is_awaited = self.intake.waits() or self.forgets.is_under_way()
+        is_awaited = self.intake.waits() or self.forgets.is_under_way() or self._awaits_profiles()
         times = [MINUTE_MS if is_awaited else DAY_MS * 10] + (
             [] if next_ms is None else [next_ms - self.timeline.wall_ms]
         )
         return max(timeout_ms, min(times))
+
+    def _awaits_profiles(self) -> bool:
+        """Whether they are built by themselves in a moment, and nothing else is to come."""
+        return self._rests and self.truth in self.parts and bool(self.truth.unfinished())
 
     def _has_news(self) -> bool:
         assert self.runner is not None
