@@ -24,7 +24,7 @@ _APART: Final = re.compile(rb'"[ \t\r\n]+:')
 #: A whole number that is written otherwise than it is read.
 _MINUS_ZERO: Final = re.compile(rb"[: \t\r\n]-0[,} \t\r\n]")
 _SPACE: Final = ord(" ")
-_TYPES: Final = {str: pa.string(), bool: pa.bool_(), int: pa.int64()}
+_TYPES: Final = (pa.string(), pa.bool_(), pa.int64())
 
 
 def flat_table(data: bytes, document: Any, records: Sequence[Any]) -> pa.Table | None:
@@ -74,18 +74,17 @@ def _has_minus_zero(data: bytes, codes: npt.NDArray[np.uint8]) -> bool:
 def _column(
     name: str, data: bytes, codes: npt.NDArray[np.uint8], records: Sequence[Any]
 ) -> tuple[pa.Field, pa.Array] | None:
-    """A column where all its values are of one kind."""
+    """A column where all its values are of one kind, which Arrow finds out while it takes them: it refuses a number beside a
+    truth value or a text, and what it makes of others beside null, or of anything else, is none of these kinds."""
     try:
         values = list(map(itemgetter(name), records))
-    except KeyError:
+        found = pa.array(values)
+    except (KeyError, OverflowError, pa.ArrowException):
         return None
-    kinds = set(map(type, values))
-    if kinds == {type(None)}:
-        return json_field(name), pa.array(["null"] * len(values), pa.string())
-    kind = kinds.pop()
-    if kinds or kind not in _TYPES or (kind is int and 0 in values and _has_minus_zero(data, codes)):
+    if pa.types.is_null(found.type):
+        return json_field(name), pa.repeat(pa.scalar("null"), len(values))
+    if found.null_count or found.type not in _TYPES:
         return None
-    try:
-        return pa.field(name, _TYPES[kind], metadata={ABSENT: b"1"}), pa.array(values, _TYPES[kind])
-    except OverflowError:
+    if pa.types.is_integer(found.type) and 0 in values and _has_minus_zero(data, codes):
         return None
+    return pa.field(name, found.type, metadata={ABSENT: b"1"}), found

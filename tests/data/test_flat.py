@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from typing import Any
 
 import pytest
@@ -58,6 +59,18 @@ def test_the_table_is_the_one_that_reading_line_by_line_makes(body: bytes) -> No
     assert careful.locate is not None
     rows = range(found.table.num_rows)
     assert list(found.locate(rows)) == list(careful.locate(rows))
+
+
+def test_values_of_any_two_kinds_make_the_column_that_reading_line_by_line_makes() -> None:
+    kinds = [1, -5, 0, True, False, 1.5, 2.0, "a", "", None, [], [1], {}, {"a": 1}, 2**63 - 1, 2**63, -(2**63) - 1]
+    for pair in product(kinds, repeat=2):
+        value = {"records": [{"a": one} for one in pair]}
+        body = json.dumps(value).encode()
+        assert records_block(body, "records").table.equals(carefully(body).table, check_metadata=True), pair
+        is_flat = set(map(type, pair)) in ({int}, {str}, {bool}, {type(None)}) and not {2**63, -(2**63) - 1} & {
+            one for one in pair if isinstance(one, int)
+        }
+        assert (flat_table(body, value, value["records"]) is not None) == is_flat, pair
 
 
 def test_pages_of_records_that_are_alike_are_not_read_line_by_line() -> None:
