@@ -60,14 +60,14 @@ def _facts(
         found = reader.named(connection, key, value)
         if found is None:
             return replace(known, is_void=reader.is_void(connection, key, value))
-    chosen = _of_one(selection(data, where, rules, profiles), found.id)
+    everyone = selection(data, where, rules, profiles)
     export = Export(
         job=job.name, config=job_type.config(config), progress=Progress.load(job.cursor), data=data,
         memory_mb=settings.memory_mb, open_intents=record.runs.open_intents(job.id),
         forgotten=record.forgotten.members_to_remove(job.name),
     )  # fmt: skip
-    judged = judge(export, chosen, found.id, now)
-    values = {name: found.attributes[name] for name in chosen.attributes}
+    judged = judge(export, everyone, found.id, now)
+    values = {name: found.attributes[name] for name in everyone.attributes}
     return replace(known, profile=found.id, values=values, **judged)
 
 
@@ -84,15 +84,17 @@ def _of_one(chosen: Selection, member: str) -> Selection:
     return replace(chosen, view=lambda names, keys: f"SELECT * FROM ({everyone(names, keys)}) WHERE id = '{member}'")
 
 
-def judge(export: Export, chosen: Selection, member: str, now: Now) -> dict[str, Any]:
+def judge(export: Export, everyone: Selection, member: str, now: Now) -> dict[str, Any]:
     """What the ledger holds of this member, and what a run would do now, as fields of `MemberFacts`: the run's own
-    comparison, with a ledger and an audience (`chosen`) of this one alone."""
+    comparison, with a ledger and an audience of this one alone; of all, where identifiers from before are named that
+    others may have."""
     from reconciler.core.members import Ledger, LedgerFile
     from reconciler.data.engine import workspace
     from reconciler.data.ledger import copy, receipt
     from reconciler.data.member import is_member, planned, receipt_sql, row_of
 
     data, progress, plan = export.data, export.progress, export.progress.plan
+    chosen, is_spared = _of_one(everyone, member), False
     with export.scratch() as scratch:
         file = f"{scratch}/ledger.parquet"
         with workspace(data, memory_mb=export.memory_mb) as db:
@@ -102,11 +104,16 @@ def judge(export: Export, chosen: Selection, member: str, now: Now) -> dict[str,
             within = is_member(db, chosen, now.wall_ms)
             row = None if plan is None else row_of(db, data, plan, member)
         found = export.difference(chosen, ledger, now, scratch)
-        action, omission = planned(data, found.plan, member) if found.plan else ("", "")
+        action, omission, is_moved = planned(data, found.plan, member) if found.plan else ("", "", False)
+        if is_moved and plan is None:
+            found, alone = export.difference(everyone, progress.ledger, now, scratch), action
+            action, omission, _ = planned(data, found.plan, member) if found.plan else ("", "", False)
+            is_spared = alone == "remove" and action != "remove"
     is_out = plan is not None and any(_covers(one, plan, row) for one in export.open_intents)
     return {
         "is_member": within,
         "next": action,
+        "is_spared": is_spared,
         "omission": omission,
         **_modes(export),
         **_receipt(held),

@@ -31,7 +31,8 @@ class MemberFacts:
     what the next run would do: `add`, `update`, `remove`, `omit` (for `omission`) or nothing. `values` are the attributes
     that the audience's condition reads. `waits` is why the job does not run just now, empty where nothing holds it.
     `is_void`: the identifier was seen, and belongs to nobody. `only_adds`: who changed or left stays as they are;
-    `only_exits`: nothing but leaving is sent. `sending`: the run that has sent this member's change and has no answer yet."""
+    `only_exits`: nothing but leaving is sent. `sending`: the run that has sent this member's change and has no answer yet.
+    `is_spared`: another member is known now by the identifiers that this one would be removed by."""
 
     job: str
     who: str
@@ -53,6 +54,7 @@ class MemberFacts:
     only_adds: bool = False
     only_exits: bool = False
     sending: int | None = None
+    is_spared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ def _present(facts: MemberFacts) -> MemberAnswer:
     if not facts.is_member:
         because += f" But {_not_a_member(facts)}"
     then = "nothing: this export only adds." if facts.only_adds else "nothing, until something changes."
+    if facts.is_spared:
+        then = "nothing: another member is known now by what this one would be removed by."
     return MemberAnswer("Sent", because, _then(facts, then))
 
 

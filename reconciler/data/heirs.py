@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from reconciler.data.ledger import DEBT, HELD, IS_TOLD, LEFT, OWED, SILENT, State, debt_id, tried_sql
+from reconciler.data.mapping import without_sql
 
 #: The states of those whom the destination may hold by a call of ours.
 SENT_OR_SO: Final = f"{State.SENT:d}, {State.MAYBE:d}"
@@ -56,18 +57,22 @@ def inherit(db: Any, ledger: str, *, adds: bool) -> int:
     planned = f"SELECT id, state, idents FROM planned WHERE action = {SILENT} AND {stays}"
     left = f"SELECT b.*, l.state, l.run, l.reason FROM left_behind b JOIN ({ledger}) l USING (id) WHERE state IN ({SENT_OR_SO})"
     db.execute(
-        "CREATE TEMP TABLE heirs AS SELECT DISTINCT h.id FROM ("
+        "CREATE TEMP TABLE heirs AS SELECT h.id, list(DISTINCT h.ident) AS got FROM ("
         f"SELECT id, state, run, reason, unnest(idents) AS ident FROM ({planned}) "
         f"LEFT JOIN (SELECT id, run, reason FROM ({ledger})) USING (id) "
         f"UNION ALL SELECT id, state, run, reason, unnest(idents) FROM ({known})) h JOIN ({left}) b "
         f"ON h.ident = b.ident AND h.id <> b.id WHERE h.state = {State.NOTED:d} OR b.state = {State.MAYBE:d} "
-        "OR ((b.run > h.run OR (b.run = h.run AND h.reason <> '')) AND b.reason = '')"
+        "OR ((b.run > h.run OR (b.run = h.run AND h.reason <> '')) AND b.reason = '') GROUP BY h.id"
     ).fetchall()
+    others = "list_filter(planned.idents, lambda i: i IS NOT NULL AND NOT list_contains(got, i))"
     heirs = "id IN (SELECT id FROM heirs)"
     db.execute(
         f"INSERT INTO planned BY NAME SELECT {SILENT} AS action, id, source, state, payload, idents, tried, reason, "
         f"false AS is_news FROM ({known}) WHERE {heirs};"
         f"UPDATE planned SET action = 0, state = {State.SENT:d}, tried = '' WHERE {heirs} AND reason = '' AND {adds};"
+        # Of one who was only noted no more is ours than what it inherits.
+        f"UPDATE planned SET payload = {without_sql('payload', others)}, idents = list_intersect(planned.idents, got) "
+        f"FROM heirs WHERE planned.id = heirs.id AND action = {SILENT} AND state = {State.NOTED:d};"
         f"UPDATE planned SET state = {State.SENT:d}, tried = CASE WHEN {IS_TOLD} THEN tried ELSE "
         f"{tried_sql('true', 'tried')} END, source = {'xor(source, 1)' if adds else 'source'} "
         f"WHERE {heirs} AND action = {SILENT}"

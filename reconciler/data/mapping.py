@@ -129,27 +129,34 @@ class Mapped:
         known_by = [one.field.name for one in self.columns if one.identifies]
         members = [
             f"{sql_string(('{' if not number else ',') + canonical(name) + ':')} || "
-            f"CASE WHEN {_identified(payload, idents, sql_string(name))} THEN {_value(payload, sql_string(name))} "
+            f"CASE WHEN {identified(payload, idents, sql_string(name))} THEN {value_of(payload, sql_string(name))} "
             "ELSE 'null' END"
             for number, name in enumerate(known_by)
         ]
         others = (
             f"array_to_string(list_transform(list_filter(json_keys({payload}), lambda k: k NOT IN "
-            f"({', '.join(map(sql_string, known_by))}) AND {_identified(payload, idents, 'k')}), "
-            f"lambda k: ',' || to_json(k)::VARCHAR || ':' || {_value(payload, 'k')}), '')"
+            f"({', '.join(map(sql_string, known_by))}) AND {identified(payload, idents, 'k')}), "
+            f"lambda k: ',' || to_json(k)::VARCHAR || ':' || {value_of(payload, 'k')}), '')"
         )
         return " || ".join([*members, others, "'}'"])
 
 
-def _value(payload: str, name: str) -> str:
+def value_of(payload: str, name: str) -> str:
     """The SQL of a field's JSON in a payload."""
     return f"json_extract({payload}, '$.' || to_json({name})::VARCHAR)::VARCHAR"
 
 
-def _identified(payload: str, idents: str, name: str) -> str:
+def identified(payload: str, idents: str, name: str) -> str:
     """The SQL of whether a field of a payload was an identifier: its number is among these."""
-    number = f"(md5_number({name} || ':' || {_value(payload, name)}) >> 64)::UBIGINT"
+    number = f"(md5_number({name} || ':' || {value_of(payload, name)}) >> 64)::UBIGINT"
     return f"coalesce(list_contains({idents}, {number}), false)"
+
+
+def without_sql(payload: str, idents: str) -> str:
+    """The SQL of a payload in which those fields are null that were identifiers of these numbers."""
+    value = f"CASE WHEN {identified(payload, idents, 'k')} THEN 'null' ELSE {value_of(payload, 'k')} END"
+    fields = f"list_transform(json_keys({payload}), lambda k: to_json(k)::VARCHAR || ':' || {value})"
+    return f"'{{' || array_to_string({fields}, ',') || '}}'"
 
 
 def mapped(fields: Sequence[MappedField], types: Mapping[str, str], keys: Sequence[str]) -> Mapped:

@@ -43,13 +43,14 @@ def row_of(db: Any, data_dir: Path, plan: Plan, member: str) -> int | None:
     return int(found[0][0]) if found else None
 
 
-def planned(data_dir: Path, plan: str, member: str) -> tuple[str, str]:
-    """What a plan does with a member: an action and "", `omit` and the reason, or nothing."""
-    table = pq.read_table(data_dir / plan, columns=["action", "id", "reason"])
+def planned(data_dir: Path, plan: str, member: str) -> tuple[str, str, bool]:
+    """What a plan does with a member: an action and "", `omit` and the reason, or nothing; and whether it does so by
+    identifiers from before, which others may have now."""
+    table = pq.read_table(data_dir / plan, columns=["action", "id", "reason", "previous"])
     rows = table.filter(pc.equal(table.column("id"), member)).to_pylist()
     if not rows:
-        return "", ""
+        return "", "", False
     action, reason = rows[0]["action"], rows[0]["reason"]
     if action < len(ACTIONS):
-        return ACTIONS[action], ""
-    return ("omit", reason) if reason else ("", "")
+        return ACTIONS[action], "", ACTIONS[action] == "remove" or rows[0]["previous"] is not None
+    return ("omit" if reason else ""), reason, False

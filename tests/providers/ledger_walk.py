@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from reconciler.clock import Now
 from reconciler.controller.compared import Export
+from reconciler.controller.member import judge
 from reconciler.core.members import Difference
 from reconciler.core.mirror import Progress
 from reconciler.core.provider import JobType
@@ -430,6 +431,8 @@ class Walk:
         if dice.random() < 0.1:
             self.there.stuck = set(dice.sample(sorted(self.there.entries), 1)) - STRANGERS.keys()
             self.note(f"stuck {self.there.stuck}")
+        if dice.random() < 0.4:
+            self.there.refused, self.there.stuck = set(), set()
         if dice.random() < 0.1 and self.crowd.people:
             self.forget()
         if dice.random() < 0.15:
@@ -491,6 +494,7 @@ class Walk:
             there.refused or there.stuck or dies_at or progress.plan or self.place.ledger.open
         )
         foreseen = self.foreseen(progress) if is_plain else None
+        next_ = self.next_of_some(progress) if is_plain else {}
         rows = len(there.rows)
         made = attempt(self.job, self.place, new_run=new_run or is_plain, dies_at=dies_at)
         for who, key in there.under.items():
@@ -498,8 +502,11 @@ class Walk:
                 there.last.pop(who, None)
         if foreseen is not None and made.how == "completed":
             done = Counter(action for _, action, _, _ in there.rows[rows:])
-            said = Counter({**foreseen.calls, "remove": foreseen.removes})
+            said = Counter({"add": foreseen.adds, "update": foreseen.calls["update"], "remove": foreseen.removes})
             require(done == +said, f"a plan says {said}, and the run did {done}")
+            for who, said_of_one in next_.items():
+                did = next((action for _, action, whose, _ in there.rows[rows:] if whose == who), "")
+                require(did == said_of_one, f"of {who} why says '{said_of_one}', and the run did '{did}'")
             if self.dice.random() < 0.5:
                 before = there.requests
                 second = attempt(self.job, self.place, new_run=True)
@@ -512,13 +519,27 @@ class Walk:
             self.place.approved = {made.error.digest}
         return made
 
-    def foreseen(self, progress: Progress) -> Difference:
-        """What `plan --data` counts."""
+    def next_of_some(self, progress: Progress) -> dict[str, str]:
+        """What `why --member` says that the next run does, of two members."""
         assert self.place.selection is not None
-        export = Export(
+        export = self.export(progress)
+        some = self.dice.sample(sorted(self.crowd.people), min(len(self.crowd.people), 2))
+        found = {}
+        for who in map(ident, some):
+            judged = judge(export, self.place.selection, who, Now(wall_ms=0, alive_ms=0))
+            found[who] = judged["next"] if judged["next"] != "omit" else ""
+        return found
+
+    def export(self, progress: Progress) -> Export:
+        return Export(
             job="conformance", config=self.job.model(self.place), progress=progress, data=self.place.data_dir,
             memory_mb=256, forgotten=self.place.forgotten,
         )  # fmt: skip
+
+    def foreseen(self, progress: Progress) -> Difference:
+        """What `plan --data` counts."""
+        assert self.place.selection is not None
+        export = self.export(progress)
         with export.scratch() as scratch:
             return export.difference(self.place.selection, progress.ledger, Now(wall_ms=0, alive_ms=0), scratch)
 

@@ -9,6 +9,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from reconciler.clock import Now
+from reconciler.controller.compared import Export
+from reconciler.controller.member import judge
+from reconciler.core.mirror import Progress
 from reconciler.data.forget import held
 from reconciler.errors import NeedsApproval, Retriable
 from tests.providers.audience_bench import Bench, bench, person
@@ -326,3 +330,43 @@ def test_who_is_forgotten_is_removed_by_an_address_that_is_sent_of_nobody_any_mo
         job.enroll([person(1, email=[])])
         job.completes()
         assert job.receiver.members == {}
+
+
+def test_why_announces_no_removal_by_an_address_that_another_member_has(tmp_path: Path) -> None:
+    with bench(tmp_path, [person(1), person(2), person(3)], guard={"maxRemovePercent": 100}) as job:
+        job.completes()
+        job.enroll([person(2, email=["p1@x.org"])])
+        place = job.place
+        assert place.selection is not None
+        export = Export(
+            job="conformance", config=job.job.model(place), progress=Progress.load(job.ledger.cursor),
+            data=place.data_dir, memory_mb=200,
+        )  # fmt: skip
+        now = Now(wall_ms=0, alive_ms=0)
+        judged = {number: judge(export, place.selection, f"{number:032x}", now) for number in (1, 2, 3)}
+        assert {number: (one["next"], one["is_spared"]) for number, one in judged.items()} == {
+            1: ("", True), 2: ("update", False), 3: ("remove", False),
+        }  # fmt: skip
+        job.completes()
+        assert job.sent[1:] == [("update", ["p1@x.org"]), ("remove", ["p3@x.org"])]
+
+
+def test_of_one_who_was_only_recorded_no_more_is_removed_than_another_one_was_sent_by(tmp_path: Path) -> None:
+    def who(number: int, email: str, user: str) -> dict[str, Any]:
+        emails, users = ([email] if email else []), ([user] if user else [])
+        return {"id": f"{number:032x}", "email": emails, "user": users, "plan": "gold"}
+
+    fields = {"email": {**BOTH["email"], "required": True}, "user": BOTH["user"]}
+    with bench(tmp_path, fields=fields, backfill=False, guard={"maxRemovePercent": 100}) as job:
+        job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
+        for people in (
+            [who(1, "a@x.org", "1"), who(9, "z@x.org", "9")],
+            [who(1, "", "1"), who(2, "a@x.org", "2"), who(9, "z@x.org", "9")],  # of 1 nothing can be sent now
+            [who(1, "", "1"), who(9, "z@x.org", "9")],
+            [who(9, "z@x.org", "9")],
+        ):
+            job.enroll(people, keys=("email", "user"))
+            job.completes()
+        removed = [one for action, rows in requests(job) if action == "remove" for one in rows]
+        assert all(one["user"] != "1" for one in removed), removed
+        assert {one["email"] for one in removed} == {None, "a@x.org"}
