@@ -24,15 +24,22 @@ def left_behind(which: str) -> str:
     )
 
 
-def leave_doubted(db: Any, ledger: str) -> int:
-    """Gives what may have arrived a row of its own, where a member is added under other identifiers now; how many. One that
-    has it already, by a plan that was not done, keeps it. `ledger` is the SQL of the ledger."""
+def leave_doubted(db: Any, ledger: str) -> tuple[int, int]:
+    """Gives what may have arrived a row of its own, where a member is added under other identifiers now: how many, and how
+    many of them have an identifier that nobody has now. One that has a row already, by a plan that was not done, keeps it.
+    `ledger` is the SQL of the ledger."""
     known = f"SELECT id FROM ({ledger})"
     which = f"action = 0 AND former IS NOT NULL AND {debt_id('id', 'former_payload')} NOT IN ({known})"
     ((count,),) = db.execute(f"SELECT count(*) FROM planned WHERE {which}").fetchall()
-    if count:
-        db.execute(f"INSERT INTO planned BY NAME {left_behind(which)}").fetchall()
-    return int(count)
+    if not count:
+        return 0, 0
+    had = f"SELECT id, unnest(former) AS ident FROM planned WHERE {which}"
+    has = f"SELECT unnest(idents) AS ident FROM planned WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD}))"
+    ((alone,),) = db.execute(
+        f"SELECT count(DISTINCT id) FROM ({had}) ANTI JOIN ({has}) USING (ident) WHERE ident IS NOT NULL"
+    ).fetchall()
+    db.execute(f"INSERT INTO planned BY NAME {left_behind(which)}").fetchall()
+    return int(count), int(alone)
 
 
 def add_unknown(db: Any, ledger: str) -> None:
@@ -53,16 +60,24 @@ def inherit(db: Any, ledger: str, *, adds: bool) -> int:
     made, or its own fields were refused, that waits; returned is how many are looked at again for that. `ledger` is the SQL of
     the ledger."""
     stays = f"state IN ({State.SENT:d}, {State.NOTED:d}) AND source NOT IN (0, {OWED}, {LEFT}) AND NOT contains(id, '{DEBT}')"
-    known = f"SELECT * FROM ({ledger}) WHERE {stays} AND id NOT IN (SELECT id FROM planned)"
-    planned = f"SELECT id, state, idents FROM planned WHERE action = {SILENT} AND {stays}"
-    left = f"SELECT b.*, l.state, l.run, l.reason FROM left_behind b JOIN ({ledger}) l USING (id) WHERE state IN ({SENT_OR_SO})"
+    silent = f"SELECT id, unnest(idents) AS ident FROM planned WHERE action = {SILENT} AND {stays}"
     db.execute(
-        "CREATE TEMP TABLE heirs AS SELECT h.id, list(DISTINCT h.ident) AS got FROM ("
-        f"SELECT id, state, run, reason, unnest(idents) AS ident FROM ({planned}) "
-        f"LEFT JOIN (SELECT id, run, reason FROM ({ledger})) USING (id) "
-        f"UNION ALL SELECT id, state, run, reason, unnest(idents) FROM ({known})) h JOIN ({left}) b "
-        f"ON h.ident = b.ident AND h.id <> b.id WHERE h.state = {State.NOTED:d} OR b.state = {State.MAYBE:d} "
-        "OR ((b.run > h.run OR (b.run = h.run AND h.reason <> '')) AND b.reason = '') GROUP BY h.id"
+        "CREATE TEMP TABLE shared AS SELECT h.id, h.ident, b.id AS other FROM "
+        f"({silent} UNION ALL SELECT id, ident FROM elsewhere) h JOIN left_behind b ON h.ident = b.ident AND h.id <> b.id"
+    ).fetchall()
+    if not db.execute("SELECT 1 FROM shared LIMIT 1").fetchall():
+        return 0
+    known = f"SELECT * FROM known WHERE {stays} AND id NOT IN (SELECT id FROM planned)"
+    planned = f"SELECT id, state FROM planned WHERE action = {SILENT} AND {stays}"
+    left = f"SELECT id AS other, state AS os, run AS orun, reason AS oreason FROM known WHERE state IN ({SENT_OR_SO})"
+    db.execute(
+        f"CREATE TEMP TABLE known AS SELECT * FROM ({ledger}) "
+        "WHERE id IN (SELECT id FROM shared UNION ALL SELECT other FROM shared);"
+        "CREATE TEMP TABLE heirs AS SELECT id, list(DISTINCT ident) AS got FROM shared JOIN ("
+        f"SELECT id, state, run, reason FROM ({planned}) LEFT JOIN (SELECT id, run, reason FROM known) USING (id) "
+        f"UNION ALL SELECT id, state, run, reason FROM ({known})) USING (id) JOIN ({left}) USING (other) "
+        f"WHERE state = {State.NOTED:d} OR os = {State.MAYBE:d} "
+        "OR ((orun > run OR (orun = run AND reason <> '')) AND oreason = '') GROUP BY id"
     ).fetchall()
     others = "list_filter(planned.idents, lambda i: i IS NOT NULL AND NOT list_contains(got, i))"
     heirs = "id IN (SELECT id FROM heirs)"

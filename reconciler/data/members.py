@@ -220,11 +220,9 @@ class _Comparison:
             if not self._counted("count(*)", "planned")[0]:
                 return self._without_traces(file)
         if known:
-            doubted = leave_doubted(self.db, ledger_sql(self.data_dir, self.ledger.files, ["id"]))
-            newcomers, waiting = (
-                newcomers + doubted,
-                waiting.plus(doubted, removes=self.wish.calls.remove and self.wish.spares == "later"),
-            )
+            doubted, alone = leave_doubted(self.db, ledger_sql(self.data_dir, self.ledger.files, ["id"]))
+            removed = alone if self.wish.calls.remove and self.wish.spares == "later" else 0
+            newcomers, waiting = newcomers + doubted, waiting.plus(doubted, removed)
         counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
         order = "ORDER BY action, id" if len(counted) > 1 else ""
         copy(self.db, self.data_dir, file, f"{self._stamped(run, 'planned')} {order}")
@@ -328,7 +326,8 @@ class _Comparison:
 
     def _find_taken(self) -> str:
         """Makes the tables `left_behind` (the identifiers of those who leave, or were known by others before) and `taken` (whose
-        of them others have, which, and whether that depends on a call of this plan). Returns the SQL of the ledger."""
+        of them others have, which, and whether that depends on a call of this plan), and `elsewhere`: who has any of them and is
+        not looked at. Returns the SQL of the ledger."""
         ledger = ledger_sql(self.data_dir, self.ledger.files, list(COLUMNS))
         is_later = self.wish.spares == "later"
         # Who is to be known by others may be refused, and stay known by those from before.
@@ -340,13 +339,15 @@ class _Comparison:
             f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
             "(PARTITION BY idents ORDER BY id) AS place FROM planned WHERE action = 2) WHERE place > 1);"
             "CREATE TEMP TABLE left_behind AS SELECT id, unnest(CASE WHEN action = 2 THEN idents ELSE former END) AS ident "
-            "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE taken AS "
+            "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE elsewhere AS "
+            f"SELECT id, ident, stale FROM (SELECT id, unnest(idents) AS ident, ({stale}) AS stale FROM ({ledger}) "
+            f"WHERE state IN ({HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id);"
+            "CREATE TEMP TABLE taken AS "
             "SELECT left_behind.id, bool_and(waits) AS waits, list(DISTINCT left_behind.ident) AS held FROM left_behind JOIN ("
             f"SELECT id, unnest(idents) AS ident, action < 2 AND {is_later} AS waits, action > 2 AND ({stale}) AS stale "
             f"FROM planned WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD})) {leaving} UNION ALL "
-            "SELECT id, ident, false, stale FROM (SELECT id, unnest(idents) AS ident, "
-            f"({stale}) AS stale FROM ({ledger}) WHERE state IN ({HELD})) l SEMI JOIN left_behind USING (ident) "
-            f"ANTI JOIN changed USING (id)) held ON left_behind.ident = held.ident AND left_behind.id <> held.id AND {holds} "
+            "SELECT id, ident, false, stale FROM elsewhere) held "
+            f"ON left_behind.ident = held.ident AND left_behind.id <> held.id AND {holds} "
             "GROUP BY left_behind.id"
         ).fetchall()
         return ledger
@@ -426,9 +427,9 @@ class _Waiting:
     debts: int = 0
     whose: str = ""
 
-    def plus(self, debts: int, *, removes: bool) -> _Waiting:
-        """With so many more debts, which are removed where that is done at all."""
-        return replace(self, debts=self.debts + debts, removals=self.removals + debts * removes)
+    def plus(self, debts: int, removals: int) -> _Waiting:
+        """With so many more debts, of which so many are removed."""
+        return replace(self, debts=self.debts + debts, removals=self.removals + removals)
 
 
 #: Who of `taken` waits to be removed; and who of them has an identifier that nobody else has.

@@ -34,5 +34,5 @@ def test_a_destination_that_holds_another_one_breaks_a_law_and_says_what_came_be
         settle(walk)
 
     monkeypatch.setattr(Walk, "settle_down", with_a_stray)
-    with pytest.raises(Broken, match=r"(?s)run 1\.1: .*seed 3: .*stray@x\.org.* instead of None"):
+    with pytest.raises(Broken, match=r"(?s)run 0\.1: .*seed 3: .*stray@x\.org.* instead of None"):
         live(3, tmp_path, steps=1)
