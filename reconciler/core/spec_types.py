@@ -276,6 +276,8 @@ def _read_column_type(value: Any) -> str:
         raise expected(f"a decimal of 1 to {MAX_DIGITS} digits, no more of them behind the point", text)
     names = sorted(set(COLUMN_TYPES.values()))
     hint = did_you_mean(text, [*names, "decimal(12,2)"])
+    if "(" in text and ")" not in text:  # a flow mapping ends a bare word at its comma
+        hint = "; a type with a comma in it stands in quotes"
     raise expected(f"one of {', '.join(names)} or decimal(12,2)", text, hint)
 
 

@@ -245,6 +245,7 @@ def test_metadata_are_refused_in_words_that_help(metadata: dict[str, Any], messa
     ("spec", "message"),
     [
         ({"columns": {"a": "decimal"}}, "spec.columns.a: expected one of boolean, date, double, integer, text, timestamp or decimal(12,2), found 'decimal'"),
+        ({"columns": {"a": "decimal(5"}}, "spec.columns.a: expected one of boolean, date, double, integer, text, timestamp or decimal(12,2), found 'decimal(5'; a type with a comma in it stands in quotes"),
         ({"columns": {"a": "timestmp"}}, "spec.columns.a: expected one of boolean, date, double, integer, text, timestamp or decimal(12,2), found 'timestmp'; did you mean 'timestamp'?"),
         ({"columns": {"a": "decimal(39,2)"}}, "spec.columns.a: expected a decimal of 1 to 38 digits, no more of them behind the point, found 'decimal(39,2)'"),
         ({"columns": {"a": "decimal(2,3)"}}, "spec.columns.a: expected a decimal of 1 to 38 digits, no more of them behind the point, found 'decimal(2,3)'"),
