@@ -82,7 +82,8 @@ def microseconds_sql(how: str, text: str) -> str:
         return f"epoch_us(CASE WHEN regexp_full_match({text}, '{_ISO}') THEN TRY_CAST({offset} AS TIMESTAMPTZ) END)"
     if how in _EPOCHS:
         return f"TRY_CAST(floor(TRY_CAST({text} AS DECIMAL(28, 9)) * {_EPOCHS[how]}) AS BIGINT)"
-    return f"epoch_us(try_strptime({text}, {sql_string(how)}))"
+    no_word = f"lower(trim({text})) <> 'epoch'"  # which DuckDB reads as 1970, whatever the pattern
+    return f"CASE WHEN {no_word} THEN epoch_us(try_strptime({text}, {sql_string(how)})) END"
 
 
 def _all_alike(column: pa.Array) -> pa.Array | None:

@@ -57,6 +57,10 @@ def test_what_is_no_time_is_not_guessed(text: str) -> None:
         assert (times[0], unread[0]) == (None, True)
 
 
+def test_a_word_is_no_time_whatever_the_pattern() -> None:
+    assert read(["Jan 2013", "epoch", " Epoch"], "%b %Y") == ([datetime(2013, 1, 1), None, None], [False, True, True])
+
+
 def test_hours_alone_and_a_comma_are_iso_8601_too() -> None:
     for others in ([], ["2013-01-01"]):
         assert read(["2013-01-01T10Z", *others])[0][0] == datetime(2013, 1, 1, 10)
@@ -77,6 +81,7 @@ def test_nothing_is_no_time_and_no_error() -> None:
         (pa.array([1357034400.25]), "epoch_s", [datetime(2013, 1, 1, 10, 0, 0, 250000)]),
         (pa.array([Decimal("1357034400.25")]), "epoch_s", [datetime(2013, 1, 1, 10, 0, 0, 250000)]),
         (["31/12/2013 23:59"], "%d/%m/%Y %H:%M", [datetime(2013, 12, 31, 23, 59)]),
+        (["Jan 2013"], "%b %Y", [datetime(2013, 1, 1)]),
         (["31.12.2013 23:59 +0100"], "%d.%m.%Y %H:%M %z", [datetime(2013, 12, 31, 22, 59)]),
         (pa.array([datetime(2013, 1, 1)]), "iso8601", [datetime(2013, 1, 1)]),
         (pa.array([1357034400000], pa.timestamp("ms", "Europe/Paris")), "iso8601", [datetime(2013, 1, 1, 10)]),

@@ -75,13 +75,22 @@ def typed(field: pa.Field, column: str, type_name: str, once: Once = in_place) -
     text = once(as_text(field, column))
     if wanted.kind == "timestamp":  # an offset counts; without one it is UTC, the session's zone
         return result_sql(once(f"make_timestamp({_microseconds(text, once)})"), wanted)
-    return result_sql(once(f"TRY_CAST({text} AS {wanted.sql})"), wanted)
+    value = once(f"TRY_CAST({text} AS {wanted.sql})")
+    if wanted.kind == "date":
+        value = once(f"CASE WHEN {value} <> DATE '1970-01-01' OR {_is_no_word(text)} THEN {value} END")
+    return result_sql(value, wanted)
+
+
+def _is_no_word(text: str) -> str:
+    """DuckDB reads `epoch` as a time, and as a date. It is asked only of what it reads as that one: it costs something."""
+    return f"lower(trim({text}, {sql_string(WHITE_SPACE)})) <> 'epoch'"
 
 
 def _microseconds(text: str, once: Once) -> str:
     """What DuckDB reads as a time, as microseconds since the epoch."""
     moment = once(f"TRY_CAST({text} AS TIMESTAMPTZ)")
-    return once(f"CASE WHEN isfinite({moment}) THEN epoch_us({moment}) END")
+    is_meant = f"{moment} <> TIMESTAMPTZ '1970-01-01 00:00:00+00' OR {_is_no_word(text)}"
+    return once(f"CASE WHEN isfinite({moment}) AND ({is_meant}) THEN epoch_us({moment}) END")
 
 
 def _is_already(field: pa.Field, kind: str) -> bool:

@@ -66,6 +66,23 @@ def test_columns_that_are_called_like_what_is_known_of_a_message_are_the_message
     assert profile.attributes == {"unit": "late", "run": 7, "more": "x"}
 
 
+def test_a_word_is_no_time_and_no_date(tmp_path: Path) -> None:
+    rules = rules_of(
+        s={
+            "columns": {"at": "timestamp", "day": "date"}, "timestamp": {"field": "at"},
+            "identity": [{"key": "k", "from": "k"}],
+            "attributes": {"at": {"from": "at", "merge": "min"}, "day": {"from": "day", "merge": "min"}},
+        }
+    )  # fmt: skip
+    world = World(tmp_path, rules)
+    words = ["epoch", " Epoch", "infinity", "-infinity", "now"]
+    world.land("s", [{"k": "a", "at": one, "day": one} for one in words], received=1)
+    built = world.build()
+    profile = found(world, built, "k", "a")
+    assert profile is not None
+    assert (profile.attributes, built.facts["untimed"]) == ({"at": None, "day": None}, 5)
+
+
 # --- who is one -----------------------------------------------------------------------------------------------------
 
 
