@@ -49,7 +49,7 @@ NEEDED: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("files", "export-ndjson"): (*_FILES, "reconciler.providers.files.exports"),
     ("files", "export-parquet"): (*_FILES, "reconciler.providers.files.exports"),
     ("files", "export-audience"): (*_FILES, *_AUDIENCE, "reconciler.providers.files.export_audience"),
-    ("http", "import-json"): (*_HTTP, *_ASKS, "reconciler.providers.http.import_json"),
+    ("http", "import-json"): (*_HTTP, "reconciler.providers.http.import_json"),
     ("http", "export-webhook"): (*_HTTP, "reconciler.providers.http.webhook"),
     ("http", "export-audience"): (*_HTTP, *_AUDIENCE, "reconciler.providers.http.export_audience"),
     (MAINTENANCE, "build"): _BUILD,
