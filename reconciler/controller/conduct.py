@@ -105,6 +105,9 @@ class Conductor:
         self._finished: list[tuple[str, int]] = []
         self._has_grown = True  # a stream may have segments to put together
         self.plan_wanted = False  # time has brought about what only a plan can do: a purge
+        self.in_doubt: frozenset[str] = (
+            frozenset()
+        )  # jobs that no file declares, until a second look says so: they start nothing
         self.ran = 0
         self.failures: dict[str, str] = {}
 
@@ -333,6 +336,7 @@ class Conductor:
             self._begin(job, now)
             for job in jobs
             if job.state.run not in active  # a last attempt's process may be about to go
+            and job.name not in self.in_doubt
             and self._weigh(job, moment)
         ]
         return [order for order in begun if order is not None]

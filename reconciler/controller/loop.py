@@ -262,6 +262,7 @@ class Controller:
             wakeups.look_wanted = conductor.plan_wanted = False
             observation, plan = self._reconcile(lives, hinted=not wakeups.take_whole())
             conductor.tell_stops()
+            conductor.in_doubt = self._observer.in_doubt(observation)
             self._tell_problems(plan)
             if (news := self._pruner.news(plan)) is not None:
                 self._hands.listener.blocked(news)

@@ -102,6 +102,12 @@ class Observer:
             clock.pause(observation.again_ms / 1000)
         return observation
 
+    def in_doubt(self, observation: Observation) -> frozenset[str]:
+        """The jobs that no file declares, where the next look may settle what becomes of them."""
+        if observation.again_ms is None:
+            return frozenset()
+        return frozenset(document.name for document, _ in self._desired.held() if document.kind == "Job")
+
     def _contents(self, look: Look) -> dict[str, Parsed | None]:
         """What differs: the parsed files by path, None for those that are not there."""
         contents: dict[str, Parsed | None] = {seen.path: seen.parsed for seen in look.changed}

@@ -90,18 +90,20 @@ class Laws:
         ident = self.world.idents.get(name, name)
         return [job for job in version.jobs.values() if job.ident == ident]
 
-    def _is_held(self, name: str) -> bool:
+    def _is_held(self, name: str, *, starts: bool = False) -> bool:
         """Whether the deletion of a job waits: for an approval, because something cannot be read, or because nobody has seen
-        for long enough that it is gone."""
+        for long enough that it is gone; but then nothing `starts`."""
         record = self.world.record
         held = None if record is None else record.prunes.held()
         is_there = any(self._called(one, name) or one.is_flawed for one in self._believed())
-        return held is not None or is_there or not self._long_ago() or self.world.people.is_making
+        is_unseen = not starts and not self._long_ago()
+        return held is not None or is_there or is_unseen or self.world.people.is_making
 
-    def _is_news(self, name: str) -> bool:
+    def _is_news(self, name: str, *, starts: bool = False) -> bool:
         """Whether nobody has seen for long enough that a job has another name, and what is said of it there."""
         is_there = any(name in one.jobs or one.is_flawed for one in self._believed())
-        return name in self.world.renamed and (is_there or not self._long_ago() or self.world.people.is_making)
+        is_unseen = not starts and not self._long_ago()
+        return name in self.world.renamed and (is_there or is_unseen or self.world.people.is_making)
 
     def _long_ago(self) -> list[int]:
         """The looks at which what is still gone was believed to be."""
@@ -126,8 +128,11 @@ class Laws:
         world.job_of_run[order.run] = ident
         self._check_gate(order.job)
         implied = self._implied(order.job, self._looked_ms - HINDSIGHT_MS)
-        require(implied or self._is_held(order.job), f"{order.job} runs, and no spec asks for it")
-        require(not implied or any(implied) or self._is_news(order.job), f"{order.job} runs while it is suspended")
+        require(implied or self._is_held(order.job, starts=True), f"{order.job} runs, and no spec asks for it")
+        require(
+            not implied or any(implied) or self._is_news(order.job, starts=True),
+            f"{order.job} runs while it is suspended",
+        )
         self._check_slot(order)
         for part in world.parts:
             part.starts(order.job)
