@@ -76,8 +76,8 @@ def inherit(db: Any, ledger: str, *, adds: bool) -> int:
         "CREATE TEMP TABLE heirs AS SELECT id, list(DISTINCT ident) AS got FROM shared JOIN ("
         f"SELECT id, state, run, reason FROM ({planned}) LEFT JOIN (SELECT id, run, reason FROM known) USING (id) "
         f"UNION ALL SELECT id, state, run, reason FROM ({known})) USING (id) JOIN ({left}) USING (other) "
-        f"WHERE state = {State.NOTED:d} OR os = {State.MAYBE:d} "
-        "OR ((orun > run OR (orun = run AND reason <> '')) AND oreason = '') GROUP BY id"
+        f"WHERE state = {State.NOTED:d} OR (os = {State.MAYBE:d} AND orun >= run) "
+        "OR (oreason = '' AND (orun > run OR (orun = run AND reason <> ''))) GROUP BY id"
     ).fetchall()
     others = "list_filter(planned.idents, lambda i: i IS NOT NULL AND NOT list_contains(got, i))"
     heirs = "id IN (SELECT id FROM heirs)"

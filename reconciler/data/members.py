@@ -331,7 +331,9 @@ class _Comparison:
         ledger = ledger_sql(self.data_dir, self.ledger.files, list(COLUMNS))
         is_later = self.wish.spares == "later"
         # Who is to be known by others may be refused, and stay known by those from before.
-        leaving = "UNION ALL SELECT id, unnest(former), true, false FROM planned WHERE action = 1" if is_later else ""
+        leaving = (
+            "UNION ALL SELECT id, unnest(former), true, false, true FROM planned WHERE action = 1" if is_later else ""
+        )
         # What is sent of nobody any more keeps nobody there who is forgotten.
         stale = f"reason <> '' OR source IN (0, {OWED}, {LEFT})"
         holds = f"NOT (held.stale AND {among('left_behind.id', self.forgotten)})" if self.forgotten else "true"
@@ -343,10 +345,12 @@ class _Comparison:
             f"SELECT id, ident, stale FROM (SELECT id, unnest(idents) AS ident, ({stale}) AS stale FROM ({ledger}) "
             f"WHERE state IN ({HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id);"
             "CREATE TEMP TABLE taken AS "
-            "SELECT left_behind.id, bool_and(waits) AS waits, list(DISTINCT left_behind.ident) AS held FROM left_behind JOIN ("
-            f"SELECT id, unnest(idents) AS ident, action < 2 AND {is_later} AS waits, action > 2 AND ({stale}) AS stale "
+            "SELECT left_behind.id, bool_and(waits) AS waits, list(DISTINCT left_behind.ident) AS held, "
+            "coalesce(list(DISTINCT left_behind.ident) FILTER (NOT leaves), []) AS kept FROM left_behind JOIN ("
+            f"SELECT id, unnest(idents) AS ident, action < 2 AND {is_later} AS waits, action > 2 AND ({stale}) AS stale, "
+            "false AS leaves "
             f"FROM planned WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD})) {leaving} UNION ALL "
-            "SELECT id, ident, false, stale FROM elsewhere) held "
+            "SELECT id, ident, false, stale, false FROM elsewhere) held "
             f"ON left_behind.ident = held.ident AND left_behind.id <> held.id AND {holds} "
             "GROUP BY left_behind.id"
         ).fetchall()
@@ -363,7 +367,7 @@ class _Comparison:
         ledger = self._find_taken()
         if not self._counted("count(*)", "taken")[0]:
             return _Waiting()
-        waiting = self._counted(f"count(*), count(*) FILTER ({_KEEPS_ONE})", _WAIT)
+        waiting = self._counted(f"count(*), count(*) FILTER ({_KEEPS_ONE.replace('held', 'kept')})", _WAIT)
         behind = "action = 1 AND id IN (SELECT id FROM taken WHERE waits)"
         if self.wish.calls.remove:  # what updates leave behind is removed then
             left = self._counted(
@@ -437,7 +441,7 @@ _WAIT: Final = "taken JOIN planned USING (id) WHERE action = 2 AND waits"
 _KEEPS_ONE: Final = "len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i))) > 0"
 #: Who of them has left an identifier behind that nobody has.
 _LEAVES_ONE: Final = (
-    "len(list_filter(former, lambda i: i IS NOT NULL AND NOT list_contains(held, i) "
+    "len(list_filter(former, lambda i: i IS NOT NULL AND NOT list_contains(kept, i) "
     "AND NOT coalesce(list_contains(idents, i), false))) > 0"
 )
 
