@@ -62,9 +62,8 @@ def planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten:
     stays = f"action = {SILENT} AND here AND r = '' AND coalesce(lt, '') <> '' AND NOT {_tryable(wish)}"
     reason = f"CASE WHEN {stays} THEN lr WHEN here AND r <> '' THEN r ELSE '' END"
     renamed = f"action = 1 AND was <> {State.OUT:d} AND li IS DISTINCT FROM ni AND lp IS NOT NULL"
-    # Of one who is added under other identifiers after what may have arrived, that is left behind too.
-    unsure = f"was = {State.MAYBE:d} OR (was = {sent} AND told)"
-    doubted = f"action = 0 AND ({unsure}) AND li IS DISTINCT FROM ni"
+    # Of one who is added under other identifiers than it may be there by, those are left behind.
+    doubted = f"action = 0 AND was IN ({sent}, {State.MAYBE:d}) AND li IS DISTINCT FROM ni"
     left = f"(({renamed}) OR ({doubted}))"
     is_told = (
         f"state = {sent} AND ((coalesce(told, false) AND action <> 0) OR (action = 1 AND was IS DISTINCT FROM {sent}) "

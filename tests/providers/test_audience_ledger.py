@@ -370,3 +370,17 @@ def test_of_one_who_was_only_recorded_no_more_is_removed_than_another_one_was_se
         removed = [one for action, rows in requests(job) if action == "remove" for one in rows]
         assert all(one["user"] != "1" for one in removed), removed
         assert {one["email"] for one in removed} == {None, "a@x.org"}
+
+
+def test_who_left_while_only_entering_is_told_and_came_back_under_another_address_leaves_none_of_before(
+    tmp_path: Path,
+) -> None:
+    with bench(tmp_path, [person(1), person(2)], events="enter", guard={"maxRemovePercent": 100}) as job:
+        job.completes()
+        for who in ([person(2)], [person(1, email=["p3@x.org"]), person(2)]):
+            job.enroll(who)
+            job.completes()
+        job.job.settings |= MIRROR
+        job.completes()
+        assert set(job.receiver.members) == {"p2@x.org", "p3@x.org"}
+        assert job.completes().units == 0
