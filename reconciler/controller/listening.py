@@ -5,7 +5,8 @@ together with a lock. That process needs nothing more from the daemon: it goes o
 stopped or dead. A daemon that starts and finds one takes it over where it serves the same address by the same program and
 environment, and replaces it where not. It starts one anew when it has died, and ends it when it ends itself.
 
-What it may accept it reads from `rules.json`: names of streams, and references to tokens, never a token. `heartbeat` says
+What it may accept it reads from `rules.json`: names of streams with what they say of
+uploads, and references to tokens, never a token. `heartbeat` says
 when the daemon last looked; through the pipe `wake` comes word that there is something to fold, or that
 the file `pushes` has grown: a repository was pushed to, and the daemon is to look.
 """
@@ -230,6 +231,7 @@ class Listening:
             "allow_exec": settings.allow_exec,
             "streams": [one.name for one in streams],
             "limits": {one.name: max_messages_of(one.spec) for one in streams if "backfill" in one.spec},
+            "times": {one.name: one.spec["timestamp"] for one in streams if "format" in one.spec.get("timestamp", {})},
             "senders": senders,
             "known": self._has_looked or bool(streams or senders),
             "floor": int(record.setting("journals", 0)),

@@ -80,7 +80,7 @@ def _bulk(desk: Desk, format: Format, stream: str, options: Query, packed: bool)
         received_ms=desk.clock.now().wall_ms,
         gzip=packed,
         timestamp_field=options.timestamp_field,
-        timestamp_format=options.timestamp_format,
+        timestamp_format=options.timestamp_format or desk.senders.time_format(stream, options.timestamp_field),
         headers=options.headers,
         delimiter=options.delimiter,
         append=dict(options.append or {}),

@@ -58,7 +58,8 @@ _BULK: Final = [
     _parameter("timestamp_field", "The column that holds a message's own time.", _NAME),
     _parameter(
         "timestamp_format",
-        "`iso8601` (the default), `epoch_s`, `epoch_ms` or a strptime pattern. A time without an offset is UTC.",
+        "`iso8601`, `epoch_s`, `epoch_ms` or a strptime pattern. A time without an offset is UTC. The default is the stream's "
+        "own `timestamp.format` for its `timestamp.field`, else `iso8601`.",
         _text(enum=["iso8601", "epoch_s", "epoch_ms", "%d/%m/%Y %H:%M"]),
     ),
     _parameter(

@@ -25,10 +25,10 @@ _DELIMITERS: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """A bulk request's options; the fields of `reconciler.data.journal.Bulk` of the same name say what they mean.
-    `dryrun` goes through the body and lands nothing."""
+    `dryrun` goes through the body and lands nothing. Without a `timestamp_format`, the stream says it."""
 
     timestamp_field: str = ""
-    timestamp_format: str = "iso8601"
+    timestamp_format: str = ""
     headers: Sequence[str] | None = None
     delimiter: str = ","
     append: Mapping[str, str] | None = None

@@ -35,14 +35,16 @@ UNKNOWN_MS: Final = 2_000
 class Rules:
     """What is declared: streams by name, senders by the digest of their token, and the secret of the push hook, which is
     empty where it cannot be had, and None where there is no such hook. `trouble` is what the controller has with where its
-    specs come from. `limits` are of the streams that say themselves how large an upload they take unasked. Where they are not
-    `known`, no controller has looked at its files yet."""
+    specs come from. `limits` are of the streams that say themselves how large an upload they take unasked; `times` of those
+    that say in which format a field holds a message's own time, where that is not iso8601. Where they are not `known`, no
+    controller has looked at its files yet."""
 
     streams: frozenset[str] = frozenset()
     push: bytes | None = None
     trouble: str = ""
     senders: Mapping[bytes, str] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
+    times: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     known: bool = True
 
 
@@ -97,6 +99,11 @@ class Senders:
         """An upload of more messages waits for approval."""
         return self._rules.limits.get(stream, DEFAULT_MAX_MESSAGES)
 
+    def time_format(self, stream: str, column: str) -> str:
+        """How a column of a stream's messages says their own time, where a request does not say: as the stream declares."""
+        declared = self._rules.times.get(stream, {})
+        return declared["format"] if declared.get("field") == column else "iso8601"
+
     async def trouble(self) -> str:
         """What is wrong with where the specs come from; empty where nothing is."""
         await self._look()
@@ -137,9 +144,15 @@ class Senders:
                 self._complaints.pop(f"authorization {name}", None)
             except Fatal as error:
                 self._complain(f"authorization {name}", str(error))
-        trouble, limits = told.get("trouble", ""), told.get("limits", {})
-        known = told.get("known", True)
-        return Rules(frozenset(told["streams"]), self._push(told), trouble, senders, limits, known)
+        return Rules(
+            streams=frozenset(told["streams"]),
+            push=self._push(told),
+            trouble=told.get("trouble", ""),
+            senders=senders,
+            limits=told.get("limits", {}),
+            times=told.get("times", {}),
+            known=told.get("known", True),
+        )
 
     def _push(self, told: Mapping[str, Any]) -> bytes | None:
         hook = told.get("push")

@@ -354,6 +354,15 @@ def test_a_daemon_of_another_environment_replaces_the_process(site: Site) -> Non
         assert site.post({"n": 2}, Authorization="Bearer another-token-of-the-shop").status_code == 202
 
 
+def test_an_upload_is_read_in_the_format_that_its_stream_declares(site: Site) -> None:
+    (site.root / "specs.yaml").write_text(SPECS.replace("spec: {}", "spec: {timestamp: {field: at, format: epoch_ms}}"))
+    with site.daemon():
+        site.post_when_declared({"id": 1})
+        url, kind = site.url.replace("/json/", "/bulk/csv/"), {**HEADERS, "Content-Type": "text/csv"}
+        answer = httpx.post(f"{url}?timestamp_field=at", content=b"at\n1700000000000\n", headers=kind)
+        assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "omitted": 0})
+
+
 def test_a_daemon_says_which_token_cannot_be_had(site: Site) -> None:
     (site.root / "gone.yaml").write_text(SPECS.split("---\n")[1].replace("shop", "gone").replace("SHOP", "GONE"))
     with site.daemon() as daemon:

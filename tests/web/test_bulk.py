@@ -18,6 +18,7 @@ from tests.web.served import CSV, NDJSON, Served
 
 PATH = "/collect/bulk/csv/orders"
 JSON = "/collect/bulk/json/orders"
+CUSTOMERS = "/collect/bulk/csv/customers"
 
 
 def said(response: httpx.Response) -> tuple[int, str]:
@@ -40,6 +41,22 @@ def test_a_body_is_kept_as_it_came_with_all_that_was_said_of_it(served: Served) 
         append={"source": '"archive"', "n": "1.10"}, filename="old orders.csv", size=len(body), messages=2,
         answer={"accepted": 2, "omitted": 0},
     )  # fmt: skip
+
+
+def test_the_field_that_a_stream_declares_is_read_in_the_format_that_it_declares(tmp_path: Path) -> None:
+    with Served(tmp_path / "state") as served:
+        times = {
+            "orders": {"field": "at", "format": "epoch_s"},
+            "customers": {"field": "at", "format": "%d.%m.%Y"},
+        }
+        served.declare(times=times)
+        for path, body in ((PATH, b"at,on\n1,2024-01-01\n"), (CUSTOMERS, b"at,on\n31.12.2024,2024-01-01\n")):
+            answer = served.post(f"{path}?timestamp_field=at", body, CSV)
+            assert (answer.status_code, answer.json()) == (202, {"accepted": 1, "omitted": 0})
+            assert served.post(f"{path}?timestamp_field=on", body, CSV).status_code == 202
+            refused = served.post(f"{path}?timestamp_field=at&timestamp_format=iso8601", body, CSV)
+            assert "is not iso8601" in said(refused)[1]  # what a request says itself counts
+        assert [bulk.timestamp_format for bulk, _ in served.bulks()] == ["epoch_s", "iso8601", "%d.%m.%Y", "iso8601"]
 
 
 def test_a_malformed_row_is_named_by_its_line_and_can_be_left_out(served: Served) -> None:
@@ -104,7 +121,7 @@ def test_a_body_of_more_than_its_stream_takes_unasked_is_told_that_it_waits(tmp_
         assert answers[0].json() == {
             "accepted": 3, "omitted": 0, "approval": {"digest": digest, "maxMessages": 2, "message": said_so},
         }  # fmt: skip
-        for path in (PATH, "/collect/bulk/csv/customers"):
+        for path in (PATH, CUSTOMERS):
             assert served.post(path, b"n\n1\n2\n", CSV).json() == {"accepted": 2, "omitted": 0}
 
 
