@@ -19,7 +19,7 @@ _WORDS: Final[Mapping[str, str]] = {
     r"^(?!enriched_at$)[^\x00-\x1f]{1,200}$(?!\n)": "a column's name, which is not enriched_at",
     r"^(iso8601|epoch_s|epoch_ms|[^%]*%.*)$": "iso8601, epoch_s, epoch_ms or a pattern such as %d.%m.%Y",
     r"^[\t !#-&(-_a-~]$": "one printable ASCII character that is no quote, or a tab",
-    r"^[^*?\[\]]+$": "a path without * ? [ ]",
+    r"^([^*?\[\]{}]|\{run\})+$": "a path without * ? [ ], and with { } only in {run}",
     r"\{run\}": "a path with {run} in it",
     r"\{value\}": "a URL with {value} in it",
     r"^[!-~]([ -~]*[!-~])?$(?!\n)": "printable ASCII text without spaces at its ends",

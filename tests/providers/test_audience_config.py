@@ -111,6 +111,7 @@ def test_a_file_of_changes_needs_the_run_in_its_name() -> None:
     check = jsonschema.Draft202012Validator(dict(job_type.schema))
     assert not check.is_valid({**BASES["files"], **BOTH, "only": "new"})
     assert check.is_valid({**BASES["files"], **BOTH, "only": "new", "path": "{run}.csv"})
+    assert not accepted("files", {**BASES["files"], **BOTH, "path": "{date}-{run}.csv"})
 
 
 def test_a_config_says_what_is_compared_and_how_careful_a_run_is() -> None:

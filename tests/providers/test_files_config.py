@@ -70,6 +70,12 @@ def test_an_export_of_what_is_new_needs_the_run_in_its_path() -> None:
     assert accepts("export-csv", {"stream": "s", "path": "o-{run}.csv", "only": "new"})
 
 
+@pytest.mark.parametrize("path", ["{date}/o-{run}.csv", "{run", "o-{}.csv", "{{run}}.csv", "{Run}.csv", "o}.csv"])
+def test_a_path_of_an_export_has_no_placeholder_but_the_run(path: str) -> None:
+    assert not accepts("export-csv", {"stream": "s", "path": path})
+    assert accepts("export-csv", {"stream": "s", "path": "out-{run}/{run}.csv"})
+
+
 def test_what_changes_the_meaning_of_landed_content_resets_the_cursor() -> None:
     resets = {
         one.name: [name for name, made in one.schema["properties"].items() if made.get("x-resetsCursor")]

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from reconciler.core.members import Spares
-from reconciler.providers.files.config import IS_PATH, NEW_NEEDS_RUN, Delimiter
+from reconciler.providers.files.config import EXPORT_PATH, IS_PATH, NEW_NEEDS_RUN, Delimiter
 from reconciler.providers.mirror.config import MirrorConfig
 from reconciler.providers.schemas import schema_of
 
@@ -15,7 +15,7 @@ from reconciler.providers.schemas import schema_of
 class ExportAudience(MirrorConfig):
     path: str = Field(
         min_length=1,
-        pattern=r"^[^*?\[\]]+$",
+        pattern=EXPORT_PATH,
         description="The file (no glob), relative to the spec's folder; `{run}` stands for the run's number",
         examples=["out/big-spenders.csv", "out/changes-{run}.ndjson.gz"],
         json_schema_extra=IS_PATH,

@@ -14,6 +14,8 @@ from pydantic.alias_generators import to_camel
 _NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _RESETS: Final[dict[str, Any]] = {"x-resetsCursor": True}
 IS_PATH: Final[dict[str, Any]] = {"x-path": True}
+#: No glob, and no placeholder but `{run}`: another one would be a name that nobody meant.
+EXPORT_PATH: Final = r"^([^*?\[\]{}]|\{run\})+$"
 
 Encoding = Literal[
     "utf-8", "utf-16", "utf-16-le", "utf-16-be", "latin-1", "iso-8859-2", "iso-8859-15",
@@ -98,7 +100,7 @@ class _Export(Config):
     )  # fmt: skip
     path: str = Field(
         min_length=1,
-        pattern=r"^[^*?\[\]]+$",
+        pattern=EXPORT_PATH,
         description="The file (no glob), relative to the spec's folder; `{run}` stands for the run's number.",
         examples=["out/orders.parquet", "out/orders-{run}.csv.gz"],
         json_schema_extra=IS_PATH,
