@@ -63,11 +63,14 @@ def export_words(export: PlannedExport) -> str:
     words += [f"omit {count:,}: {reason}" for reason, count in export.omits]
     words += [f"held: {objection}" for objection in export.held]
     if export.omitted_before:
-        words.append(f"{export.omitted_before:,} were omitted before (`reconcile rejects {export.name}`)")
+        were = "was" if export.omitted_before == 1 else "were"
+        words.append(f"{export.omitted_before:,} {were} omitted before (`reconcile rejects {export.name}`)")
     if export.unsent:
-        words.append(f"{export.unsent:,} rows of an older plan are open")
+        rows = "1 row of an older plan is" if export.unsent == 1 else f"{export.unsent:,} rows of an older plan are"
+        words.append(f"{rows} open")
     if export.behind:
-        words.append(f"{export.behind:,} newer messages are built first, and may change this")
+        newer = "1 newer message is" if export.behind == 1 else f"{export.behind:,} newer messages are"
+        words.append(f"{newer} built first, and may change this")
     return "; ".join(words)
 
 
