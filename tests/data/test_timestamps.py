@@ -37,7 +37,7 @@ def test_whatever_iso_8601_python_writes_is_read(moments: list[Any], spaced: boo
     assert [read([text])[0][0] for text in texts] == expected  # alone, by the quick way, the same
 
 
-@given(texts=st.lists(st.text(alphabet="0123456789-:TZ+., ", max_size=22), min_size=1, max_size=4))
+@given(texts=st.lists(st.text(alphabet="0123456789-:TZtz+., ", max_size=22), min_size=1, max_size=4))
 @settings(max_examples=100, deadline=None)
 def test_the_quick_way_reads_what_the_careful_way_reads(texts: list[str]) -> None:
     together = read([*texts, "2020-01-01T00:00:00Z", "2020-01-01"])
@@ -48,8 +48,8 @@ def test_the_quick_way_reads_what_the_careful_way_reads(texts: list[str]) -> Non
 
 @pytest.mark.parametrize(
     "text",
-    ["2013-02-30", "2013-1-1", "infinity", "epoch", "now", "20130101T000000Z", "2013-01-01T24:00:00", "10000-01-01",
-     "2013-01-01T10:00:60Z", "2013-W01", "2013", "x", " 2013-01-01", "2013-01-01T10:00:00+1"],
+    ["2013-02-30", "2013-1-1", "infinity", "epoch", "now", "20130101", "2013-01-01T24:00:01", "10000-01-01", "20130101T10:00:00Z",
+     "2013-01-01T1000Z", "2013-01-01T10:00:61Z", "2013-01-01T10:60:00Z", "20130231T100000Z", "9999-12-31T23:59:60Z", "2013-W01", "2013", "x", " 2013-01-01", "2013-01-01T10:00:00+1"],
 )  # fmt: skip
 def test_what_is_no_time_is_not_guessed(text: str) -> None:
     for others in ([], ["2013-01-01"], ["2013-01-01", "2013-01-01T00:00:00Z"]):
@@ -65,6 +65,32 @@ def test_hours_alone_and_a_comma_are_iso_8601_too() -> None:
     for others in ([], ["2013-01-01"]):
         assert read(["2013-01-01T10Z", *others])[0][0] == datetime(2013, 1, 1, 10)
     assert read(["2013-01-01T10:00:00,25+0530"])[0] == [datetime(2013, 1, 1, 4, 30, 0, 250000)]
+
+
+#: What RFC 3339 and ISO 8601 allow, and few write. The build of profiles is held to the same (tests/data/profiles).
+RARE = [
+    ("2013-01-01t10:00:05z", datetime(2013, 1, 1, 10, 0, 5)),
+    ("2013-01-01 10:00:05z", datetime(2013, 1, 1, 10, 0, 5)),
+    ("2013-01-01t10:00:05.25+05:30", datetime(2013, 1, 1, 4, 30, 5, 250000)),
+    ("20130101T100005Z", datetime(2013, 1, 1, 10, 0, 5)),
+    ("20130101T100005.5-0130", datetime(2013, 1, 1, 11, 30, 5, 500000)),
+    ("20130101t100005,123456z", datetime(2013, 1, 1, 10, 0, 5, 123456)),
+    ("20130101 1000", datetime(2013, 1, 1, 10)),
+    ("20130101T10+02", datetime(2013, 1, 1, 8)),
+    ("2013-01-01t10+0530", datetime(2013, 1, 1, 4, 30)),
+    ("2012-06-30T23:59:60Z", datetime(2012, 7, 1)),
+    ("2012-07-01T01:59:60.5+02:00", datetime(2012, 7, 1, 0, 0, 0, 500000)),
+    ("20120630T235960Z", datetime(2012, 7, 1)),
+    ("2013-01-01T24:00:00", datetime(2013, 1, 2)),
+    ("2013-01-01T24:00:00.0+01:00", datetime(2013, 1, 1, 23)),
+    ("20121231T24", datetime(2013, 1, 1)),
+]
+
+
+@pytest.mark.parametrize(("text", "moment"), RARE)
+def test_what_few_write_is_iso_8601_too(text: str, moment: datetime) -> None:
+    for others in ([], ["2013-01-01"], ["2013-01-01", "2013-01-01T00:00:00Z"]):
+        assert read([text, *others])[0][0] == moment
 
 
 def test_nothing_is_no_time_and_no_error() -> None:

@@ -74,7 +74,7 @@ def typed(field: pa.Field, column: str, type_name: str, once: Once = in_place) -
         return result_sql(f"{column}::{wanted.sql}", wanted)
     text = once(as_text(field, column))
     if wanted.kind == "timestamp":  # an offset counts; without one it is UTC, the session's zone
-        return result_sql(once(f"make_timestamp({_microseconds(text, once)})"), wanted)
+        return result_sql(once(f"make_timestamp({_iso8601(text, once)})"), wanted)
     value = once(f"TRY_CAST({text} AS {wanted.sql})")
     if wanted.kind == "date":
         value = once(f"CASE WHEN {value} <> DATE '1970-01-01' OR {_is_no_word(text)} THEN {value} END")
@@ -91,6 +91,11 @@ def _microseconds(text: str, once: Once) -> str:
     moment = once(f"TRY_CAST({text} AS TIMESTAMPTZ)")
     is_meant = f"{moment} <> TIMESTAMPTZ '1970-01-01 00:00:00+00' OR {_is_no_word(text)}"
     return once(f"CASE WHEN isfinite({moment}) AND ({is_meant}) THEN epoch_us({moment}) END")
+
+
+def _iso8601(text: str, once: Once) -> str:
+    """Microseconds since the epoch. DuckDB is asked first, which is a little more lenient: `2026-1-2`."""
+    return once(f"coalesce({_microseconds(text, once)}, {microseconds_sql('iso8601', text)})")
 
 
 def _is_already(field: pa.Field, kind: str) -> bool:
@@ -117,11 +122,7 @@ def own_time(field: pa.Field, column: str, how: str, once: Once = in_place) -> s
     if not is_json(field) and how == "iso8601" and not _T.is_string(kind):
         return "NULL::BIGINT"
     text = once(as_text(field, column))
-    careful = microseconds_sql(how, text)
-    if how != "iso8601":
-        return _bounded(once(careful))
-    quick = _microseconds(text, once)  # which is a little more lenient than ISO 8601: `2026-1-2`
-    return _bounded(once(f"coalesce({quick}, {careful})"))
+    return _bounded(_iso8601(text, once) if how == "iso8601" else once(microseconds_sql(how, text)))
 
 
 def _bounded(microseconds: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from reconciler.data.profiles.tables import identifier_id
 from reconciler.data.store import hollow
 from reconciler.errors import Fatal, Retriable
 from tests.data.profiles.world import World, rules_of
+from tests.data.test_timestamps import RARE
 
 PEOPLE = rules_of(
     orders={
@@ -81,6 +83,25 @@ def test_a_word_is_no_time_and_no_date(tmp_path: Path) -> None:
     profile = found(world, built, "k", "a")
     assert profile is not None
     assert (profile.attributes, built.facts["untimed"]) == ({"at": None, "day": None}, 5)
+
+
+def test_a_build_reads_the_times_that_an_import_reads(tmp_path: Path) -> None:
+    texts = dict(RARE) | {"2013-01-01T10:00:00Z": datetime(2013, 1, 1, 10), "2013-01-01T10Z": datetime(2013, 1, 1, 10)}
+    rules = rules_of(
+        s={
+            "columns": {"at": "timestamp"}, "timestamp": {"field": "own"}, "identity": [{"key": "k", "from": "k"}],
+            "attributes": {"at": {"from": "at"}},
+        }
+    )  # fmt: skip
+    world = World(tmp_path, rules)
+    world.land("s", [{"k": text, "at": text, "own": text} for text in texts], received=1)
+    older = [{"k": text, "at": "2000-01-01", "own": "2012-01-01"} for text in texts]
+    world.land("s", older, received=2)
+    world.land("s", [{"k": "none", "at": "20130101", "own": "20130101"}], received=3)
+    built = world.build()
+    assert built.facts["untimed"] == 1
+    expected = [{"at": moment} for moment in texts.values()] + [{"at": None}]
+    assert sorted(attributes(world, built), key=str) == sorted(expected, key=str)
 
 
 # --- who is one -----------------------------------------------------------------------------------------------------
