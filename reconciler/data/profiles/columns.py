@@ -3,7 +3,8 @@
 A value is first the text that the message's JSON shows (strings without their quotes), and everything else is read from
 that text: a number means the same whether its segment holds it as text, as a double or as JSON. Only where reading the
 text would give back the very value that the column holds is it taken as it is. A text is read as DuckDB's TRY_CAST
-reads it, so what does not fit is NULL, and a number with more digits than its type has is rounded, half away from zero.
+reads it, but for words and spellings that only SQL has: what does not fit is NULL, and a number with more digits than
+its type has is rounded, half away from zero.
 """
 
 from __future__ import annotations
@@ -76,9 +77,17 @@ def typed(field: pa.Field, column: str, type_name: str, once: Once = in_place) -
     if wanted.kind == "timestamp":  # an offset counts; without one it is UTC, the session's zone
         return result_sql(once(f"make_timestamp({_iso8601(text, once)})"), wanted)
     value = once(f"TRY_CAST({text} AS {wanted.sql})")
+    if wanted.is_number:
+        value = once(f"CASE WHEN {_is_in_digits(text, wanted.kind)} THEN {value} END")
     if wanted.kind == "date":
         value = once(f"CASE WHEN {value} <> DATE '1970-01-01' OR {_is_no_word(text)} THEN {value} END")
     return result_sql(value, wanted)
+
+
+def _is_in_digits(text: str, kind: str) -> str:
+    """DuckDB reads SQL's `1_000` as a number, and as an integer `0x10` and `0b11`."""
+    other = "_xXbB" if kind == "integer" else "_"
+    return " AND ".join(f"NOT contains({text}, '{one}')" for one in other)
 
 
 def _is_no_word(text: str) -> str:

@@ -252,6 +252,8 @@ def test_sums_are_exact_and_what_is_too_large_counts_as_none(tmp_path: Path) -> 
 VALUES = [
     ("integer", "7", 7), ("integer", 7, 7), ("integer", 2.5, 3), ("integer", "2.5", 3), ("integer", "9223372036854775808", None),
     ("integer", "", None), ("integer", [7], None), ("integer", True, None), ("double", "1e3", 1000.0), ("double", 1, 1.0),
+    ("integer", " -7", -7), ("integer", "+7", 7), ("integer", "1e3", 1000), ("integer", "0x10", None), ("integer", "0X1F", None),
+    ("integer", "0b11", None), ("integer", "0B1", None), ("integer", "1_000", None), ("double", "1_000", None), ("decimal(4,1)", "1_00", None),
     ("double", "nan", None), ("double", "-inf", None), ("boolean", True, True), ("boolean", "false", False), ("boolean", "maybe", None),
     ("text", "7", "7"), ("text", 7, "7"), ("text", 1.50, "1.5"), ("text", True, "true"), ("text", {"a": [1]}, '{"a": [1]}'),
     ("text", "", ""), ("text", "null", "null"), ("text", 'q"', 'q"'), ("text", 12345678901234567890123, "12345678901234567890123"),
