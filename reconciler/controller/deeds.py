@@ -31,7 +31,7 @@ def approve(desk: Desk, request: Request, now: Now) -> Answer:
     """`job` may do what its guard holds back, if that is still the difference `digest`."""
     name, digest = request.text("job"), request.text("digest")
     job = desk.record.jobs.job(name)
-    if job is None:
+    if job is None or job.life not in ("live", "purged"):  # one that was deleted is not woken, whatever waited of it
         raise UsageError(f"there is no job '{name}'")
     held = desk.record.approvals.held(job.id)
     if held is None:
@@ -105,7 +105,7 @@ def retry(desk: Desk, request: Request, now: Now) -> Answer:
     arrived. It makes one more run."""
     name, what = request.text("job"), request.text("what")
     job = desk.record.jobs.job(name)
-    if job is None:
+    if job is None or job.life not in ("live", "purged"):
         raise UsageError(f"there is no job '{name}'")
     if what not in ("refused", "all"):
         raise UsageError(f"expected refused or all, found '{what}'")

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.clock import Clock, Now, pause
-from reconciler.controller.deeds import perform
+from reconciler.controller.deeds import DEEDS, perform
 from reconciler.controller.lives import Lives
 from reconciler.controller.requests import (
     ANSWER_KEPT_MS,
@@ -38,6 +38,7 @@ from reconciler.core.state import JobState, Reason
 from reconciler.errors import Blocked, Locked, ReconcileError, RecordUnusable, UsageError
 from reconciler.providers import catalogue
 from reconciler.record.store import Record
+from tests.controller.conftest import Shop
 from tests.end_to_end.daemon import Daemon, command, environment, reconcile
 from tests.servers import Play, serving
 
@@ -516,3 +517,24 @@ def test_a_pass_answers_while_its_runs_are_at_work(root: Path) -> None:
             server.release()
             assert a_pass.wait(60) == 0
     assert approvals(root) == ("d1",)
+
+
+def test_what_waited_of_a_job_that_was_deleted_can_be_approved_no_more_and_wakes_nobody(shop: Shop) -> None:
+    shop.stay()
+    spec = shop.job("orders", schedule="{every: 1h}")
+    shop.go()
+    job = shop.row("orders")
+    spec.unlink()
+    shop.go()
+    with Record.writing(shop.world.state) as record:
+        with record.transaction():
+            record.deletions.undelete(job.id, "ann", 1)
+            record.approvals.ask(job.id, "d1", "much", 1)
+        desk = Desk(record=record, lives=Lives(record, lambda: 0.5), catalogue=catalogue)
+        before = record.jobs.next_wake_ms()
+        asked: dict[str, dict[str, str]] = {"approve": {"digest": "d1"}, "retry": {"what": "all"}}
+        for name, arguments in asked.items():
+            request = Request(do=name, arguments={"job": "orders", **arguments}, by="ann")
+            with pytest.raises(UsageError, match="there is no job 'orders'"):
+                DEEDS[name](desk, request, Clock(0).now())
+        assert record.jobs.next_wake_ms() == before
