@@ -18,11 +18,12 @@ from reconciler.controller.requests import Answer, Deed, Desk, Request, ask, do,
 from reconciler.controller.trees import installed
 from reconciler.core import happening, lifecycle
 from reconciler.core.forgotten import MAX_REMEMBERED
-from reconciler.core.state import EventName
+from reconciler.core.state import EventName, back_command
 from reconciler.core.streams import users_of
 from reconciler.errors import Blocked, ReconcileError, UsageError
 from reconciler.record.events import Event
 from reconciler.record.forgotten import ForgetRequest
+from reconciler.record.jobs import JobRow
 from reconciler.record.resources import By
 from reconciler.record.store import Record
 
@@ -30,9 +31,7 @@ from reconciler.record.store import Record
 def approve(desk: Desk, request: Request, now: Now) -> Answer:
     """`job` may do what its guard holds back, if that is still the difference `digest`."""
     name, digest = request.text("job"), request.text("digest")
-    job = desk.record.jobs.job(name)
-    if job is None or job.life not in ("live", "purged"):  # one that was deleted is not woken, whatever waited of it
-        raise UsageError(f"there is no job '{name}'")
+    job = _awake(desk.record, name)
     held = desk.record.approvals.held(job.id)
     if held is None:
         raise Blocked(f"nothing of '{name}' waits for an approval")
@@ -48,6 +47,16 @@ def approve(desk: Desk, request: Request, now: Now) -> Answer:
     else:
         desk.lives.tell(job, EventName.APPROVED, f"difference {digest}", now, by)
     return Answer(message=f"The difference {digest} of '{name}' is approved.")
+
+
+def _awake(record: Record, name: str) -> JobRow:
+    """The job of that name, if a deed may wake it: not one that was deleted or purged, whatever waited of it then."""
+    job = record.jobs.job(name)
+    if job is None or job.life not in ("live", "purged"):
+        raise UsageError(f"there is no job '{name}'")
+    if job.life == "purged":
+        raise Blocked(f"'{name}' was purged; `{back_command(name, job.state.status)}` brings it back first")
+    return job
 
 
 def approve_prune(desk: Desk, request: Request, now: Now) -> Answer:
@@ -104,9 +113,7 @@ def retry(desk: Desk, request: Request, now: Now) -> Answer:
     """An export of an audience tries those again that were refused; with `all`, also those whose last action may have
     arrived. It makes one more run."""
     name, what = request.text("job"), request.text("what")
-    job = desk.record.jobs.job(name)
-    if job is None or job.life not in ("live", "purged"):
-        raise UsageError(f"there is no job '{name}'")
+    job = _awake(desk.record, name)
     if what not in ("refused", "all"):
         raise UsageError(f"expected refused or all, found '{what}'")
     if not isinstance(job.cursor, dict) or not {"ledger", "plan", "retry"} <= job.cursor.keys():

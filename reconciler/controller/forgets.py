@@ -15,7 +15,7 @@ from reconciler.core.forgotten import Sought
 from reconciler.core.mirror import Progress
 from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.core.prune import undeleted_words
-from reconciler.core.state import Reason, Status
+from reconciler.core.state import Reason, Status, back_command
 from reconciler.core.streams import users_of
 from reconciler.core.value import dataclass
 from reconciler.errors import Fatal, UsageError
@@ -102,7 +102,7 @@ def _why(record: Record, name: str) -> str:
     if deletion is not None and not deletion.keeps:
         return f"the job was deleted, and its ledger goes at {iso(deletion.until_ms)}; before that, `reconcile undelete {name}`"
     if job is not None and job.life == "purged":
-        return f"the job was purged; `reconcile rerun {name}` brings it back, to run once more"
+        return f"the job was purged; `{back_command(name, job.state.status)}` brings it back"
     if job is None or job.life != "live":
         return "the job is not there any more"
     if job.state.reason is Reason.AWAITING_APPROVAL:

@@ -62,6 +62,11 @@ class Outcome(StrEnum):
 FINAL: Final = (Status.FAILED, Status.PAUSED, Status.COMPLETED)
 
 
+def back_command(name: str, status: Status) -> str:
+    """What brings a purged job back, that was `status` when it was purged."""
+    return f"reconcile {'resume' if status is Status.PAUSED else 'rerun'} {name}"
+
+
 class EventName(StrEnum):
     """One line of a job's log (design, section 4)."""
 

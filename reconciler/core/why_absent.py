@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from reconciler.core.state import Status
+from reconciler.core.state import Status, back_command
 from reconciler.core.why_facts import Answer, Because, Facts, ago, by_words, next_pass, notes, time_words, timed
 from reconciler.core.words import listed
 
@@ -66,9 +66,8 @@ def _purged(facts: Facts) -> Answer | None:
     if facts.life != "purged" or facts.state is None:
         return None
     state = facts.state
-    verb = "resume" if state.status is Status.PAUSED else "rerun"
-    step = f"reconcile {verb} {facts.name}"
-    also = "" if verb == "resume" else "; so does a changed provider, jobType, schedule or config"
+    step = back_command(facts.name, state.status)
+    also = "" if state.status is Status.PAUSED else "; so does a changed provider, jobType, schedule or config"
     return Answer(
         code=Because.PURGED,
         because=f"it was purged, 90 days after it became {state.status}; its cursor and totals are kept.",

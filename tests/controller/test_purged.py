@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
+from reconciler.clock import Clock
+from reconciler.controller.deeds import DEEDS
+from reconciler.controller.lives import Lives
+from reconciler.controller.requests import Desk, Request
 from reconciler.core.rules import PURGE_AFTER_MS
+from reconciler.errors import Blocked
+from reconciler.providers import catalogue
 from reconciler.record.store import Record
 from tests.controller.conftest import Shop
 from tests.controller.specs import job_text
@@ -26,4 +34,27 @@ def test_an_edit_that_does_not_bring_a_purged_job_back_leaves_nothing_to_wake_fo
         job = record.jobs.job("old")
         assert job is not None
         assert (job.life, job.spec["timeout"]) == ("purged", 10_800_000)
+        assert record.jobs.next_wake_ms() is None
+
+
+@pytest.mark.parametrize(("suspend", "verb"), [("true", "resume"), ("false", "rerun")])
+def test_what_waited_of_a_purged_job_cannot_be_approved_or_tried_again_and_wakes_nobody(
+    shop: Shop, suspend: str, verb: str
+) -> None:
+    shop.job("old", suspend=suspend)
+    shop.world.live()
+    with Record.writing(shop.world.state) as record:
+        job = record.jobs.job("old")
+        assert job is not None
+        with record.transaction() as sql:
+            sql.execute("UPDATE job SET since_ms = since_ms - ?", (PURGE_AFTER_MS,))
+            record.approvals.ask(job.id, "d1", "much", 1)
+    assert shop.go() == {"purge": 1}
+    with Record.writing(shop.world.state) as record:
+        desk = Desk(record=record, lives=Lives(record, lambda: 0.5), catalogue=catalogue)
+        asked: dict[str, dict[str, str]] = {"approve": {"digest": "d1"}, "retry": {"what": "all"}}
+        for name, arguments in asked.items():
+            request = Request(do=name, arguments={"job": "old", **arguments}, by="ann")
+            with pytest.raises(Blocked, match=f"^'old' was purged; `reconcile {verb} old` brings it back first$"):
+                DEEDS[name](desk, request, Clock(0).now())
         assert record.jobs.next_wake_ms() is None

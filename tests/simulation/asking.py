@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.controller.deeds import DEEDS
 from reconciler.controller.lives import Lives
-from reconciler.controller.requests import Answer, Asked, Desk, Request, do
+from reconciler.controller.requests import ASKED, FOLDER, Answer, Asked, Desk, Request, do
 from reconciler.controller.trees import installed
 from reconciler.record import database
 from reconciler.record.store import Record
@@ -30,6 +30,11 @@ def ask(world: World, request: Request) -> None:
     world.timeline.after(ANSWERED_MS, asked.close)
     if world.wakeups is not None:
         world.wakeups.ask()
+
+
+def waits(world: World) -> bool:
+    """Whether somebody has asked for something that no controller has taken up yet."""
+    return any((world.state / FOLDER).glob(f"*{ASKED}"))
 
 
 def _do(world: World, request: Request) -> Answer:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from reconciler.core.rules import Cron, Every, JobRules, rules_of
 from reconciler.core.state import Outcome, Owed
+from tests.simulation.asking import waits
 from tests.simulation.people import FACTS, FEED, LIVE
 
 if TYPE_CHECKING:
@@ -281,6 +282,7 @@ class Laws:
         record, people = self.world.record, self.world.people
         assert record is not None
         found = [*self.world.intake.unfinished(), *self.world.forgets.unfinished()]
+        found += ["somebody waits for an answer"] if waits(self.world) else []
         found += [one for part in self.world.parts for one in part.unfinished()]
         wanted, jobs = people.versions[-1].jobs, self._there()
         held = record.prunes.held()

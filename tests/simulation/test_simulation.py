@@ -33,6 +33,7 @@ FOUND = {
 FOUND_IN_LONG = {
     143: "an upload was accepted, and told to be refused because its idempotency key could not be noted in a second place",
     523: "a daemon that began after a spec was renamed and suspended started a due run of it before a second look",
+    526: "whoever was to be tried again by a purged job woke it, and the daemon turned round and round",
     615: "the approval of what had waited of a deleted job woke it, and the daemon turned round and round",
     464: "of two spellings of one key in a reference, all of which lands, the later word was not said again",
     45: "records that filled up the last page of a listing, while an import of it was cut off behind that page, were never read",
