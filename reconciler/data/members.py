@@ -335,7 +335,7 @@ class _Comparison:
             "UNION ALL SELECT id, unnest(former), true, false, true FROM planned WHERE action = 1" if is_later else ""
         )
         # What is sent of nobody any more keeps nobody there who is forgotten.
-        stale = f"reason <> '' OR source IN (0, {OWED}, {LEFT})"
+        stale = f"reason <> '' OR source IN (0, {OWED}, {LEFT})" if self.forgotten else "false"
         holds = f"NOT (held.stale AND {among('left_behind.id', self.forgotten)})" if self.forgotten else "true"
         self.db.execute(
             f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
