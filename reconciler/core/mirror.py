@@ -282,8 +282,8 @@ class Account:
 
     def __str__(self) -> str:
         return (
-            f"of {self.concerned} concerned {self.added} were added, {self.changed} changed and {self.removed} removed, "
-            f"{self.omitted} are omitted, {self.unchanged} unchanged"
+            f"of {self.concerned} concerned: {self.added} added, {self.changed} changed, {self.removed} removed, "
+            f"{self.omitted} omitted, {self.unchanged} unchanged"
         )
 
 

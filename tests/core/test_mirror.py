@@ -160,7 +160,7 @@ def test_the_sum_puts_everyone_concerned_into_one_class() -> None:
     found = account(plan, before, after)
     assert (found.concerned, found.added, found.changed, found.removed, found.omitted) == (15, 2, 2, 2, 2)
     assert found.added + found.changed + found.removed + found.omitted + found.unchanged == found.concerned
-    assert str(found) == "of 15 concerned 2 were added, 2 changed and 2 removed, 2 are omitted, 7 unchanged"
+    assert str(found) == "of 15 concerned: 2 added, 2 changed, 2 removed, 2 omitted, 7 unchanged"
 
 
 def test_a_row_without_an_outcome_breaks_the_sum() -> None:

@@ -328,7 +328,7 @@ def test_a_unit_that_the_record_refuses_takes_no_file_of_the_ledger_with_it(shop
     shop.order(*(f"{1020 + user},,{user},1,2000.00,2026-11-02T10:00:00Z" for user in (3, 6, 8)))
     shop.edit("people.yaml", "spent > 1000 and consented", "spent > 1000")
     change(
-        "CREATE TRIGGER refuse BEFORE INSERT ON event WHEN NEW.message LIKE 'of % concerned %' "
+        "CREATE TRIGGER refuse BEFORE INSERT ON event WHEN NEW.message LIKE 'of % concerned: %' "
         "BEGIN SELECT RAISE(ABORT, 'refused'); END"
     )
     assert "the record refused what the run produced" in shop.run(code=1)

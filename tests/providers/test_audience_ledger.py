@@ -60,7 +60,7 @@ def test_what_a_doubted_update_may_have_left_there_is_removed_once_it_is_release
         assert {str(one.field("source").type) for one in whole} == {"uint64"}, (
             "a source is a number that is not rounded"
         )
-        assert job.last_message == "of 2 concerned 0 were added, 0 changed and 0 removed, 2 are omitted, 0 unchanged"
+        assert job.last_message == "of 2 concerned: 0 added, 0 changed, 0 removed, 2 omitted, 0 unchanged"
         assert job.completes().units == 0
         release(job)
         assert job.sent[2:] == [("add", ["b@x.org"]), ("remove", ["a@x.org"])]
@@ -203,7 +203,7 @@ def test_who_was_there_before_the_first_run_and_could_not_be_sent_has_not_come_b
     with bench(tmp_path, [person(1), person(2, email=[])], backfill=False, mode=mode) as job:
         job.completes()
         assert job.facts == {"sent": 0, "noted": 2, "maybe": 0, "out": 0, "amiss": 1}
-        assert job.last_message == "of 2 concerned 0 were added, 0 changed and 0 removed, 1 are omitted, 1 unchanged"
+        assert job.last_message == "of 2 concerned: 0 added, 0 changed, 0 removed, 1 omitted, 1 unchanged"
         assert [one["reason"] for one in job.rejects()] == ["no identifier (email)"]
         job.enroll([person(1), person(2)])
         job.completes()

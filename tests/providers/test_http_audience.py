@@ -29,7 +29,7 @@ def test_a_first_run_sends_everyone_and_a_second_one_nothing(tmp_path: Path) -> 
     with bench(tmp_path, people(0, 5), batchSize=2) as job:
         job.completes()
         assert job.sent == [("add", ["p0@x.org", "p1@x.org"]), ("add", ["p2@x.org", "p3@x.org"]), ("add", ["p4@x.org"])]
-        assert job.last_message == ("of 5 concerned 5 were added, 0 changed and 0 removed, 0 are omitted, 0 unchanged")
+        assert job.last_message == ("of 5 concerned: 5 added, 0 changed, 0 removed, 0 omitted, 0 unchanged")
         assert job.completes().units == 0
         assert len(job.server.requests) == 3
 
@@ -51,7 +51,7 @@ def test_only_what_changed_is_sent_additions_first_and_removals_last(tmp_path: P
         job.enroll([person(0, "silver"), *people(1, 9), person(20)])
         job.completes()
         assert job.sent[1:] == [("add", ["p20@x.org"]), ("update", ["p0@x.org"]), ("remove", ["p9@x.org"])]
-        assert job.last_message == ("of 11 concerned 1 were added, 1 changed and 1 removed, 0 are omitted, 8 unchanged")
+        assert job.last_message == ("of 11 concerned: 1 added, 1 changed, 1 removed, 0 omitted, 8 unchanged")
         assert set(job.receiver.members) == {f"p{number}@x.org" for number in [*range(9), 20]}
 
 
@@ -148,7 +148,7 @@ def test_few_bad_members_of_ten_thousand_are_found_and_the_rest_arrives(tmp_path
         assert len(job.server.requests) <= bad * math.log2(10_000) + 12
         assert len(job.receiver.members) == 10_000 - bad
         assert job.last_message == (
-            f"of 10000 concerned {10_000 - bad} were added, 0 changed and 0 removed, {bad} are omitted, 0 unchanged"
+            f"of 10000 concerned: {10_000 - bad} added, 0 changed, 0 removed, {bad} omitted, 0 unchanged"
         )
         assert sum(unit.omitted for unit in job.ledger.units) == bad
         assert {one["reason"] for one in job.rejects()} == {'answered 422: {"error": "bad address"}'}
@@ -547,7 +547,7 @@ def test_modes_and_events_decide_what_is_called(
         assert [action for action, _ in job.sent[len(first) :]] == second
         assert job.completes().units == 0
         account = job.last_message
-        assert account.startswith("of 11 concerned "), account
+        assert account.startswith("of 11 concerned: "), account
 
 
 def test_who_comes_after_a_first_run_that_found_nobody_is_sent_without_a_backfill_too(tmp_path: Path) -> None:
@@ -590,7 +590,7 @@ def test_who_was_there_before_and_cannot_be_used_for_a_while_has_not_come_anew(t
         job.enroll([person(0, None), *people(1, 3)])
         job.completes()
         assert job.facts == {"sent": 0, "noted": 3, "maybe": 0, "out": 0, "amiss": 1}
-        assert job.last_message.endswith("1 are omitted, 2 unchanged")
+        assert job.last_message.endswith("1 omitted, 2 unchanged")
         job.enroll([person(0, "silver"), *people(1, 4)])
         job.completes()
         assert job.sent == [("add", ["P3@x.org"])]
@@ -767,7 +767,7 @@ def test_what_normalises_to_nothing_is_omitted_and_never_hashed(tmp_path: Path) 
         (member,) = json.loads(job.server.requests[0].body)["members"]
         assert member == {"email": hashlib.sha256(b"p0@x.org").hexdigest(), "plan": None}
         assert [one["reason"] for one in job.rejects()] == ["no identifier (email)"] * 2
-        assert job.last_message == "of 3 concerned 1 were added, 0 changed and 0 removed, 2 are omitted, 0 unchanged"
+        assert job.last_message == "of 3 concerned: 1 added, 0 changed, 0 removed, 2 omitted, 0 unchanged"
         assert job.completes().units == 0
 
 
@@ -788,7 +788,7 @@ def test_who_can_no_longer_be_mapped_is_removed_and_omitted(tmp_path: Path) -> N
         job.completes()
         assert job.sent[-1] == ("remove", ["p0@x.org"])
         assert job.facts == {"sent": 9, "noted": 0, "maybe": 0, "out": 1, "amiss": 0}
-        assert job.last_message == "of 10 concerned 0 were added, 0 changed and 1 removed, 0 are omitted, 9 unchanged"
+        assert job.last_message == "of 10 concerned: 0 added, 0 changed, 1 removed, 0 omitted, 9 unchanged"
         assert job.completes().units == 0
 
 
@@ -863,7 +863,7 @@ def test_a_source_that_changes_without_changing_what_is_sent_is_no_change(tmp_pa
         job.enroll([person(0, email=[" P0@X.ORG "]), person(1)])
         job.completes()
         assert len(job.server.requests) == 1
-        assert job.last_message == "of 2 concerned 0 were added, 0 changed and 0 removed, 0 are omitted, 2 unchanged"
+        assert job.last_message == "of 2 concerned: 0 added, 0 changed, 0 removed, 0 omitted, 2 unchanged"
         assert job.completes().units == 0
 
 

@@ -133,7 +133,7 @@ class _Run:
 
     def _planned(self, found: Difference) -> Unit:
         rejects, omitted = self._omissions(found)
-        message = f"to {would_do(found)}" + (f"; {omitted} are omitted by the mapping" if omitted else "")
+        message = f"to {would_do(found)}" + (f"; {omitted} omitted by the mapping" if omitted else "")
         return Unit(
             cursor=self._progress.cursor(), omitted=omitted, rejects=rejects, moved=False, message=message,
             keeps=self._progress.files,

@@ -410,7 +410,7 @@ def _message(accepted: Sequence[Batch], count: int, bad: Sequence[_Bad]) -> str:
         said.append(f"{whose} {_DONE[accepted[0].action]} {keys}")
     said += [f"member {one.member} is omitted ({one.said.reason})" for one in bad[:3]]
     if len(bad) > 3:
-        said.append(f"{len(bad) - 3} more are omitted")
+        said.append(f"{len(bad) - 3} more omitted")
     return "; ".join(said)
 
 
