@@ -51,7 +51,7 @@ class Protocol(HttpToolsProtocol):
         self._head_bytes = 0  # that have come of it, but for a piece that ends another request
         self._behind = False  # in the piece at hand a request has ended
         self._head_end = b""  # the last of them
-        self._late: asyncio.TimerHandle | None = None  # when it must have come
+        self._late: asyncio.TimerHandle | None = None  # when the head must have come
         self._await_head()
         self._ends = False  # after what is owed
         self._answered_s = 0.0
@@ -82,6 +82,8 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes = 0 if self._behind else come + len(data)
             self._head_end = (self._head_end + data)[1 - len(_END) :]
             self._await_head()
+        elif not self._is_within and self._is_answered() and self.timeout_keep_alive_task is None:
+            self._await_head()  # empty lines, for which uvicorn has put its own timer away
         cycle: Any = self.cycle
         if type(cycle) is Express and cycle.more_body and self.parser is not None:
             self._change_lane(cycle)  # the rest may be long in coming
@@ -105,7 +107,10 @@ class Protocol(HttpToolsProtocol):
             self._late = None
 
     def _end_late(self) -> None:
-        if self._is_in_head:
+        self._late = None
+        if self._owed or not self._is_answered():
+            self._await_head()  # what is owed stands before it, and may be long in being read
+        elif self._is_in_head:
             self._refuse(
                 Answer(408, {"error": f"The head of the request did not come within {self._lane.head_s:g} seconds."})
             )
@@ -125,9 +130,13 @@ class Protocol(HttpToolsProtocol):
 
     def _is_free(self) -> bool:
         """Whether a request that comes now can be answered next."""
-        if self._is_within or self._ends or self.pipeline or self._is_crowded():
+        if self._is_within or self._ends or self._is_crowded():
             return False
-        return self.cycle is None or self.cycle.response_complete
+        return self._is_answered()
+
+    def _is_answered(self) -> bool:
+        """Whether all requests that the parser has read have their answers."""
+        return not self.pipeline and (self.cycle is None or self.cycle.response_complete)
 
     def _is_crowded(self) -> bool:
         """Whether there are too many connections, or this one does not read its answers."""

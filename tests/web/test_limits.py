@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import resource
 import socket
 from pathlib import Path
@@ -115,6 +116,31 @@ def test_a_head_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
         late = head_answered(served, b"POST /collect/json/orders HTTP/1.1\r\nHost:")
         assert b" 408 " in late
         assert b'{"error":"The head of the request did not come within 1 seconds."}' in late
+
+
+def test_empty_lines_behind_an_answer_keep_no_connection(tmp_path: Path) -> None:
+    with (
+        Served(tmp_path / "state", body_s=1.0) as served,
+        socket.create_connection(("127.0.0.1", served.port), timeout=30) as sock,
+    ):
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200")
+        sock.sendall(b"\r\n")
+        assert sock.recv(65536) == b""
+
+
+def test_answers_that_nobody_has_read_yet_are_not_cut_off_by_a_head_that_does_not_come(tmp_path: Path) -> None:
+    one, count = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n", 600
+    with Served(tmp_path / "state", body_s=1.0) as served, socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # what is not read stays with the server
+        sock.settimeout(30)
+        sock.connect(("127.0.0.1", served.port))
+        sock.sendall(one * count + b"GET /hea")
+        assert head_answered(served) == b""  # as long a time passes
+        said = b""
+        while piece := sock.recv(1 << 20):
+            said += piece
+    assert re.findall(rb"HTTP/1.1 (\d+)", said) == [b"200"] * count + [b"408"]
 
 
 def test_a_bulk_body_has_a_limit_announced_or_not(tmp_path: Path) -> None:
