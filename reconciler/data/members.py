@@ -345,14 +345,15 @@ class _Comparison:
             f"SELECT id, ident, stale FROM (SELECT id, unnest(idents) AS ident, ({stale}) AS stale FROM ({ledger}) "
             f"WHERE state IN ({HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id);"
             "CREATE TEMP TABLE taken AS "
-            "SELECT left_behind.id, bool_and(waits) AS waits, list(DISTINCT left_behind.ident) AS held, "
-            "coalesce(list(DISTINCT left_behind.ident) FILTER (NOT leaves), []) AS kept FROM left_behind JOIN ("
+            "SELECT id, bool_or(waits) AS waits, list(ident) AS held, coalesce(list(ident) FILTER (NOT leaves), []) AS kept "
+            "FROM (SELECT left_behind.id, left_behind.ident, bool_and(waits) AS waits, bool_and(leaves) AS leaves "
+            "FROM left_behind JOIN ("
             f"SELECT id, unnest(idents) AS ident, action < 2 AND {is_later} AS waits, action > 2 AND ({stale}) AS stale, "
             "false AS leaves "
             f"FROM planned WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD})) {leaving} UNION ALL "
             "SELECT id, ident, false, stale, false FROM elsewhere) held "
             f"ON left_behind.ident = held.ident AND left_behind.id <> held.id AND {holds} "
-            "GROUP BY left_behind.id"
+            "GROUP BY ALL) GROUP BY id"
         ).fetchall()
         return ledger
 
@@ -368,12 +369,13 @@ class _Comparison:
         if not self._counted("count(*)", "taken")[0]:
             return _Waiting()
         waiting = self._counted(f"count(*), count(*) FILTER ({_KEEPS_ONE.replace('held', 'kept')})", _WAIT)
-        behind = "action = 1 AND id IN (SELECT id FROM taken WHERE waits)"
-        if self.wish.calls.remove:  # what updates leave behind is removed then
-            left = self._counted(
-                "count(*)", f"taken JOIN planned USING (id) WHERE action = 1 AND waits AND {_LEAVES_ONE}"
-            )
-            waiting = (waiting[0], waiting[1] + left[0])
+        behind = "false"
+        if self.wish.spares == "later":  # else there is no other comparison in which it could be removed
+            renamed = "taken JOIN planned USING (id) WHERE action = 1"
+            behind = f"action = 1 AND id IN (SELECT id FROM {renamed} AND (waits OR {_LEAVES_ONE}))"
+            if self.wish.calls.remove:  # what updates leave behind is removed then
+                (left,) = self._counted("count(*)", f"{renamed} AND {_LEAVES_ONE}")
+                waiting = (waiting[0], waiting[1] + left)
         named = f"SELECT coalesce(md5(string_agg(id || payload, '' ORDER BY id)), '') FROM {_WAIT}"
         (whose,) = self.db.execute(named).fetchall()[0]
         self.db.execute(f"INSERT INTO planned BY NAME {left_behind(behind)}").fetchall()

@@ -384,3 +384,30 @@ def test_who_left_while_only_entering_is_told_and_came_back_under_another_addres
         job.completes()
         assert set(job.receiver.members) == {"p2@x.org", "p3@x.org"}
         assert job.completes().units == 0
+
+
+@pytest.mark.parametrize("meanwhile", [{"mode": "add-only"}, {"events": "enter"}])
+def test_who_moves_on_leaves_none_of_before_where_another_one_was_sent_with_a_part_of_it(
+    tmp_path: Path, meanwhile: dict[str, str]
+) -> None:
+    def who(number: int, email: str, user: str) -> dict[str, Any]:
+        emails, users = ([email] if email else []), ([user] if user else [])
+        return {"id": f"{number:032x}", "email": emails, "user": users, "plan": "gold"}
+
+    def answer(request: Any) -> Play:  # the update, which enter makes
+        return Play(400, b"not now") if b'"b@x.org"' in request.body else Play()
+
+    with bench(tmp_path, fields=BOTH, answer=answer, guard={"maxRemovePercent": 100}) as job:
+        job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
+        for settings, people in (
+            (MIRROR, [who(1, "a@x.org", "1"), who(9, "z@x.org", "9")]),
+            (meanwhile, [who(1, "b@x.org", ""), who(2, "", "1"), who(9, "z@x.org", "9")]),
+            (MIRROR, [who(1, "c@x.org", ""), who(2, "", "1"), who(9, "z@x.org", "9")]),
+        ):
+            job.job.settings |= settings
+            job.enroll(people, keys=("email", "user"))
+            job.completes()
+        (changed, _), removed = requests(job)[-2:]
+        assert changed in ("add", "update")
+        assert removed == ("remove", [{"email": "a@x.org", "user": None}])
+        assert job.completes().units == 0
