@@ -57,9 +57,9 @@ COLOURS: Final = {
 def escape(text: str) -> str:
     """One line of text that a terminal shows as it is: control characters, bidirectional overrides and lone
     surrogates as `\\n`, `\\x1b`, `\\u202e`."""
-    return (
-        text if text.isascii() and text.isprintable() else _UNSAFE.sub(_escaped, text)
-    )  # most are; it is quickly asked
+    if text.isascii() and text.isprintable():  # most are, and that is quickly asked
+        return text
+    return _UNSAFE.sub(_escaped, text)
 
 
 def _escaped(match: re.Match[str]) -> str:

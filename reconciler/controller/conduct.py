@@ -105,9 +105,8 @@ class Conductor:
         self._finished: list[tuple[str, int]] = []
         self._has_grown = True  # a stream may have segments to put together
         self.plan_wanted = False  # time has brought about what only a plan can do: a purge
-        self.in_doubt: frozenset[str] = (
-            frozenset()
-        )  # jobs that no file declares, until a second look says so: they start nothing
+        #: Jobs that no file declares, until a second look says so: they start nothing.
+        self.in_doubt: frozenset[str] = frozenset()
         self.ran = 0
         self.failures: dict[str, str] = {}
 

@@ -5,10 +5,9 @@ together with a lock. That process needs nothing more from the daemon: it goes o
 stopped or dead. A daemon that starts and finds one takes it over where it serves the same address by the same program and
 environment, and replaces it where not. It starts one anew when it has died, and ends it when it ends itself.
 
-What it may accept it reads from `rules.json`: names of streams with what they say of
-uploads, and references to tokens, never a token. `heartbeat` says
-when the daemon last looked; through the pipe `wake` comes word that there is something to fold, or that
-the file `pushes` has grown: a repository was pushed to, and the daemon is to look.
+What it may accept it reads from `rules.json`: names of streams with what they say of uploads, and references to tokens,
+never a token. `heartbeat` says when the daemon last looked; through the pipe `wake` comes word that there is something to
+fold, or that the file `pushes` has grown: a repository was pushed to, and the daemon is to look.
 """
 
 from __future__ import annotations

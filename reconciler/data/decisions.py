@@ -42,10 +42,10 @@ def changed_sql(wish: Wish, forgotten: Sequence[str], *, sends_noted: bool) -> s
         cases.append(f"m.id IS NOT NULL AND l.state = {State.NOTED:d} AND NOT l.amiss")
     if forgotten:
         cases.append(f"{among('l.id', forgotten)} AND (m.id IS NULL OR l.state <> {State.MAYBE:d})")
-    if wish.retry:
-        cases.append("l.amiss" if wish.retry == "refused" else f"l.amiss OR l.state = {State.MAYBE:d}")
-        if wish.retry == "refused":
-            cases[-1] = f"l.amiss AND l.state <> {State.MAYBE:d}"
+    if wish.retry == "refused":
+        cases.append(f"l.amiss AND l.state <> {State.MAYBE:d}")
+    elif wish.retry:
+        cases.append(f"l.amiss OR l.state = {State.MAYBE:d}")
     return " OR ".join(f"({one})" for one in cases)
 
 
@@ -65,13 +65,13 @@ def planned_sql(wish: Wish, fields: Mapped, mapping: str, prior: str, forgotten:
     # Of one who is added under other identifiers than it may be there by, those are left behind.
     doubted = f"action = 0 AND was IN ({sent}, {State.MAYBE:d}) AND li IS DISTINCT FROM ni"
     left = f"(({renamed}) OR ({doubted}))"
-    is_told = (
+    told_then = (
         f"state = {sent} AND ((coalesce(told, false) AND action <> 0) OR (action = 1 AND was IS DISTINCT FROM {sent}) "
         f"OR (action = {SILENT} AND was = {State.MAYBE:d}))"
     )
     unremoved = f"action = {SILENT} AND here AND r <> '' AND lt = '{REMOVAL}'"
-    tried = tried_sql(is_told, f"CASE WHEN ({stays}) OR ({unremoved}) THEN lt ELSE '' END")
-    # Who is told first by which identifier it was known is looked at once more, and added then.
+    tried = tried_sql(told_then, f"CASE WHEN ({stays}) OR ({unremoved}) THEN lt ELSE '' END")
+    # Who is told first by which identifier it was known is looked at once more (its source differs), and added then.
     is_half = f"action = 1 AND told AND {wish.calls.add}"
     source = f"CASE WHEN NOT here AND state = {sent} THEN {LEFT} WHEN {is_half} THEN xor(source, 1) ELSE source END"
     rows = (
@@ -125,12 +125,13 @@ def _action_sql(wish: Wish, forgotten: Sequence[str]) -> str:
 
 
 def _state_sql(wish: Wish) -> str:
-    """The state after the action was accepted."""
+    """The state after the action was accepted. Of one in doubt for which no call is made now, it is taken that the destination
+    has it: what it may hold by a call of ours is not forgotten."""
     sent, noted, out, gone = (int(one) for one in (State.SENT, State.NOTED, State.OUT, State.GONE))
     stays = f"was IN ({sent}, {noted}) AND action = {SILENT}"
     return f"""CASE
         WHEN action < 2 THEN {sent}
-        WHEN was = {State.MAYBE:d} AND action = {SILENT} THEN {sent} -- no such call is made now
+        WHEN was = {State.MAYBE:d} AND action = {SILENT} THEN {sent}
         WHEN here AND r <> '' THEN CASE WHEN {stays} THEN was WHEN {_noted(wish)} THEN {noted} ELSE {out} END
         WHEN NOT here THEN CASE WHEN was = {sent} AND action = {SILENT} THEN {sent} ELSE {gone} END
         WHEN was IN ({sent}, {noted}) THEN was

@@ -44,7 +44,7 @@ from reconciler.data.ledger import (
     ledger_sql,
     parquet,
 )
-from reconciler.data.mapping import Mapped, mapped, transformed
+from reconciler.data.mapping import Mapped, identified, mapped, transformed, without_sql
 from reconciler.data.names import sql_string
 from reconciler.data.plan_rows import PlanReader
 from reconciler.data.segments import TEMPORARY, job_file
@@ -451,14 +451,11 @@ _LEAVES_ONE: Final = (
 #: more. Where the fields of all that others have cannot be told (they came of another mapping), nothing is sent.
 _PARTLY_HELD: Final = f"""
     CREATE TEMP TABLE partly AS
-    SELECT id, held, payload, idents, list_filter(json_keys(payload), lambda k:
-        list_contains(held, (md5_number(k || ':' || json_extract(payload, '$.' || to_json(k)::VARCHAR)::VARCHAR) >> 64)::UBIGINT)
-    ) AS fields FROM planned JOIN taken USING (id) WHERE action = 2;
-    DELETE FROM partly WHERE len(fields) <> len(held) OR NOT ({_KEEPS_ONE});
+    SELECT id, held, payload, idents FROM planned JOIN taken USING (id) WHERE action = 2;
+    DELETE FROM partly WHERE NOT ({_KEEPS_ONE})
+        OR len(list_filter(json_keys(payload), lambda k: {identified("payload", "held", "k")})) <> len(held);
     UPDATE planned SET idents = list_filter(partly.idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i)),
-        payload = '{{' || array_to_string(list_transform(json_keys(partly.payload), lambda k: to_json(k)::VARCHAR || ':' ||
-            CASE WHEN list_contains(fields, k) THEN 'null'
-            ELSE json_extract(partly.payload, '$.' || to_json(k)::VARCHAR)::VARCHAR END), ',') || '}}'
+        payload = {without_sql("partly.payload", "held")}
     FROM partly WHERE planned.action = 2 AND planned.id = partly.id;
     DELETE FROM taken WHERE id IN (SELECT id FROM partly);
 """
