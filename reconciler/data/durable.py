@@ -20,8 +20,9 @@ FOLDER_MODE: Final = 0o700
 
 @contextmanager
 def replaced(path: Path, temporary: Path, *, is_private: bool = True) -> Iterator[Path]:
-    """Yields the temporary path to write; on leaving well, what was written there is at `path` and on the disk. On an
-    error nothing is left. Folders are made. Raises Retriable where the disk refuses."""
+    """Yields the temporary path to write; a private file is there already, and whoever writes goes on with that one. On leaving
+    well, what was written there is at `path` and on the disk. On an error nothing is left. Folders are made. Raises Retriable
+    where the disk refuses."""
     with whole_or_nothing(path, temporary, is_private=is_private):
         yield temporary
         _put(temporary, path, is_private=is_private)
@@ -30,10 +31,12 @@ def replaced(path: Path, temporary: Path, *, is_private: bool = True) -> Iterato
 
 @contextmanager
 def whole_or_nothing(path: Path, temporary: Path, *, is_private: bool = True) -> Iterator[None]:
-    """While the file of this path is made: its folder is there, and an error leaves nothing. Raises Retriable where the disk
-    refuses."""
+    """While the file of this path is made: its folder is there, and the temporary file where it is private, and an error leaves
+    nothing. Raises Retriable where the disk refuses."""
     try:
         make_folder(path.parent, is_private=is_private)
+        if is_private:
+            _begin(temporary)
         yield
     except OSError as error:
         _discard(temporary)
@@ -76,6 +79,15 @@ class Shelf:
         except OSError as error:
             raise Retriable(f"cannot write {name}: {error.strerror or error}") from error
         self._unsettled.clear()
+
+
+def _begin(temporary: Path) -> None:
+    """An empty file that nobody else may read, before anything is in it."""
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+    try:
+        os.fchmod(descriptor, FILE_MODE)  # one that was left may have been readable
+    finally:
+        os.close(descriptor)
 
 
 def _put(temporary: Path, path: Path, *, is_private: bool = True) -> None:

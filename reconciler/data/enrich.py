@@ -213,7 +213,7 @@ class EnrichmentHands:
             sql = self._memory_sql(memory, newest)
             connection.execute(
                 f"COPY (SELECT high, low, digest, at_ms FROM ({sql})) TO {sql_string(str(into))} "
-                "(FORMAT parquet, COMPRESSION zstd)"
+                "(FORMAT parquet, USE_TMP_FILE false, COMPRESSION zstd)"
             )
 
     def _memory_sql(self, memory: Sequence[str], *more: str, part: str = "true") -> str:

@@ -78,7 +78,7 @@ MAX_DELTA_SHARE: Final = 0.25
 #: Rows of a row group: what is read to send a batch again.
 GROUP_ROWS: Final = 20_480
 #: How files are written. A dictionary is given up early: ids, fields and hashes are all different, and looked up in it in vain.
-_WRITTEN: Final = "FORMAT parquet, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 256"
+_WRITTEN: Final = "FORMAT parquet, USE_TMP_FILE false, COMPRESSION snappy, DICTIONARY_SIZE_LIMIT 256"
 
 
 def tried_sql(is_told: str, refused: str) -> str:

@@ -71,8 +71,8 @@ def prepare_state(state: Path) -> None:
         (state / name).mkdir(exist_ok=True, mode=0o700)
     ignore = state / ".gitignore"
     if not ignore.exists():
+        ignore.touch(mode=0o600)
         ignore.write_text("*\n", encoding="ascii")
-        ignore.chmod(0o600)
 
 
 def open_for_writing(state: Path) -> sqlite3.Connection:

@@ -120,8 +120,8 @@ class History:
         }  # fmt: skip
         beside = self._cache.with_name(f".{CACHE_NAME}.{os.getpid()}")
         try:
+            beside.touch(mode=0o600)
             beside.write_text(json.dumps(kept), "utf-8")
-            beside.chmod(0o600)
             beside.replace(self._cache)
         except OSError:
             beside.unlink(missing_ok=True)  # the cache is disposable: without it the history is read again

@@ -92,8 +92,8 @@ def keep_values(cache_dir: Path | None, name: str, digest: str, values: Mapping[
         return
     beside = cache_dir / f".{name}.{os.getpid()}"
     try:
+        beside.touch(mode=0o600)
         beside.write_text(json.dumps({"digest": digest, "values": values}), "utf-8")
-        beside.chmod(0o600)
         beside.replace(cache_dir / name)
     except OSError:
         beside.unlink(missing_ok=True)  # without it the file is parsed again

@@ -296,14 +296,39 @@ def test_a_port_that_the_system_chose_is_told(site: Site) -> None:
         assert daemon.terminate() == 0
 
 
+def halt(pid: int) -> None:
+    """It stands still when this returns, with all its threads."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(map(is_still, Path(f"/proc/{pid}/task").iterdir())))
+
+
+def is_still(thread: Path) -> bool:
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return True
+
+
+def test_nobody_else_may_read_what_is_kept_of_messages_whatever_is_going_on(site: Site) -> None:
+    with site.daemon() as daemon:
+        site.post_when_declared({"n": 1})
+        halt(daemon.process.pid)  # wherever it was: files that it writes stay as they are
+        bulk = site.url.replace("/json/", "/bulk/json/")
+        assert httpx.post(bulk, content=b'{"n": 2}', headers=HEADERS, timeout=30).status_code == 202
+        assert site.post({"n": 3}).status_code == 202
+        halt(site.process)
+        waiting = listing(site.folder)
+        assert waiting.live
+        assert waiting.bulk
+        assert [str(one) for one in site.state.rglob("*") if one.lstat().st_mode & 0o077] == []
+
+
 def test_sigterm_ends_the_process_that_listens_too(site: Site) -> None:
     with site.daemon() as daemon:
         site.post_when_declared({"n": 1})
         handle = os.pidfd_open(site.process)
         bulk = site.url.replace("/json/", "/bulk/json/")
         assert httpx.post(bulk, content=b'{"n": 2}', headers=HEADERS, timeout=30).status_code == 202
-        readable = [str(one) for one in site.state.rglob("*") if one.lstat().st_mode & 0o077]
-        assert readable == [], "nobody else may read what is kept"
         assert daemon.terminate() == 0
     assert is_gone(handle, 0)
     site.settle()

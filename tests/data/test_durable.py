@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from reconciler.data.durable import Shelf, make_folder
+from reconciler.data import ledger
+from reconciler.data.durable import Shelf, make_folder, replaced
+from reconciler.data.engine import workspace
 from reconciler.errors import Retriable
 
 
@@ -30,6 +33,36 @@ def test_what_has_been_waited_for_is_whole_at_its_path_and_private(tmp_path: Pat
         shelf.put(*written(tmp_path, "three"))
         shelf.settle()
     assert (tmp_path / "three").read_text() == "three"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_nobody_else_may_read_a_file_while_it_is_written_whoever_may_read_what_was_left_of_an_earlier_one(
+    tmp_path: Path,
+) -> None:
+    unfinished, path = written(tmp_path, "one")
+    unfinished.chmod(0o644)
+    with replaced(path, unfinished) as temporary:
+        assert (mode(temporary), temporary.read_text()) == (0o600, "")
+        temporary.write_text("new")
+    assert (mode(path), path.read_text()) == (0o600, "new")
+
+
+def test_nobody_else_may_read_what_a_query_writes_while_it_writes(tmp_path: Path) -> None:
+    seen: dict[str, int] = {}
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for at in range(0, 4 * ledger.GROUP_ROWS, 2_048):
+            yield pa.record_batch([pa.array(range(at, at + 2_048))], names=["n"])
+            seen.update((one.name, mode(one)) for one in (tmp_path / "data").iterdir() if one.stat().st_size)
+
+    with workspace(tmp_path, memory_mb=200, threads=1) as db:
+        db.register("given", pa.RecordBatchReader.from_batches(pa.schema([("n", pa.int64())]), rows()))
+        assert ledger.copy(db, tmp_path, "data/one.parquet", "SELECT n FROM given") == 4 * ledger.GROUP_ROWS
+    assert seen == {"one.parquet.tmp": 0o600}
+    assert mode(tmp_path / "data" / "one.parquet") == 0o600
 
 
 def put(folder: Path, *names: str, last: Callable[[Shelf], None]) -> None:

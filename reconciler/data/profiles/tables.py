@@ -49,7 +49,7 @@ COLUMNS: Final = {
 
 #: How files are written: numbers and texts as differences, which takes half the bytes, and half the time to read.
 #: A dictionary is given up early: most columns are of values that are all different, which are looked up in it in vain.
-_WRITTEN: Final = "COMPRESSION snappy, PARQUET_VERSION V2, DICTIONARY_SIZE_LIMIT 2048"
+_WRITTEN: Final = "USE_TMP_FILE false, COMPRESSION snappy, PARQUET_VERSION V2, DICTIONARY_SIZE_LIMIT 2048"
 
 #: Rows of a row group, which is held in memory to be written: so many with up to eight attributes, less with more.
 _GROUP_ROWS: Final = 122_880
