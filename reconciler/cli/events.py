@@ -21,20 +21,14 @@ _EVENT_WIDTH: Final = 11
 
 def details(event: Event, again: str) -> str:
     """`run=42 unit=7 rows=1000  message (commit, author)`, escaped. `again` are the options of the commands in it."""
+    places = [f"{name}={value}" for name in ("run", "unit") if (value := getattr(event, name)) is not None]
+    counts = [f"{name}={value}" for name in COUNTS if (value := getattr(event, name))]
     parts = [
-        _numbers(event),
-        escape(with_options(event.message, again)) if event.message else "",
+        " ".join([*places, *counts]),
+        escape(with_options(event.message, again)),
         _cause(event.commit, event.author),
     ]
     return "  ".join(part for part in parts if part)
-
-
-def _numbers(event: Event) -> str:
-    if event.run is None and event.unit is None and not (event.rows or event.added or event.removed or event.omitted):
-        return ""  # as of what the controller does itself
-    places = [f"{name}={value}" for name in ("run", "unit") if (value := getattr(event, name)) is not None]
-    counts = [f"{name}={value}" for name in COUNTS if (value := getattr(event, name))]
-    return " ".join([*places, *counts])
 
 
 @lru_cache(maxsize=256)  # what happens at once has the same cause

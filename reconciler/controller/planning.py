@@ -125,12 +125,7 @@ class Planner:
             return Authors(by_path={}, otherwise=otherwise)
         if any(commit.boundary for commit in commits.values()):
             self._notice(SHALLOW)
-        people: dict[int, By] = {}  # many files share one commit
-        by_path = {
-            path: people.get(id(commit)) or people.setdefault(id(commit), by_of(commit, revision))
-            for path, commit in commits.items()
-        }
-        return Authors(by_path=by_path, otherwise=otherwise)
+        return Authors(by_path={path: by_of(commit, revision) for path, commit in commits.items()}, otherwise=otherwise)
 
     def _held(self) -> tuple[Waiting, ...]:
         held = [Waiting(document.kind, document.name, reason) for document, reason in self._record.desired.held()]

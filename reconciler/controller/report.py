@@ -170,7 +170,8 @@ class Reporter:
         problems = _by_name_or_path(self._record.desired.problems())
         held = self._record.prunes.held()
         if pressed is None and len(ids) >= MANY:
-            ids = self._write_new(ids, problems, held, now)
+            parts = [ids[start : start + MOST_NEW] for start in range(0, len(ids), MOST_NEW)]
+            ids = [left for part in parts for left in self._write_new(part, problems, held, now)]
         at_once = AT_ONCE if pressed is None else FEW
         for start in range(0, len(ids), at_once):
             with self._record.transaction(durable=False):
@@ -241,40 +242,24 @@ class Reporter:
         now: Now,
     ) -> list[int]:
         """Statuses of jobs that have never run, as far as they are like others; the ids of all that are left."""
-        left: list[int] = []
-        for start in range(0, len(ids), MOST_NEW):
-            with self._record.transaction(durable=False):
-                left += self._write_some_new(ids[start : start + MOST_NEW], problems, held, now)
-        return left
 
-    def _write_some_new(
-        self,
-        ids: Sequence[int],
-        problems: Mapping[tuple[str, str], Sequence[Problem]],
-        held: HeldSet | None,
-        now: Now,
-    ) -> list[int]:
-        rows = [
-            row
-            for row in self._record.jobs.new(ids)
-            if ("Job", row.name) not in problems
-            and ("", row.path) not in problems
-            and (held is None or row.name not in held.jobs)
-        ]
+        def is_plain(row: NewRow) -> bool:
+            is_wrong = ("Job", row.name) in problems or ("", row.path) in problems
+            return not is_wrong and (held is None or row.name not in held.jobs)
 
         def facts(row: NewRow) -> JobFacts | None:
             job = self._record.jobs.by_id(row.id)
             return None if job is None else self._facts(job, (), held)
-
-        found = patterned(rows, facts, now)
 
         def write(index: int) -> _Said:
             row, pattern = found[index]
             written = self._writer.write_rendered(row.path, row.name, pattern.filled(row), known=row.status_digest)
             return written.digest, written.warning, pattern.condition, pattern.condition_at
 
-        said = self._divided(range(len(found)), write)
-        self._note_said([(row, one, False) for (row, _), one in zip(found, said, strict=True)], "Job", now)
+        with self._record.transaction(durable=False):
+            found = patterned(list(filter(is_plain, self._record.jobs.new(ids))), facts, now)
+            said = self._divided(range(len(found)), write)
+            self._note_said([(row, one, False) for (row, _), one in zip(found, said, strict=True)], "Job", now)
         done = {row.id for row, _ in found}
         return [one for one in ids if one not in done]
 

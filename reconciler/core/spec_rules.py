@@ -46,7 +46,7 @@ class Rules:
     def issues(self, kind: str, raw: Mapping[str, Any]) -> Iterator[Issue]:
         """Everything wrong with a document by these rules. `raw` is whatever stood there."""
         spec = raw.get("spec")
-        if not isinstance(spec, (dict, Mapping)):  # most are dicts, which is quicker to ask
+        if not isinstance(spec, Mapping):
             return
         if kind == "Job":
             yield from self._job(raw, spec)
@@ -123,10 +123,8 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 def _own_dependency(raw: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[Issue]:
     metadata, listed = raw.get("metadata"), spec.get("dependsOn")
-    if not isinstance(listed, list):
-        return
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
-    if isinstance(name, str):
+    if isinstance(name, str) and isinstance(listed, list):
         for index, one in enumerate(listed):
             if one == name:
                 yield Issue(("spec", "dependsOn", index), "a job cannot depend on itself")

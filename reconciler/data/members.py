@@ -368,7 +368,7 @@ class _Comparison:
         ledger = self._find_taken()
         if not self._counted("count(*)", "taken")[0]:
             return _Waiting()
-        waiting = self._counted(f"count(*), count(*) FILTER ({_KEEPS_ONE.replace('held', 'kept')})", _WAIT)
+        waiting = self._counted(f"count(*), count(*) FILTER ({_keeps_one('kept')})", _WAIT)
         behind = "false"
         if self.wish.spares == "later":  # else there is no other comparison in which it could be removed
             renamed = "taken JOIN planned USING (id) WHERE action = 1"
@@ -438,10 +438,14 @@ class _Waiting:
         return replace(self, debts=self.debts + debts, removals=self.removals + removals)
 
 
-#: Who of `taken` waits to be removed; and who of them has an identifier that nobody else has.
+def _keeps_one(others: str) -> str:
+    """The SQL of whether a row has an identifier that is not among the `others`."""
+    return f"len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains({others}, i))) > 0"
+
+
+#: Who of `taken` waits to be removed.
 _WAIT: Final = "taken JOIN planned USING (id) WHERE action = 2 AND waits"
-_KEEPS_ONE: Final = "len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i))) > 0"
-#: Who of them has left an identifier behind that nobody has.
+#: Who of `taken` has left an identifier behind that nobody has.
 _LEAVES_ONE: Final = (
     "len(list_filter(former, lambda i: i IS NOT NULL AND NOT list_contains(kept, i) "
     "AND NOT coalesce(list_contains(idents, i), false))) > 0"
@@ -452,7 +456,7 @@ _LEAVES_ONE: Final = (
 _PARTLY_HELD: Final = f"""
     CREATE TEMP TABLE partly AS
     SELECT id, held, payload, idents FROM planned JOIN taken USING (id) WHERE action = 2;
-    DELETE FROM partly WHERE NOT ({_KEEPS_ONE})
+    DELETE FROM partly WHERE NOT ({_keeps_one("held")})
         OR len(list_filter(json_keys(payload), lambda k: {identified("payload", "held", "k")})) <> len(held);
     UPDATE planned SET idents = list_filter(partly.idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i)),
         payload = {without_sql("partly.payload", "held")}

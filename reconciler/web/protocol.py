@@ -49,8 +49,8 @@ class Protocol(HttpToolsProtocol):
         self._is_within = False  # the parser is in the midst of a request
         self._is_in_head = False  # of one whose head is not all there
         self._head_bytes = 0  # that have come of it, but for a piece that ends another request
-        self._behind = False  # in the piece at hand a request has ended
         self._head_end = b""  # the last of them
+        self._behind = False  # in the piece at hand a request has ended
         self._late: asyncio.TimerHandle | None = None  # when the head must have come
         self._await_head()
         self._ends = False  # after what is owed
