@@ -23,7 +23,7 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
     """Raises Fatal where the job's provider, job type or authorization is not there any more."""
     config: Mapping[str, Any] = job.spec.get("config", {})
     job_type = _job_type(hands, job)
-    reads = streams_of(job_type, config, "reads")
+    reads, writes = (streams_of(job_type, config, which) for which in ("reads", "writes"))
     method, credentials = _authorization(hands, job.spec.get("authorization", ""))
     timeout_ms = rules_of(job.spec).timeout_ms
     settings = hands.settings
@@ -46,16 +46,17 @@ def order_for(hands: Hands, job: JobRow, run: RunRow) -> Order:
         omitted=run.totals.omitted,
         open_intents=hands.record.runs.open_intents(job.id),
         streams={name: _segments(hands, name) for name in reads},
-        columns={name: _columns(hands, name) for name in reads},
+        columns={name: _declared(hands, name, "columns") for name in reads},
         data_dir=str(settings.state / "data"),
         allow_paths=tuple(str(path) for path in settings.allow_paths),
         allow_exec=settings.allow_exec,
         secret_key=str(hands.record.setting("secret_key")),
         timeout_s=None if timeout_ms is None else timeout_ms / 1000,
-        writes=streams_of(job_type, config, "writes"),
+        writes=writes,
+        times={name: _declared(hands, name, "timestamp") for name in writes},
         secret_variables=secret_variables(hands),
         **(_profiles(hands, job, job_type, config) | _lane(hands, job, run)),
-        **forgotten(hands, streams_of(job_type, config, "writes")),
+        **forgotten(hands, writes),
     )
 
 
@@ -140,9 +141,9 @@ def _segments(hands: Hands, stream: str) -> tuple[SegmentRef, ...]:
     return hands.record.streams.segments(stream)
 
 
-def _columns(hands: Hands, stream: str) -> Mapping[str, str]:
+def _declared(hands: Hands, stream: str, what: str) -> Mapping[str, str]:
     resource = hands.record.resources.resource("Stream", stream)
-    return {} if resource is None else resource.spec.get("columns", {})
+    return {} if resource is None else resource.spec.get(what, {})
 
 
 def _authorization(hands: Hands, name: str) -> tuple[str, Mapping[str, Any]]:

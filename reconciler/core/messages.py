@@ -37,7 +37,8 @@ class Order:
     `config` and `credentials` (references, never values) are of the normalised spec. `streams` lists, for each stream that
     the job reads, its segments in order of position.
     `columns` are the types that the Stream's spec declares. `secret_key` is hex; secrets are reported by HMAC-SHA256
-    under it. `writes` names the streams that its units may add to; None leaves that to the record. `audience` is that
+    under it. `writes` names the streams that its units may add to; None leaves that to the record; `times` says of those in
+    which field a message's own time stands, and in which format, as their specs do. `audience` is that
     of an audience export: `{"name": …, "where": …}`; `profiles` are the rules of all profiles (`rules_spec`), where the
     job reads them. `approved` are the digests of differences that a person has approved for it, `own_files` the files
     that its units keep (`Unit.keeps`). `memory_mb` bounds what its queries may hold in memory.
@@ -73,6 +74,7 @@ class Order:
     secret_key: str = ""
     timeout_s: float | None = None
     writes: tuple[str, ...] | None = None
+    times: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     audience: Mapping[str, Any] | None = None
     profiles: Sequence[Any] = ()
     approved: tuple[str, ...] = ()

@@ -310,6 +310,11 @@ class Context(Protocol):
 
     def stream(self, name: str) -> StreamReader: ...
 
+    def time_format(self, stream: str, column: str) -> str:
+        """How a column says a message's own time where the config does not say: as the Stream that the job writes to
+        declares, where it is that one's `timestamp.field`; else `iso8601`."""
+        ...
+
     def enrichment(self) -> Enrichment:
         """The hands of an enrichment, for a job type with `reads_profiles`."""
         ...

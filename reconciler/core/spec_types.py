@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+from reconciler.core import time_format
 from reconciler.core.duration import PATTERN, BadDuration, format_duration, parse_duration
 from reconciler.core.issue import found, one_of, quoted
 from reconciler.core.language.types import COLUMN_TYPES, MAX_DIGITS, column_type, is_decimal
@@ -312,9 +313,6 @@ ColumnType = Annotated[
 IDENTIFIER_PATTERN: Final = "^[a-z][a-z0-9_]{0,62}$"
 _IDENTIFIER: Final = re.compile("[a-z][a-z0-9_]{0,62}")
 
-#: How a message's own time is written, besides a strptime pattern.
-TIMESTAMP_FORMATS: Final = ("iso8601", "epoch_s", "epoch_ms")
-
 
 def _identifier(*, on_key: bool) -> Callable[[Any], str]:
     def read(value: Any) -> str:
@@ -331,11 +329,8 @@ def _identifier(*, on_key: bool) -> Callable[[Any], str]:
 
 def _read_format(value: Any) -> str:
     text = text_of(value, "a format")
-    if text in TIMESTAMP_FORMATS:
-        return text
-    if len(text) > MAX_PATTERN or not text.isprintable() or "%" not in text:
-        hint = did_you_mean(text, TIMESTAMP_FORMATS)
-        raise expected(f"{', '.join(TIMESTAMP_FORMATS)} or a pattern such as %d.%m.%Y", text, hint)
+    if len(text) > MAX_PATTERN or not text.isprintable() or not time_format.is_format(text):
+        raise expected(time_format.EXPECTED, text, did_you_mean(text, time_format.FORMATS))
     return text
 
 

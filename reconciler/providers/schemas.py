@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from reconciler.core import time_format
+
 #: What a pattern asks for, in words that an error says (`x-expected`): a pattern says little to a person.
 _WORDS: Final[Mapping[str, str]] = {
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "a name of lower-case letters, digits and hyphens",
@@ -17,7 +19,7 @@ _WORDS: Final[Mapping[str, str]] = {
     r"^(((key|attribute):)?[a-z][a-z0-9_]{0,62}|profile-id)$(?!\n)": "the name of an attribute or identity key, or profile-id",
     r"^(?!(previous|action)$)[A-Za-z_][A-Za-z0-9_-]{0,62}$(?!\n)": "a name of a-z, A-Z, 0-9, _ and -, not previous or action",
     r"^(?!enriched_at$)[^\x00-\x1f]{1,200}$(?!\n)": "a column's name, which is not enriched_at",
-    r"^(iso8601|epoch_s|epoch_ms|[^%]*%.*)$": "iso8601, epoch_s, epoch_ms or a pattern such as %d.%m.%Y",
+    time_format.PATTERN: time_format.EXPECTED,
     r"^[\t !#-&(-_a-~]$": "one printable ASCII character that is no quote, or a tab",
     r"^([^*?\[\]{}]|\{run\})+$": "a path without * ? [ ], and with { } only in {run}",
     r"\{run\}": "a path with {run} in it",

@@ -76,6 +76,10 @@ class RunContext:
             raise Fatal(f"The job does not read a stream named {name!r}.")
         return open_stream(Path(self._order.data_dir), name, segments, self._order.columns.get(name, {}))
 
+    def time_format(self, stream: str, column: str) -> str:
+        declared = self._order.times.get(stream, {})
+        return declared.get("format", "iso8601") if declared.get("field") == column else "iso8601"
+
     def profile_set(self) -> ProfileSet:
         """The profiles, once every unit is built that was committed before this was asked. Raises Retriable."""
         fields = self._channel.ask(Wanted(self.run, self.attempt), "The wish for profiles")

@@ -258,6 +258,10 @@ class BenchContext:
             raise Nonconformance(f"read the stream {name!r}, which its config does not name with x-stream: reads")
         return self._readers[name]
 
+    def time_format(self, stream: str, column: str) -> str:
+        rules = next((one for one in self._place.rules.streams if one.name == stream), None)
+        return rules.timestamp_format if rules is not None and rules.timestamp_field == column else "iso8601"
+
     @cached_property
     def members(self) -> Members:
         from reconciler.data.members import MemberHands

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from reconciler.core.issue import quoted
 from reconciler.core.suggest import did_you_mean
+from reconciler.core.time_format import EXPECTED, is_format
 from reconciler.data.journal import Format
 from reconciler.data.names import repeated
 from reconciler.web.answers import Refused
@@ -66,8 +67,8 @@ def _plain(name: str, value: str) -> str:
 
 
 def _format(name: str, value: str) -> str:
-    if value not in ("iso8601", "epoch_s", "epoch_ms") and "%" not in value:
-        raise Refused(400, f"{name}: expected iso8601, epoch_s, epoch_ms or a strptime pattern.")
+    if not is_format(value):
+        raise Refused(400, f"{name}: expected {EXPECTED}.")
     return _plain(name, value)
 
 

@@ -22,6 +22,14 @@ def test_a_new_job_runs_at_once_and_a_second_pass_finds_nothing_to_do(shop: Shop
     assert shop.report.ran == 0
 
 
+def test_an_import_reads_a_time_in_the_format_that_its_stream_declares_for_that_field(shop: Shop) -> None:
+    stream = shop.root / "stream.yaml"
+    stream.write_text(stream.read_text().replace("spec: {}", "spec: {timestamp: {field: amount, format: epoch_s}}"))
+    shop.job(config='{path: "in/*.csv", stream: orders, timestampField: amount}')
+    shop.go()  # 10 and 20 are no times in ISO 8601
+    assert (shop.row().state.status, shop.row().totals.rows) == (Status.COMPLETED, 2)
+
+
 def test_a_job_that_is_suspended_from_the_start_never_runs(shop: Shop) -> None:
     shop.job(suspend="true")
     shop.go()

@@ -35,6 +35,7 @@ class World:
     cursors: dict[str, Any] = field(default_factory=dict)
     streams: dict[str, list[SegmentRef]] = field(default_factory=dict)
     intents: dict[str, list[Intent]] = field(default_factory=dict)
+    times: dict[tuple[str, str], str] = field(default_factory=dict)  # as Streams declare, by their name and the field's
 
     def start(self, job_type: str, config: Mapping[str, Any], *, job: str = "job") -> list[Unit]:
         """A whole new run of a job, every unit committed; the units of this run."""
@@ -111,6 +112,9 @@ class WorldContext:
 
     def stream(self, name: str) -> StreamReader:
         return self._world.reader(name)
+
+    def time_format(self, stream: str, column: str) -> str:
+        return self._world.times.get((stream, column), "iso8601")
 
     def intend(self, intents: Sequence[Intent]) -> None:
         self._world.intents.setdefault(self.job, []).extend(intents)

@@ -58,7 +58,14 @@ def test_stream_and_path_are_all_that_is_needed(job_type: str) -> None:
         ({"columns": []}, False),
         ({"header": False, "columns": ["a"]}, True),
         ({"timestampField": "at", "timestampFormat": "%d.%m.%Y"}, True),
+        ({"timestampFormat": "%b %Y"}, True),
+        ({"timestampFormat": "%-d/%-m/%y %%"}, True),
         ({"timestampFormat": "rfc1123"}, False),
+        ({"timestampFormat": "%H"}, False),
+        ({"timestampFormat": "%d/%m"}, False),
+        ({"timestampFormat": "%%Y"}, False),
+        ({"timestampFormat": "%Y %Q"}, False),
+        ({"timestampFormat": "%Y %"}, False),
     ],
 )
 def test_an_import_of_csv_checks_its_fields(config: dict[str, Any], fine: bool) -> None:

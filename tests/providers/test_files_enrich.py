@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler.clock import iso
-from reconciler.core.profile import Identity
+from reconciler.core.profile import Identity, ProfileRules, StreamRules
 from reconciler.data import enrich
 from reconciler.data.blocks import Reader
 from reconciler.errors import Fatal, Retriable
@@ -190,6 +190,15 @@ def test_a_column_of_the_reference_may_say_the_time(tmp_path: Path) -> None:
     (row,) = next(iter(job.place.stream(STREAM).tables(0, 1, meta=True)))[1].to_pylist()
     assert row["_timestamp"] == datetime(1997, 2, 16, tzinfo=UTC)
     assert "enriched_at" not in row
+
+
+def test_a_reference_says_the_time_as_the_stream_says_of_that_field(tmp_path: Path) -> None:
+    job = world(tmp_path, "tailnum,since\nN1,86400\n", timestampField="since", match="all")
+    declared = StreamRules(name=STREAM, timestamp_field="since", timestamp_format="epoch_s")
+    job.place.rules = ProfileRules(streams=(declared,))
+    job.run()
+    (row,) = next(iter(job.place.stream(STREAM).tables(0, 1, meta=True)))[1].to_pylist()
+    assert row["_timestamp"] == datetime(1970, 1, 2, tzinfo=UTC)
 
 
 def test_a_time_that_cannot_be_read_is_a_bad_row_until_it_changes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +173,16 @@ def test_lines_of_json_that_do_not_say_when_have_no_time(world: World) -> None:
     assert (unit.rows, [staged.untimed for staged in unit.segments]) == (1, [0])
 
 
-def test_a_wrong_strptime_pattern_is_fatal(world: World) -> None:
-    world.write("a.csv", "at\n1\n")
-    with pytest.raises(Fatal, match=r"^a\.csv: timestampFormat: .*%Q"):
-        world.start("import-csv", CSV | {"timestampField": "at", "timestampFormat": "%Q"})
+def test_a_time_is_written_as_the_stream_says_of_that_field_unless_the_import_says_itself(world: World) -> None:
+    world.times["s", "at"] = "epoch_s"
+    world.write("a.csv", "at,on\n1,1970-01-02\n")
+    config = CSV | {"timestampField": "at"}
+    for one in (config, CSV | {"timestampField": "on"}):
+        world.start("import-csv", one, job=one["timestampField"])
+    times = [row["_timestamp"] for _, table in world.reader("s").tables(0, 2, meta=True) for row in table.to_pylist()]
+    assert times == [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), datetime(1970, 1, 2, tzinfo=UTC)]
+    with pytest.raises(Fatal, match="'1' is not iso8601"):
+        world.start("import-csv", config | {"timestampFormat": "iso8601"}, job="third")
 
 
 def test_a_truncated_gzip_file_never_lands_as_if_it_were_whole(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.core.profile import ProfileRules, StreamRules
 from reconciler.core.provider import Unit
 from reconciler.errors import Fatal, RateLimited, Retriable
 from reconciler.providers.http import import_json
-from tests.providers.http_bench import bench
+from tests.providers.http_bench import STREAM, bench
 from tests.servers import Play, Request, as_json, serving
 
 
@@ -472,6 +474,18 @@ def test_a_record_with_a_time_that_cannot_be_read_is_omitted(tmp_path: Path) -> 
         job.run()
     assert ids(job.landed()) == [1]
     assert [one["line"] for one in job.rejects()] == [2]
+
+
+def test_a_record_says_its_time_as_the_stream_says_of_that_field(tmp_path: Path) -> None:
+    with (
+        serving([as_json([{"id": 1, "at": 1}])] * 2) as server,
+        bench(tmp_path, "import-json", url=server.url, timestampField="at") as job,
+    ):
+        stream = StreamRules(name=STREAM, timestamp_field="at", timestamp_format="epoch_s")
+        job.place.rules = ProfileRules(streams=(stream,))
+        job.run()
+        ((_, table),) = job.place.stream(stream.name).tables(0, 1, meta=True)
+    assert table.column("_timestamp").to_pylist() == [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)]
 
 
 def test_records_that_do_not_say_when_have_no_time(tmp_path: Path) -> None:

@@ -164,7 +164,10 @@ def test_what_cannot_land_is_refused_before_it_is_accepted(
         ("filename=%00", "filename: expected 1 to 255 printable characters."),
         ("filename=%ff", "The query is not text in UTF-8, or has more than 100 parameters."),
         ("timestamp_field=", "timestamp_field: expected 1 to 256 printable characters."),
-        ("timestamp_format=x", "timestamp_format: expected iso8601, epoch_s, epoch_ms or a strptime pattern."),
+        (
+            "timestamp_format=x",
+            "timestamp_format: expected iso8601, epoch_s, epoch_ms or a strptime pattern with a year.",
+        ),
         ("droperrors=yes", "droperrors: expected true or false."),
         ("delimiter=ab", "delimiter: expected one printable ASCII character that is no quote, or tab."),
         ("delimiter=%22", "delimiter: expected one printable ASCII character that is no quote, or tab."),

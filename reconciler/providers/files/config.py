@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from reconciler.core import time_format
+
 _NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 _RESETS: Final[dict[str, Any]] = {"x-resetsCursor": True}
 IS_PATH: Final[dict[str, Any]] = {"x-path": True}
@@ -47,10 +49,10 @@ class _Import(Config):
         description="The column that holds a message's own time.",
         examples=["ordered_at"],
     )
-    timestamp_format: str = Field(
-        default="iso8601",
-        pattern=r"^(iso8601|epoch_s|epoch_ms|[^%]*%.*)$",
-        description="`iso8601`, `epoch_s`, `epoch_ms` or a strptime pattern. A time without an offset is UTC.",
+    timestamp_format: str | None = Field(
+        default=None,
+        pattern=time_format.PATTERN,
+        description=time_format.DESCRIPTION,
         examples=["%d/%m/%Y %H:%M"],
     )
     max_rejects: int = Field(

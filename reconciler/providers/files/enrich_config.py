@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from reconciler.core import time_format
 from reconciler.providers.files.config import IS_PATH, Config, Delimiter, Encoding, Quote, schema_of
 
 _NAME: Final = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -65,10 +66,11 @@ class EnrichJoin(Config):
         "time of the run.",
         examples=["valid_from"],
     )
-    timestamp_format: str = Field(
-        default="iso8601",
-        pattern=r"^(iso8601|epoch_s|epoch_ms|[^%]*%.*)$",
-        description="`iso8601`, `epoch_s`, `epoch_ms` or a strptime pattern. A time without an offset is UTC.",
+    timestamp_format: str | None = Field(
+        default=None,
+        pattern=time_format.PATTERN,
+        description=time_format.DESCRIPTION,
+        examples=["%d/%m/%Y %H:%M"],
     )
     delimiter: Delimiter = Field(default=",", description="Of CSV: the character between fields.")
     quote: Quote = Field(default='"', description="Of CSV: the character around fields; empty where none quotes.")

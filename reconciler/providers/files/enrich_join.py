@@ -73,9 +73,14 @@ class _Join:
         self._spared_bytes = 0
         self._readings: list[_Reading] = []
         self._omitted = context.omitted
-        self._rule = TimestampRule(
-            field=self._config.timestamp_field or ENRICHED_AT, format=self._config.timestamp_format
-        )
+        self._rule = self._timestamp()
+
+    def _timestamp(self) -> TimestampRule:
+        config = self._config
+        if config.timestamp_field is None:
+            return TimestampRule(field=ENRICHED_AT)
+        written = config.timestamp_format or self._context.time_format(config.stream, config.timestamp_field)
+        return TimestampRule(field=config.timestamp_field, format=written)
 
     # --- whether there is anything to do
 

@@ -101,7 +101,7 @@ class _Batch:
 
 def land(read: Read, context: Context) -> Iterator[Unit]:
     """The units of an import: everything in the files of `config.path` that is new since the cursor."""
-    rule = _rule(context.config, is_optional=read is _ndjson)
+    rule = _rule(context, is_optional=read is _ndjson)
     marks = _marks(context.cursor)
     batch = _Batch()
     for name, path in context.expand(context.config.path):
@@ -122,10 +122,12 @@ def _marks(cursor: Json) -> dict[str, Json]:
     return dict(fields_of(files, "an import of files", {}))
 
 
-def _rule(config: Any, *, is_optional: bool) -> TimestampRule | None:
+def _rule(context: Context, *, is_optional: bool) -> TimestampRule | None:
+    config = context.config
     if config.timestamp_field is None:
         return None
-    return TimestampRule(field=config.timestamp_field, format=config.timestamp_format, is_optional=is_optional)
+    written = config.timestamp_format or context.time_format(config.stream, config.timestamp_field)
+    return TimestampRule(field=config.timestamp_field, format=written, is_optional=is_optional)
 
 
 def size_of(path: Path) -> int:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJso
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
+from reconciler.core import time_format
 from reconciler.providers.mirror.config import MirrorConfig
 from reconciler.providers.schemas import schema_of as schema_of
 from reconciler.providers.strict import Strict
@@ -263,8 +264,8 @@ class ImportJson(_Request):
     timestamp_field: Text | No = Field(
         None, description="The field that holds a message's own time", examples=["updated_at"]
     )
-    timestamp_format: Text = Field(
-        "iso8601", description="`iso8601`, `epoch_s`, `epoch_ms`, or a strptime pattern; without an offset it is UTC"
+    timestamp_format: Annotated[str, Field(pattern=time_format.PATTERN)] | No = Field(
+        None, description=time_format.DESCRIPTION.removesuffix("."), examples=["epoch_ms"]
     )
     max_rejects: Annotated[Int, Field(ge=0)] = Field(
         0, description="So many bad records, over all attempts of a run, are omitted with their reason; more fail it"

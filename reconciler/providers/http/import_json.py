@@ -236,9 +236,11 @@ class _Importer:
         return self._context.data.check_timestamps(block, rule) if rule and block.table.num_rows else block
 
     def _rule(self) -> TimestampRule | None:
-        if self._config.timestamp_field is None:
+        config = self._config
+        if config.timestamp_field is None:
             return None
-        return TimestampRule(field=self._config.timestamp_field, format=self._config.timestamp_format, is_optional=True)
+        written = config.timestamp_format or self._context.time_format(config.stream, config.timestamp_field)
+        return TimestampRule(field=config.timestamp_field, format=written, is_optional=True)
 
     def _refuse_too_many(self, rejects: tuple[Reject, ...]) -> None:
         if rejects and self._omitted + len(self._rejects) + len(rejects) > self._config.max_rejects:
