@@ -9,6 +9,7 @@ from reconciler.clock import Now, iso
 from reconciler.controller.basis import basis_of
 from reconciler.controller.hands import Hands
 from reconciler.controller.looking import whole_plan
+from reconciler.controller.observe import Observer
 from reconciler.controller.planning import Planner
 from reconciler.core.basis import NAMED, moved, touched_keys
 from reconciler.core.canonical_json import canonical_json
@@ -27,15 +28,14 @@ class Agreed:
     does: Plan
 
 
-def agreed(hands: Hands, planner: Planner, saved: SavedPlan, now: Now, unsettled: str) -> Agreed:
-    """What a saved plan has done; `unsettled` says why nothing may be deleted yet. Raises Blocked, naming what has moved
-    since it was made."""
+def agreed(hands: Hands, observer: Observer, planner: Planner, saved: SavedPlan, now: Now) -> Agreed:
+    """What a saved plan has done, after a look. Raises Blocked, naming what has moved since it was made."""
     record = hands.record
     applied = record.plans.applied(saved.digest)
     if applied is not None:
         when = f"on {iso(applied.at_ms)} by {applied.by}"
         raise Blocked(f"{saved.shown} was applied already, {when}; {_anew(saved)}")
-    made = whole_plan(record, hands.settings, planner, now, unsettled=unsettled, data="exports" in saved.body)
+    made = whole_plan(record, hands.settings, observer, planner, now, data="exports" in saved.body)
     basis = basis_of(record, hands.settings, made, planner.policy, touched_keys(saved.body["basis"]))
     revision = hands.origin.revision()
     fresh = to_json(made, saved.root, revision, basis=basis.to_json(saved.root))

@@ -19,6 +19,7 @@ from reconciler.controller.housekeeping import Housekeeper
 from reconciler.controller.intake import Intake
 from reconciler.controller.lives import Lives
 from reconciler.controller.notifying import Notifier
+from reconciler.controller.observe import Observer
 from reconciler.controller.orders import order_for
 from reconciler.controller.units import Units
 from reconciler.core import gate as gates
@@ -77,6 +78,7 @@ class Conductor:
     def __init__(
         self,
         hands: Hands,
+        observer: Observer,
         lives: Lives,
         housekeeper: Housekeeper,
         builder: Builder,
@@ -86,6 +88,7 @@ class Conductor:
         a_pass: Pass | None = None,
     ) -> None:
         self._hands = hands
+        self._observer = observer
         self._housekeeper = housekeeper
         self._builder = builder
         self._intake = intake
@@ -105,8 +108,6 @@ class Conductor:
         self._finished: list[tuple[str, int]] = []
         self._has_grown = True  # a stream may have segments to put together
         self.plan_wanted = False  # time has brought about what only a plan can do: a purge
-        #: Jobs that no file declares, until a second look says so: they start nothing.
-        self.in_doubt: frozenset[str] = frozenset()
         self.ran = 0
         self.failures: dict[str, str] = {}
 
@@ -335,7 +336,7 @@ class Conductor:
             self._begin(job, now)
             for job in jobs
             if job.state.run not in active  # a last attempt's process may be about to go
-            and job.name not in self.in_doubt
+            and not self._observer.is_in_doubt(job.name)
             and self._weigh(job, moment)
         ]
         return [order for order in begun if order is not None]

@@ -1,9 +1,10 @@
 """The runs that a pass would start, foreseen by the state machine and the gate that will judge them then: of jobs that
-are due, of those that the plan makes so, and of those that wait for these. Every run is taken to succeed."""
+are due, of those that the plan makes so, and of those that wait for these; but of none that is in doubt, since it starts
+nothing. Every run is taken to succeed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from reconciler.clock import Now
 from reconciler.core.consequence import spec_events
@@ -17,9 +18,9 @@ from reconciler.record.jobs import JobRow
 from reconciler.record.store import Record
 
 
-def due(record: Record, made: Plan, now: Now) -> tuple[PlannedRun, ...]:
+def due(record: Record, made: Plan, now: Now, is_in_doubt: Callable[[str], bool]) -> tuple[PlannedRun, ...]:
     """By name, each with why it is owed."""
-    foresight = _Foresight(record, now)
+    foresight = _Foresight(record, now, is_in_doubt)
     foresight.know(record.jobs.jobs(record.differences.owing(now.wall_ms)))
     asleep = {one.name for one in made.waiting if one.kind == "Job"}
     for action in made.actions:
@@ -33,8 +34,9 @@ def due(record: Record, made: Plan, now: Now) -> tuple[PlannedRun, ...]:
 class _Foresight:
     """The lives of the jobs that may run, as they would be once the plan is enacted."""
 
-    def __init__(self, record: Record, now: Now) -> None:
+    def __init__(self, record: Record, now: Now, is_in_doubt: Callable[[str], bool]) -> None:
         self._record = record
+        self._is_in_doubt = is_in_doubt
         self._now = now
         self._lives: dict[str, tuple[JobState, JobRules]] = {}
         self._new: set[str] = set()
@@ -88,7 +90,7 @@ class _Foresight:
         dependencies = self._dependencies(rules, starting)
         if owed_by_dependencies(state, rules, dependencies, self._now) and is_legal(state, DependencySucceeded()):
             state = advance(state, DependencySucceeded(), rules, self._now).state
-        if not isinstance(gate(state, rules, self._now, dependencies), Start):
+        if not isinstance(gate(state, rules, self._now, dependencies), Start) or self._is_in_doubt(name):
             return None
         return "first run" if name in self._new else str(state.owed)
 
@@ -97,7 +99,7 @@ class _Foresight:
         others = self._record.jobs.jobs(set(rules.depends_on) - known.keys() - self._gone) if rules.depends_on else []
         lives = known | {job.name: (job.state, rules_of(job.spec)) for job in others}
         return [
-            self._succeeded(name) if name in starting else facts_of(name, state, one)
+            self._succeeded(name) if name in starting else facts_of(name, self._caught_up(state, one), one)
             for name, (state, one) in lives.items()
         ]
 

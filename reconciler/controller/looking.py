@@ -54,13 +54,11 @@ def _preview(settings: Settings, backfills: bool, data: bool, basis: bool) -> Pr
         now = clock.now()
         policing = Policing(record, tree, installed)
         observer = Observer(record, tree, installed, policing, needs_data_root=settings.needs_data_root, overlay=True)
-        observation = observer.observe_until_settled(clock)
+        observer.observe_until_settled(clock)
         began_ms = now.wall_ms if controller_at_work(settings.state) is None else None
         pruner = Pruner(record, settings.budget, origin.revision, place_of(settings), began_ms)
         planner = Planner(record, origin, installed, lambda _: None, policing=policing, pruner=pruner)
-        plan = whole_plan(
-            record, settings, planner, now, unsettled=observation.unsettled, backfills=backfills, data=data
-        )
+        plan = whole_plan(record, settings, observer, planner, now, backfills=backfills, data=data)
         revision = origin.revision()
         more: dict[str, Any] = {}
         if basis:
@@ -76,17 +74,17 @@ def _preview(settings: Settings, backfills: bool, data: bool, basis: bool) -> Pr
 def whole_plan(
     record: Record,
     settings: Settings,
+    observer: Observer,
     planner: Planner,
     now: Now,
     *,
-    unsettled: str = "",
     backfills: bool = True,
     data: bool = False,
 ) -> Plan:
-    """The plan of what is desired now, with the runs that are due; and, where it is asked for, what backfills and exports
-    of audiences would move. `unsettled` says why nothing may be deleted yet."""
-    plan = planner.plan(now, unsettled)
-    plan = replace(plan, runs=planner.due(plan, now))
+    """The plan of what is desired since the last look, with the runs that are due; and, where it is asked for, what backfills
+    and exports of audiences would move."""
+    plan = planner.plan(now, observer.last.unsettled)
+    plan = replace(plan, runs=planner.due(plan, now, observer.is_in_doubt))
     if backfills and (plan.runs or record.uploads.waiting() or record.approvals.waiting()):
         from reconciler.controller.backfills import planned_backfills  # only where something runs or waits
 

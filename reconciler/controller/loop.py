@@ -112,7 +112,7 @@ class Controller:
                 self._record.jobs.mark_problems_dirty()
             now = self._hands.clock.now()
             self._pruner.began_ms = now.wall_ms
-            found = agreed(self._hands, self._planner, saved, now, observation.unsettled)
+            found = agreed(self._hands, self._observer, self._planner, saved, now)
             plan = found.does
             lives = Lives(self._record, self._hands.chance)
             self._conductor(lives).recover(now)
@@ -127,7 +127,8 @@ class Controller:
 
     def _conductor(self, lives: Lives, a_pass: Pass | None = None) -> Conductor:
         return Conductor(
-            self._hands, lives, self._housekeeper, self._builder, self._intake, self._forgetter, self._notifier, a_pass
+            self._hands, self._observer, lives, self._housekeeper, self._builder, self._intake, self._forgetter,
+            self._notifier, a_pass,
         )  # fmt: skip
 
     def _finish_pass(self, plan: Plan, lives: Lives, wakeups: Wakeups, *, only: frozenset[str] | None = None) -> Report:
@@ -262,7 +263,6 @@ class Controller:
             wakeups.look_wanted = conductor.plan_wanted = False
             observation, plan = self._reconcile(lives, hinted=not wakeups.take_whole())
             conductor.tell_stops()
-            conductor.in_doubt = self._observer.in_doubt(observation)
             self._tell_problems(plan)
             if (news := self._pruner.news(plan)) is not None:
                 self._hands.listener.blocked(news)

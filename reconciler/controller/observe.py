@@ -39,11 +39,13 @@ PATIENCE_MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
-    """What a look has brought. `again_ms`: something was left open, look again after so long."""
+    """What a look has brought. `again_ms`: something was left open, look again after so long. `unread` are the files that are
+    being written, so that what they say does not count yet."""
 
     changed: bool
     torn: str | None
     again_ms: int | None
+    unread: frozenset[str] = frozenset()
 
     @property
     def unsettled(self) -> str:
@@ -75,6 +77,7 @@ class Observer:
         self._needs_data_root = needs_data_root
         self._overlay = overlay
         self.grace_ms: int | None = None  # how long a tree must have stood still before what it lacks is absent
+        self.last = Observation(changed=False, torn=None, again_ms=None)
 
     def observe(self, now: Now, *, hinted: bool = False) -> Observation:
         """One look, made the desired state as far as it can be believed. `hinted`: what a watch has named is enough; but what
@@ -91,7 +94,10 @@ class Observer:
         elif look.touched or look.whole or look.mark != self._record.setting(MARK, ""):
             self._note(look)
             self._tree.settle(look)
-        return Observation(changed=bool(contents) or other_policy, torn=look.torn, again_ms=again_ms)
+        self.last = Observation(
+            changed=bool(contents) or other_policy, torn=look.torn, again_ms=again_ms, unread=frozenset(look.held)
+        )
+        return self.last
 
     def observe_until_settled(self, clock: Clock) -> Observation:
         """Looks again as long as a moment's patience may settle what a look left open."""
@@ -102,11 +108,10 @@ class Observer:
             clock.pause(observation.again_ms / 1000)
         return observation
 
-    def in_doubt(self, observation: Observation) -> frozenset[str]:
-        """The jobs that no file declares, where the next look may settle what becomes of them."""
-        if observation.again_ms is None:
-            return frozenset()
-        return frozenset(document.name for document, _ in self._desired.held() if document.kind == "Job")
+    def is_in_doubt(self, job: str) -> bool:
+        """Whether no file that could be read declares a job, be it wrongly, and the next look may settle what becomes of it:
+        until then it starts nothing."""
+        return self.last.again_ms is not None and not self._desired.files_of("Job", job) - self.last.unread
 
     def _contents(self, look: Look) -> dict[str, Parsed | None]:
         """What differs: the parsed files by path, None for those that are not there."""

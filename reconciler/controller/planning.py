@@ -101,15 +101,15 @@ class Planner:
     def _document(self, action: Action) -> Document | None:
         return self._record.desired.document(action.kind, action.name)
 
-    def due(self, made: Plan, now: Now) -> tuple[PlannedRun, ...]:
-        """The runs that a pass would start."""
+    def due(self, made: Plan, now: Now, is_in_doubt: Callable[[str], bool]) -> tuple[PlannedRun, ...]:
+        """The runs that a pass would start: none of a job that `is_in_doubt`."""
         if not made.actions and not self._record.differences.owing(now.wall_ms):
             return ()
         from reconciler.controller.due import (
             due,  # a plan in which nothing differs and nothing is due loads no state machine
         )
 
-        return due(self._record, made, now)
+        return due(self._record, made, now, is_in_doubt)
 
     def authors(self, made: Plan) -> Authors:
         """Who caused each action: the author of the commit that last changed its file, else the OS user; where the desired

@@ -136,6 +136,15 @@ class Desired:
         rows = self._sql.execute("SELECT path FROM document WHERE kind = ? AND name = ? AND held = ''", (kind, name))
         return any(row[0] not in paths for row in rows)
 
+    def files_of(self, kind: str, name: str) -> set[str]:
+        """The files that declare a document of that name, be it wrongly."""
+        rows = self._sql.execute(
+            "SELECT path FROM document WHERE kind = ?1 AND name = ?2 AND held = '' UNION "
+            "SELECT path FROM problem WHERE kind = ?1 AND name = ?2",
+            (kind, name),
+        )
+        return {str(row[0]) for row in rows}
+
     def held(self) -> list[tuple[Document, str]]:
         """Documents that no file declares any more and whose absence is not certain, with the reason. They are few, so they
         are found by their own index, and sorted (the sign keeps SQLite from reading all in order instead)."""

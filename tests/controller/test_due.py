@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from reconciler.clock import pause
 from reconciler.controller import Settings, preview
 from tests.controller.conftest import Shop
 from tests.controller.specs import job_text
@@ -35,6 +36,19 @@ def test_a_plan_names_no_run_that_waits_for_a_person_for_quiet_hours_or_has_expi
     report = shop.world.live()
     assert report is not None
     assert report.ran == 3
+
+
+def test_a_plan_names_no_run_that_waits_for_another_that_is_due_and_must_be_quiet(shop: Shop) -> None:
+    spec = shop.root / "jobs.yaml"
+    spec.write_text(job_text("first", "schedule: {every: 100ms}"))
+    shop.world.live()
+    quiet = f'schedule: {{every: 100ms}}\n  quiet: {{from: "{hour(-1)}", to: "{hour(+1)}"}}'
+    spec.write_text(job_text("first", quiet) + "---\n" + job_text("second", "dependsOn: [first]"))
+    pause(0.1)
+    assert due(shop) == []
+    report = shop.world.live()
+    assert report is not None
+    assert report.ran == 0
 
 
 def test_a_known_dependency_that_has_succeeded_lets_a_planned_run_be_named(shop: Shop) -> None:

@@ -1,4 +1,4 @@
-"""What a daemon does of a job whose file is gone before it knows whether that is meant: nothing new."""
+"""What is begun of a job while it is not known whether its file is gone, or what it says now: nothing new."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.controller import loop
+from reconciler.clock import pause
+from reconciler.controller import Settings, loop, preview
 from reconciler.controller.loop import Controller
 from reconciler.controller.settings import Silent
 from reconciler.record.events import Event
 from reconciler.record.store import Record
 from tests.controller.conftest import Shop
+from tests.repo.worktree import WorkTree
 
 HOUR_MS = 3_600_000
 
@@ -55,3 +57,61 @@ def test_a_daemon_starts_no_run_of_a_job_that_was_taken_out_before_it_began(
     with Record.writing(shop.world.state) as record:
         assert Controller(replace(shop.world._hands(record), listener=Until(until))).watch() == 0
     assert shop.read(lambda record: record.runs.last_id()) == before
+
+
+@pytest.fixture
+def committed(tmp_path: Path, shop: Shop) -> tuple[WorkTree, Path]:
+    """The same shop in a git work tree, with a job that is due, and its spec."""
+    tree = WorkTree(tmp_path / "git")
+    shop.root, shop.world.root = tree.root, tree.root
+    (tree.root / "in").mkdir()
+    (tree.root / "in" / "1.csv").write_text("id,amount\n1,10\n")
+    (tree.root / "stream.yaml").write_text((tmp_path / "jobs" / "stream.yaml").read_text())
+    shop.stay()
+    spec = shop.job("orders", schedule="{every: 100ms}", suspend="false")
+    tree.commit()
+    shop.go()
+    return tree, spec
+
+
+def test_a_daemon_starts_no_run_of_a_job_that_a_commit_took_out_before_its_deletion(
+    shop: Shop, committed: tuple[WorkTree, Path]
+) -> None:
+    tree, spec = committed
+    before = shop.read(lambda record: record.runs.last_id())
+    spec.unlink()
+    tree.commit("without it")
+    with Record.writing(shop.world.state) as record:
+        assert Controller(replace(shop.world._hands(record), listener=Until("Deleted"))).watch() == 0
+    assert shop.read(lambda record: record.runs.last_id()) == before
+
+
+def test_a_daemon_starts_no_run_of_a_job_whose_file_has_changed_until_it_is_read(
+    shop: Shop, committed: tuple[WorkTree, Path]
+) -> None:
+    tree, spec = committed
+    before = shop.read(lambda record: record.runs.last_id())
+    spec.write_text(spec.read_text().replace("suspend: false", "suspend: true"))
+    tree.commit("suspended")
+    (tree.top / ".git/index.lock").touch()
+    with Record.writing(shop.world.state) as record:
+        assert Controller(replace(shop.world._hands(record), listener=Until("Paused"))).watch() == 0
+    assert shop.read(lambda record: record.runs.last_id()) == before
+
+
+def test_a_pass_and_its_plan_start_no_run_of_a_job_that_a_commit_took_out_while_git_s_lock_stands(
+    shop: Shop, committed: tuple[WorkTree, Path]
+) -> None:
+    tree, spec = committed
+    shop.job("follows", dependsOn="[orders]", schedule="{afterDependencies: true}")
+    spec.unlink()
+    tree.commit("without it")
+    (tree.top / ".git/index.lock").touch()
+    pause(0.1)
+    before = shop.read(lambda record: record.runs.last_id())
+    plan = preview(Settings(root=shop.root, state=shop.world.state)).plan
+    assert (plan.runs, [one.name for one in plan.waiting]) == ((), ["orders"])
+    assert shop.go() == {"create": 1}
+    assert shop.read(lambda record: record.runs.last_id()) == before
+    (tree.top / ".git/index.lock").unlink()
+    assert shop.go() == {"delete": 1}

@@ -49,6 +49,7 @@ QUESTIONS = frozenset(
         "expired",
         "fileno",
         "files",
+        "files_of",
         "folders_kept",
         "fragmented",
         "held",
