@@ -2,8 +2,8 @@
 
 Text is read as the rule's format says; columns that are already times or dates are taken as they are; numbers need
 `epoch_s` or `epoch_ms`. An empty or missing value is no time at all, which is not an error. A time without an offset is
-UTC. Of ISO 8601 is read what RFC 3339 and PostgreSQL take too; a build of profiles asks `microseconds_sql` as well. Times
-are kept to the microsecond, between the years 1 and 9999.
+UTC. Text is read as `core.language.reading` says, which a build of profiles asks as well. Times are kept to the
+microsecond, between the years 1 and 9999.
 """
 
 from __future__ import annotations
@@ -13,36 +13,16 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reconciler.core.language.reading import microseconds_sql
 from reconciler.core.provider import TimestampRule
 from reconciler.data.jsontext import plain_text, whole
-from reconciler.data.names import sql_string
 from reconciler.errors import Fatal
 
 TIME: Final = pa.timestamp("us", "UTC")
 
-_EPOCHS: Final = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
 _UNITS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 FIRST_US: Final = -62_135_596_800_000_000  # 0001-01-01
 LAST_US: Final = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999
-
-#: ISO 8601's extended format: a date, or a date and a time with or without an offset.
-_ISO: Final = (
-    r"\d{4}-\d{2}-\d{2}"
-    r"([T ]([01]\d|2[0-3])(:\d{2}(:[0-5]\d([.,]\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?"
-)
-#: What few write: lower-case letters (RFC 3339), the basic format, a leap second, and the midnight that ends a day. A basic
-#: date alone is none: it would be a number.
-_RARE: Final = (
-    r"(\d{4}-\d{2}-\d{2}[Tt ](([01]\d|2[0-3])(:\d{2}(:([0-5]\d|60)([.,]\d{1,9})?)?)?|24(:00(:00([.,]0{1,9})?)?)?)"
-    r"|\d{8}[Tt ](([01]\d|2[0-3])(\d{2}(([0-5]\d|60)([.,]\d{1,9})?)?)?|24(00(00([.,]0{1,9})?)?)?))"
-    r"([Zz]|[+-]\d{2}(:?\d{2})?)?"
-)
-#: Makes of it the extended format, step by step: the date, the hour, the minute.
-_EXTENDED: Final = (
-    (r"^(\d{4})(\d\d)(\d\d)[T ]", r"\1-\2-\3T"),
-    (r"^(.{13})(\d\d)", r"\1:\2"),
-    (r"^(.{13}:\d\d)(\d\d)", r"\1:\2"),
-)
 
 
 def read_times(table: pa.Table, rule: TimestampRule) -> tuple[pa.Array, pa.Array]:
@@ -86,36 +66,6 @@ def _read_text(column: pa.Array, how: str) -> pa.Array:
         if quick is not None:
             return quick
     return _ask(column, microseconds_sql(how, "c0"))
-
-
-def microseconds_sql(how: str, text: str) -> str:
-    """The SQL of the microseconds since the epoch that a text says, read as `how`; NULL where it cannot be read. The
-    session's TimeZone is UTC. What lies outside `FIRST_US` and `LAST_US` is no time either, which is not seen to here."""
-    if how == "iso8601":
-        usual = f"epoch_us({_moment(text)})"
-        return (
-            f"CASE WHEN regexp_full_match({text}, '{_ISO}') THEN {usual} "
-            f"WHEN regexp_full_match({text}, '{_RARE}') THEN {_rare(text)} END"
-        )
-    if how in _EPOCHS:
-        return f"TRY_CAST(floor(TRY_CAST({text} AS DECIMAL(28, 9)) * {_EPOCHS[how]}) AS BIGINT)"
-    no_word = f"lower(trim({text})) <> 'epoch'"  # which DuckDB reads as 1970, whatever the pattern
-    return f"CASE WHEN {no_word} THEN epoch_us(try_strptime({text}, {sql_string(how)})) END"
-
-
-def _moment(text: str) -> str:
-    """What DuckDB reads of the extended format; it wants minutes, and a point."""
-    full = f"regexp_replace(replace({text}, ',', '.'), '([T ]\\d\\d)(Z|[+-].*)?$', '\\1:00\\2')"
-    return f"TRY_CAST({full} AS TIMESTAMPTZ)"
-
-
-def _rare(text: str) -> str:
-    """A leap second is the one that follows, as PostgreSQL has it."""
-    extended = f"upper({text})"
-    for found, made in _EXTENDED:
-        extended = f"regexp_replace({extended}, '{found}', '{made}')"
-    before = f"regexp_replace({extended}, '(:\\d\\d):60', '\\1:59')"
-    return f"epoch_us({_moment(before)}) + CASE WHEN {before} <> {extended} THEN 1000000 ELSE 0 END"
 
 
 def _all_alike(column: pa.Array) -> pa.Array | None:

@@ -132,6 +132,7 @@ def test_other_ways_to_write_a_time(values: Any, how: str, expected: list[dateti
         (pa.array([2**60], pa.timestamp("s")), "iso8601"),
         (pa.array([-(2**31)], pa.date32()), "iso8601"),
         (["31/02/2013"], "%d/%m/%Y"),
+        (["1_700_000_000"], "epoch_s"),
     ],
 )
 def test_a_time_outside_the_years_1_to_9999_is_not_read(values: Any, how: str) -> None:

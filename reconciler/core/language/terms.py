@@ -17,6 +17,7 @@ from typing import Final
 from sqlglot import exp
 
 from reconciler.core.issue import both_of, quoted
+from reconciler.core.language import reading
 from reconciler.core.language.syntax import place
 from reconciler.core.language.types import (
     DATE,
@@ -144,13 +145,10 @@ def widened(term: Term, wanted: Type) -> str:
 
 
 def cast_sql(sql: str, given: Type, wanted: Type) -> str:
-    """What `cast` means: the value, or NULL where the type cannot hold it. A time without an offset is UTC; DuckDB's own
-    cast of text to TIMESTAMP drops the offset."""
+    """What `cast` means: the value, or NULL where the type cannot hold it. A text is read as in a column of that type."""
     if given == wanted:
         return sql
-    if given == TEXT and wanted == TIMESTAMP:
-        return f"(TRY_CAST({sql} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
-    return f"TRY_CAST({sql} AS {wanted.sql})"
+    return reading.cast_sql(sql, wanted) if given == TEXT else f"TRY_CAST({sql} AS {wanted.sql})"
 
 
 def can_cast(given: Type, wanted: Type) -> bool:

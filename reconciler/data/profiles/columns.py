@@ -1,25 +1,24 @@
 """Raw columns of a segment as SQL: as text, as the type that a Stream declares, as a time, as an identifier.
 
 A value is first the text that the message's JSON shows (strings without their quotes), and everything else is read from
-that text: a number means the same whether its segment holds it as text, as a double or as JSON. Only where reading the
-text would give back the very value that the column holds is it taken as it is. A text is read as DuckDB's TRY_CAST
-reads it, but for words and spellings that only SQL has: what does not fit is NULL, and a number with more digits than
-its type has is rounded, half away from zero.
+that text (`core.language.reading`): a number means the same whether its segment holds it as text, as a double or as JSON.
+Only where reading the text would give back the very value that the column holds is it taken as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import pyarrow as pa
 
+from reconciler.core.language.reading import Once, in_place, iso8601_sql, microseconds_sql, read_sql
 from reconciler.core.language.results import result_sql
 from reconciler.core.language.types import type_of
 from reconciler.data.jsontext import is_json
 from reconciler.data.names import sql_string
 from reconciler.data.render import text_sql
-from reconciler.data.timestamps import FIRST_US, LAST_US, microseconds_sql
+from reconciler.data.timestamps import FIRST_US, LAST_US
 
 _T: Final = pa.types
 
@@ -40,18 +39,10 @@ NORMALIZERS: Final = {
     "digits": "regexp_replace({0}, '[^0-9]', '', 'g')",
 }
 
-#: Where a value that is used more than once is named: takes its SQL, returns what stands for it.
-Once = Callable[[str], str]
-
 
 def quoted(name: str) -> str:
     """A name as SQL."""
     return '"' + name.replace('"', '""') + '"'
-
-
-def in_place(sql: str) -> str:
-    """Every use of a value computes it: DuckDB does so too where they stand in a CASE."""
-    return f"({sql})"
 
 
 def as_text(field: pa.Field, column: str) -> str:
@@ -73,38 +64,7 @@ def typed(field: pa.Field, column: str, type_name: str, once: Once = in_place) -
         return as_text(field, column)
     if _is_already(field, wanted.kind):
         return result_sql(f"{column}::{wanted.sql}", wanted)
-    text = once(as_text(field, column))
-    if wanted.kind == "timestamp":  # an offset counts; without one it is UTC, the session's zone
-        return result_sql(once(f"make_timestamp({_iso8601(text, once)})"), wanted)
-    value = once(f"TRY_CAST({text} AS {wanted.sql})")
-    if wanted.is_number:
-        value = once(f"CASE WHEN {_is_in_digits(text, wanted.kind)} THEN {value} END")
-    if wanted.kind == "date":
-        value = once(f"CASE WHEN {value} <> DATE '1970-01-01' OR {_is_no_word(text)} THEN {value} END")
-    return result_sql(value, wanted)
-
-
-def _is_in_digits(text: str, kind: str) -> str:
-    """DuckDB reads SQL's `1_000` as a number, and as an integer `0x10` and `0b11`."""
-    other = "_xXbB" if kind == "integer" else "_"
-    return " AND ".join(f"NOT contains({text}, '{one}')" for one in other)
-
-
-def _is_no_word(text: str) -> str:
-    """DuckDB reads `epoch` as a time, and as a date. It is asked only of what it reads as that one: it costs something."""
-    return f"lower(trim({text}, {sql_string(WHITE_SPACE)})) <> 'epoch'"
-
-
-def _microseconds(text: str, once: Once) -> str:
-    """What DuckDB reads as a time, as microseconds since the epoch."""
-    moment = once(f"TRY_CAST({text} AS TIMESTAMPTZ)")
-    is_meant = f"{moment} <> TIMESTAMPTZ '1970-01-01 00:00:00+00' OR {_is_no_word(text)}"
-    return once(f"CASE WHEN isfinite({moment}) AND ({is_meant}) THEN epoch_us({moment}) END")
-
-
-def _iso8601(text: str, once: Once) -> str:
-    """Microseconds since the epoch. DuckDB is asked first, which is a little more lenient: `2026-1-2`."""
-    return once(f"coalesce({_microseconds(text, once)}, {microseconds_sql('iso8601', text)})")
+    return read_sql(once(as_text(field, column)), wanted, once)
 
 
 def _is_already(field: pa.Field, kind: str) -> bool:
@@ -131,7 +91,7 @@ def own_time(field: pa.Field, column: str, how: str, once: Once = in_place) -> s
     if not is_json(field) and how == "iso8601" and not _T.is_string(kind):
         return "NULL::BIGINT"
     text = once(as_text(field, column))
-    return _bounded(_iso8601(text, once) if how == "iso8601" else once(microseconds_sql(how, text)))
+    return _bounded(iso8601_sql(text, once) if how == "iso8601" else once(microseconds_sql(how, text)))
 
 
 def _bounded(microseconds: str) -> str:

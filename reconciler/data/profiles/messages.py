@@ -19,13 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reconciler.core.language import input_expression
+from reconciler.core.language.reading import Once
 from reconciler.core.language.types import type_of
 from reconciler.core.messages import SegmentRef
 from reconciler.core.profile import Attribute, ProfileRules, StreamRules
 from reconciler.core.value import dataclass
 from reconciler.data.names import META, raw, sql_string
 from reconciler.data.profiles import columns
-from reconciler.data.profiles.columns import Once, quoted
+from reconciler.data.profiles.columns import quoted
 from reconciler.data.profiles.merges import Merge
 from reconciler.data.profiles.order import STREAM_SLOTS as STREAM_SLOTS
 from reconciler.errors import Fatal, Retriable

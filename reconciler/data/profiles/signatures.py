@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from reconciler.core.language.reading import in_place
 from reconciler.core.profile import BuildWork
-from reconciler.data.profiles.columns import in_place
 from reconciler.data.profiles.merges import Merge
 from reconciler.data.profiles.messages import Layers, Messages
 from reconciler.data.profiles.order import Order

@@ -259,6 +259,9 @@ VALUES = [
     ("text", "", ""), ("text", "null", "null"), ("text", 'q"', 'q"'), ("text", 12345678901234567890123, "12345678901234567890123"),
     ("decimal(4,1)", "99.95", Decimal("100.0")), ("decimal(4,1)", "12345", None), ("decimal(4,1)", 0.25, Decimal("0.3")),
     ("date", "2026-02-28", "2026-02-28"), ("date", "2026-02-30", None), ("date", "10000-01-01", None), ("date", "infinity", None),
+    ("date", "2026-02-28t23:30:00-05:00", "2026-02-28"), ("date", "20260228T233000Z", "2026-02-28"), ("date", "2026-02-28T24:00", "2026-02-28"),
+    ("date", "20260228", None), ("date", "2026-02-28T23:61", None), ("date", "epoch", None), ("date", "2026-2-8", "2026-02-08"),
+    ("timestamp", "2026-02-28t23:30:00z", "2026-02-28 23:30:00"), ("timestamp", "epoch", None), ("timestamp", "2026-02-28T24:00Z", "2026-03-01 00:00:00"),
     ("timestamp", "2026-01-01T02:00:00+02:00", "2026-01-01 00:00:00"), ("timestamp", "2026-01-01", "2026-01-01 00:00:00"),
     ("timestamp", "infinity", None), ("timestamp", "0001-01-01 (BC)", None), ("timestamp", "later", None),
 ]  # fmt: skip
@@ -283,28 +286,31 @@ def test_a_value_means_the_same_however_its_segment_holds_it(tmp_path: Path) -> 
     name = {type_: f"c{index}" for index, type_ in enumerate(types)}
     rules = rules_of(s={
         "columns": {name[type_]: type_ for type_ in types}, "identity": [{"key": "k", "from": "k"}],
-        "attributes": {name[type_]: {"from": name[type_]} for type_ in types},
+        "attributes": {name[type_]: {"from": name[type_]} for type_ in types}
+        | {f"{name[type_]}_cast": {"expr": f"cast(any_{name[type_]} as {type_})"} for type_ in types},
     })  # fmt: skip
     world = World(tmp_path, rules)
-    rows = [{"k": str(index), name[type_]: value} for index, (type_, value, _) in enumerate(VALUES)]
+    rows = [
+        {"k": str(index), name[type_]: value, f"any_{name[type_]}": value}
+        for index, (type_, value, _) in enumerate(VALUES)
+    ]
     for row in rows:
         world.land("s", [row])  # each in a column of its own type
     world.land("s", [{**row, "k": f"together {row['k']}"} for row in rows])
     texts = {one.texts["k"]: one.texts for one in world.messages}
     for index, (type_, value, _) in enumerate(VALUES):
         if not isinstance(value, list | dict):
-            table = pa.table({"k": [f"text {index}"], name[type_]: [texts[str(index)][name[type_]]]})
+            text = texts[str(index)][name[type_]]
+            table = pa.table({"k": [f"text {index}"], name[type_]: [text], f"any_{name[type_]}": [text]})
             world.land_table("s", table)
     shown = {row["key:k"][0]: row for row in world.seen(world.build())["profiles"].values()}
     for index, (type_, value, wanted) in enumerate(VALUES):
         for how in ("", "together ", "text "):
             if f"{how}{index}" in shown:
-                seen = shown[f"{how}{index}"][name[type_]]
-                assert (seen if seen is None or type_ not in ("date", "timestamp") else str(seen)) == wanted, (
-                    how,
-                    type_,
-                    value,
-                )
+                for attribute in (name[type_], f"{name[type_]}_cast"):
+                    seen = shown[f"{how}{index}"][attribute]
+                    seen = str(seen) if seen is not None and type_ in ("date", "timestamp") else seen
+                    assert seen == wanted, (how, type_, value, attribute)
 
 
 # --- segments of every kind -----------------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.core.language.reading import in_place
 from reconciler.core.messages import SegmentRef
 from reconciler.data.engine import EngineError, limit_memory, memory_budget, query, workspace
-from reconciler.data.profiles.columns import WHITE_SPACE, in_place, normalized
+from reconciler.data.profiles.columns import WHITE_SPACE, normalized
 from reconciler.data.profiles.components import components
 from reconciler.data.profiles.order import STREAM_SLOTS, Order, order_of
 from reconciler.data.timestamps import FIRST_US, LAST_US
