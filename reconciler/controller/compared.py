@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from reconciler.clock import Now
 from reconciler.core.value import dataclass
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from reconciler.core.mirror import Progress
     from reconciler.core.provider import Intent
     from reconciler.data.members import Selection
+
+
+#: The run that would make the comparison: one after all that a ledger tells of.
+NEXT_RUN: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +50,7 @@ class Export:
         from reconciler.data.members import MemberHands
 
         hands = MemberHands(
-            self.data, job=self.job, audience="", run=0, name=lambda what: f"{scratch}/{what}", selection=lambda: chosen,
+            self.data, job=self.job, audience="", run=NEXT_RUN, name=lambda what: f"{scratch}/{what}", selection=lambda: chosen,
             memory_mb=self.memory_mb, forgotten=self.forgotten,
         )  # fmt: skip
         wish = self.config.wish(is_first=not self.progress.begun, retry=self.progress.retry)

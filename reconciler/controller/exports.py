@@ -98,9 +98,9 @@ def _described(
     return PlannedExport(
         name=name,
         audience=audience,
-        adds=found.adds,
-        updates=found.calls["update"],
-        removes=found.removes,
+        adds=found.count("add"),
+        updates=found.count("update"),
+        removes=found.count("remove"),
         omits=tuple(sorted(found.omissions.items())),
         omitted_before=facts.omitted,
         requests=requests(found, getattr(config, "batch_size", max(found.rows, 1))),

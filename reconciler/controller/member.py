@@ -88,13 +88,13 @@ def judge(export: Export, everyone: Selection, member: str, now: Now) -> dict[st
     """What the ledger holds of this member, and what a run would do now, as fields of `MemberFacts`: the run's own
     comparison, with a ledger and an audience of this one alone; of all, where identifiers from before are named that
     others may have."""
-    from reconciler.core.members import Ledger, LedgerFile
+    from reconciler.core.members import ACTIONS, Ledger, LedgerFile
     from reconciler.data.engine import workspace
     from reconciler.data.ledger import copy, receipt
     from reconciler.data.member import is_member, planned, receipt_sql, row_of
 
     data, progress, plan = export.data, export.progress, export.progress.plan
-    chosen, is_spared = _of_one(everyone, member), False
+    chosen, is_spared, is_later = _of_one(everyone, member), False, False
     with export.scratch() as scratch:
         file = f"{scratch}/ledger.parquet"
         with workspace(data, memory_mb=export.memory_mb) as db:
@@ -104,16 +104,19 @@ def judge(export: Export, everyone: Selection, member: str, now: Now) -> dict[st
             within = is_member(db, chosen, now.wall_ms)
             row = None if plan is None else row_of(db, data, plan, member)
         found = export.difference(chosen, ledger, now, scratch)
-        action, omission, is_moved = planned(data, found.plan, member) if found.plan else ("", "", False)
+        action, omission, is_moved = planned(data, found.plan, member)
         if is_moved and plan is None:
             found, alone = export.difference(everyone, progress.ledger, now, scratch), action
-            action, omission, _ = planned(data, found.plan, member) if found.plan else ("", "", False)
+            plans = [planned(data, one.plan, member) for one in (found, *found.later)]
+            action, omission, _ = next((one for one in plans if one[0] in ACTIONS), plans[0])
+            is_later = action in ACTIONS and action != plans[0][0]
             is_spared = alone == "remove" and action != "remove"
     is_out = plan is not None and any(_covers(one, plan, row) for one in export.open_intents)
     return {
         "is_member": within,
         "next": action,
         "is_spared": is_spared,
+        "is_later": is_later,
         "omission": omission,
         **_modes(export),
         **_receipt(held),

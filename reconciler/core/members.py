@@ -24,6 +24,9 @@ ACTIONS: Final[tuple[Action, ...]] = ("add", "update", "remove")
 #: last action may have arrived (a person has looked, and says that it did not).
 Retry = Literal["", "refused", "all"]
 
+#: So many times at most a run compares again for what waited for the outcome of calls before.
+MAX_HALVES: Final = 3
+
 #: The reason of a member whose last action must not be repeated, and may have arrived.
 DOUBTED: Final = "the {action} may have arrived, and is not repeated; a person has to look and release it"
 
@@ -129,10 +132,9 @@ class Difference:
     """What a comparison found. `plan` is the staged file, empty where nothing differs. `calls` are the rows to send, by
     action; `silent` those that are only written down, of which `gone` leave the ledger without a call; `newcomers` the
     members that the ledger did not know. `omissions` are the members left out by the mapping that were not left out
-    before, by reason. `is_empty`: nobody is a member now. `waits`: removals that can be made out only when the plan's
-    calls have their outcome, by another comparison, and `waiting` names whose they are, since the plan does not; `is_half`:
-    there is something that waits so, if only to be noted. `again`: members who are told first by what they were known, and
-    are added by that comparison."""
+    before, by reason. `is_empty`: nobody is a member now. `is_half`: there is something that can be made out only when the
+    plan's calls have their outcome, by another comparison, if only to be noted; `later` is what such comparisons find where all
+    calls are accepted."""
 
     plan: str = ""
     calls: Mapping[Action, int] = field(default_factory=lambda: dict.fromkeys(ACTIONS, 0))
@@ -141,20 +143,12 @@ class Difference:
     newcomers: int = 0
     omissions: Mapping[str, int] = field(default_factory=dict)
     is_empty: bool = False
-    waits: int = 0
-    waiting: str = ""
     is_half: bool = False
-    again: int = 0
+    later: tuple[Difference, ...] = ()
 
-    @property
-    def adds(self) -> int:
-        """How many members are to be added, with those that are told something first."""
-        return self.calls["add"] + self.again
-
-    @property
-    def removes(self) -> int:
-        """How many members are to be removed, with those that wait."""
-        return self.calls["remove"] + self.waits
+    def count(self, action: Action) -> int:
+        """How many such calls are to be made, with those that wait."""
+        return sum(one.calls[action] for one in (self, *self.later))
 
     @property
     def rows(self) -> int:
@@ -188,8 +182,8 @@ class Members(Protocol):
     audience: str
 
     def compare(self, wish: Wish, ledger: Ledger, *, now_ms: int) -> Difference:
-        """Compares the audience with the ledger and stages the plan, fsynced. Raises Fatal for a field that does not
-        exist or a transform that is none."""
+        """Compares the audience with the ledger and stages the plan, fsynced, and those of what waits for its outcome.
+        Raises Fatal for a field that does not exist or a transform that is none."""
         ...
 
     def digest(self, difference: Difference) -> str:

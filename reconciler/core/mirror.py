@@ -80,7 +80,7 @@ def objections(guard: Guard, difference: Difference, facts: Facts) -> list[str]:
     """Why a difference needs a person's approval, as clauses; none where it does not. A ledger that holds nobody yet has
     no percentage to add to."""
     found = []
-    adds, removes = difference.adds, difference.removes
+    adds, removes = difference.count("add"), difference.count("remove")
     if difference.is_empty and removes and guard.empty_audience == "block":
         found.append("the audience is empty now (guard.emptyAudience: block)")
     if removes * 100 > guard.max_remove_percent * max(facts.held, guard.removes_of_at_least):
@@ -97,12 +97,14 @@ def _share(count: int, facts: Facts) -> str:
 
 def would_do(difference: Difference) -> str:
     """What a difference comes to, in words."""
-    return f"add {difference.adds}, change {difference.calls['update']} and remove {difference.removes}"
+    adds, changes, removes = map(difference.count, ACTIONS)
+    return f"add {adds}, change {changes} and remove {removes}"
 
 
 def requests(difference: Difference, batch_size: int) -> int:
     """How many requests a difference takes, as long as none is refused."""
-    return sum(-(-count // batch_size) for count in (*difference.calls.values(), difference.again, difference.waits))
+    halves = (difference, *difference.later)
+    return sum(-(-count // batch_size) for one in halves for count in one.calls.values())
 
 
 # --- searching a refused batch --------------------------------------------------------------------------------------

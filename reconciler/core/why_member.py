@@ -32,7 +32,8 @@ class MemberFacts:
     that the audience's condition reads. `waits` is why the job does not run just now, empty where nothing holds it.
     `is_void`: the identifier was seen, and belongs to nobody. `only_adds`: who changed or left stays as they are;
     `only_exits`: nothing but leaving is sent. `sending`: the run that has sent this member's change and has no answer yet.
-    `is_spared`: another member is known now by the identifiers that this one would be removed by."""
+    `is_spared`: another member is known now by the identifiers that this one would be removed by; `is_later`: what is done
+    waits for the change of another member, which the same run makes."""
 
     job: str
     who: str
@@ -55,6 +56,7 @@ class MemberFacts:
     only_exits: bool = False
     sending: int | None = None
     is_spared: bool = False
+    is_later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,8 @@ def _then(facts: MemberFacts, otherwise: str) -> str:
     if facts.next not in _DOES:
         return otherwise
     held = f"; it waits: {facts.waits}" if facts.waits else ""
-    return f"the next run {_DOES[facts.next]} this member{held}."
+    later = ", once another one's change has its outcome" if facts.is_later else ""
+    return f"the next run {_DOES[facts.next]} this member{later}{held}."
 
 
 def _retry(facts: MemberFacts) -> str:

@@ -24,24 +24,17 @@ def left_behind(which: str) -> str:
     )
 
 
-def leave_doubted(db: Any, ledger: str) -> tuple[int, int]:
-    """Gives what may have arrived a row of its own, where a member is added under other identifiers now: how many, and how
-    many of them have an identifier that nobody has now. One that has a row already, by a plan that was not done, keeps it.
-    `ledger` is the SQL of the ledger."""
+def leave_doubted(db: Any, ledger: str) -> int:
+    """Gives what may have arrived a row of its own, where a member is added under other identifiers now: how many. One that
+    has a row already, by a plan that was not done, keeps it. `ledger` is the SQL of the ledger."""
     doubted = "action = 0 AND former IS NOT NULL"
     if not db.execute(f"SELECT 1 FROM planned WHERE {doubted} LIMIT 1").fetchall():
-        return 0, 0  # without a look at the whole ledger
+        return 0  # without a look at the whole ledger
     which = f"{doubted} AND {debt_id('id', 'former_payload')} NOT IN (SELECT id FROM ({ledger}))"
     ((count,),) = db.execute(f"SELECT count(*) FROM planned WHERE {which}").fetchall()
-    if not count:
-        return 0, 0
-    had = f"SELECT id, unnest(former) AS ident FROM planned WHERE {which}"
-    has = f"SELECT unnest(idents) AS ident FROM planned WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD}))"
-    ((alone,),) = db.execute(
-        f"SELECT count(DISTINCT id) FROM ({had}) ANTI JOIN ({has}) USING (ident) WHERE ident IS NOT NULL"
-    ).fetchall()
-    db.execute(f"INSERT INTO planned BY NAME {left_behind(which)}").fetchall()
-    return int(count), int(alone)
+    if count:
+        db.execute(f"INSERT INTO planned BY NAME {left_behind(which)}").fetchall()
+    return int(count)
 
 
 def add_unknown(db: Any, ledger: str) -> None:

@@ -45,7 +45,9 @@ def row_of(db: Any, data_dir: Path, plan: Plan, member: str) -> int | None:
 
 def planned(data_dir: Path, plan: str, member: str) -> tuple[str, str, bool]:
     """What a plan does with a member: an action and "", `omit` and the reason, or nothing; and whether it does so by
-    identifiers from before, which others may have now."""
+    identifiers from before, which others may have now. The plan is empty where nothing differs."""
+    if not plan:
+        return "", "", False
     table = pq.read_table(data_dir / plan, columns=["action", "id", "reason", "previous"])
     rows = table.filter(pc.equal(table.column("id"), member)).to_pylist()
     if not rows:

@@ -21,7 +21,17 @@ import pyarrow.parquet as pq
 
 from reconciler.clock import iso
 from reconciler.core.document import digest_of
-from reconciler.core.members import ACTIONS, Difference, Exceptional, Ledger, LedgerFile, Members, Rows, Wish
+from reconciler.core.members import (
+    ACTIONS,
+    MAX_HALVES,
+    Difference,
+    Exceptional,
+    Ledger,
+    LedgerFile,
+    Members,
+    Rows,
+    Wish,
+)
 from reconciler.core.profile import ProfileRules, ProfileSet
 from reconciler.core.value import dataclass
 from reconciler.data.decisions import changed_sql, outcome_sql, planned_sql
@@ -93,6 +103,15 @@ class MemberHands:
         self._reader: PlanReader | None = None
 
     def compare(self, wish: Wish, ledger: Ledger, *, now_ms: int) -> Difference:
+        found = half = self._compared(wish, ledger, now_ms=now_ms)
+        later: list[Difference] = []
+        while half.is_half and len(later) < MAX_HALVES:
+            ledger = Ledger((*ledger.files, LedgerFile(file=half.plan, rows=half.rows + half.silent)), ledger.facts)
+            half = self._compared(replace(wish, notes_all=False, retry=""), ledger, now_ms=now_ms)
+            later.append(half)
+        return replace(found, later=tuple(later))
+
+    def _compared(self, wish: Wish, ledger: Ledger, *, now_ms: int) -> Difference:
         self._selected = selection = self._selected or self._selection()
         fields = mapped(wish.fields, selection.types, selection.keys)
         with self._workspace() as db:
@@ -100,14 +119,19 @@ class MemberHands:
             return comparison.staged(self._new("plan.parquet"), self._run)
 
     def digest(self, difference: Difference) -> str:
-        found = hashlib.sha256(difference.waiting.encode())
-        plan = parquet(self._data_dir, difference.plan)
-        sql = f"SELECT action, id, payload, previous FROM {plan} WHERE action < {SILENT}"
+        found = hashlib.sha256()
         with self._workspace() as db:
-            for batch in db.sql(f"{sql} ORDER BY ALL").to_arrow_reader(BLOCK_ROWS):
-                rows = zip(*(one.to_pylist() for one in batch.columns), strict=True)
-                found.update("".join(json.dumps(row) for row in rows).encode())
+            for one in (difference, *difference.later):
+                for rows in self._calls(db, one.plan):
+                    found.update("".join(json.dumps(row) for row in rows).encode())
         return found.hexdigest()[:32]
+
+    def _calls(self, db: Any, plan: str) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """The calls of a plan, in blocks."""
+        if plan:
+            rows = f"FROM {parquet(self._data_dir, plan)} WHERE action < {SILENT} ORDER BY ALL"
+            for batch in db.sql(f"SELECT action, id, payload, previous {rows}").to_arrow_reader(BLOCK_ROWS):
+                yield zip(*(one.to_pylist() for one in batch.columns), strict=True)
 
     def exists(self, plan: str) -> bool:
         return (self._data_dir / plan).is_file()
@@ -212,21 +236,18 @@ class _Comparison:
             return self._without_traces(file)
         with self._mapped_texts() as texts:
             self._plan(texts, known=bool(known))
-        waiting = _Waiting()
+        waiting = debts = 0
         by_identity = "count(*) FILTER (action = 2 OR previous IS NOT NULL)"
         if self.wish.spares != "never" and self._counted(by_identity, "planned")[0]:
-            waiting = self._spare_identities()
-            newcomers += waiting.debts
+            waiting, debts = self._spare_identities()
             if not self._counted("count(*)", "planned")[0]:
                 return self._without_traces(file)
         if known:
-            doubted, alone = leave_doubted(self.db, ledger_sql(self.data_dir, self.ledger.files, ["id"]))
-            removed = alone if self.wish.calls.remove and self.wish.spares == "later" else 0
-            newcomers, waiting = newcomers + doubted, waiting.plus(doubted, removed)
+            debts += leave_doubted(self.db, ledger_sql(self.data_dir, self.ledger.files, ["id"]))
         counted = dict(self.db.execute("SELECT action, count(*) FROM planned GROUP BY action").fetchall())
         order = "ORDER BY action, id" if len(counted) > 1 else ""
         copy(self.db, self.data_dir, file, f"{self._stamped(run, 'planned')} {order}")
-        return self._described(file, newcomers, counted, waiting)
+        return self._described(file, newcomers + debts, counted, is_half=waiting + debts > 0)
 
     def _all_new(self, file: str, run: int) -> Difference:
         """Nobody is known: members become rows of the plan in one go, which are many, and nothing is kept in between."""
@@ -240,7 +261,7 @@ class _Comparison:
         counted = dict(self.db.execute(f"SELECT action, count(*) FROM {made} GROUP BY action").fetchall())
         if len(counted) > 1:
             copy(self.db, self.data_dir, file, f"SELECT * FROM {made} ORDER BY action, id")
-        return self._described(file, rows, counted, _Waiting(), made)
+        return self._described(file, rows, counted, made)
 
     def _stamped(self, run: int, planned: str) -> str:
         """What the file of a plan holds of its rows."""
@@ -357,27 +378,22 @@ class _Comparison:
         ).fetchall()
         return ledger
 
-    def _spare_identities(self) -> _Waiting:
+    def _spare_identities(self) -> tuple[int, int]:
         """Nobody is removed by identifiers that another member has now (two profiles became one, say), and no update says
         that its member was known by them before. A removal goes by the identifiers that nobody else has.
 
         Whoever holds them now may have them by a call of this very plan, which may fail: a removal waits for the next
         comparison then, and what an update leaves behind gets a row of its own in the ledger (a debt), which leaves with
-        that one. What waits is returned.
+        that one. Returned is how many wait for the calls of the plan, or are looked at again, and how many debts are new.
         """
         ledger = self._find_taken()
         if not self._counted("count(*)", "taken")[0]:
-            return _Waiting()
-        waiting = self._counted(f"count(*), count(*) FILTER ({_keeps_one('kept')})", _WAIT)
+            return 0, 0
+        (waiting,) = self._counted("count(*)", "taken JOIN planned USING (id) WHERE action = 2 AND waits")
         behind = "false"
         if self.wish.spares == "later":  # else there is no other comparison in which it could be removed
             renamed = "taken JOIN planned USING (id) WHERE action = 1"
             behind = f"action = 1 AND id IN (SELECT id FROM {renamed} AND (waits OR {_LEAVES_ONE}))"
-            if self.wish.calls.remove:  # what updates leave behind is removed then
-                (left,) = self._counted("count(*)", f"{renamed} AND {_LEAVES_ONE}")
-                waiting = (waiting[0], waiting[1] + left)
-        named = f"SELECT coalesce(md5(string_agg(id || payload, '' ORDER BY id)), '') FROM {_WAIT}"
-        (whose,) = self.db.execute(named).fetchall()[0]
         self.db.execute(f"INSERT INTO planned BY NAME {left_behind(behind)}").fetchall()
         if self.wish.calls.add:
             add_unknown(self.db, ledger)
@@ -394,27 +410,26 @@ class _Comparison:
         heirs = inherit(self.db, ledger, adds=self.wish.calls.add)
         debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '{DEBT}')"
         made = self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")
-        return _Waiting(members=waiting[0] + heirs, removals=waiting[1], debts=made[0], whose=str(whose))
+        return waiting + heirs, made[0]
 
     def _described(
-        self, file: str, newcomers: int, counted: Mapping[int, int], waiting: _Waiting, planned: str = "planned"
+        self, file: str, newcomers: int, counted: Mapping[int, int], planned: str = "planned", *, is_half: bool = False
     ) -> Difference:
         calls = {action: int(counted.get(code, 0)) for code, action in enumerate(ACTIONS)}
         gone = self._counted(f"count(*) FILTER (action = {SILENT} AND state = {State.GONE:d})", planned)[0]
         omissions = self.db.execute(
             f"SELECT reason, count(*) FROM {planned} WHERE is_news GROUP BY reason ORDER BY count(*) DESC, reason"
         ).fetchall()
-        again, is_later = 0, self.wish.spares == "later"  # a file holds one plan of a run
-        if is_later and self.wish.calls.add and calls["update"]:
-            (again,) = self._counted(f"count(*) FILTER (action = 1 AND {IS_TOLD})", planned)
+        if self.wish.calls.add and calls["update"]:
+            is_half = self._counted(f"count(*) FILTER (action = 1 AND {IS_TOLD})", planned)[0] > 0 or is_half
+        is_half = is_half and self.wish.spares == "later"  # a file holds one plan of a run
         is_empty = False
-        if calls["remove"] + waiting.removals + gone:
+        if calls["remove"] + gone or is_half:
             found = self.db.execute(f"SELECT 1 FROM ({self._members_sql()}) LIMIT 1", self.parameters).fetchall()
             is_empty = not found
         return Difference(
             plan=file, calls=calls, silent=int(counted.get(SILENT, 0)), gone=gone, newcomers=newcomers,
-            omissions=dict(omissions), is_empty=is_empty, waits=waiting.removals, waiting=waiting.whose,
-            is_half=is_later and waiting.members + waiting.debts + again > 0, again=again,
+            omissions=dict(omissions), is_empty=is_empty, is_half=is_half,
         )  # fmt: skip
 
     def _counted(self, counts: str, table: str) -> tuple[int, ...]:
@@ -422,29 +437,11 @@ class _Comparison:
         return tuple(int(one) for one in row)
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """What waits for the calls of the plan: members who left, or are looked at again; `removals` are those of them, and of
-    what updates leave behind, that have an identifier of their own, by which they can be removed; `debts` new rows of the
-    ledger for what is left behind. `whose` is a digest of the members."""
-
-    members: int = 0
-    removals: int = 0
-    debts: int = 0
-    whose: str = ""
-
-    def plus(self, debts: int, removals: int) -> _Waiting:
-        """With so many more debts, of which so many are removed."""
-        return replace(self, debts=self.debts + debts, removals=self.removals + removals)
-
-
 def _keeps_one(others: str) -> str:
     """The SQL of whether a row has an identifier that is not among the `others`."""
     return f"len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains({others}, i))) > 0"
 
 
-#: Who of `taken` waits to be removed.
-_WAIT: Final = "taken JOIN planned USING (id) WHERE action = 2 AND waits"
 #: Who of `taken` has left an identifier behind that nobody has.
 _LEAVES_ONE: Final = (
     "len(list_filter(former, lambda i: i IS NOT NULL AND NOT list_contains(kept, i) "

@@ -51,6 +51,12 @@ CASES = {
         "But the audience 'big' does not have this person: spent > 1000, and spent is unknown, active is true.",
         "the next run removes this member; it waits: a guard holds it.",
     ),
+    "Sent, leaving later": (
+        replace(SENT, is_member=False, next="remove", is_later=True, waits="a guard holds it"),
+        "sent and acknowledged; run 7 (2026-09-21T14:13:20.000Z) was the last to do so. "
+        "But the audience 'big' does not have this person: spent > 1000, and spent is 1200.",
+        "the next run removes this member, once another one's change has its outcome; it waits: a guard holds it.",
+    ),
     "Sent, spared": (
         replace(SENT, is_member=False, is_spared=True),
         "sent and acknowledged; run 7 (2026-09-21T14:13:20.000Z) was the last to do so. "

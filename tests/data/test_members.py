@@ -329,7 +329,7 @@ def test_a_digest_names_the_removals_too_that_wait_for_a_call(tmp_path: Path) ->
         found.append(hands.compare(place.wish, place.ledger, now_ms=0))
         digests.append(hands.digest(found[-1]))
     assert found[0].calls == found[1].calls == {"add": 0, "update": 1, "remove": 0}
-    assert [one.waits for one in found] == [1, 2]
+    assert [one.count("remove") for one in found] == [1, 2]
     assert digests[0] != digests[1]
 
 

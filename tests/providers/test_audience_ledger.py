@@ -22,6 +22,7 @@ from tests.servers import Play
 BOTH = {"email": {"from": "email"}, "user": {"from": "user"}}
 MIRROR = {"mode": "mirror", "events": "both"}
 UNSAFE = dict.fromkeys(("add", "update", "remove"), "unsafe")
+NOW = Now(wall_ms=0, alive_ms=0)
 
 
 def release(job: Bench) -> None:
@@ -31,6 +32,28 @@ def release(job: Bench) -> None:
 
 def requests(job: Bench) -> list[tuple[str, Any]]:
     return [(one.json["action"], one.json["members"]) for one in job.server.requests]
+
+
+def known(number: int, email: str, user: str) -> dict[str, Any]:
+    emails, users = ([email] if email else []), ([user] if user else [])
+    return {"id": f"{number:032x}", "email": emails, "user": users, "plan": "gold"}
+
+
+def export(job: Bench) -> Export:
+    return Export(
+        job="conformance", config=job.job.model(job.place), progress=Progress.load(job.ledger.cursor),
+        data=job.place.data_dir, memory_mb=200,
+    )  # fmt: skip
+
+
+def announced(job: Bench, *numbers: int) -> dict[int, tuple[str, str]]:
+    """What `why --member` says that the next run does with each, and how that is."""
+    assert job.place.selection is not None
+    found = {}
+    for number in numbers:
+        judged = judge(export(job), job.place.selection, f"{number:032x}", NOW)
+        found[number] = (judged["next"], "".join(one for one in ("is_spared", "is_later") if judged[one]))
+    return found
 
 
 def test_an_identifier_that_the_mapping_sends_no_more_is_named_as_one_by_which_the_member_was_known(
@@ -336,34 +359,37 @@ def test_why_announces_no_removal_by_an_address_that_another_member_has(tmp_path
     with bench(tmp_path, [person(1), person(2), person(3)], guard={"maxRemovePercent": 100}) as job:
         job.completes()
         job.enroll([person(2, email=["p1@x.org"])])
-        place = job.place
-        assert place.selection is not None
-        export = Export(
-            job="conformance", config=job.job.model(place), progress=Progress.load(job.ledger.cursor),
-            data=place.data_dir, memory_mb=200,
-        )  # fmt: skip
-        now = Now(wall_ms=0, alive_ms=0)
-        judged = {number: judge(export, place.selection, f"{number:032x}", now) for number in (1, 2, 3)}
-        assert {number: (one["next"], one["is_spared"]) for number, one in judged.items()} == {
-            1: ("", True), 2: ("update", False), 3: ("remove", False),
-        }  # fmt: skip
+        assert announced(job, 1, 2, 3) == {1: ("", "is_spared"), 2: ("update", ""), 3: ("remove", "")}
         job.completes()
         assert job.sent[1:] == [("update", ["p1@x.org"]), ("remove", ["p3@x.org"])]
 
 
-def test_of_one_who_was_only_recorded_no_more_is_removed_than_another_one_was_sent_by(tmp_path: Path) -> None:
-    def who(number: int, email: str, user: str) -> dict[str, Any]:
-        emails, users = ([email] if email else []), ([user] if user else [])
-        return {"id": f"{number:032x}", "email": emails, "user": users, "plan": "gold"}
+def test_why_says_that_a_removal_waits_where_another_one_takes_a_part_of_what_identifies_and_the_rest_goes(
+    tmp_path: Path,
+) -> None:
+    with bench(tmp_path, fields=BOTH, guard={"maxRemovePercent": 100}) as job:
+        job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
+        job.enroll([known(1, "a@x.org", "1"), known(2, "b@x.org", "2")], keys=("email", "user"))
+        job.completes()
+        job.enroll([known(2, "a@x.org", "2")], keys=("email", "user"))
+        assert announced(job, 1, 2) == {1: ("remove", "is_later"), 2: ("update", "")}
+        job.completes()
+        assert requests(job)[1:] == [
+            ("update", [{"email": "a@x.org", "user": "2", "previous": {"email": "b@x.org", "user": "2"}}]),
+            ("remove", [{"email": None, "user": "1"}]),
+        ]
+        assert job.completes().units == 0
 
+
+def test_of_one_who_was_only_recorded_no_more_is_removed_than_another_one_was_sent_by(tmp_path: Path) -> None:
     fields = {"email": {**BOTH["email"], "required": True}, "user": BOTH["user"]}
     with bench(tmp_path, fields=fields, backfill=False, guard={"maxRemovePercent": 100}) as job:
         job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
         for people in (
-            [who(1, "a@x.org", "1"), who(9, "z@x.org", "9")],
-            [who(1, "", "1"), who(2, "a@x.org", "2"), who(9, "z@x.org", "9")],  # of 1 nothing can be sent now
-            [who(1, "", "1"), who(9, "z@x.org", "9")],
-            [who(9, "z@x.org", "9")],
+            [known(1, "a@x.org", "1"), known(9, "z@x.org", "9")],
+            [known(1, "", "1"), known(2, "a@x.org", "2"), known(9, "z@x.org", "9")],  # of 1 nothing can be sent now
+            [known(1, "", "1"), known(9, "z@x.org", "9")],
+            [known(9, "z@x.org", "9")],
         ):
             job.enroll(people, keys=("email", "user"))
             job.completes()
@@ -390,19 +416,15 @@ def test_who_left_while_only_entering_is_told_and_came_back_under_another_addres
 def test_who_moves_on_leaves_none_of_before_where_another_one_was_sent_with_a_part_of_it(
     tmp_path: Path, meanwhile: dict[str, str]
 ) -> None:
-    def who(number: int, email: str, user: str) -> dict[str, Any]:
-        emails, users = ([email] if email else []), ([user] if user else [])
-        return {"id": f"{number:032x}", "email": emails, "user": users, "plan": "gold"}
-
     def answer(request: Any) -> Play:  # the update, which enter makes
         return Play(400, b"not now") if b'"b@x.org"' in request.body else Play()
 
     with bench(tmp_path, fields=BOTH, answer=answer, guard={"maxRemovePercent": 100}) as job:
         job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
         for settings, people in (
-            (MIRROR, [who(1, "a@x.org", "1"), who(9, "z@x.org", "9")]),
-            (meanwhile, [who(1, "b@x.org", ""), who(2, "", "1"), who(9, "z@x.org", "9")]),
-            (MIRROR, [who(1, "c@x.org", ""), who(2, "", "1"), who(9, "z@x.org", "9")]),
+            (MIRROR, [known(1, "a@x.org", "1"), known(9, "z@x.org", "9")]),
+            (meanwhile, [known(1, "b@x.org", ""), known(2, "", "1"), known(9, "z@x.org", "9")]),
+            (MIRROR, [known(1, "c@x.org", ""), known(2, "", "1"), known(9, "z@x.org", "9")]),
         ):
             job.job.settings |= settings
             job.enroll(people, keys=("email", "user"))

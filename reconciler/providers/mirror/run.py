@@ -17,16 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
-from reconciler.core.members import Difference
+from reconciler.core.members import MAX_HALVES, Difference
 from reconciler.core.mirror import Plan, Progress, account, objections, would_do
 from reconciler.core.provider import Context, Reject, Unit
 from reconciler.errors import NeedsApproval
 from reconciler.providers.mirror.config import MirrorConfig
-
-#: So many times at most a run compares again for what waited for the outcome of calls before.
-MAX_HALVES: Final = 3
 
 
 class Carrier(Protocol):
