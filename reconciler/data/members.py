@@ -72,7 +72,7 @@ MAX_EXCEPTION_FILES: Final = 16
 class Selection:
     """Who is a member: `where` is SQL over columns `attribute:<name>`, which reads the parameter $now where `reads_now`;
     `view` makes the SELECT of all profiles with these attributes and keys; `types` are those of all attributes, `keys`
-    all identity keys."""
+    all identity keys. `aliases` makes the SELECT of the ids (`alias`) that were or would be those of each profile (`id`)."""
 
     view: Callable[[Sequence[str], Sequence[str]], str]
     where: str
@@ -80,6 +80,7 @@ class Selection:
     reads_now: bool
     types: Mapping[str, str]
     keys: Sequence[str]
+    aliases: Callable[[], str] = lambda: "SELECT NULL::VARCHAR AS alias, NULL::VARCHAR AS id WHERE false"
 
 
 class MemberHands:
@@ -236,6 +237,8 @@ class _Comparison:
             return self._without_traces(file)
         with self._mapped_texts() as texts:
             self._plan(texts, known=bool(known))
+        if self.wish.calls.removes_noted and self._counted("count(*) FILTER (action = 2)", "planned")[0]:
+            self._keep_merged()
         waiting = debts = 0
         by_identity = "count(*) FILTER (action = 2 OR previous IS NOT NULL)"
         if self.wish.spares != "never" and self._counted(by_identity, "planned")[0]:
@@ -345,6 +348,16 @@ class _Comparison:
         prior = f"SELECT {renamed} FROM ({ledger})"
         return planned_sql(self.wish, fields, mapping, prior, self.forgotten)
 
+    def _keep_merged(self) -> None:
+        """Who was only noted, and turned out to be another one that is a member, has not left."""
+        ledger = ledger_sql(self.data_dir, self.ledger.files, ["id", "state"])
+        self.db.execute(
+            f"UPDATE planned SET action = {SILENT}, payload = NULL, idents = NULL WHERE action = 2 AND id IN "
+            f"(SELECT id FROM ({ledger}) WHERE state = {State.NOTED:d}) AND id IN (SELECT alias FROM "
+            f"({self.selection.aliases()}) WHERE id IN (SELECT id FROM ({self._members_sql()})))",
+            self.parameters,
+        ).fetchall()
+
     def _find_taken(self) -> str:
         """Makes the tables `left_behind` (the identifiers of those who leave, or were known by others before) and `taken` (whose
         of them others have, which, and whether that depends on a call of this plan), and `elsewhere`: who has any of them and is
@@ -448,6 +461,7 @@ _LEAVES_ONE: Final = (
     "AND NOT coalesce(list_contains(idents, i), false))) > 0"
 )
 
+
 #: A removal by several identifiers, of which others have some: those are null in what is sent, and the row is not `taken` any
 #: more. Where the fields of all that others have cannot be told (they came of another mapping), nothing is sent.
 _PARTLY_HELD: Final = f"""
@@ -502,4 +516,5 @@ def selection(data_dir: Path, where: str, rules: ProfileRules, profiles: Profile
         reads_now=condition.reads_now,
         types=types,
         keys=rules.keys,
+        aliases=reader.aliases_sql,
     )

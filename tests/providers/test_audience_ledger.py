@@ -3,6 +3,7 @@ the destination comes to hold the members, and nothing else that was ever sent."
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from reconciler.controller.member import judge
 from reconciler.core.mirror import Progress
 from reconciler.data.forget import held
 from reconciler.errors import NeedsApproval, Retriable
-from tests.providers.audience_bench import Bench, bench, person
+from tests.providers.audience_bench import Bench, bench, people, person
 from tests.providers.test_http_audience import naming
 from tests.servers import Play
 
@@ -381,17 +382,35 @@ def test_why_says_that_a_removal_waits_where_another_one_takes_a_part_of_what_id
         assert job.completes().units == 0
 
 
+@pytest.mark.parametrize(
+    ("here", "told"), [([1, 3], []), ([3], [("remove", ["p1@x.org", "p2@x.org"])])], ids=["a member", "left as well"]
+)
+def test_who_turned_out_to_be_a_member_under_another_id_has_not_left_where_only_leaving_is_told(
+    tmp_path: Path, here: list[int], told: list[Any]
+) -> None:
+    with bench(tmp_path, people(1, 4), events="exit", guard={"maxRemovePercent": 100}) as job:
+        job.completes()
+        job.enroll([person(number) for number in here])
+        assert job.place.selection is not None
+        merged = f"SELECT '{2:032x}' AS alias, '{1:032x}' AS id"
+        job.place.selection = replace(job.place.selection, aliases=lambda: merged)
+        job.completes()
+        assert job.sent == told
+        assert job.facts["noted"] == len(here)
+        assert job.completes().units == 0
+
+
 def test_of_one_who_was_only_recorded_no_more_is_removed_than_another_one_was_sent_by(tmp_path: Path) -> None:
     fields = {"email": {**BOTH["email"], "required": True}, "user": BOTH["user"]}
     with bench(tmp_path, fields=fields, backfill=False, guard={"maxRemovePercent": 100}) as job:
         job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
-        for people in (
+        for crowd in (
             [known(1, "a@x.org", "1"), known(9, "z@x.org", "9")],
             [known(1, "", "1"), known(2, "a@x.org", "2"), known(9, "z@x.org", "9")],  # of 1 nothing can be sent now
             [known(1, "", "1"), known(9, "z@x.org", "9")],
             [known(9, "z@x.org", "9")],
         ):
-            job.enroll(people, keys=("email", "user"))
+            job.enroll(crowd, keys=("email", "user"))
             job.completes()
         removed = [one for action, rows in requests(job) if action == "remove" for one in rows]
         assert all(one["user"] != "1" for one in removed), removed
@@ -421,13 +440,13 @@ def test_who_moves_on_leaves_none_of_before_where_another_one_was_sent_with_a_pa
 
     with bench(tmp_path, fields=BOTH, answer=answer, guard={"maxRemovePercent": 100}) as job:
         job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
-        for settings, people in (
+        for settings, crowd in (
             (MIRROR, [known(1, "a@x.org", "1"), known(9, "z@x.org", "9")]),
             (meanwhile, [known(1, "b@x.org", ""), known(2, "", "1"), known(9, "z@x.org", "9")]),
             (MIRROR, [known(1, "c@x.org", ""), known(2, "", "1"), known(9, "z@x.org", "9")]),
         ):
             job.job.settings |= settings
-            job.enroll(people, keys=("email", "user"))
+            job.enroll(crowd, keys=("email", "user"))
             job.completes()
         (changed, _), removed = requests(job)[-2:]
         assert changed in ("add", "update")

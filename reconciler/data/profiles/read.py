@@ -60,6 +60,15 @@ class ProfileReader:
         source = f"({self._tables.states(sorted(set(numbers)))}) AS s"
         return f"{self._identifiers(asked)}SELECT {', '.join(shown)} FROM {source}{joins}"
 
+    def aliases_sql(self) -> str:
+        """A query with one row for each identifier of a profile: `alias`, the id that is of this identifier, and the profile's
+        own `id`."""
+        alias = id_sql(self._rules.keys, "i.key", "i.value")
+        return (
+            f"SELECT lower(hex({alias})) AS alias, lower(hex(s.id)) AS id "
+            f"FROM ({self._tables.identifiers()}) AS i JOIN ({self._tables.states([])}) AS s USING (pk)"
+        )
+
     def _key(self, key: str) -> int:
         return self._rules.keys.index(key)
 

@@ -121,6 +121,9 @@ def test_when_two_profiles_turn_out_to_be_one_the_earlier_id_survives_and_the_ot
     )  # fmt: skip
     assert found(people, one, "user", "u1") == found(people, one, "email", "a@x") == profile
     assert by_id(people, user) == by_id(people, email.upper()) == profile
+    with workspace(people.folder, memory_mb=256) as connection:
+        aliases = connection.sql(ProfileReader(people.folder, one, PEOPLE).aliases_sql()).fetchall()
+    assert sorted(aliases) == sorted([(user, user), (email, user)])
     assert (one.facts["profiles"], one.facts["merged"]) == (1, 1)
     assert found(people, two, "email", "a@x") != profile, "the old set stays as it was"
 
