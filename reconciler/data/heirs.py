@@ -44,8 +44,8 @@ def add_unknown(db: Any, ledger: str) -> None:
     there = f"SELECT unnest(idents) AS ident FROM ({ledger}) WHERE state IN ({HELD})"
     db.execute(
         "UPDATE planned SET action = 0, tried = '', former = NULL, "
-        f"source = CASE WHEN {IS_TOLD} THEN xor(source, 1) ELSE source END WHERE action = 1 AND id IN (SELECT id FROM taken) "
-        f"AND id NOT IN (SELECT n.id FROM ({renamed}) n JOIN ({there}) t ON n.ident = t.ident)"
+        f"source = CASE WHEN {IS_TOLD} THEN xor(source, 1) ELSE source END WHERE action = 1 AND previous IS NULL "
+        f"AND id IN (SELECT id FROM taken) AND id NOT IN (SELECT n.id FROM ({renamed}) n JOIN ({there}) t ON n.ident = t.ident)"
     ).fetchall()
 
 

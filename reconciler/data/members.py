@@ -406,12 +406,18 @@ class _Comparison:
         behind = "false"
         if self.wish.spares == "later":  # else there is no other comparison in which it could be removed
             renamed = "taken JOIN planned USING (id) WHERE action = 1"
-            behind = f"action = 1 AND id IN (SELECT id FROM {renamed} AND (waits OR {_LEAVES_ONE}))"
+            behind = f"action = 1 AND id IN (SELECT id FROM {renamed} AND (waits OR {_leaves_one('kept')}))"
         self.db.execute(f"INSERT INTO planned BY NAME {left_behind(behind)}").fetchall()
+        # An update names what nobody else has by itself where there is no debt.
+        known_by = "NULL"
+        if self.wish.spares != "later":
+            known_by = f"CASE WHEN {_leaves_one('held')} THEN {without_sql('previous', 'held')} END"
+        self.db.execute(
+            f"UPDATE planned SET previous = {known_by} FROM taken WHERE action < 2 AND planned.id = taken.id"
+        ).fetchall()
         if self.wish.calls.add:
             add_unknown(self.db, ledger)
         self.db.execute(
-            "UPDATE planned SET previous = NULL WHERE action < 2 AND id IN (SELECT id FROM taken);"
             # Who is released, or tried again, and waits is looked at then unasked.
             f"UPDATE planned SET action = {SILENT}, state = {State.SENT:d}, source = {OWED}, tried = '', reason = '' "
             "WHERE action = 2 AND id IN (SELECT id FROM taken WHERE waits) AND "
@@ -455,11 +461,12 @@ def _keeps_one(others: str) -> str:
     return f"len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains({others}, i))) > 0"
 
 
-#: Who of `taken` has left an identifier behind that nobody has.
-_LEAVES_ONE: Final = (
-    "len(list_filter(former, lambda i: i IS NOT NULL AND NOT list_contains(kept, i) "
-    "AND NOT coalesce(list_contains(idents, i), false))) > 0"
-)
+def _leaves_one(others: str) -> str:
+    """The SQL of whether a row has left an identifier of before behind that is not among the `others`."""
+    return (
+        f"len(list_filter(former, lambda i: i IS NOT NULL AND NOT list_contains({others}, i) "
+        "AND NOT coalesce(list_contains(idents, i), false))) > 0"
+    )
 
 
 #: A removal by several identifiers, of which others have some: those are null in what is sent, and the row is not `taken` any

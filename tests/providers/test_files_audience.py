@@ -194,6 +194,28 @@ def test_a_file_of_changes_holds_all_that_a_run_has_changed(tmp_path: Path) -> N
         assert job.completes().units == 0
 
 
+def test_a_file_of_changes_says_by_what_a_member_was_known_but_for_what_another_one_has_now(tmp_path: Path) -> None:
+    def who(number: int, email: str, user: str) -> dict[str, Any]:
+        return {
+            "id": f"{number:032x}",
+            "email": [email] if email else [],
+            "user": [user] if user else [],
+            "plan": "gold",
+        }
+
+    options = {"path": "out/{run}.ndjson", "format": "ndjson", "only": "new", "guard": LAX}
+    fields = {"email": {"from": "email"}, "user": {"from": "user"}}
+    with bench(tmp_path, [], fields=fields, **options) as job:
+        for crowd in ([who(1, "a@x.org", "1")], [who(1, "c@x.org", ""), who(2, "", "1")]):
+            job.place.enroll(crowd, keys=("email", "user"))
+            job.completes()
+        assert [json.loads(line) for line in job.text("out/2.ndjson").splitlines()] == [
+            {"action": "add", "email": None, "user": "1"},
+            {"action": "update", "email": "c@x.org", "user": None, "previous": {"email": "a@x.org", "user": None}},
+        ]
+        assert job.completes().units == 0
+
+
 def test_who_was_only_updated_and_has_another_address_since_stands_in_one_file_a_run(tmp_path: Path) -> None:
     options = {"path": "out/{run}.ndjson", "format": "ndjson", "only": "new", "guard": LAX}
     with bench(tmp_path, people(0, 2), mode="update-only", **options) as job:
