@@ -151,6 +151,8 @@ class Enactor:
         self._lives.create([Born(resource_id, document.name, document.path, rules, action.reason, by)], now)
         if orphan is not None:
             self._record.jobs.restore(resource_id, orphan)
+        if action.resets_cursor:
+            self._record.jobs.drop_cursor(resource_id)
 
     def _bring_back(self, action: Action, by: By, now: Now) -> None:
         """What was undeleted has its spec again: it goes on with all that it had."""

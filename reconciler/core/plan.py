@@ -145,7 +145,7 @@ def plan(difference: Difference, now: Now) -> Plan:
             elif known is None and _left_of(old, difference) == "undeleted":
                 waiting.append(_not_back(pair.declared))
             else:
-                actions.append(_create(pair.declared, known, _left_of(old, difference)))
+                actions.append(_create(pair.declared, known, _left_of(old, difference), difference))
         else:
             made, waits = _edit(pair.declared, known, difference, now)
             actions.extend(made)
@@ -237,9 +237,13 @@ def _left_of(old: tuple[Kind, str], difference: Difference) -> str:
     return difference.left.get(name, "") if kind == "Job" else ""
 
 
-def _create(declared: Document, known: Known | None, left: str) -> Action:
+def _create(declared: Document, known: Known | None, left: str, difference: Difference) -> Action:
+    goes_on = known is not None and known.life in ("orphaned", "undeleted")
+    resetting = known is not None and goes_on and _resets(declared, known, difference.resets)
     if known is None:
         reason = f"declared in {declared.path}" + _of_old(declared.renamed_from, left)
+    elif resetting:
+        reason = "declared again, as other work than that of which the cursor was kept; it begins anew"
     elif known.life in ("orphaned", "undeleted"):
         reason = "declared again; it goes on from the cursor that was kept"
     elif known.life == "deleted":
@@ -252,7 +256,8 @@ def _create(declared: Document, known: Known | None, left: str) -> Action:
         name=declared.name,
         path=declared.path,
         reason=reason,
-        message="" if known is None or known.life != "deleted" else _could_go_on(known),
+        resets_cursor=resetting,
+        message=_what_comes_back(declared, known, resetting=resetting) if known else "",
     )
 
 
@@ -260,6 +265,12 @@ def _of_old(name: str, left: str) -> str:
     if left:
         return f"; it begins anew, for {name}, its old name, was deleted before"
     return f"; nothing is known of {name}, its old name" if name else ""
+
+
+def _what_comes_back(declared: Document, known: Known, *, resetting: bool) -> str:
+    if resetting:
+        return _lands_twice(declared, known)
+    return _could_go_on(known) if known.life == "deleted" else ""
 
 
 def _could_go_on(known: Known) -> str:
@@ -326,8 +337,7 @@ def _update(declared: Document, known: Known, resets: Mapping[tuple[str, str], f
     edited = _metadata_changes(declared, known)
     if not fields and declared.metadata_digest == known.metadata_digest:
         return
-    job_type = (declared.spec.get("provider", ""), declared.spec.get("jobType", ""))
-    resetting = declared.kind == "Job" and resets_cursor(known.spec, declared.spec, resets.get(job_type, frozenset()))
+    resetting = _resets(declared, known, resets)
     yield Action(
         verb=Verb.UPDATE,
         kind=declared.kind,
@@ -339,6 +349,12 @@ def _update(declared: Document, known: Known, resets: Mapping[tuple[str, str], f
         message=_lands_twice(declared, known) if resetting else "",
         is_export=_is_export(declared),
     )
+
+
+def _resets(declared: Document, known: Known, resets: Mapping[tuple[str, str], frozenset[str]]) -> bool:
+    """Whether the cursor of a job means nothing under its new spec."""
+    job_type = (declared.spec.get("provider", ""), declared.spec.get("jobType", ""))
+    return declared.kind == "Job" and resets_cursor(known.spec, declared.spec, resets.get(job_type, frozenset()))
 
 
 def _rerun(declared: Document, known: Known) -> Iterator[Action]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+import pytest
+
+from reconciler.controller.deeds import perform
 from reconciler.core.state import Outcome, Reason, Status
 from tests.controller.conftest import Shop
 from tests.end_to_end.inprocess import Died, Fuse
@@ -122,6 +125,28 @@ def test_an_orphan_keeps_its_cursor_for_a_job_declared_again_under_its_name(shop
     assert shop.report.ran == 1
     assert shop.row().totals.rows == 2
     assert shop.read(lambda record: record.streams.counts("orders"))[0] == 2
+
+
+@pytest.mark.parametrize("policy", ["orphan", "delete"])
+def test_other_work_that_is_declared_under_the_name_of_a_kept_cursor_does_not_go_on_from_it(
+    shop: Shop, policy: str
+) -> None:
+    path = shop.stay()
+    path.write_text(path.read_text().replace("suspend: true", "schedule: {once: true}"))
+    gone = shop.job(deletionPolicy=policy)
+    shop.go()
+    gone.unlink()
+    assert shop.go() == {"delete": 1}
+    if policy == "delete":
+        perform(shop.world.state, "undelete", job="import-orders")
+    shop.job(config='{path: "in/*.csv", stream: others}')
+    assert shop.go() == {"create": 1}
+    (action,) = shop.report.plan.actions
+    assert action.reason == "declared again, as other work than that of which the cursor was kept; it begins anew"
+    assert action.message == (
+        "the cursor is dropped: the 2 rows of earlier runs may be landed a second time on stream others"
+    )
+    assert shop.read(lambda record: record.streams.counts("others"))[0] == 4, "that of the other job, and this one's"
 
 
 def test_what_is_protected_stays_when_its_file_goes(shop: Shop) -> None:

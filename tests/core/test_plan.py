@@ -30,7 +30,7 @@ from reconciler.core.happening import (
     WorkChanged,
 )
 from reconciler.core.lifecycle import advance, created, happenings
-from reconciler.core.plan import Difference, Known, Pair, differing, plan
+from reconciler.core.plan import Difference, Known, Life, Pair, differing, plan
 from reconciler.core.planned import Action, Plan, PlannedRun, Risk, Verb, Waiting, to_json
 from reconciler.core.prune import Budget, Pruning, Purse
 from reconciler.core.rules import rules_of
@@ -283,6 +283,16 @@ def test_an_orphan_keeps_its_cursor_for_a_job_declared_again() -> None:
     (again,) = made(Pair(declared=job(), known=known(orphan, life="orphaned"))).actions
     assert (again.verb, again.reason) == (Verb.CREATE, "declared again; it goes on from the cursor that was kept")
     assert made(Pair(known=known(orphan, life="orphaned"))) == Plan()
+
+
+@pytest.mark.parametrize("life", ["orphaned", "undeleted"])
+def test_a_kept_cursor_is_not_that_of_other_work_which_is_declared_under_its_name(life: Life) -> None:
+    for other in (job(jobType="other"), job(config={"path": "a", "stream": "others"})):
+        pair = Pair(declared=other, known=known(job(), life=life))
+        (again,) = made(pair, resets={("files", "import-csv"): frozenset({"stream"})}).actions
+        assert again.reason == "declared again, as other work than that of which the cursor was kept; it begins anew"
+        assert again.message.startswith("the cursor is dropped: the rows of earlier runs")
+        assert again.resets_cursor
 
 
 def test_a_deleted_job_that_is_declared_again_begins_anew_and_an_undeleted_one_goes_on() -> None:
