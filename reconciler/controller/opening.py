@@ -17,7 +17,7 @@ from reconciler.controller.settings import WRITTEN_SINCE, WRITTEN_TO, Listener, 
 from reconciler.controller.trees import check_root, installed, open_tree
 from reconciler.errors import UsageError
 from reconciler.record.store import Record
-from reconciler.runner.boot import Booted, boot
+from reconciler.runner.boot import Booted, fork
 
 if TYPE_CHECKING:
     from reconciler.controller.hands import Hands, Specs
@@ -46,7 +46,7 @@ def open_controller(settings: Settings, listener: Listener | None = None, *, exp
         tree, origin = open_tree(settings, record, writable=True, notice=listener.notice)
         if expects_runs and _runs_come(record, tree, clock):
             with suppress(OSError):  # then the runner tries again, and says why it cannot
-                booted = boot(settings.state)
+                booted = fork(settings.state)
         hands = _hands(settings, record, tree, origin, listener, clock, booted)
         record.audit.begin(clock.now().wall_ms)
         _note_where(record, settings)

@@ -34,7 +34,7 @@ from reconciler.core.messages import (
     SecretSeen,
     Wanted,
 )
-from reconciler.runner.boot import Booted, boot
+from reconciler.runner.boot import Booted, Forked, boot
 from reconciler.runner.capture import MAX_LINES
 from reconciler.runner.frames import MAX_MESSAGE, Frames, Malformed
 from reconciler.runner.processes import end_leftover
@@ -87,7 +87,7 @@ class _Standby:
 class _Server:
     """The fork server, and the packets (with the sockets that go along) it has not taken yet."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     control: socket.socket
     outgoing: deque[tuple[bytes, socket.socket | None]] = field(default_factory=deque)
     broken: str = ""

@@ -298,6 +298,20 @@ def _close_all_but(handle: int) -> None:
     os.closerange(handle + 1, limit if limit != resource.RLIM_INFINITY else 2**20)
 
 
+def become(control: socket.socket, state_dir: str) -> NoReturn:
+    """In a fork of a controller: keeps nothing open of it, nor what it has not written yet, and is the server from now on."""
+    os.setsid()  # a terminal's Ctrl-C is the controller's to handle
+    handle = control.detach()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    _close_all_but(handle)
+    _ours = sys.stdout, sys.stderr  # kept, because what they hold is the controller's to write
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    main(handle, state_dir)
+
+
 def main(handle: int, state_dir: str) -> NoReturn:
     """The process that `local.LocalRunner` starts, with its end of the control socket."""
     name_process("reconcile-forks")
