@@ -20,9 +20,10 @@ from reconciler.data.blocks import CHANGED
 from reconciler.data.content import Look, hold_still, look, not_a_mark, opened, trusted
 from reconciler.data.names import MAX_COLUMNS, distinct, placeholders
 from reconciler.data.render import json_messages
+from reconciler.data.row_groups import rows_at_once
 from reconciler.errors import Fatal
 
-#: Rows read at once, and the bounds of one block: whichever comes first.
+#: Rows read at once at most, and the bounds of one block: whichever comes first.
 BATCH_ROWS: Final = 16_384
 BLOCK_ROWS: Final = 131_072
 
@@ -75,11 +76,12 @@ def _digest(file: IO[bytes]) -> str:
 
 def _tables(file: IO[bytes], skip: int, block_bytes: int) -> Iterator[tuple[pa.Table, bool]]:
     """The rows from number `skip` on in tables of bounded size, each with whether it is the last; at least one."""
-    with pq.ParquetFile(pa.PythonFile(file, mode="r")) as source:
-        schema = _schema(source.schema_arrow)
-        left = source.metadata.num_rows - skip
+    source = pa.PythonFile(file, mode="r")
+    with pq.ParquetFile(source) as parquet:
+        schema = _schema(parquet.schema_arrow)
+        left = parquet.metadata.num_rows - skip
         held: list[pa.Table] = []
-        for piece in _pieces(source, skip, schema):
+        for piece in _pieces(parquet, source, skip, schema, block_bytes):
             held.append(piece)
             left -= piece.num_rows
             if left and _is_full(held, block_bytes):
@@ -93,13 +95,16 @@ def _is_full(held: list[pa.Table], block_bytes: int) -> bool:
     return bool(rows >= BLOCK_ROWS or size >= block_bytes)
 
 
-def _pieces(source: pq.ParquetFile, skip: int, schema: pa.Schema) -> Iterator[pa.Table]:
-    for group in range(source.num_row_groups):
-        rows = source.metadata.row_group(group).num_rows
+def _pieces(
+    parquet: pq.ParquetFile, source: pa.PythonFile, skip: int, schema: pa.Schema, block_bytes: int
+) -> Iterator[pa.Table]:
+    for group in range(parquet.num_row_groups):
+        rows = parquet.metadata.row_group(group).num_rows
         if skip >= rows:
             skip -= rows
             continue
-        for batch in source.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], use_threads=False):
+        at_once = rows_at_once(parquet, source, group, BATCH_ROWS, block_bytes)
+        for batch in parquet.iter_batches(batch_size=at_once, row_groups=[group], use_threads=False):
             piece = pa.Table.from_batches([batch]).slice(min(skip, batch.num_rows))
             skip = max(0, skip - batch.num_rows)
             if piece.num_rows:

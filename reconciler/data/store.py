@@ -22,11 +22,13 @@ from reconciler.core.value import dataclass
 from reconciler.data.durable import file_digest, replaced
 from reconciler.data.jsontext import meaning
 from reconciler.data.names import META, RECEIVED, stored
+from reconciler.data.row_groups import rows_at_once
 from reconciler.data.segments import TEMPORARY, compacted_file
 from reconciler.data.timestamps import TIME
 
-#: Rows of one row group; the smallest piece that is read at once.
+#: Rows of one row group, and about how many bytes of them, whichever comes first.
 GROUP_ROWS: Final = 122_880
+GROUP_BYTES: Final = 64 << 20
 
 #: How new segments are written, and those that stay. A dictionary that grows beyond its limit is given up.
 _FRESH: Final[Mapping[str, Any]] = {
@@ -162,31 +164,27 @@ def _grouped(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
     """Neighbours until they fill a row group: one of a few rows costs as much as one of many, to write and whenever it is
     read."""
     held: list[pa.Table] = []
-    rows = 0
+    rows = size = 0
     for table in tables:
-        if held and rows + table.num_rows > GROUP_ROWS:
+        if held and (rows + table.num_rows > GROUP_ROWS or size >= GROUP_BYTES):
             yield held
-            held, rows = [], 0
+            held, rows, size = [], 0, 0
         held.append(table)
         rows += table.num_rows
+        size += table.nbytes
     if held:
         yield held
 
 
 def _regrouped(data_dir: Path, group: Sequence[Staged]) -> Iterator[pa.Table]:
-    """The rows of the group in tables of about one row group each."""
-    held: list[pa.Table] = []
-    rows = 0
+    """The rows of the group in tables of one row group each, or a part of one."""
     for segment in group:
-        with pq.ParquetFile(data_dir / segment.file) as file:
-            for batch in file.iter_batches(batch_size=GROUP_ROWS, use_threads=False):
-                held.append(pa.Table.from_batches([batch]))
-                rows += batch.num_rows
-                if rows >= GROUP_ROWS:
-                    yield pa.concat_tables(held)
-                    held, rows = [], 0
-    if held:
-        yield pa.concat_tables(held)
+        path = data_dir / segment.file
+        with pq.ParquetFile(path) as file:
+            for number in range(file.num_row_groups):
+                rows = rows_at_once(file, path, number, GROUP_ROWS, GROUP_BYTES)
+                for batch in file.iter_batches(batch_size=rows, row_groups=[number], use_threads=False):
+                    yield pa.Table.from_batches([batch])
 
 
 def _raw_schema(schema: pa.Schema) -> pa.Schema:

@@ -24,6 +24,7 @@ from reconciler.core.messages import SegmentRef
 from reconciler.data.jsontext import plain, plain_type
 from reconciler.data.names import META, RECEIVED, raw, without_meta
 from reconciler.data.render import json_messages
+from reconciler.data.row_groups import rows_at_once
 from reconciler.data.store import has_holes
 from reconciler.data.widen import EXACT_INTEGER, as_plain, cast_to, widened
 from reconciler.errors import Fatal, Retriable
@@ -101,10 +102,9 @@ class SegmentReader:
             names = file.schema_arrow.names
             position = segment.first
             for group in range(file.num_row_groups):
-                size = file.metadata.row_group(group)
-                after = position + size.num_rows
-                at_once = min(rows, max(PIECE_BYTES * size.num_rows // max(size.total_byte_size, 1), 1))
+                after = position + file.metadata.row_group(group).num_rows
                 if after > first and position < stop:
+                    at_once = rows_at_once(file, self._data_dir / segment.file, group, rows, PIECE_BYTES)
                     hollow = has_holes(file, group)
                     wanted = names if meta or hollow else without_meta(names)
                     for batch in file.iter_batches(at_once, row_groups=[group], columns=wanted, use_threads=False):

