@@ -62,7 +62,7 @@ def _after_two_looks(look: Look) -> Verdict:
 def _judge_in_git(
     look: Look, gone: Collection[Gone], trace: Trace, repository: Repository, head: str
 ) -> dict[Gone, Verdict]:
-    blobs = repository.blobs(head)
+    blobs = repository.blobs_read(head)
     suspects = blobs.keys() & ({one.path for one in gone} | repository.differing() | (blobs.keys() - look.files.keys()))
     parsed = trace.declared(repository, {path: blobs[path] for path in sorted(suspects)})
     documents: set[tuple[str, str]] = {(one.kind, one.name) for file in parsed.values() for one in file.documents}
@@ -83,6 +83,6 @@ def _judge_in_git(
 def _blobs(repository: Repository, commit: str) -> Mapping[str, str]:
     """The spec files of an earlier commit; none where that commit is gone."""
     try:
-        return repository.blobs(commit) if commit else {}
+        return repository.blobs_read(commit) if commit else {}
     except GitUnusable:
         return {}

@@ -9,6 +9,7 @@ A repository that git refuses to read (`safe.directory`) is a `GitUnusable` with
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -49,6 +50,8 @@ _STRANGERS: Final = frozenset({
     "GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_TRACE", "GIT_LITERAL_PATHSPECS",
     "GIT_GLOB_PATHSPECS", "GIT_CEILING_DIRECTORIES",
 })  # fmt: skip
+#: The mode of a link in a tree, as git writes it.
+LINK: Final = "120000"
 #: A whole hash.
 OBJECT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SYMBOLIC_DEPTH: Final = 5
@@ -196,18 +199,36 @@ class Repository:
     # --- asked of git -----------------------------------------------------------------------------------------------
 
     def blobs(self, commit: str) -> dict[str, str]:
-        """The spec files of a commit's tree below the root: path to blob id. Links and submodules are not among them,
-        and a commit that is gone raises GitUnusable."""
-        scope = ("--", self.prefix) if self.prefix else ()
-        listing = self.run("ls-tree", "-r", "-z", "--full-tree", commit, *scope)
-        return dict(self._spec_blobs(listing))
+        """The spec files of a commit's tree below the root, and links of such names: path to blob id. A commit that is
+        gone raises GitUnusable."""
+        return {path: blob for path, _, blob in self._listed(commit) if is_spec_path(path)}
 
-    def _spec_blobs(self, listing: bytes) -> Iterator[tuple[str, str]]:
-        for line in listing.split(b"\0"):
+    def blobs_read(self, commit: str) -> dict[str, str]:
+        """The same as a walk of the root reads it: a link stands for the file, or the files of the folder, that it leads to.
+        One that leads out of the root, nowhere, or to another link stands for nothing."""
+        files: dict[str, str] = {}
+        links: dict[str, str] = {}
+        for path, mode, blob in self._listed(commit):
+            (links if mode == LINK else files)[path] = blob
+        found = dict(files)
+        for path, target in self.contents(links).items():
+            leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), os.fsdecode(target)))
+            if leads in files:
+                found[path] = files[leads]
+            else:
+                found |= {path + one[len(leads) :]: files[one] for one in files if one.startswith(f"{leads}/")}
+        return {path: blob for path, blob in found.items() if is_spec_path(path)}
+
+    def _listed(self, commit: str) -> Iterator[tuple[str, str, str]]:
+        """The files and links of a commit's tree below the root: path, mode and blob id."""
+        scope = ("--", self.prefix) if self.prefix else ()
+        for line in self.run("ls-tree", "-r", "-z", "--full-tree", commit, *scope).split(b"\0"):
             about, _, name = line.partition(b"\t")
-            path = self.below(name)
-            if path is not None:
-                yield path, about.split(b" ")[2].decode("ascii")
+            path = os.fsdecode(name)
+            if name and path.startswith(self.prefix):
+                mode, kind, blob = about.decode("ascii").split(" ")
+                if kind == "blob":
+                    yield path[len(self.prefix) :], mode, blob
 
     def below(self, name: bytes) -> str | None:
         """A path of git's as one relative to the root, if it is a spec's."""

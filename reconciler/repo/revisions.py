@@ -14,12 +14,11 @@ from typing import Final
 
 from reconciler.core.value import dataclass
 from reconciler.errors import Problem, UsageError
-from reconciler.repo.git import GitUnusable, Repository
+from reconciler.repo.git import LINK, GitUnusable, Repository
 from reconciler.repo.names import is_spec_path
 from reconciler.repo.walk import MAX_FILE_BYTES, printable
 
-#: git's mode of a link; what it leads to is followed so often.
-LINK: Final = "120000"
+#: What a link leads to is followed so often.
 LINKS_DEEP: Final = 5
 #: What to do where a clone does not reach back far enough.
 WHOLE: Final = (

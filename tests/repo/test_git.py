@@ -152,6 +152,21 @@ def test_only_spec_files_below_the_root_are_listed(tree: WorkTree) -> None:
     assert opened(tree.root).blobs(commit).keys() == {"a.yaml", "d/e.yml"}
 
 
+def test_what_is_read_of_a_commit_is_what_its_links_lead_to(tree: WorkTree) -> None:
+    tree.write({"a.yaml": "a", ".data/b": "b", ".data/sub/c.yaml": "c", ".data/sub/c.csv": "no spec"})
+    (tree.top / "outside.yaml").write_text("x")
+    links = {
+        "b.yaml": ".data/b", "more": ".data/sub", "deep/a.yaml": "../a.yaml", "out.yaml": "../outside.yaml",
+        "nowhere.yaml": "none", "again.yaml": "b.yaml", "root.yaml": "/a.yaml",
+    }  # fmt: skip
+    (tree.root / "deep").mkdir()
+    for name, target in links.items():
+        (tree.root / name).symlink_to(target)
+    repository = opened(tree.root)
+    read = repository.contents(repository.blobs_read(tree.commit()))
+    assert read == {"a.yaml": b"a", "deep/a.yaml": b"a", "b.yaml": b"b", "more/c.yaml": b"c"}
+
+
 def test_contents_are_those_of_the_commit_whatever_is_on_disk(tree: WorkTree) -> None:
     tree.write({"a.yaml": "one\n\ntwo", "b.yaml": "", "c.yaml": "one\n\ntwo", "big.yaml": "x" * (1 << 20) + "x"})
     commit = tree.commit()

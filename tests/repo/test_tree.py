@@ -681,6 +681,24 @@ def test_a_document_that_a_commit_moved_into_a_file_that_is_gone_from_disk_is_in
     assert verdict(git_tree, look, "a.yaml", "e") is Absence.IN_HEAD
 
 
+def test_what_a_link_leads_to_is_absent_once_head_lacks_it_and_not_before(work: WorkTree, open_tree: Open) -> None:
+    work.write({".data/one": f"{spec('l')}---\n{spec('m')}", ".data/more/e.yaml": spec("e")})
+    (work.root / "l.yaml").symlink_to(".data/one")
+    (work.root / "more").symlink_to(".data/more")
+    work.commit()
+    tree = open_tree(work.root)
+    tree.settle(quiet_look(tree, work.root))
+    work.write({".data/one": spec("m")})
+    (work.root / "more").unlink()
+    asked = [gone("l.yaml", "l"), gone("more/e.yaml", "e")]
+    for now in (1000, 5000):
+        said = tree.absent(quiet_look(tree, work.root, now), asked)
+        assert [said[one].absence for one in asked] == [Absence.IN_HEAD] * 2
+    work.commit()
+    said = tree.absent(quiet_look(tree, work.root, 5001), asked)
+    assert [said[one].absence for one in asked] == [Absence.ABSENT] * 2
+
+
 def test_an_untracked_document_in_a_work_tree_is_absent_after_two_equal_looks(work: WorkTree, git_tree: Tree) -> None:
     work.write({"u.yaml": spec("u")})
     git_tree.settle(quiet_look(git_tree, work.root, 500))
