@@ -347,7 +347,8 @@ class Timestamp(Model):
 
     field: Column = Field(description="The column that holds it.", examples=["ordered_at"])
     format: TimestampFormat = Field(
-        "iso8601", description="How it is written: iso8601, epoch_s, epoch_ms or a strptime pattern."
+        "iso8601",
+        description="How it is written, for attributes too: iso8601, epoch_s, epoch_ms or a strptime pattern.",
     )
 
     def normal(self) -> dict[str, Any]:

@@ -94,6 +94,12 @@ def own_time(field: pa.Field, column: str, how: str, once: Once = in_place) -> s
     return _bounded(iso8601_sql(text, once) if how == "iso8601" else once(microseconds_sql(how, text)))
 
 
+def of_time(microseconds: str, type_name: str) -> str:
+    """A message's own time as the type that `columns` declares for its column; empty for a type that is no time."""
+    wanted = type_of(type_name)
+    return f"make_timestamp({microseconds})::{wanted.sql}" if wanted.is_time else ""
+
+
 def _bounded(microseconds: str) -> str:
     return f"CASE WHEN {microseconds} BETWEEN {FIRST_US} AND {LAST_US} THEN {microseconds} END"
 

@@ -184,7 +184,10 @@ class Messages:
         for index, name in enumerate(self._columns):
             field = fields.get(name, pa.field(name, pa.null()))
             wanted = self.rules.columns.get(name, "text")
-            yield f"{columns.typed(field, names.get(name, 'NULL'), wanted, once)} AS c{index}"
+            value = columns.typed(field, names.get(name, "NULL"), wanted, once)
+            if name == self.rules.timestamp_field and self.rules.timestamp_format != "iso8601":
+                value = columns.of_time(own, wanted) or value
+            yield f"{value} AS c{index}"
 
     def _by_duckdb(self, segments: Sequence[SegmentRef]) -> tuple[str, str]:
         files = ", ".join(sql_string(str(self._data_dir.resolve() / one.file)) for one in segments)

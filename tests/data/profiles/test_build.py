@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,48 @@ def test_a_build_reads_the_times_that_an_import_reads(tmp_path: Path) -> None:
     assert built.facts["untimed"] == 1
     expected = [{"at": moment} for moment in texts.values()] + [{"at": None}]
     assert sorted(attributes(world, built), key=str) == sorted(expected, key=str)
+
+
+@pytest.mark.parametrize(
+    ("how", "value", "moment"),
+    [
+        ("epoch_ms", 1_791_027_055_000, datetime(2026, 10, 3, 11, 30, 55)),
+        ("epoch_s", "1791027055", datetime(2026, 10, 3, 11, 30, 55)),
+        ("%d.%m.%Y %H:%M", "03.10.2026 11:30", datetime(2026, 10, 3, 11, 30)),
+        ("%Y-%d-%m", "2026-03-10", datetime(2026, 10, 3)),
+        ("epoch_ms", "yesterday", None),
+        ("epoch_ms", None, None),
+    ],
+)
+def test_the_column_of_a_stream_s_time_is_read_in_that_time_s_format(
+    tmp_path: Path, how: str, value: Any, moment: datetime | None
+) -> None:
+    rules = rules_of(
+        s={
+            "columns": {"at": "timestamp"}, "timestamp": {"field": "at", "format": how},
+            "identity": [{"key": "k", "from": "k"}],
+            "attributes": {"last": {"from": "at", "merge": "max"}, "day": {"expr": "cast(at as date)"}},
+        }
+    )  # fmt: skip
+    world = World(tmp_path, rules)
+    world.land("s", [{"k": "a", "at": value}])
+    world.land("s", [{"k": "b"}])
+    day = moment.date() if moment else None
+    assert sorted(attributes(world, world.build()), key=str) == sorted(
+        [{"last": moment, "day": day}, {"last": None, "day": None}], key=str
+    )
+
+
+def test_a_date_is_read_in_the_format_of_its_stream_s_time_too(tmp_path: Path) -> None:
+    rules = rules_of(
+        s={
+            "columns": {"born": "date"}, "timestamp": {"field": "born", "format": "%d.%m.%Y"},
+            "identity": [{"key": "k", "from": "k"}], "attributes": {"born": {"from": "born"}},
+        }
+    )  # fmt: skip
+    world = World(tmp_path, rules)
+    world.land("s", [{"k": "a", "born": "17.02.1994"}])
+    assert attributes(world, world.build()) == [{"born": date(1994, 2, 17)}]
 
 
 # --- who is one -----------------------------------------------------------------------------------------------------
