@@ -185,6 +185,9 @@ def _document(outcome: Outcome) -> dict[str, Any]:
 def _print(call: Call, outcome: Outcome) -> None:
     terminal, request = call.terminal, outcome.request
     state = "under way" if request.done_ms is None else f"done {iso(request.done_ms)}"
+    if request.done_ms is not None and outcome.waits:
+        where = "1 destination" if len(outcome.waits) == 1 else f"{len(outcome.waits):,} destinations"
+        state = f"done here {iso(request.done_ms)}, outstanding at {where}"
     head = terminal.paint(f"Request {request.id}", "bold")
     terminal.print(f"{head} of {escape(request.by)}, {iso(request.at_ms)}: {state}")
     if request.known is False:

@@ -14,7 +14,7 @@ from reconciler.cli.plan_words import NOTHING, NOTHING_MERGED, backfill_words, e
 from reconciler.cli.problems import warn_problems
 from reconciler.cli.pruning import blocked_lines
 from reconciler.cli.terminal import Terminal, cells, cut, escape
-from reconciler.core.words import with_options
+from reconciler.core.words import listed, with_options
 from reconciler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ def _print_rebuild(terminal: Terminal, rebuild: Rebuild) -> None:
     size = (
         f"{rebuild.messages:,} messages ({rebuild.size / 1e6:,.1f} MB) of {', '.join(rebuild.streams) or 'no stream'}"
     )
-    because = " and ".join(rebuild.because)
-    text = f"Profiles are built anew from {size}, because of what {because} says about people; the old ones serve meanwhile."
+    because = f"{listed(rebuild.because)} {'says' if len(rebuild.because) == 1 else 'say'}"
+    text = f"Profiles are built anew from {size}, because of what {because} about people; the old ones serve meanwhile."
     for line in _wrapped(text, terminal.width):
         terminal.print(line)
     terminal.print()

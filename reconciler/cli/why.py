@@ -20,7 +20,7 @@ from reconciler.cli.times import iso_or_none
 from reconciler.clock import Clock
 from reconciler.core.gate import DependencyFacts, facts_of
 from reconciler.core.prune import undeleted_words
-from reconciler.core.rules import JobRules, rules_of
+from reconciler.core.rules import AfterDependencies, JobRules, rules_of
 from reconciler.core.state import EventName, Reason
 from reconciler.core.suggest import closest
 from reconciler.core.why import Answer, Because, Cause, Deletion, Facts, Held, HeldUpload, Other
@@ -164,6 +164,7 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         **({} if job is not None else _lost(call, record, found, name)),
         other=other,
         uploads=_uploads(record, job, name),
+        audience_ms=_audience_ms(record, job, rules),
         again=call.again,
     )
 
@@ -273,6 +274,17 @@ def _uploads(record: Record, job: JobRow | None, name: str) -> tuple[HeldUpload,
     return tuple(
         HeldUpload(words=waiting_words(one), since_ms=one.asked_ms, step=approval_command(one)) for one in waiting
     )
+
+
+def _audience_ms(record: Record, job: JobRow | None, rules: JobRules) -> int | None:
+    """When the audience that an export follows changes by itself."""
+    if job is None or not isinstance(rules.schedule, AfterDependencies):
+        return None
+    from reconciler.controller.exports import audience_field
+    from reconciler.providers import catalogue
+
+    found = audience_field(catalogue(), job.spec["provider"], job.spec["jobType"])
+    return None if found is None else record.profiles.next_changes().get(job.spec["config"].get(found[1], ""))
 
 
 def _cause(record: Record, job: JobRow | None, event: EventName) -> Cause | None:

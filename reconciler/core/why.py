@@ -28,6 +28,7 @@ from reconciler.core.why_facts import (
     ago,
     by_words,
     count_words,
+    in_words,
     nobody,
     notes,
     seen,
@@ -190,7 +191,7 @@ def _by_schedule(facts: Facts, state: JobState) -> Answer:
         return Answer(
             code=Because.WAITING_FOR_DEPENDENCY,
             because=f"it runs after {listed(facts.rules.depends_on)}, and none has succeeded since its last start.",
-            then="the next success of one of them starts it.",
+            then="the next success of one of them starts it" + _by_itself(facts),
             since_ms=state.since_ms,
             step=_ask_about(facts.rules.depends_on),
         )
@@ -211,6 +212,13 @@ def _by_schedule(facts: Facts, state: JobState) -> Answer:
     due = at_ms <= facts.now.wall_ms
     because = f"it is due since {ago(facts, at_ms)}." if due else "its schedule's next time has not come."
     return timed(facts, Because.SCHEDULED, because, at_ms, "starts it", at_ms if due else state.since_ms)
+
+
+def _by_itself(facts: Facts) -> str:
+    """The end of a sentence: that an audience which changes though nothing arrives starts an export too."""
+    if facts.audience_ms is None:
+        return "."
+    return f", and so does its audience when it changes by itself: {in_words(facts, facts.audience_ms)}."
 
 
 def _owing(facts: Facts, state: JobState, owed: Owed) -> Answer:

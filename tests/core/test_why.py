@@ -332,6 +332,11 @@ def test_a_job_after_its_dependencies_waits_for_their_next_success() -> None:
     answer = why(facts(JobState(reason=Reason.WAITING_FOR_DEPENDENCY), rules=rules))
     assert answer.because == "it runs after a and b, and none has succeeded since its last start."
     assert answer.then == "the next success of one of them starts it."
+    follows = facts(JobState(reason=Reason.WAITING_FOR_DEPENDENCY), rules=rules, audience_ms=SOON)
+    assert why(follows).then == (
+        "the next success of one of them starts it, and so does its audience when it changes by itself: "
+        "at 2026-11-21T10:42:00Z, in 42 min."
+    )
 
 
 def test_a_job_that_waits_for_a_slot_says_how_many_are_before_it() -> None:

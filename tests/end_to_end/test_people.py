@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -184,7 +185,11 @@ def test_a_changed_stream_plans_a_rebuild_and_says_what_it_costs(shop: Shop) -> 
     body = shop.json("plan")
     assert body["rebuild"]["streams"] == ["customers", "orders"]
     assert (body["rebuild"]["messages"], body["rebuild"]["because"]) == (17, ["orders"])
-    assert "Profiles are built anew from 17 messages" in shop.run("plan")
+    said = " ".join(shop.run("plan").split())
+    assert "Profiles are built anew from 17 messages" in said
+    assert "because of what orders says about people" in said
+    shop.edit("people.yaml", "country: {from", "land: {from")
+    assert "because of what customers and orders say about people" in " ".join(shop.run("plan").split())
     shop.run()
     assert "rebuild" not in shop.json("plan")
     assert shop.json("profile", "user_id=1")["attributes"]["earned"]["value"] == "1150.50"
@@ -305,6 +310,8 @@ def test_an_export_follows_its_audience_when_the_moment_comes_at_which_that_chan
     shop.run()
     shop.sent()
     assert "nothing to run" in shop.run()
+    why = " ".join(shop.run("why", JOB).split())
+    assert "starts it, and so does its audience when it changes by itself: at 2226-09-03T08:45:00Z" in why
     with closing(sqlite3.connect(shop.root / ".reconciler" / "record.db")) as record, record:
         record.execute("UPDATE audience_size SET next_change_ms = 1")  # as if two hundred years had gone by
     assert f"{JOB}: nothing new" in shop.run()
@@ -341,6 +348,21 @@ def test_a_unit_that_the_record_refuses_takes_no_file_of_the_ledger_with_it(shop
     assert [action for action, _ in shop.sent()] == ["add"] * 4
     assert not set(before) & set(named())  # the deltas were heavy: a new base was written, and now the old one is gone
     assert sorted(path.relative_to(data).as_posix() for path in (data / "jobs").rglob("*.parquet")) == named()
+
+
+def test_a_request_to_forget_is_not_done_while_a_destination_holds_the_person(shop: Shop) -> None:
+    shop.run()
+    shop.run("pause", JOB)
+    asked = shop.run("forget", "email=ada@example.org", "--yes")
+    assert re.search(r"^Request 1 of .*: done here \S+Z, outstanding at 1 destination$", asked, re.MULTILINE)
+    shop.run()
+    assert f"outstanding: the destination of '{JOB}': the job is paused" in shop.run("forget", "--list")
+    shop.run("resume", JOB)
+    shop.run("rerun", JOB)
+    shop.run()
+    listed = shop.run("forget", "--list")
+    assert re.search(r"^Request 1 of .*: done \S+Z$", listed, re.MULTILINE)
+    assert f"destination of '{JOB}': removed by run" in listed
 
 
 def test_a_person_is_found_to_be_forgotten_though_a_stream_with_other_keys_was_archived(shop: Shop) -> None:
