@@ -4,6 +4,7 @@ the one command that destroys messages."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -12,8 +13,8 @@ from reconciler.cli.lookup import reading, suggestion
 from reconciler.cli.options import Call, command, output_option
 from reconciler.cli.specs import declared_specs
 from reconciler.cli.terminal import escape
-from reconciler.cli.times import day_time, iso_or_none
-from reconciler.clock import Clock
+from reconciler.cli.times import brief_time, day_time, iso_or_none
+from reconciler.clock import Clock, iso
 from reconciler.core.streams import liveness, users_of
 from reconciler.core.words import with_options
 from reconciler.errors import Blocked, UsageError
@@ -107,6 +108,9 @@ def _stream_json(
 
 
 def _table(call: Call, rows: Sequence[dict[str, Any]]) -> None:
+    """In a terminal, which may be narrow, times are brief."""
+    now = iso(Clock().now().wall_ms)
+    shown = partial(brief_time, now=now) if call.terminal.interactive else day_time
     header = ["Name", "State", "Messages", "Size", "Last arrived", "Newest time", "Written by"]
     lines = [
         [
@@ -114,13 +118,13 @@ def _table(call: Call, rows: Sequence[dict[str, Any]]) -> None:
             row["state"] if row["declared"] else f"{row['state']} (archived)",
             f"{row['messages']:,}",
             size_text(row["bytes"]),
-            day_time(row["lastArrivedAt"]),
-            day_time(row["lastTimestamp"]),
+            shown(row["lastArrivedAt"]),
+            shown(row["lastTimestamp"]),
             ", ".join(row["writers"]) or "-",
         ]
         for row in rows
     ]
-    call.terminal.table(header, lines, colours="State")
+    call.terminal.table(header, lines, colours="State", whole=("Messages", "Size", "Last arrived", "Newest time"))
 
 
 def _untimed_words(row: Mapping[str, Any]) -> str:

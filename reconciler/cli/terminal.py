@@ -203,13 +203,15 @@ class Terminal:
             self.out = None if self.out is None else before[0]  # a stream that was given up stays so
             self.err = None if self.err is None else before[1]
 
-    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]], *, colours: str = "") -> None:
-        """Aligned columns. In an interactive terminal the widest are cut until they fit; elsewhere nothing is cut.
-        `colours` names the column whose words are statuses."""
+    def table(
+        self, header: Sequence[str], rows: Iterable[Sequence[str]], *, colours: str = "", whole: Sequence[str] = ()
+    ) -> None:
+        """Aligned columns. In an interactive terminal the widest are cut until they fit, those named `whole` last; elsewhere
+        nothing is cut. `colours` names the column whose words are statuses."""
         lines = [[escape(cell) for cell in row] for row in rows]
         widths = [max(cells(one) for one in column) for column in zip(header, *lines, strict=True)]
         if self.interactive:
-            fit(widths, self.width)
+            fit(widths, self.width, last=[header.index(one) for one in whole])
         painted = header.index(colours) if colours else -1
         self.print(self.paint(_row(header, widths), "bold"))
         for line in lines:
@@ -239,12 +241,15 @@ class Terminal:
             os.close(nowhere)
 
 
-def fit(widths: list[int], width: int, gap: int = 2) -> None:
-    """Narrows the widest columns, the first one last, until a row fits `width` or no column can give any more."""
+def fit(widths: list[int], width: int, gap: int = 2, last: Sequence[int] = ()) -> None:
+    """Narrows the widest columns, the first one and then those of `last` after all others, until a row fits `width` or no
+    column can give any more."""
+    kept = [0, *last]
     while sum(widths) + gap * (len(widths) - 1) > width:
         order = sorted(range(len(widths)), key=lambda index: (widths[index], index), reverse=True)
-        index = next((one for one in order if one != 0 and widths[one] > NARROWEST), 0)
-        if widths[index] <= NARROWEST:
+        giving = [*(one for one in order if one not in kept), *kept]
+        index = next((one for one in giving if widths[one] > NARROWEST), None)
+        if index is None:
             return
         widths[index] -= 1
 

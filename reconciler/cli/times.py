@@ -19,6 +19,12 @@ def day_time(text: str | None) -> str:
     return "-" if text is None else f"{text[:10]} {text[11:16]}Z"
 
 
+def brief_time(text: str | None, now: str) -> str:
+    """The same in 12 characters: `11-21 10:00Z` in the year of `now`, the day alone (`2025-11-21`) in any other."""
+    whole = day_time(text)
+    return whole[5:] if whole[:4] == now[:4] else whole[:10]
+
+
 def time_of_day(wall_ms: int) -> str:
     """`10:00:00`."""
     return iso(wall_ms)[11:19]

@@ -103,7 +103,7 @@ def _described(
         removes=found.count("remove"),
         omits=tuple(sorted(found.omissions.items())),
         omitted_before=facts.omitted,
-        requests=requests(found, getattr(config, "batch_size", max(found.rows, 1))),
+        requests=requests(found, getattr(config, "batch_size", None)),
         held=tuple(objections(config.limits(), found, facts)),
         unsent=0 if progress.plan is None else progress.plan.rows - progress.plan.done,
         behind=behind,

@@ -101,9 +101,11 @@ def would_do(difference: Difference) -> str:
     return f"add {adds}, change {changes} and remove {removes}"
 
 
-def requests(difference: Difference, batch_size: int) -> int:
-    """How many requests a difference takes, as long as none is refused."""
+def requests(difference: Difference, batch_size: int | None) -> int:
+    """How many requests a difference takes, as long as none is refused. Without batches it is one for all: a file."""
     halves = (difference, *difference.later)
+    if batch_size is None:
+        return min(1, sum(sum(one.calls.values()) for one in halves))
     return sum(-(-count // batch_size) for one in halves for count in one.calls.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from reconciler.core.metrics import DAY_MS, HOUR_MS
 from reconciler.core.provider import Staged, Unit
 from reconciler.record.store import Record
 from tests.cli.conftest import STREAM, World, job_text
+from tests.cli.test_pass import on_a_terminal
 
 NOW_MS = Clock().now().wall_ms
 
@@ -83,6 +85,15 @@ def test_the_table_fits_a_glance(world: World) -> None:
     arrived = f"{iso(NOW_MS - HOUR_MS)[:10]} {iso(NOW_MS - HOUR_MS)[11:16]}Z"
     for cell in ("orders", "active (archived)", "1,234", "4.8 MiB", arrived, "import-orders"):
         assert cell in line
+
+
+def test_the_times_of_streams_are_whole_in_a_terminal_of_80_columns(world: World) -> None:
+    world.write("stream.yaml", STREAM)
+    timed = staged("a", 1_234_567, size=900_000_000, min_timestamp_ms=0, max_timestamp_ms=0)
+    land(world, world.job("import-orders"), (0, timed))
+    code, written = on_a_terminal(world.folder, "streams")
+    assert code == 0
+    assert re.search(rf"{iso(NOW_MS)[5:10]} {iso(NOW_MS)[11:16]}Z  1970-01-01 ", written)
 
 
 def test_where_there_are_none_it_says_so(world: World) -> None:

@@ -123,6 +123,8 @@ def test_a_difference_says_what_it_comes_to() -> None:
     found = Difference(plan="p", calls={"add": 1001, "update": 0, "remove": 1})
     assert would_do(found) == "add 1001, change 0 and remove 1"
     assert requests(found, 500) == 4
+    assert requests(found, None) == 1
+    assert requests(Difference(plan="p", calls={"add": 0, "update": 0, "remove": 0}), None) == 0
 
 
 def test_a_cursor_comes_back_as_it_went() -> None:
