@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from reconciler.core.issue import Issue, Path, clip, found, one_of, quoted
@@ -109,7 +110,20 @@ def _reasons(schema: Mapping[str, Any], config: Any) -> list[Issue]:
 
 
 def _explain(error: Any) -> Iterable[Issue]:
+    """What is wrong with the name of a field is told at that field: jsonschema's path leads to the mapping."""
     path: Path = tuple(error.absolute_path)
+    if not _is_of_a_name(error):
+        return _explain_at(path, error)
+    return [replace(one, on_key=True) for one in _explain_at((*path, error.instance), error)]
+
+
+def _is_of_a_name(error: Any) -> bool:
+    steps = list(error.absolute_schema_path)
+    names = (index for index, step in enumerate(steps) if step == "propertyNames")
+    return isinstance(error.instance, str) and any(steps[index - 1 : index] != ["properties"] for index in names)
+
+
+def _explain_at(path: Path, error: Any) -> Iterable[Issue]:
     special = _SPECIAL.get(error.validator)
     if special is not None:
         return special(path, error)

@@ -129,17 +129,20 @@ def test_a_config_says_what_is_compared_and_how_careful_a_run_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "message"),
+    ("fields", "path", "message"),
     [
-        ({}, "expected a mapping of at least 1 field, found a mapping"),
+        ({}, ("fields",), "expected a mapping of at least 1 field, found a mapping"),
         (
-            {"Näme": {"from": "email"}},
+            {"email": {"from": "email"}, "Näme": {"from": "email"}},
+            ("fields", "Näme"),
             "expected a name of a-z, A-Z, 0-9, _ and -, not previous or action, found 'Näme'",
         ),
     ],
 )
-def test_what_a_field_may_be_called_is_said(fields: dict[str, Any], message: str) -> None:
+def test_what_a_field_may_be_called_is_said_at_that_field(
+    fields: dict[str, Any], path: tuple[str, ...], message: str
+) -> None:
     job_type = http.PROVIDER.job_type("export-audience")
     assert job_type is not None
     found = compile_schema(job_type.schema).issues({**BASES["http"], **BOTH, "fields": fields})
-    assert [one.message for one in found] == [message]
+    assert [(one.path, one.message) for one in found] == [(path, message)]
