@@ -170,12 +170,16 @@ class Enactor:
         self._record.events.forget("Job", name, besides=EventName.DELETED)
         if self._left[name] == "deleted":
             self._record.resources.delete(known.id)
-            for receipt in self._record.forgotten.outstanding():
-                if receipt.name == name:  # the ledger that held the person goes with it; that of the new job is another
-                    self._record.forgotten.removed(receipt.request, name, GONE, now.wall_ms)
+            self._lose_ledger(name, now)
         else:
             self._record.runs.forget(known.id)
             self._record.deletions.end(known.id)
+
+    def _lose_ledger(self, name: str, now: Now) -> None:
+        """The ledger that held a person is gone; that of the job which has the name from now on is another."""
+        for receipt in self._record.forgotten.outstanding():
+            if receipt.name == name:
+                self._record.forgotten.removed(receipt.request, name, GONE, now.wall_ms)
 
     def _move(self, action: Action, by: By, now: Now) -> None:
         old = self._record.resources.resource(action.kind, action.renamed_from or action.name)
@@ -183,6 +187,9 @@ class Enactor:
         if action.renamed_from:
             self._record.resources.give_way(action.kind, action.name)
             if action.kind == "Job":
+                if action.name in self._left:
+                    self._record.events.forget("Job", action.name, besides=EventName.DELETED)
+                    self._lose_ledger(action.name, now)
                 self._record.forgotten.rename(action.renamed_from, action.name)
         self._record.resources.move(old.id, action.name, action.path)
         self._tell(action, EventName.MOVED, action.reason, by, now)
