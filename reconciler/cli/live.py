@@ -1,6 +1,7 @@
 """What a pass looks like on a terminal: a row for each run that is at work, the events above them.
 
-rich draws; it is imported here and nowhere else. Whatever goes wrong with the drawing ends the drawing, never the pass.
+rich draws; it is imported here and nowhere else, and only once there is something to show: what runs take is begun before that,
+and as a fork, which a thread that draws would forbid. Whatever goes wrong with the drawing ends the drawing, never the pass.
 """
 
 from __future__ import annotations
@@ -8,11 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
-
-from rich.console import Console
-from rich.live import Live as Screen
-from rich.table import Table
-from rich.text import Text
 
 from reconciler.cli.events import COUNTS, pass_line
 from reconciler.cli.options import Call
@@ -23,6 +19,9 @@ from reconciler.cli.times import clock_length
 from reconciler.clock import Clock
 
 if TYPE_CHECKING:
+    from rich.live import Live as Screen
+    from rich.table import Table
+
     from reconciler.core.prune import Pruning
     from reconciler.errors import Problem
     from reconciler.record.events import Event
@@ -55,11 +54,7 @@ class Live:
         self._runs: dict[int, Row] = {}
         self._synced: dict[int, Event] = {}  # the units of a run so far, as one; `-v` shows each
         self._clock = Clock()
-        self._console = Console(file=terminal.out, no_color=not terminal.colour, highlight=False, width=terminal.width)
-        self._screen = Screen(
-            get_renderable=self.table, console=self._console, refresh_per_second=REFRESH, transient=True,
-            redirect_stdout=False, redirect_stderr=False,
-        )  # fmt: skip
+        self._screen: Screen | None = None
         self._is_drawing = False
 
     def ready(self) -> None:
@@ -91,6 +86,7 @@ class Live:
 
     def progress(self, job: str, run: int, rows: int, started_ms: int, now_ms: int) -> None:
         self._runs[run] = Row(job, rows, started_ms, now_ms)
+        self._try(lambda _screen: None)  # which draws the rows from now on
 
     def finished(self, job: str, run: int) -> None:  # noqa: ARG002 (the listener's signature)
         self._runs.pop(run, None)
@@ -102,29 +98,47 @@ class Live:
 
     def __enter__(self) -> Live:
         self._is_drawing = True
-        self._try(self._screen.start)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._runs.clear()
-        self._try(self._screen.stop)
+        if self._screen is not None:
+            self._try(lambda screen: screen.stop())
         self._is_drawing = False
 
     def _say(self, line: str) -> None:
-        self._try(lambda: self._console.print(Text.from_ansi(line), soft_wrap=True))
+        from rich.text import Text
 
-    def _try(self, draw: Callable[[], object]) -> None:
+        self._try(lambda screen: screen.console.print(Text.from_ansi(line), soft_wrap=True))
+
+    def _try(self, draw: Callable[[Screen], object]) -> None:
         if not self._is_drawing:
             return
         try:
-            draw()
+            draw(self._screen or self._begin())
         except (OSError, ValueError) as error:
             self._is_drawing = False
             if self._terminal.out is not None:
                 self._terminal.give_up(self._terminal.out, error)
             self._terminal.out = None
 
+    def _begin(self) -> Screen:
+        from rich.console import Console
+        from rich.live import Live as Screen
+
+        terminal = self._terminal
+        console = Console(file=terminal.out, no_color=not terminal.colour, highlight=False, width=terminal.width)
+        self._screen = Screen(
+            get_renderable=self.table, console=console, refresh_per_second=REFRESH, transient=True,
+            redirect_stdout=False, redirect_stderr=False,
+        )  # fmt: skip
+        self._screen.start()
+        return self._screen
+
     def table(self) -> Table:
+        from rich.table import Table
+        from rich.text import Text
+
         now_ms = self._clock.now().wall_ms
         table = Table.grid(padding=(0, 2), expand=False)
         table.add_column(overflow="ellipsis", no_wrap=True, max_width=32)

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -260,6 +261,16 @@ def test_on_a_terminal_the_units_of_a_run_are_one_line_when_it_ends() -> None:
     assert len(synced) == 2
     assert "b  Synced  run=8 unit=1 omitted=2" in synced[0]
     assert "a  Synced  run=7 unit=1000 rows=500000  1,000 units" in synced[1]
+
+
+def test_on_a_terminal_no_thread_draws_before_there_is_something_to_show() -> None:
+    """Until then a pass may be forked."""
+    terminal = Terminal(io.StringIO(), None)
+    before = set(threading.enumerate())
+    with Live(Call(root=Path("jobs.d"), state=Path("jobs.d/.reconciler"), terminal=terminal)) as live:
+        assert not set(threading.enumerate()) - before
+        live.notice("something")
+        assert len(set(threading.enumerate()) - before) == 1
 
 
 @pytest.mark.parametrize("arguments", [("--listen", "nonsense", "--watch"), ("--source", "git:nope")])
