@@ -78,6 +78,9 @@ def _explain(error: BaseException, call: Call) -> int:
 
 
 def _usage(terminal: Terminal, error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # of `reconcile auth` alone: its message is the help
+        terminal.warn(error.ctx.get_help())
+        return USAGE
     if isinstance(error, click.UsageError) and error.ctx is not None:
         terminal.warn(error.ctx.get_usage())
         terminal.warn(f"Try '{error.ctx.command_path} --help' for help.")

@@ -123,6 +123,14 @@ def test_options_that_mean_nothing_together_are_refused(world: World, arguments:
     assert (result.code, result.err) == (2, f"Error: {message}\n")
 
 
+@pytest.mark.parametrize("name", ["auth", "audit", "record", "stream"])
+def test_a_group_of_commands_alone_lists_them(world: World, name: str) -> None:
+    ended = world.run(name)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == world.run(name, "--help").out
+    assert "\nCommands:\n" in ended.err
+
+
 def test_a_wrong_option_is_a_usage_error_with_the_way_to_help(world: World) -> None:
     result = world.run("list", "--nope")
     assert result.code == 2
