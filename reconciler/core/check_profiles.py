@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from reconciler.core.document import Document
-from reconciler.core.issue import Path, with_offset
+from reconciler.core.issue import Path, quoted, with_offset
 from reconciler.core.language import BadExpression, UnknownAttribute, compile_condition, merged_type
 from reconciler.core.profile import Attribute, StreamRules, stream_rules
 from reconciler.core.value import dataclass
@@ -51,9 +51,11 @@ def profile_findings(
     for same in declared.values():
         yield from _disagreements(same)
     if audiences:
+        kept = list(kept)
         types = _types({**_declarations(kept), **declared})
-        for one in audiences:
-            yield from _condition(one, types, uncertain)
+        keys = {one["key"]: one["from"] for stream in (*kept, *streams) for one in stream.spec.get("identity", ())}
+        for audience in audiences:
+            yield from _condition(audience, types, keys, uncertain)
 
 
 def _declarations(streams: Iterable[Document]) -> dict[str, list[_Declaration]]:
@@ -86,11 +88,18 @@ def _disagreements(same: Sequence[_Declaration]) -> Iterator[Finding]:
             yield one.document, path, f"{message}; cast it"
 
 
-def _condition(audience: Document, types: Mapping[str, str], uncertain: bool) -> Iterator[Finding]:
+def _condition(
+    audience: Document, types: Mapping[str, str], keys: Mapping[str, str], uncertain: bool
+) -> Iterator[Finding]:
+    """`keys` are the columns of the identity keys, which people often mean for attributes."""
     try:
         compile_condition(audience.spec["where"], types)
     except UnknownAttribute as error:
         if not uncertain:
-            yield audience, ("spec", "where"), with_offset(error.message, error.offset)
+            message, column = error.message, keys.get(error.name)
+            if column is not None:
+                only = "only an identity key; declare one from column"
+                message = f"there is no attribute {quoted(error.name)}, {only} {quoted(column)}"
+            yield audience, ("spec", "where"), with_offset(message, error.offset)
     except BadExpression as error:
         yield audience, ("spec", "where"), with_offset(error.message, error.offset)

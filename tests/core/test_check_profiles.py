@@ -64,6 +64,10 @@ def test_an_audience_asks_for_attributes_that_are_declared() -> None:
     assert messages(ORDERS, audience("spent > 10 and spnt < 5")) == [
         "audiences.yaml:1:1: error: spec.where: there is no attribute 'spnt'; did you mean 'spent'? (at character 16)"
     ]
+    assert messages(ORDERS, audience("spent > 10 and email like '%.org'")) == [
+        "audiences.yaml:1:1: error: spec.where: there is no attribute 'email', only an identity key; declare one from column "
+        "'email' (at character 16)"
+    ]
     assert messages(audience("spent > 10")) == [
         "audiences.yaml:1:1: error: spec.where: there is no attribute 'spent'; no Stream declares any"
     ]

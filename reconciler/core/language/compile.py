@@ -42,7 +42,7 @@ class _Profile:
         declared = self._attributes.get(name)
         if declared is None:
             message = f"there is no attribute {quoted(name)}{self._mend(name, node)}"
-            raise UnknownAttribute(message, place(node))
+            raise UnknownAttribute(message, place(node), name)
         found = type_of(declared)
         hint = f"; cast attribute {quoted(name)}, or declare the type of its column" if found == TEXT else ""
         return Term(column_sql(f"attribute:{name}"), found, node, column=name, hint=hint)

@@ -47,7 +47,11 @@ class BadExpression(Exception):
 
 
 class UnknownAttribute(BadExpression):
-    """A condition on something that no Stream declares."""
+    """A condition on something that no Stream declares; `name` is what it is called there."""
+
+    def __init__(self, message: str, offset: int = 0, name: str = "") -> None:
+        super().__init__(message, offset)
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True)
