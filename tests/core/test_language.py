@@ -65,6 +65,11 @@ def value(duck: duckdb.DuckDBPyConnection, text: str) -> tuple[str, Any]:
         ("n - 10", "integer", -3),
         ("-(-n)", "integer", 7),
         ("- 1.50", "decimal(3,2)", Decimal("-1.50")),
+        (
+            "cast('9999999999.99' as decimal(12,2)) * cast('999999.9999' as decimal(10,4))",
+            "decimal(22,6)", Decimal("9999999998990000.000001"),
+        ),
+        ("cast('1234567890123.45' as decimal(15,2)) * 1.19", "decimal(18,4)", Decimal("1469135789246.9055")),
         ("n % 4 + mod(n, 4)", "integer", 6),
         ("m % 0.3", "decimal(10,2)", Decimal("0.09")),
         ("n / 2", "double", 3.5),

@@ -4,7 +4,7 @@ and a condition changes at its moments, not between them."""
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from functools import cache
 from typing import Any, Final
 
@@ -22,6 +22,9 @@ SQL_TYPES: Final = {
     "text": "VARCHAR", "integer": "BIGINT", "double": "DOUBLE", "boolean": "BOOLEAN", "date": "DATE",
     "timestamp": "TIMESTAMP",
 }  # fmt: skip
+
+#: In which sums and products of decimals are not rounded.
+EXACT: Final = Context(prec=100)
 
 #: Rows that hold the ends of every type, and what hostile files hold.
 ROWS: Final = (
@@ -49,6 +52,40 @@ def duck() -> duckdb.DuckDBPyConnection:
     for row in ROWS:
         connection.execute(f"INSERT INTO message VALUES {row}")
     return connection
+
+
+# --- exact numbers ---
+
+
+@st.composite
+def decimals(draw: st.DrawFn) -> tuple[str, Decimal]:
+    """A decimal of some type, mostly at its ends, as an expression."""
+    digits = draw(st.integers(1, 38))
+    scale = draw(st.integers(0, digits))
+    end = 10**digits - 1
+    units = draw(st.sampled_from((end, -end, 1, end // 3)) | st.integers(-end, end))
+    value = Decimal(units).scaleb(-scale, EXACT)
+    return f"cast('{value:f}' as decimal({digits},{scale}))", value
+
+
+@settings(max_examples=400, deadline=None)
+@given(decimals(), decimals(), st.sampled_from("+-*"))
+def test_sums_and_products_of_decimals_are_exact(
+    one: tuple[str, Decimal], other: tuple[str, Decimal], sign: str
+) -> None:
+    left, right = one[1], other[1]
+    exact = {"+": EXACT.add, "-": EXACT.subtract, "*": EXACT.multiply}[sign](left, right)
+    made = compiled(f"{one[0]} {sign} {other[0]}")
+    if isinstance(made, BadExpression):
+        assert "more than 38 digits behind the point" in made.message
+        return
+    (found,) = duck().execute(f"SELECT {made.sql}").fetchone() or (None,)
+    digits, scale = map(int, made.type.removeprefix("decimal(").rstrip(")").split(","))
+    if found is None:  # only what its type cannot hold
+        assert digits == 38
+        assert max(abs(one) for one in (left, right, exact)) >= Decimal(10) ** (digits - scale)
+    else:
+        assert found == exact
 
 
 # --- random expressions ---------------------------------------------------------------------------------------------

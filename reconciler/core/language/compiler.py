@@ -31,6 +31,7 @@ from reconciler.core.language.types import (
     DATE,
     DOUBLE,
     INTEGER,
+    MACHINE_DIGITS,
     NULL,
     TEXT,
     TIMESTAMP,
@@ -227,12 +228,15 @@ def _multiply(compiler: Compiler, node: exp.Mul) -> Term:
         raise refusal("the product has more than 38 digits behind the point; round a factor first", node)
     if wanted == INTEGER:
         return _integers(left, right, "*", node)
-    sides = [_as_factor(one) for one in (left, right)]
+    sides = [_as_factor(left, MACHINE_DIGITS + 1 if wanted.digits > MACHINE_DIGITS else 1), _as_factor(right)]
     return Term(f"TRY_CAST(TRY({sides[0]} * {sides[1]}) AS {wanted.sql})", wanted, node)
 
 
-def _as_factor(term: Term) -> str:
-    return widened(term, as_decimal(term.least_type) if term.type != NULL else decimal(1, 0))
+def _as_factor(term: Term, digits: int = 1) -> str:
+    """Of so many digits at least. DuckDB gives the product of two decimals that fit a machine's word no more than such a
+    word's digits, unless one of them has more."""
+    found = as_decimal(term.least_type) if term.type != NULL else decimal(1, 0)
+    return widened(term, decimal(max(found.digits, digits), found.scale))
 
 
 def _divide(compiler: Compiler, node: exp.Div) -> Term:

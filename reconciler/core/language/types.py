@@ -18,6 +18,9 @@ MAX_DIGITS: Final = 38
 #: Digits that an integer of 64 bits may have.
 INTEGER_DIGITS: Final = 19
 
+#: Digits that a decimal has in DuckDB as long as it is kept in 64 bits.
+MACHINE_DIGITS: Final = 18
+
 #: A column's type, by every spelling that is taken.
 COLUMN_TYPES: Final = {
     "text": "text", "string": "text", "varchar": "text",
