@@ -45,7 +45,11 @@ depend on several others, and a disk refuses to sync files and folders. The part
     returns.py      who takes a job out and wants it back (undelete), and approves deletions that are held back
     renames.py      exports that get another name, and send nothing again for that
     outboxes.py     exports to files: of a stream, what is new; of an audience, all members
+    terms.py        the terms of jobs change: quiet hours, expiry, timeouts, retries, what they wait for
     truth.py        what the profiles should be; at the end those that were built step by step are that, and so is a rebuild
+
+In worlds from 700 on (`parts.LATER`) terms change, and in half of those whose specs are files these lie in a work tree of git: each
+change is committed too, before the files, after them or between, beside a lock or not.
 
 Not simulated: sockets (a request is handed to the process that listens, from its headers on), the threads of a run, which read
 ahead or send side by side, remote clones, notices. A controller that dies at a call does so by an

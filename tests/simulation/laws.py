@@ -100,6 +100,13 @@ class Laws:
         is_unseen = not starts and not self._long_ago()
         return held is not None or is_there or is_unseen or self.world.people.is_making
 
+    def _is_certainly_gone(self, name: str) -> bool:
+        """Whether a commit had taken a job out when the controller looked, and nothing held its deletion back."""
+        record, people, last = self.world.record, self.world.people, self.world.people.versions[-1]
+        held = None if record is None else record.prunes.held()
+        is_whole = not people.is_making and people.whole_ms < self._looked_ms and not last.is_flawed
+        return self.world.is_tracked and is_whole and held is None and not self._called(last, name)
+
     def _is_news(self, name: str, *, starts: bool = False) -> bool:
         """Whether nobody has seen for long enough that a job has another name, and what is said of it there."""
         is_there = any(name in one.jobs or one.is_flawed for one in self._believed())
@@ -134,6 +141,7 @@ class Laws:
             not implied or any(implied) or self._is_news(order.job, starts=True),
             f"{order.job} runs while it is suspended",
         )
+        require(not self._is_certainly_gone(order.job), f"{order.job} runs, and its removal is committed")
         self._check_slot(order)
         for part in world.parts:
             part.starts(order.job)

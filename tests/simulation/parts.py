@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: The first of the worlds that may have more in them.
 FIRST: Final = 400
+#: And of those that may have what was thought of after that: work trees of git, changed terms of jobs.
+LATER: Final = 700
 
 #: The import of what happened long ago, and its stream; and the job that joins a reference.
 HISTORY: Final = "history-0"

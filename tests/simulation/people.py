@@ -145,7 +145,9 @@ class People:
     wanted: dict[str, Wanted] = field(default_factory=dict)
     versions: list[Version] = field(default_factory=list)
     is_making: bool = False
+    whole_ms: int = 0  # since when the tree is whole
     _commits: int = 0
+    _head: str = ""
 
     def declare(self, jobs: Sequence[Wanted]) -> None:
         """The first tree."""
@@ -252,6 +254,8 @@ class People:
     def _write(self, *, at_once: bool) -> None:
         texts = self.texts()
         steps = self._steps(texts, at_once=at_once)
+        if self.world.is_tracked:
+            steps = self._committed(texts, steps)
         self._comes(texts)
         if at_once:
             for step in steps:
@@ -286,6 +290,22 @@ class People:
         if not at_once and self.dice.random() < 0.1:
             steps = [self._away, self._back, *steps]
         return steps
+
+    def _committed(self, texts: Mapping[str, str], steps: list[Callable[[], None]]) -> list[Callable[[], None]]:
+        """With the commit that says so too: before the files, after them or between; half of the time git is at work."""
+        steps = [*steps]
+        first = 2 if steps[:1] == [self._away] else 0
+        steps.insert(self.dice.randint(first, len(steps)), partial(self._commit_files, texts))
+        if self.dice.random() < 0.5:
+            lock = self.root / ".git/index.lock"
+            steps.insert(first, lock.touch)
+            steps.append(partial(lock.unlink, missing_ok=True))
+        return steps
+
+    def _commit_files(self, texts: Mapping[str, str]) -> None:
+        self._commits += 1
+        self._head = write_commit(self.root / ".git", texts, self._head, self._commits)
+        self._point(f"{self._head}\n")
 
     def _put(self, path: str, text: str) -> None:
         whole = self.root / path
@@ -344,6 +364,7 @@ class People:
 
     def _is_whole(self) -> None:
         self.is_making = False
+        self.whole_ms = self.world.timeline.true_ms
         self._tell()
 
     # --- commits

@@ -34,6 +34,7 @@ FOUND_IN_LONG = {
     143: "an upload was accepted, and told to be refused because its idempotency key could not be noted in a second place",
     523: "a daemon that began after a spec was renamed and suspended started a due run of it before a second look",
     526: "whoever was to be tried again by a purged job woke it, and the daemon turned round and round",
+    718: "a due run of a job that a commit had taken out was started before the deletion",
     615: "the approval of what had waited of a deleted job woke it, and the daemon turned round and round",
     464: "of two spellings of one key in a reference, all of which lands, the later word was not said again",
     45: "records that filled up the last page of a listing, while an import of it was cut off behind that page, were never read",
@@ -68,6 +69,12 @@ def test_every_law_holds_in_a_world_that_joins_a_reference_shows_tokens_and_rena
     }
     for what in ("start join-0", "renamed from mirror-0", "renew: "):
         assert any(what in line for line in world.trace)
+
+
+def test_every_law_holds_in_a_world_whose_specs_lie_in_a_work_tree_of_git() -> None:
+    world = live(704)
+    assert world.is_tracked
+    assert any(" delete " in line for line in world.trace)
 
 
 def test_a_world_before_those_that_may_have_more_has_not(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ from tests.simulation.machine import simulated
 from tests.simulation.mirrors import Mirrors
 from tests.simulation.network import Receiver
 from tests.simulation.outboxes import Outboxes
-from tests.simulation.parts import Part, has, is_wide
+from tests.simulation.parts import LATER, Part, has, is_wide
 from tests.simulation.people import People, Wanted, make_repository
 from tests.simulation.processes import Process, Runner
 from tests.simulation.references import References
@@ -58,6 +58,7 @@ from tests.simulation.renames import Renames
 from tests.simulation.returns import Returns
 from tests.simulation.slots import Slots
 from tests.simulation.streams import Streams
+from tests.simulation.terms import Terms
 from tests.simulation.timeline import Timeline
 from tests.simulation.tokens import Tokens
 from tests.simulation.truth import Truth
@@ -97,7 +98,8 @@ class World:
         self.root, self.state, self.inbox = folder / "jobs.d", folder / "state", folder / "inbox"
         self.root.mkdir()
         self.inbox.mkdir()
-        if self.mode == "git":
+        self.is_tracked = self.mode != "git" and seed >= LATER and has(seed, "tracked", 50)
+        if self.mode == "git" or self.is_tracked:
             make_repository(self.root / ".git")
         self.budget = Budget(max_deletes=dice.choice([1, 5, 100]), max_percent=dice.choice([10, 50, 100]))
         self.slots = Slots()
@@ -125,6 +127,7 @@ class World:
         parts = (
             self.tokens, self.changing, self.refusals, self.references, self.backfills, self.returns, renames,
             Outboxes(self, seed) if has(seed, "outboxes", 40) else None,
+            Terms(self, seed) if seed >= LATER and has(seed, "terms", 60) else None,
         )  # fmt: skip
         self.parts: list[Part] = [one for one in parts if one is not None]
         if self.is_wide and self.mirrors.there:
@@ -376,7 +379,7 @@ class World:
             tree = Tree(
                 self.root, cache, identity=identity, version="1", catalogue=installed, told=not mark, moment=_long_after
             )
-            origin = WorkTreeOrigin(self.folder, cache)
+            origin = WorkTreeOrigin(self.root if self.is_tracked else self.folder, cache)
         writer = FullDiskWriter(self.root, settings.status_dir, is_private=settings.keeps_statuses)
         writer.weather = self.weather
         clock: Any = SimulatedClock(self, record.alive_ms)
