@@ -18,10 +18,15 @@ import pyarrow as pa
 import pyarrow.csv
 
 from reconciler.core.provider import Reject
-from reconciler.data.blocks import Parsed, Tail, newlines
+from reconciler.data.blocks import RECORD_BYTES, Parsed, Tail, newlines
 from reconciler.data.names import MAX_COLUMNS, distinct, placeholders, repeated
 from reconciler.data.records import Dialect, open_quote, records, whole
 from reconciler.errors import Fatal
+
+#: The csv module refuses longer fields than this. It splits a first record, which may be one of data; so a record's own limit
+#: is the limit of its fields.
+MAX_NAME: Final = 131_072
+csv.field_size_limit(RECORD_BYTES)
 
 #: Arrow takes these bytes at the beginning of whatever it is given for a mark and drops them; here they are a field's.
 _MARK: Final = b"\xef\xbb\xbf"
@@ -45,37 +50,40 @@ class Delimited:
         cut_short = found is None or found.end() == len(data)
         if cut_short and not final:
             return None
+        line = newlines(data[:start]) + 1
         if found is None:
-            raise Fatal(f"line {newlines(data[:start]) + 1}: a quote is opened in the first record and never closed")
-        self.names = self._names(found.group())
+            raise Fatal(f"line {line}: a quote is opened in the first record and never closed")
+        self.names = self._names(found.group(), line)
         return found.end() if self.header else 0
 
-    def _names(self, record: bytes) -> Sequence[str]:
+    def _names(self, record: bytes, line: int) -> Sequence[str]:
         try:
             text = record.decode()
         except UnicodeDecodeError:
             if self.header:
-                raise Fatal("line 1: the header is not valid text in the file's encoding") from None
+                raise Fatal(f"line {line}: the header is not valid text in the file's encoding") from None
             text = record.decode(errors="replace")
-        found = self._split(text)
+        found = self._split(text, line)
         if len(found) > MAX_COLUMNS:
-            raise Fatal(f"line 1: {len(found)} columns; a file may have {MAX_COLUMNS}")
+            raise Fatal(f"line {line}: {len(found)} columns; a file may have {MAX_COLUMNS}")
+        if self.header and any(len(name) > MAX_NAME for name in found):
+            raise Fatal(f"line {line}: the name of a column is longer than {MAX_NAME} characters")
         twice = repeated(found) if self.is_strict and self.header else None
         if twice is not None:
-            raise Fatal(f"line 1: the header names the column {twice!r} twice")
+            raise Fatal(f"line {line}: the header names the column {twice!r} twice")
         if self.columns is None:
             return distinct(found if self.header else [""] * len(found))
         if self.header and found and len(found) != len(self.columns):
-            raise Fatal(f"line 1: the header has {len(found)} columns, and `columns` names {len(self.columns)}")
+            raise Fatal(f"line {line}: the header has {len(found)} columns, and `columns` names {len(self.columns)}")
         return distinct(self.columns)
 
-    def _split(self, text: str) -> list[str]:
+    def _split(self, text: str, line: int) -> list[str]:
         quoting: Any = {"quotechar": self.dialect.quote} if self.dialect.quote else {"quoting": csv.QUOTE_NONE}
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=self.dialect.delimiter, **quoting)
         try:
             return next(rows, [])
         except csv.Error as error:
-            raise Fatal(f"line 1: the first record cannot be read: {error}") from None
+            raise Fatal(f"line {line}: the first record cannot be read: {error}") from None
 
     def boundary(self, data: bytes, final: bool) -> int:
         return len(data) if final else whole(data, self.dialect)

@@ -244,7 +244,7 @@ def test_without_a_quote_character_none_quotes(path: Path) -> None:
     [
         (b"a\xff,b\n1,2\n", r"^line 1: the header is not valid text in the file's encoding$"),
         (b'\n\n"a,b\n', r"^line 3: a quote is opened in the first record and never closed$"),
-        (b"a" * 200_000 + b",b\n", r"^line 1: the first record cannot be read: field larger than field limit"),
+        (b"a" * 200_000 + b",b\n", r"^line 1: the name of a column is longer than 131072 characters$"),
         (b"a" * (blocks_module.RECORD_BYTES + 1), r"^line 1: the header is longer than 32 MiB$"),
     ],
 )
@@ -252,3 +252,20 @@ def test_a_header_that_is_none_is_fatal(path: Path, content: bytes, message: str
     path.write_bytes(content)
     with pytest.raises(Fatal, match=message):
         read(path, block_bytes=8 << 20)
+
+
+@pytest.mark.parametrize("before", [b"", b"\n", b"\r\n\r\n", b"\xef\xbb\xbf\r\n"])
+def test_what_is_wrong_with_a_header_is_said_with_its_line(path: Path, before: bytes) -> None:
+    path.write_bytes(before + b"a,\xff\n1,2\n")
+    line = 1 + before.count(b"\n")
+    with pytest.raises(Fatal, match=rf"^line {line}: the header is not valid text"):
+        read(path)
+    path.write_bytes(before + b"a,b\n1,2\n")
+    with pytest.raises(Fatal, match=rf"^line {line}: the header has 2 columns, and `columns` names 1"):
+        read(path, columns=["one"])
+
+
+def test_a_first_record_without_a_header_may_hold_a_field_of_any_length(path: Path) -> None:
+    long = "a" * 200_000
+    path.write_text(f"{long},1\n2,{long}\n")
+    assert rows(read(path, header=False, columns=["one", "two"])) == [[long, "1"], ["2", long]]
