@@ -138,10 +138,10 @@ def _receipt(held: dict[str, Any] | None) -> dict[str, Any]:
     if held is None:
         return {}
     moment = held["moment"]
-    return {
-        "held": Held(held["state"]),
-        "reason": held["reason"],
+    at = {
         "run": held["run"],
         "moment_ms": None if moment is None else int(moment.replace(tzinfo=UTC).timestamp() * 1000),
-        "payload": held["payload"] or "",
     }
+    if held["state"] == "gone":
+        return {"was_removed": True, **at}
+    return {"held": Held(held["state"]), "reason": held["reason"], "payload": held["payload"] or "", **at}

@@ -33,7 +33,8 @@ class MemberFacts:
     `is_void`: the identifier was seen, and belongs to nobody. `only_adds`: who changed or left stays as they are;
     `only_exits`: nothing but leaving is sent. `sending`: the run that has sent this member's change and has no answer yet.
     `is_spared`: another member is known now by the identifiers that this one would be removed by; `is_later`: what is done
-    waits for the change of another member, which the same run makes."""
+    waits for the change of another member, which the same run makes. `was_removed`: the run was the last to do anything, and
+    removed this member."""
 
     job: str
     who: str
@@ -57,6 +58,7 @@ class MemberFacts:
     sending: int | None = None
     is_spared: bool = False
     is_later: bool = False
+    was_removed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,12 @@ def why_member(facts: MemberFacts) -> MemberAnswer:
             return _absent(facts)
 
 
+def _when(facts: MemberFacts) -> str:
+    return f"run {facts.run}" + (f" ({iso(facts.moment_ms)})" if facts.moment_ms is not None else "")
+
+
 def _present(facts: MemberFacts) -> MemberAnswer:
-    when = f"run {facts.run}" + (f" ({iso(facts.moment_ms)})" if facts.moment_ms is not None else "")
+    when = _when(facts)
     if facts.held is Held.NOTED:
         because = (
             f"the audience '{facts.audience}' had this person already when {when} began: with "
@@ -119,15 +125,17 @@ def _omitted_now(facts: MemberFacts) -> str:
 
 
 def _absent(facts: MemberFacts) -> MemberAnswer:
+    removed = f"{_when(facts)} removed this person; " if facts.was_removed else ""
     if not facts.is_member:
-        return MemberAnswer("NotAMember", _not_a_member(facts), "nothing, until the attributes or the audience change.")
+        because = f"{removed}{_not_a_member(facts)}"
+        return MemberAnswer("NotAMember", because, "nothing, until the attributes or the audience change.")
     if facts.next == "omit":
         because = f"the audience '{facts.audience}' has this person, and the mapping leaves them out: {facts.omission}."
         return MemberAnswer("Omitted", because, "nothing, until the attributes or the mapping change.")
     if not facts.next:
         because = f"the audience '{facts.audience}' has this person, and the export's mode and events ask for no call."
         return MemberAnswer("NotAsked", because, "nothing.")
-    because = f"the audience '{facts.audience}' has this person, and no run has sent that yet."
+    because = f"{removed}the audience '{facts.audience}' has this person, and no run has sent that yet."
     return MemberAnswer("NotYet", because, _then(facts, "nothing."))
 
 

@@ -147,7 +147,7 @@ def outcome_sql(data_dir: Path, ledger: Ledger, plan: str, done: int, exceptions
     rows = parquet(data_dir, plan, numbered=True)
     over = f"action = {SILENT} OR file_row_number < {int(done)}"
     payload = f"CASE WHEN state IN ({HELD}) THEN payload END AS payload"
-    idents = f"CASE WHEN state IN ({HELD}) THEN idents END AS idents"
+    idents = f"CASE WHEN state IN ({HELD}, {State.GONE:d}) THEN idents END AS idents"
     plain = f"SELECT id, source, state, {payload}, {idents}, tried, reason FROM {rows} WHERE ({over})"
     if not exceptions:
         return plain

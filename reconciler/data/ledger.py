@@ -4,7 +4,8 @@
     source   a hash of what the fields were made of: a member whose source is the same need not be mapped again
     state    what the destination holds of it (`State`)
     payload  the mapped fields that were acknowledged last (or may have arrived), by which it can be removed
-    idents   a number for each identifier of the payload; null where that one is missing
+    idents   a number for each identifier of the payload; null where that one is missing. Of one that is gone, those by which it
+             was removed
     tried    what was refused last: the MD5 of the fields, or `remove`. The same is not tried again by itself. `update`,
              before that or alone, of one of whom nobody knows whether the destination has it (it was sent as updates alone,
              `mode: update-only`), and who is added where additions are made
@@ -14,7 +15,8 @@
 A plan of which every row was accepted is a file of the ledger as it is: it holds these columns among others.
 
 A ledger is small beside its audience and its deltas smaller still, so a base is written anew when the deltas hold a
-quarter of its rows; memory stays bounded, because DuckDB joins and writes them.
+quarter of its rows; memory stays bounded, because DuckDB joins and writes them. The last of those who were removed stand in it,
+so that the ledger can say when that was.
 """
 
 from __future__ import annotations
@@ -75,6 +77,8 @@ OWED: Final = 1
 #: A ledger has at most so many deltas, and they hold at most this share of the base's rows.
 MAX_DELTAS: Final = 8
 MAX_DELTA_SHARE: Final = 0.25
+#: So many of those who were removed stand in a base.
+REMOVED: Final = 1000
 #: Rows of a row group: what is read to send a batch again.
 GROUP_ROWS: Final = 20_480
 #: How files are written. A dictionary is given up early: ids, fields and hashes are all different, and looked up in it in vain.
@@ -133,7 +137,8 @@ def grown(db: Any, data_dir: Path, ledger: Ledger, delta: LedgerFile, base: str,
     """The ledger with one more delta, or written anew as the file `base` where the deltas have grown (or `anew`)."""
     files = (*ledger.files, delta)
     if anew or is_heavy(files):
-        rows = copy(db, data_dir, base, ledger_sql(data_dir, files, list(COLUMNS)))
+        removed = "" if anew else f" UNION ALL {_removed_sql(data_dir, files)}"
+        rows = copy(db, data_dir, base, ledger_sql(data_dir, files, list(COLUMNS)) + removed)
         files = (LedgerFile(file=base, rows=rows),)
     return Ledger(files, facts(db, data_dir, files))
 
@@ -142,6 +147,23 @@ def is_heavy(files: Sequence[LedgerFile]) -> bool:
     """Whether reading the deltas costs more than writing a new base."""
     deltas = files[1:]
     return len(deltas) > MAX_DELTAS or sum(one.rows for one in deltas) > MAX_DELTA_SHARE * files[0].rows
+
+
+def latest_sql(data_dir: Path, files: Sequence[LedgerFile], where: str) -> str:
+    """A SELECT of what these files say last of each member that fits, gone or not."""
+    rows = " UNION ALL ".join(
+        f"SELECT {', '.join(COLUMNS)}, {number} AS number FROM {parquet(data_dir, one.file)} WHERE {where}"
+        for number, one in enumerate(files)
+    )
+    return f"SELECT {', '.join(COLUMNS)} FROM ({rows}) QUALIFY row_number() OVER (PARTITION BY id ORDER BY number DESC) = 1"
+
+
+def _removed_sql(data_dir: Path, files: Sequence[LedgerFile]) -> str:
+    """A SELECT of the last of those who were removed by a call, and are not back."""
+    gone = f"state = {State.GONE:d} AND idents IS NOT NULL"
+    ids = " UNION ALL ".join(f"SELECT id FROM {parquet(data_dir, one.file)} WHERE {gone}" for one in files)
+    rows = latest_sql(data_dir, files, f"id IN ({ids})")
+    return f"SELECT * FROM (SELECT * FROM ({rows}) WHERE {gone} ORDER BY run DESC, id LIMIT {REMOVED})"
 
 
 def facts(db: Any, data_dir: Path, files: Sequence[LedgerFile]) -> Facts:
@@ -167,10 +189,12 @@ def omitted(db: Any, data_dir: Path, files: Sequence[LedgerFile], limit: int) ->
 
 
 def receipt(db: Any, data_dir: Path, files: Sequence[LedgerFile], member: str) -> dict[str, Any] | None:
-    """What the ledger says of one member, by column; None where it says nothing. `state` is a `State`'s name."""
-    sql = f"SELECT * FROM ({ledger_sql(data_dir, files, list(COLUMNS))}) WHERE id = $member"
-    found = db.execute(sql, {"member": member}).fetchall()
+    """What the ledger says of one member, by column; None where it says nothing. `state` is a `State`'s name, `gone` where the
+    member was removed by a call."""
+    found = db.execute(latest_sql(data_dir, files, "id = $member"), {"member": member}).fetchall() if files else []
     if not found:
         return None
     row = dict(zip(COLUMNS, found[0], strict=True))
+    if row["state"] == State.GONE and row["idents"] is None:
+        return None
     return {**row, "state": State(row["state"]).name.lower()}

@@ -12,7 +12,7 @@ from reconciler.core.members import ACTIONS, Ledger
 from reconciler.core.mirror import Plan
 from reconciler.data.audiences import moment
 from reconciler.data.decisions import outcome_sql
-from reconciler.data.ledger import COLUMNS, ledger_sql, parquet
+from reconciler.data.ledger import COLUMNS, latest_sql, ledger_sql, parquet
 from reconciler.data.members import Selection
 
 
@@ -25,7 +25,11 @@ def is_member(db: Any, chosen: Selection, now_ms: int) -> bool:
 
 def receipt_sql(data_dir: Path, ledger: Ledger, plan: Plan | None, member: str) -> str:
     """A SELECT of the ledger's row of a member, as the plan that is being sent has left it so far."""
-    before = f"SELECT * FROM ({ledger_sql(data_dir, ledger.files, list(COLUMNS))}) WHERE id = '{member}'"
+    before = (
+        latest_sql(data_dir, ledger.files, f"id = '{member}'")
+        if ledger.files
+        else ledger_sql(data_dir, (), list(COLUMNS))
+    )
     if plan is None or not (data_dir / plan.file).is_file():
         return before
     rows = outcome_sql(data_dir, ledger, plan.file, plan.done, plan.exceptions)

@@ -424,7 +424,7 @@ class _Comparison:
             f"id IN (SELECT id FROM ({ledger}) WHERE state = {State.MAYBE:d} OR reason <> '');"
             "DELETE FROM planned WHERE action = 2 AND id IN (SELECT id FROM taken WHERE waits);"
             f"{_PARTLY_HELD}"
-            f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM taken)"
+            f"UPDATE planned SET action = {SILENT}, idents = NULL WHERE action = 2 AND id IN (SELECT id FROM taken)"
         ).fetchall()
         heirs = inherit(self.db, ledger, adds=self.wish.calls.add)
         debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '{DEBT}')"

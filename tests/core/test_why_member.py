@@ -25,6 +25,17 @@ CASES = {
         "the audience 'big' does not have this person: spent > 1000, and spent is 12.",
         "nothing, until the attributes or the audience change.",
     ),
+    "NotAMember, removed": (
+        replace(BASE, was_removed=True, run=7, moment_ms=1_790_000_000_000),
+        "run 7 (2026-09-21T14:13:20.000Z) removed this person; the audience 'big' does not have this person: "
+        "spent > 1000, and spent is 12.",
+        "nothing, until the attributes or the audience change.",
+    ),
+    "NotYet, removed": (
+        replace(MEMBER, next="add", was_removed=True, run=7),
+        "run 7 removed this person; the audience 'big' has this person, and no run has sent that yet.",
+        "the next run adds this member.",
+    ),
     "NotYet": (
         replace(MEMBER, next="add", waits="the job is Paused"),
         "the audience 'big' has this person, and no run has sent that yet.",

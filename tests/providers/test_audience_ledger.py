@@ -452,3 +452,24 @@ def test_who_moves_on_leaves_none_of_before_where_another_one_was_sent_with_a_pa
         assert changed in ("add", "update")
         assert removed == ("remove", [{"email": "a@x.org", "user": None}])
         assert job.completes().units == 0
+
+
+def test_why_says_which_run_removed_somebody_for_as_long_as_the_ledger_tells_and_of_nobody_who_was_spared(
+    tmp_path: Path,
+) -> None:
+    with bench(tmp_path, people(0, 4), guard={"maxRemovePercent": 100}) as job:
+        job.completes()
+        job.enroll([person(0), person(3, email=["p2@x.org"])])
+        job.completes()
+        assert job.sent[1:] == [("update", ["p2@x.org"]), ("remove", ["p1@x.org"])]
+        for plan in ("silver", "gold") * 5:
+            job.enroll([person(0, plan), person(3, email=["p2@x.org"])])
+            job.completes()
+        assert job.place.selection is not None
+        judged = [judge(export(job), job.place.selection, f"{number:032x}", NOW) for number in range(4)]
+        assert [(one.get("was_removed", False), one.get("run")) for one in judged] == [
+            (False, 12), (True, 2), (False, None), (False, 2),
+        ]  # fmt: skip
+        job.place.forgotten = (f"{1:032x}",)
+        job.completes()
+        assert "run" not in judge(export(job), job.place.selection, f"{1:032x}", NOW)
