@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reconciler.core.members import ACTIONS, DOUBTED, LedgerFile
-from reconciler.data.ledger import DEBT, State, ledger_sql, parquet
+from reconciler.data.ledger import DEBT, REFUSED, REMOVAL, State, ledger_sql, parquet
 from reconciler.data.names import sql_string
 
 #: The columns of a plan, for a row that says nothing but that somebody is gone.
@@ -24,14 +24,18 @@ def among(column: str, ids: Sequence[str]) -> str:
     return f"split_part({column}, '{DEBT}', 1) IN ({listed})"
 
 
-def without_doubted(db: Any, data_dir: Path, files: Sequence[LedgerFile], forgotten: Sequence[str]) -> Sequence[str]:
-    """Those who are forgotten, but for whose removal may have arrived and must not be repeated unasked."""
+def without_doubted(
+    db: Any, data_dir: Path, files: Sequence[LedgerFile], forgotten: Sequence[str], run: int
+) -> Sequence[str]:
+    """Those who are forgotten, but for whose removal may have arrived and must not be repeated unasked, or was refused in
+    this very run."""
     if not forgotten:
         return forgotten
     doubted = sql_string(DOUBTED.format(action=ACTIONS[2]))
+    rows = ledger_sql(data_dir, files, ["id", "state", "tried", "reason", "run"])
     found = db.execute(
-        f"SELECT id FROM ({ledger_sql(data_dir, files, ['id', 'state', 'reason'])}) "
-        f"WHERE state = {State.MAYBE:d} AND starts_with(reason, {doubted}) AND {among('id', forgotten)}"
+        f"SELECT id FROM ({rows}) WHERE {among('id', forgotten)} AND ((state = {State.MAYBE:d} AND "
+        f"starts_with(reason, {doubted})) OR (run = {run} AND {REFUSED} = '{REMOVAL}'))"
     ).fetchall()
     return sorted({*forgotten}.difference(id_.partition(DEBT)[0] for (id_,) in found))
 

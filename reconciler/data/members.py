@@ -230,7 +230,7 @@ class _Comparison:
         if not self.ledger.files and not self.fields.transformed:
             return self._all_new(file, run)
         if self.wish.retry != "all":
-            self.forgotten = without_doubted(self.db, self.data_dir, self.ledger.files, self.forgotten)
+            self.forgotten = without_doubted(self.db, self.data_dir, self.ledger.files, self.forgotten, run)
         self._find_changed()
         newcomers, known = self._counted("count(*) FILTER (NOT known), count(*) FILTER (known)", "changed")
         if not newcomers + known:

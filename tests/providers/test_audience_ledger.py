@@ -473,3 +473,18 @@ def test_why_says_which_run_removed_somebody_for_as_long_as_the_ledger_tells_and
         job.place.forgotten = (f"{1:032x}",)
         job.completes()
         assert "run" not in judge(export(job), job.place.selection, f"{1:032x}", NOW)
+
+
+def test_the_removal_of_one_who_is_forgotten_is_tried_once_a_run_also_where_the_run_compares_again(
+    tmp_path: Path,
+) -> None:
+    def answer(request: Any) -> Play:
+        return Play(400, b"not now") if b'"p1@x.org"' in request.body and b"remove" in request.body else Play()
+
+    with bench(tmp_path, people(1, 4), answer=answer, guard={"maxRemovePercent": 100}) as job:
+        job.completes()
+        job.place.forgotten = (f"{1:032x}",)
+        job.enroll([person(3, email=["p2@x.org"])])
+        for _ in range(2):
+            job.completes()
+        assert job.sent[1:] == [("update", ["p2@x.org"]), *[("remove", ["p1@x.org"])] * 2]
