@@ -15,7 +15,7 @@ Nothing differs: no unit, no call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
@@ -62,6 +62,7 @@ class _Run:
         self._carry = carry
         self._progress = Progress.load(context.cursor)
         self.is_over = False
+        self._is_accepted = False  # every call of the last plan: the ledger is what the comparison has foreseen
 
     def go_on(self) -> Iterator[Unit]:
         """Brings the plan that the cursor holds to its end, if any: this run's own whole, an older one as far as it was
@@ -80,28 +81,31 @@ class _Run:
         """A new difference, from the comparison to the ledger that it leaves; then what waited for its outcome, which was
         judged with it."""
         now_ms = self._context.now_ms()
-        found = yield from self._made(now_ms, is_judged=False)
+        found = self._compared(now_ms)
+        if found.plan:
+            self._guard(found)
+        yield from self._made(found)
         for _ in range(MAX_HALVES):
             if not found.is_half:
                 break
-            found = yield from self._made(now_ms, is_judged=True)
+            was_foreseen = found.later and self._is_accepted
+            found = replace(found.later[0], later=found.later[1:]) if was_foreseen else self._compared(now_ms)
+            yield from self._made(found)
 
-    def _made(self, now_ms: int, *, is_judged: bool) -> Generator[Unit, None, Difference]:
-        is_first = not self._progress.begun
-        wish = self._config.wish(is_first=is_first, retry=self._progress.retry)
-        found = self._context.members.compare(wish, self._progress.ledger, now_ms=now_ms)
+    def _compared(self, now_ms: int) -> Difference:
+        wish = self._config.wish(is_first=not self._progress.begun, retry=self._progress.retry)
+        return self._context.members.compare(wish, self._progress.ledger, now_ms=now_ms)
+
+    def _made(self, found: Difference) -> Iterator[Unit]:
         if not found.plan:
-            yield from self._nothing(is_first=is_first)
-            return found
-        if not is_judged:
-            self._guard(found)
+            yield from self._nothing(is_first=not self._progress.begun)
+            return
         self._progress = replace(self._progress, plan=Plan.of(found, self._context.run), retry="", begun=True)
         if found.rows:
             yield self._planned(found)
             yield from self._sent(whole=True)
         else:
             yield self._folded(found)
-        return found
 
     def _nothing(self, *, is_first: bool) -> Iterator[Unit]:
         """Nobody is to be sent. What a person has released was released for this run, and not for those that follow."""
@@ -158,6 +162,7 @@ class _Run:
         """The ledger with the outcome of the plan."""
         plan, before = self._progress.plan, self._progress.ledger
         assert plan is not None
+        self._is_accepted = plan.tally.acknowledged == plan.rows
         members = self._context.members
         after = members.fold(
             before,
