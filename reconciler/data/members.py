@@ -243,6 +243,7 @@ class _Comparison:
         by_identity = "count(*) FILTER (action = 2 OR previous IS NOT NULL)"
         if self.wish.spares != "never" and self._counted(by_identity, "planned")[0]:
             waiting, debts = self._spare_identities()
+            self._remove_once()
             if not self._counted("count(*)", "planned")[0]:
                 return self._without_traces(file)
         if known:
@@ -372,8 +373,6 @@ class _Comparison:
         stale = f"reason <> '' OR source IN (0, {OWED}, {LEFT})" if self.forgotten else "false"
         holds = f"NOT (held.stale AND {among('left_behind.id', self.forgotten)})" if self.forgotten else "true"
         self.db.execute(
-            f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
-            "(PARTITION BY idents ORDER BY id) AS place FROM planned WHERE action = 2) WHERE place > 1);"
             "CREATE TEMP TABLE left_behind AS SELECT id, unnest(CASE WHEN action = 2 THEN idents ELSE former END) AS ident "
             "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE elsewhere AS "
             f"SELECT id, ident, stale FROM (SELECT id, unnest(idents) AS ident, ({stale}) AS stale FROM ({ledger}) "
@@ -430,6 +429,14 @@ class _Comparison:
         debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '{DEBT}')"
         made = self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")
         return waiting + heirs, made[0]
+
+    def _remove_once(self) -> None:
+        """Of removals by the same identifiers one is made."""
+        self.db.execute(
+            f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
+            "(PARTITION BY list_sort(list_filter(idents, lambda i: i IS NOT NULL)) ORDER BY id) AS place "
+            "FROM planned WHERE action = 2) WHERE place > 1)"
+        ).fetchall()
 
     def _described(
         self, file: str, newcomers: int, counted: Mapping[int, int], planned: str = "planned", *, is_half: bool = False

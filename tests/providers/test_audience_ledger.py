@@ -488,3 +488,19 @@ def test_the_removal_of_one_who_is_forgotten_is_tried_once_a_run_also_where_the_
         for _ in range(2):
             job.completes()
         assert job.sent[1:] == [("update", ["p2@x.org"]), *[("remove", ["p1@x.org"])] * 2]
+
+
+def test_an_address_that_two_who_left_were_sent_with_is_removed_once_where_others_have_the_rest(tmp_path: Path) -> None:
+    with bench(tmp_path, fields=BOTH, guard={"maxRemovePercent": 100}) as job:
+        job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
+        for settings, crowd in (
+            (MIRROR, [known(1, "a@x.org", "1")]),
+            ({"mode": "add-only"}, [known(1, "", "1"), known(2, "a@x.org", "2")]),
+            (MIRROR, [known(3, "c@x.org", "1"), known(4, "d@x.org", "2")]),
+        ):
+            job.job.settings |= settings
+            job.enroll(crowd, keys=("email", "user"))
+            job.completes()
+        removed = [rows for action, rows in requests(job) if action == "remove"]
+        assert removed == [[{"email": "a@x.org", "user": None}]]
+        assert job.completes().units == 0
