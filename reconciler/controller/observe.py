@@ -87,13 +87,16 @@ class Observer:
         contents = {} if look.unseen else self._contents(look)
         problems = list(look.problems)
         again_ms = look.again_ms
-        other_policy = self._policing.look()
+        other_policy = self._policing.look(
+            now.alive_ms, self._tree.settle_ms if self.grace_ms is None else self.grace_ms
+        )
         if contents or other_policy or problems != self._desired.problems_of("reading"):
             if self._take(look, contents):
                 again_ms = again_ms or self._tree.settle_ms
         elif look.touched or look.whole or look.mark != self._record.setting(MARK, ""):
             self._note(look)
             self._tree.settle(look)
+        again_ms = min((one for one in (again_ms, self._policing.settles_ms) if one is not None), default=None)
         self.last = Observation(
             changed=bool(contents) or other_policy, torn=look.torn, again_ms=again_ms, unread=frozenset(look.held)
         )

@@ -39,12 +39,19 @@ class Policing:
         self._seen = PolicySeen()
         self._judge: tuple[str, Judge] | None = None
         self._judged_by: str | None = None  # where the record cannot be told
+        self._gone_ms: int | None = None  # since when it is not there
+        self.settles_ms: int | None = None  # in so long that is known for certain
 
     # --- specs ------------------------------------------------------------------------------------------------------
 
-    def look(self) -> bool:
-        """Reads the policy; whether it is another than the one that the documents were judged by."""
-        self._seen = self._tree.policy(bool(self._last))
+    def look(self, now_ms: int, patience_ms: int) -> bool:
+        """Reads the policy; whether it is another than the one that the documents were judged by. One that is gone counts as
+        none once it has been so for `patience_ms`; `settles_ms` then says when, and nothing is applied before."""
+        seen = self._tree.policy(bool(self._last))
+        self._gone_ms = None if not seen.may_be_gone else now_ms if self._gone_ms is None else self._gone_ms
+        left_ms = 0 if self._gone_ms is None else self._gone_ms + patience_ms - now_ms
+        self.settles_ms = left_ms if left_ms > 0 else None
+        self._seen = PolicySeen() if seen.may_be_gone and left_ms <= 0 else seen
         return self._seen.digest != self._last
 
     @property

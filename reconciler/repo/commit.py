@@ -326,7 +326,7 @@ class CommitTree:
         from reconciler.repo.policy_file import PolicySeen, committed_policy, read_policy
 
         if self._looked is not None and not self._looked.repository.prefix:
-            return read_policy(self._looked.repository.top, self._cache_dir)
+            return read_policy(self._looked.repository.top, self._cache_dir, expected=expected)
         at, (commit, content) = self._looked, self._policy
         if at is None or commit != at.commit:
             problem = Problem(f"../{POLICY_NAME}", 1, 1, "", "cannot be read while no commit can")

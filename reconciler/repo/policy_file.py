@@ -14,16 +14,19 @@ from reconciler.repo.git import GitUnusable, Repository
 from reconciler.repo.plain_file import content_of, digest_of_content, keep_values, known_values, parse_document
 
 CACHE_NAME: Final = "policy.json"
+_IN_HEAD: Final = "gone from disk but not from HEAD; commit its removal, or restore it"
+_AGAIN: Final = "gone from disk; there is none once a second look sees the same"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicySeen:
     """A policy file as it was found. `digest` is empty where there is none. While there are `problems` it says nothing, and
-    nothing may be applied."""
+    nothing may be applied. `may_be_gone`: it is not there, and no commit holds it; so there is none, once that has stood."""
 
     policy: Policy = field(default_factory=Policy)
     digest: str = ""
     problems: tuple[Problem, ...] = ()
+    may_be_gone: bool = False
 
 
 def policy_path(root: Path) -> Path:
@@ -31,8 +34,8 @@ def policy_path(root: Path) -> Path:
 
 
 def read_policy(root: Path, cache_dir: Path | None, *, expected: bool = False) -> PolicySeen:
-    """The policy beside `root`. Where one is `expected` and the file is gone from disk but not from git's HEAD, that is a
-    problem: a tree in the making must not be freer than the commit. Raises nothing."""
+    """The policy beside `root`. Where one is `expected` and the file is gone, that is a problem: a tree in the making must
+    not be freer than the commit, nor a file that is being replaced than what it says. Raises nothing."""
     path = policy_path(root)
     shown = os.path.relpath(path, os.path.abspath(root))
     try:
@@ -40,10 +43,11 @@ def read_policy(root: Path, cache_dir: Path | None, *, expected: bool = False) -
     except SpecInvalid as error:
         return PolicySeen(digest="unreadable", problems=error.problems)
     if content is None:
-        if expected and _is_in_head(path):
-            problem = Problem(shown, 1, 1, "", "gone from disk but not from HEAD; commit its removal, or restore it")
-            return PolicySeen(digest="missing", problems=(problem,))
-        return PolicySeen()
+        if not expected:
+            return PolicySeen()
+        in_head = _is_in_head(path)
+        problem = Problem(shown, 1, 1, "", _IN_HEAD if in_head else _AGAIN)
+        return PolicySeen(digest="missing", problems=(problem,), may_be_gone=not in_head)
     return policy_seen(content, shown, cache_dir)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.clock import pause
 from reconciler.controller import Settings, loop, preview
+from reconciler.controller.lives import Lives
 from reconciler.controller.loop import Controller
 from reconciler.controller.settings import Silent
 from reconciler.record.events import Event
@@ -115,3 +116,30 @@ def test_a_pass_and_its_plan_start_no_run_of_a_job_that_a_commit_took_out_while_
     assert shop.read(lambda record: record.runs.last_id()) == before
     (tree.top / ".git/index.lock").unlink()
     assert shop.go() == {"delete": 1}
+
+
+def test_nothing_that_the_policy_forbids_is_applied_while_its_file_is_away_for_a_moment(shop: Shop) -> None:
+    policy = shop.root.parent / "policy.yaml"
+    policy.write_text("rules:\n  - {name: no-delete, on: plan, cel: verb != 'delete'}\n")
+    shop.stay()
+    spec = shop.job("orders")
+    shop.go()
+    spec.unlink()
+    text = policy.read_text()
+
+    def looks(controller: Controller) -> list[bool]:
+        lives = Lives(controller._record, lambda: 0.5)
+        controller._observer.observe_until_settled(controller._hands.clock)
+        policy.unlink()
+        first, made = controller._reconcile(lives)
+        assert (first.again_ms is not None, made.actions) == (True, ())
+        assert [one.message for one in made.errors] == [
+            "gone from disk; there is none once a second look sees the same"
+        ]
+        policy.write_text(text)
+        return [bool(controller._reconcile(lives)[1].actions)]
+
+    assert shop.world.act(looks) == [False]
+    assert shop.go() == {}
+    policy.unlink()
+    assert shop.go() == {"delete": 1}, "a second look has seen the same"
