@@ -42,10 +42,13 @@ from reconciler.record.store import Record
 FIRST_FORGET: Final = 1 << 46
 #: After a search has failed, it is tried again so much later, in milliseconds of uptime.
 RETRY_AFTER_MS: Final = 60_000
+#: Of how many runs of a job, the newest ones, it is asked which has removed a person.
+LOOKED_AT: Final = 100
 #: How often the record's file is tried to be written anew while a reader stands in the way.
 SCRUB_EVERY_MS: Final = 5_000
 
 REMOVED: Final = "removed by run {run}"
+UNTOLD: Final = "in its ledger no more as of run {run}; no removal was needed"
 RETURNED: Final = "a member again, by messages from after the request alone, as of run {run}"
 
 
@@ -412,11 +415,24 @@ class Forgetter:
                 continue
             runs = [run for member, run in held.get(one.name, {}).items() if member in one.members]
             if self._are_since(one.request, runs):
-                last = next(iter(record.runs.history(job.id, 1)), None)
-                note = (RETURNED if runs else REMOVED).format(run="?" if last is None else last.id)
+                note = self._note_of(one.request, job.id, returned=bool(runs))
                 record.forgotten.removed(one.request, one.name, note, now.wall_ms)
                 self.hands.listener.notice(f"{one.name}: request {one.request} to forget has reached the destination")
         return True
+
+    def _note_of(self, request: int, job: int, *, returned: bool) -> str:
+        """What a destination's receipt says: the newest run may be one that has begun since the removal, and where a person
+        was only recorded none has removed anybody."""
+        record = self.hands.record
+        asked, kept = record.forgotten.request(request), record.runs.history(job, LOOKED_AT)
+        since_ms = 0 if asked is None else asked.at_ms
+        removers = [
+            one.id for one in kept if one.totals.removed and (one.finished_ms is None or one.finished_ms >= since_ms)
+        ]
+        last = kept[0].id if kept else "?"
+        if returned:
+            return RETURNED.format(run=last)
+        return REMOVED.format(run=removers[0]) if removers else UNTOLD.format(run=last)
 
     def _are_since(self, request: int, runs: Sequence[int]) -> bool:
         """Whether all these runs began after a request was carried out."""

@@ -218,7 +218,10 @@ def test_a_person_is_gone_from_everywhere_and_every_other_stays_as_before(shop: 
     ]
     done = shop.receipts()["destination", "crm"]
     assert done.at_ms is not None
-    assert done.note.startswith("removed by run ")
+    with Record.reading(shop.state) as record:
+        (job,) = record.jobs.jobs(["crm"])
+        (remover,) = [one.id for one in record.runs.history(job.id, 10) if one.totals.removed]
+    assert done.note == f"removed by run {remover}"
     assert done.members == ()
     assert all(one.at_ms for one in shop.receipts().values())
     assert shop.traces(*ANN) == []
@@ -342,6 +345,17 @@ def test_a_destination_whose_job_begins_anew_meanwhile_was_not_told_by_the_new_o
     (shop.root / "jobs.yaml").write_text(text)
     assert shop.go()
     assert shop.receipts()["destination", "crm"].note == GONE
+
+
+def test_the_receipt_of_a_destination_that_was_never_sent_a_person_names_no_run_that_removed_them(shop: Shop) -> None:
+    shop.texts["mode: mirror"] = "mode: add-only\n    backfill: false"
+    shop.write()
+    assert shop.go()
+    shop.ask()
+    for _ in range(3):
+        assert shop.go()
+    assert shop.sent() == []
+    assert shop.receipts()["destination", "crm"].note.endswith("; no removal was needed")
 
 
 def test_a_destination_whose_job_is_undeleted_is_told_to_remove_whoever_was_forgotten_meanwhile(shop: Shop) -> None:
