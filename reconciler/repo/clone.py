@@ -29,8 +29,8 @@ from reconciler.core.policy import FILE_NAME as POLICY_NAME
 from reconciler.core.remote import Address, check_branch
 from reconciler.core.value import dataclass
 from reconciler.errors import ReconcileError
-from reconciler.repo.git import GitUnusable, Repository
-from reconciler.repo.objects import SUBMODULE, Entry, blob_beside_root, differences, entries, holds_specs
+from reconciler.repo.git import SUBMODULE, GitUnusable, Repository
+from reconciler.repo.objects import Entry, blob_beside_root, differences, entries, holds_specs
 from reconciler.repo.transport import CLONE_TIMEOUT_S, FETCH_TIMEOUT_S, Session, Transport, write_private
 from reconciler.repo.verify import refused
 

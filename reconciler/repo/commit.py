@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Final
 from reconciler.core.policy import FILE_NAME as POLICY_NAME
 from reconciler.core.value import dataclass
 from reconciler.errors import SOURCE_PATH, Problem
-from reconciler.repo.git import LINK, GitUnusable, Repository
+from reconciler.repo.git import LINK, SUBMODULE, GitUnusable, Repository
 from reconciler.repo.history import Commit, Refused, newest_commits
 from reconciler.repo.index import Index, Row
 from reconciler.repo.look import Absence, FileSeen, Gone, Look, Verdict
 from reconciler.repo.names import is_spec_path
 from reconciler.repo.objects import (
-    SUBMODULE,
     Differences,
     Entry,
     beside_root,

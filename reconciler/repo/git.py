@@ -50,8 +50,9 @@ _STRANGERS: Final = frozenset({
     "GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_TRACE", "GIT_LITERAL_PATHSPECS",
     "GIT_GLOB_PATHSPECS", "GIT_CEILING_DIRECTORIES",
 })  # fmt: skip
-#: The mode of a link in a tree, as git writes it.
+#: The modes of a link and of a submodule in a tree, as git writes them.
 LINK: Final = "120000"
+SUBMODULE: Final = "160000"
 #: A whole hash.
 OBJECT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SYMBOLIC_DEPTH: Final = 5
@@ -201,15 +202,16 @@ class Repository:
     def blobs(self, commit: str) -> dict[str, str]:
         """The spec files of a commit's tree below the root, and links of such names: path to blob id. A commit that is
         gone raises GitUnusable."""
-        return {path: blob for path, _, blob in self._listed(commit) if is_spec_path(path)}
+        return {path: blob for path, mode, blob in self._listed(commit) if mode != SUBMODULE and is_spec_path(path)}
 
-    def blobs_read(self, commit: str) -> dict[str, str]:
+    def blobs_read(self, commit: str) -> tuple[dict[str, str], list[str]]:
         """The same as a walk of the root reads it: a link stands for the file, or the files of the folder, that it leads to.
-        One that leads out of the root, nowhere, or to another link stands for nothing."""
+        One that leads out of the root, nowhere, or to another link stands for nothing. And the submodules."""
         files: dict[str, str] = {}
         links: dict[str, str] = {}
+        submodules: dict[str, str] = {}
         for path, mode, blob in self._listed(commit):
-            (links if mode == LINK else files)[path] = blob
+            (links if mode == LINK else submodules if mode == SUBMODULE else files)[path] = blob
         found = dict(files)
         for path, target in self.contents(links).items():
             leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), os.fsdecode(target)))
@@ -217,18 +219,17 @@ class Repository:
                 found[path] = files[leads]
             else:
                 found |= {path + one[len(leads) :]: files[one] for one in files if one.startswith(f"{leads}/")}
-        return {path: blob for path, blob in found.items() if is_spec_path(path)}
+        return {path: blob for path, blob in found.items() if is_spec_path(path)}, sorted(submodules)
 
     def _listed(self, commit: str) -> Iterator[tuple[str, str, str]]:
-        """The files and links of a commit's tree below the root: path, mode and blob id."""
+        """The files, links and submodules of a commit's tree below the root: path, mode and id."""
         scope = ("--", self.prefix) if self.prefix else ()
         for line in self.run("ls-tree", "-r", "-z", "--full-tree", commit, *scope).split(b"\0"):
             about, _, name = line.partition(b"\t")
             path = os.fsdecode(name)
             if name and path.startswith(self.prefix):
-                mode, kind, blob = about.decode("ascii").split(" ")
-                if kind == "blob":
-                    yield path[len(self.prefix) :], mode, blob
+                mode, _, blob = about.decode("ascii").split(" ")
+                yield path[len(self.prefix) :], mode, blob
 
     def below(self, name: bytes) -> str | None:
         """A path of git's as one relative to the root, if it is a spec's."""

@@ -13,11 +13,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Final, NamedTuple
 
-from reconciler.repo.git import LINK, MAX_ARGUMENTS, MAX_BLOB_BYTES, GitUnusable, Repository
+from reconciler.repo.git import LINK, MAX_ARGUMENTS, MAX_BLOB_BYTES, SUBMODULE, GitUnusable, Repository
 from reconciler.repo.names import is_hidden, is_spec_path
-
-#: The mode of a submodule in a tree, as git writes it.
-SUBMODULE: Final = "160000"
 
 _PIECE: Final = 1 << 16
 

@@ -163,7 +163,7 @@ def test_what_is_read_of_a_commit_is_what_its_links_lead_to(tree: WorkTree) -> N
     for name, target in links.items():
         (tree.root / name).symlink_to(target)
     repository = opened(tree.root)
-    read = repository.contents(repository.blobs_read(tree.commit()))
+    read = repository.contents(repository.blobs_read(tree.commit())[0])
     assert read == {"a.yaml": b"a", "deep/a.yaml": b"a", "b.yaml": b"b", "more/c.yaml": b"c"}
 
 

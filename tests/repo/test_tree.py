@@ -699,6 +699,36 @@ def test_what_a_link_leads_to_is_absent_once_head_lacks_it_and_not_before(work: 
     assert [said[one].absence for one in asked] == [Absence.ABSENT] * 2
 
 
+def test_what_a_submodule_declares_is_absent_once_its_own_head_lacks_it(
+    work: WorkTree, tmp_path: Path, open_tree: Open
+) -> None:
+    inner = WorkTree(tmp_path / "inner", ".")
+    inner.write({"s.yaml": spec("s"), "deep/t.yaml": spec("t")})
+    inner.commit()
+    work.git("submodule", "-q", "add", str(inner.top), f"{work.root.name}/team")
+    work.commit()
+    tree = open_tree(work.root)
+    tree.settle(quiet_look(tree, work.root))
+    (work.root / "team/s.yaml").unlink()
+    s, t = gone("team/s.yaml", "s"), gone("team/deep/t.yaml", "t")
+    for now in (1000, 5000):
+        assert tree.absent(quiet_look(tree, work.root, now), [s])[s].absence is Absence.IN_HEAD
+    checked_out = WorkTree(work.root / "team", ".")
+    checked_out.commit("without it")
+    lock = work.top / ".git/modules" / work.root.name / "team/index.lock"
+    lock.touch()
+    said = tree.absent(quiet_look(tree, work.root, 6000), [s])[s]
+    assert said == (Absence.WAIT, "team: git's index.lock stands; if no git command is running, remove it")
+    lock.unlink()
+    assert tree.absent(quiet_look(tree, work.root, 7000), [s])[s].absence is Absence.ABSENT
+    work.git("submodule", "-q", "deinit", "-f", f"{work.root.name}/team")
+    for now in (8000, 9000):
+        look = quiet_look(tree, work.root, now)
+        assert tree.absent(look, [t])[t] == (
+            Absence.IN_HEAD, "gone from disk with a submodule that HEAD names; `git submodule update --init`",
+        )  # fmt: skip
+
+
 def test_an_untracked_document_in_a_work_tree_is_absent_after_two_equal_looks(work: WorkTree, git_tree: Tree) -> None:
     work.write({"u.yaml": spec("u")})
     git_tree.settle(quiet_look(git_tree, work.root, 500))
