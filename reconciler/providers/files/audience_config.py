@@ -20,7 +20,9 @@ class ExportAudience(MirrorConfig):
         examples=["out/big-spenders.csv", "out/changes-{run}.ndjson.gz"],
         json_schema_extra=IS_PATH,
     )
-    format: Literal["csv", "ndjson", "parquet"] = Field(description="How the file is written")
+    format: Literal["csv", "ndjson", "parquet"] = Field(
+        description="How the file is written; in CSV and Parquet every field is text"
+    )
     only: Literal["all", "new"] = Field(
         "all",
         description="All members, in a file that is replaced whenever one came, changed or left, and written again where "
