@@ -302,8 +302,8 @@ class _ReferenceReader:
             if rows.num_rows:
                 table = self._said(block.table.take(rows.column("place")))
                 self._require_same(table, rows.column("digest"))
-                block = Block(self._stamped(table), (), None, locate=_locate(table, rows.column("place"), at))
-                yield News(block, self._entries(rows, at_ms))
+                locate = _locate(block, rows.column("place").to_pylist())
+                yield News(Block(self._stamped(table), (), None, locate=locate), self._entries(rows, at_ms))
             at += count
 
     def _chosen_between(self, first: int, stop: int) -> pa.Table:
@@ -353,11 +353,8 @@ class _ReferenceReader:
         return pa.table([rows.column(name) for name in ("high", "low", "digest")] + [times], schema=_MEMORY)
 
 
-def _locate(table: pa.Table, places: pa.ChunkedArray, before: int) -> Locate:
-    """Rows stand at their number in the whole reference, bad ones not counted, and read as JSON."""
-
-    def locate(rows: Sequence[int]) -> Sequence[tuple[int, str]]:
-        texts = json_messages(table.take(list(rows)), table.column_names).to_pylist()
-        return [(before + places[row].as_py() + 1, text) for row, text in zip(rows, texts, strict=True)]
-
-    return locate
+def _locate(block: Block, places: Sequence[int]) -> Locate:
+    """Where the chosen rows of a block stood, and what they were."""
+    whole = block.locate
+    assert whole is not None, "whatever is read from a file can tell"
+    return lambda rows: whole([places[row] for row in rows])

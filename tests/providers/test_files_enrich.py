@@ -207,9 +207,7 @@ def test_a_time_that_cannot_be_read_is_a_bad_row_until_it_changes(tmp_path: Path
     (unit,) = job.run()
     assert (unit.rows, unit.omitted) == (1, 1)
     assert unit.message == "1 row is new or has changed; 1 bad row"
-    assert job.rejects() == [
-        (1, "timestampField 'since': 'yesterday' is not iso8601", '{"tailnum":"N1","since":"yesterday"}')
-    ]
+    assert job.rejects() == [(2, "timestampField 'since': 'yesterday' is not iso8601", "N1,yesterday")]
     assert job.run() == []
     job.write("planes.csv", text.replace("yesterday", "2021-01-01"))
     job.run()
@@ -221,8 +219,20 @@ def test_more_bad_rows_than_may_be_fail_the_run(tmp_path: Path) -> None:
     with pytest.raises(Fatal, match=r"^planes.csv:2: .*; maxRejects is 0$"):
         job.run()
     other = world(tmp_path / "b", "tailnum,since\nN1,x\n", timestampField="since", match="all")
-    with pytest.raises(Fatal, match=r"^planes.csv:1: timestampField 'since': 'x' is not iso8601; maxRejects is 0$"):
+    with pytest.raises(Fatal, match=r"^planes.csv:2: timestampField 'since': 'x' is not iso8601; maxRejects is 0$"):
         other.run()
+
+
+def test_a_bad_row_is_named_by_its_file_and_its_line(tmp_path: Path) -> None:
+    job = world(tmp_path, "", path="ref/*.csv", timestampField="since", match="all", maxRejects=9)
+    job.write("ref/a.csv", "tailnum,since\nN1,2020-01-01\nN2\n\nN3,never\n")
+    job.write("ref/b.csv", "tailnum,since\n\nN4,2020-01-01\nN5,soon\n")
+    job.run()
+    texts = [(job.place.data_dir / file).read_text() for unit in job.place.ledger.units for file in unit.rejects]
+    lines = [json.loads(line) for text in texts for line in text.splitlines()]
+    assert sorted((one["source"], one["line"], one["text"]) for one in lines) == [
+        ("ref/a.csv", 3, "N2"), ("ref/a.csv", 5, "N3,never"), ("ref/b.csv", 4, "N5,soon"),
+    ]  # fmt: skip
 
 
 def test_a_bad_row_is_counted_once_for_what_the_file_holds(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ class _Batch:
     """What the next unit is made of."""
 
     news: list[News] = field(default_factory=list)
-    rejects: list[Reject] = field(default_factory=list)
+    rejects: dict[str, list[Reject]] = field(default_factory=dict)
     size: int = 0
 
 
@@ -73,6 +73,7 @@ class _Join:
         self._spared_bytes = 0
         self._readings: list[_Reading] = []
         self._omitted = context.omitted
+        self._at = ""  # the file that is being read
         self._rule = self._timestamp()
 
     def _timestamp(self) -> TimestampRule:
@@ -131,6 +132,7 @@ class _Join:
                 if block.rejects:
                     reading.bad.setdefault(name, []).extend(block.rejects)
                     self._within_limit(sum(map(len, reading.bad.values())), name, block.rejects[0])
+                self._at = name
                 yield block
 
     def _within_limit(self, more: int, name: str, last: Reject) -> None:
@@ -175,15 +177,15 @@ class _Join:
             block = self._context.data.check_timestamps(news.block, self._rule)
             news = News(block, news.entries)
         batch.news.append(news)
-        batch.rejects += news.block.rejects
         batch.size += news.block.table.nbytes
         if news.block.rejects:
-            self._within_limit(len(batch.rejects), self._config.path, news.block.rejects[0])
+            batch.rejects.setdefault(self._at, []).extend(news.block.rejects)
+            self._within_limit(sum(map(len, batch.rejects.values())), self._at, news.block.rejects[0])
 
     def _unit(self, batch: _Batch, *, last: bool) -> Unit:
         """`last` ends a reading: only then are its files and profiles done with."""
         tables: list[Table] = [one.block.table for one in batch.news if one.block.table.num_rows]
-        rejects = {self._config.path: batch.rejects} if batch.rejects else {}
+        rejects = dict(batch.rejects)
         if last and self._files_moved:
             rejects |= {name: rejects.get(name, []) + bad for name, bad in self._readings[0].bad.items()}
         segments = self._context.data.stage(self._config.stream, tables, timestamp=self._rule) if tables else ()
