@@ -87,11 +87,11 @@ def _of_one(chosen: Selection, member: str) -> Selection:
 def judge(export: Export, everyone: Selection, member: str, now: Now) -> dict[str, Any]:
     """What the ledger holds of this member, and what a run would do now, as fields of `MemberFacts`: the run's own
     comparison, with a ledger and an audience of this one alone; of all, where identifiers from before are named that
-    others may have."""
+    others may have, or others were sent with this one's."""
     from reconciler.core.members import ACTIONS, Ledger, LedgerFile
     from reconciler.data.engine import workspace
     from reconciler.data.ledger import copy, receipt
-    from reconciler.data.member import is_member, planned, receipt_sql, row_of
+    from reconciler.data.member import is_member, is_shared, planned, receipt_sql, row_of
 
     data, progress, plan = export.data, export.progress, export.progress.plan
     chosen, is_spared, is_later = _of_one(everyone, member), False, False
@@ -103,13 +103,14 @@ def judge(export: Export, everyone: Selection, member: str, now: Now) -> dict[st
             held = receipt(db, data, ledger.files, member)
             within = is_member(db, chosen, now.wall_ms)
             row = None if plan is None else row_of(db, data, plan, member)
+            is_theirs = plan is None and is_shared(db, data, progress.ledger, member)
         found = export.difference(chosen, ledger, now, scratch)
         action, omission, is_moved = planned(data, found.plan, member)
-        if is_moved and plan is None:
+        if (is_moved or is_theirs) and plan is None:
             found, alone = export.difference(everyone, progress.ledger, now, scratch), action
             plans = [planned(data, one.plan, member) for one in (found, *found.later)]
             action, omission, _ = next((one for one in plans if one[0] in ACTIONS), plans[0])
-            is_later = action in ACTIONS and action != plans[0][0]
+            is_later = action in ACTIONS and plans[0][0] not in ACTIONS
             is_spared = alone == "remove" and action != "remove"
     is_out = plan is not None and any(_covers(one, plan, row) for one in export.open_intents)
     return {

@@ -37,6 +37,16 @@ def receipt_sql(data_dir: Path, ledger: Ledger, plan: Plan | None, member: str) 
     return f"WITH mine AS ({mine}) SELECT * FROM mine UNION ALL SELECT * FROM ({before}) WHERE NOT EXISTS (FROM mine)"
 
 
+def is_shared(db: Any, data_dir: Path, ledger: Ledger, member: str) -> bool:
+    """Whether the ledger has an identifier of this member's for another one, too."""
+    rows = f"SELECT id, unnest(idents) AS ident FROM ({ledger_sql(data_dir, ledger.files, ['id', 'idents'])})"
+    shared = (
+        f"SELECT 1 FROM ({rows}) SEMI JOIN (SELECT ident FROM ({rows}) WHERE id = $member) USING (ident) "
+        "WHERE id <> $member LIMIT 1"
+    )
+    return bool(db.execute(shared, {"member": member}).fetchall())
+
+
 def row_of(db: Any, data_dir: Path, plan: Plan, member: str) -> int | None:
     """The row of a plan that sends a member, where it has no outcome yet."""
     if not (data_dir / plan.file).is_file():

@@ -117,6 +117,11 @@ def check_said(walk: Walk, said: Said, made: Attempt) -> None:
         did = next((did for _, did, whose, _ in rows if whose == who), "")
         require(did == action, f"of {who} why says '{action}', and the run did '{did}'")
     _check_sums(said, [one.message for one in units])
+    removed: list[list[Ident]] = []
+    for _, action, who, fields in rows:
+        if action == "remove":
+            require(identifiers(fields) not in removed, f"the removal of {who} says again what was said: {fields}")
+            removed.append(identifiers(fields))
 
 
 def _check_sums(said: Said, messages: list[str]) -> None:

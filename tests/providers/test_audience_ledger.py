@@ -504,3 +504,21 @@ def test_an_address_that_two_who_left_were_sent_with_is_removed_once_where_other
         removed = [rows for action, rows in requests(job) if action == "remove"]
         assert removed == [[{"email": "a@x.org", "user": None}]]
         assert job.completes().units == 0
+
+
+def test_why_says_that_one_is_sent_again_whose_address_may_have_been_overwritten_by_one_that_is_released(
+    tmp_path: Path,
+) -> None:
+    answers = iter([Play(), Play(lose=True)])
+    with bench(tmp_path, [person(1)], lambda _: next(answers, Play()), replay={"add": "unsafe"}) as job:
+        job.completes()
+        job.enroll([person(1), person(2)])
+        job.fails(Retriable)
+        assert job.again().how == "completed"
+        job.enroll([person(1, email=["p2@x.org"]), person(2, email=["p3@x.org"])])
+        job.completes()
+        job.ledger.cursor = {**job.ledger.cursor, "retry": "all"}
+        assert announced(job, 1, 2) == {1: ("add", "is_later"), 2: ("add", "")}
+        job.completes()
+        assert job.sent[3:] == [("add", ["p3@x.org"]), ("add", ["p2@x.org"])]
+        assert job.completes().units == 0
