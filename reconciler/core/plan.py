@@ -448,7 +448,8 @@ def _is_export(declared: Document) -> bool:
 
 
 def _lands_twice(declared: Document, known: Known) -> str:
-    rows = f"the {known.rows:,} rows of earlier runs" if known.rows else "the rows of earlier runs, if any,"
+    word = "row" if known.rows == 1 else "rows"
+    rows = f"the {known.rows:,} {word} of earlier runs" if known.rows else "the rows of earlier runs, if any,"
     stream = (declared.spec.get("config") or {}).get("stream")
     verb = "sent" if _is_export(declared) else "landed"
     where = f" on stream {stream}" if stream and verb == "landed" else ""

@@ -156,10 +156,11 @@ def test_a_rerun_or_restart_that_is_taken_away_asks_for_nothing() -> None:
     assert brief(edit(job(rerun="1", restart="1"), job())) == [("update", "a", "spec.rerun and spec.restart changed")]
 
 
-def test_a_restart_is_a_rerun_that_drops_the_cursor_and_says_what_lands_twice() -> None:
-    (action,) = edit(job(), job(restart="1"), rows=1_234).actions
+@pytest.mark.parametrize(("rows", "said"), [(1_234, "1,234 rows"), (1, "1 row")])
+def test_a_restart_is_a_rerun_that_drops_the_cursor_and_says_what_lands_twice(rows: int, said: str) -> None:
+    (action,) = edit(job(), job(restart="1"), rows=rows).actions
     assert (action.verb, action.reason, action.resets_cursor) == (Verb.RERUN, "spec.restart changed", True)
-    expected = "the cursor is dropped: the 1,234 rows of earlier runs may be landed a second time on stream orders"
+    expected = f"the cursor is dropped: the {said} of earlier runs may be landed a second time on stream orders"
     assert action.message == expected
 
 
