@@ -419,7 +419,7 @@ class StreamSpec(Model):
 
     columns: Annotated[dict[ColumnName, ColumnType], Field(max_length=MAX_COLUMNS)] = Field(
         default={},
-        description="Types on reading; what is not named is as it came.",
+        description="As which type attributes and expressions read a column: text unless named. Exports of the stream are raw.",
         examples=[{"amount": "decimal(12,2)", "ordered_at": "timestamp"}],
     )
     timestamp: Timestamp = Field(Timestamp.model_construct(field=""), description="The messages' own time.")
