@@ -74,7 +74,7 @@ class Live:
         if event.event == "Started" and event.run is not None:
             self._runs.setdefault(event.run, Row(event.name, 0, event.time_ms, event.time_ms))
         elif event.event in ENDS and event.run is not None:
-            self._runs.pop(event.run, None)
+            self.finished(event.name, event.run)
         if event.event == "Synced" and event.run is not None and not event.omitted and not self._call.verbose:
             self._synced[event.run] = summed(self._synced.get(event.run), event)
         else:

@@ -263,6 +263,16 @@ def test_on_a_terminal_the_units_of_a_run_are_one_line_when_it_ends() -> None:
     assert "a  Synced  run=7 unit=1000 rows=500000  1,000 units" in synced[1]
 
 
+def test_on_a_terminal_the_units_of_a_run_are_said_before_its_end() -> None:
+    paper = io.StringIO()
+    call = Call(root=Path("jobs.d"), state=Path("jobs.d/.reconciler"), terminal=Terminal(paper, None))
+    with Live(call) as live:
+        for said in ("Started", "Synced", "Synced", "Completed"):
+            live.event(Event(kind="Job", name="a", path="", time_ms=CREATED_MS, event=said, run=7, unit=2, rows=5))
+        live.finished("a", 7)
+    assert re.findall("Started|Synced|Completed", paper.getvalue()) == ["Started", "Synced", "Completed"]
+
+
 def test_on_a_terminal_no_thread_draws_before_there_is_something_to_show() -> None:
     """Until then a pass may be forked."""
     terminal = Terminal(io.StringIO(), None)
