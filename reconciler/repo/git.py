@@ -53,6 +53,8 @@ _STRANGERS: Final = frozenset({
 #: The modes of a link and of a submodule in a tree, as git writes them.
 LINK: Final = "120000"
 SUBMODULE: Final = "160000"
+#: What a link leads to is followed so often.
+LINKS_DEEP: Final = 5
 #: A whole hash.
 OBJECT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SYMBOLIC_DEPTH: Final = 5
@@ -205,21 +207,28 @@ class Repository:
         return {path: blob for path, mode, blob in self._listed(commit) if mode != SUBMODULE and is_spec_path(path)}
 
     def blobs_read(self, commit: str) -> tuple[dict[str, str], list[str]]:
-        """The same as a walk of the root reads it: a link stands for the file, or the files of the folder, that it leads to.
-        One that leads out of the root, nowhere, or to another link stands for nothing. And the submodules."""
+        """What a walk of the root would read of a commit, path to blob id, and the submodules. A link stands for the file, or
+        the files of the folder, that it leads to, unless these are read without it. One that leads out of the root, or
+        nowhere, stands for nothing."""
         files: dict[str, str] = {}
         links: dict[str, str] = {}
         submodules: dict[str, str] = {}
         for path, mode, blob in self._listed(commit):
             (links if mode == LINK else submodules if mode == SUBMODULE else files)[path] = blob
-        found = dict(files)
-        for path, target in self.contents(links).items():
-            leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), os.fsdecode(target)))
-            if leads in files:
-                found[path] = files[leads]
-            else:
-                found |= {path + one[len(leads) :]: files[one] for one in files if one.startswith(f"{leads}/")}
-        return {path: blob for path, blob in found.items() if is_spec_path(path)}, sorted(submodules)
+        targets = {path: os.fsdecode(target) for path, target in self.contents(links).items()}
+        if len(targets) < len(links):
+            raise GitUnusable(f"Links of commit {commit[:12]} are not in this clone, which is partial (promisor).")
+        found = {path: blob for path, blob in files.items() if is_spec_path(path)}
+        read = set(found)
+        for link in sorted(targets):
+            leads = _followed(link, targets)
+            inner = {link: leads}
+            if leads not in files:
+                inner = {link + one[len(leads) :]: one for one in files if one.startswith(f"{leads}/")}
+            fresh = {path: one for path, one in inner.items() if is_spec_path(path) and one not in read}
+            found |= {path: files[one] for path, one in fresh.items()}
+            read.update(fresh.values())
+        return found, sorted(submodules)
 
     def _listed(self, commit: str) -> Iterator[tuple[str, str, str]]:
         """The files, links and submodules of a commit's tree below the root: path, mode and id."""
@@ -340,6 +349,18 @@ def complaint(command: str, stderr: bytes) -> str:
     said = stderr.decode("utf-8", "replace").strip().splitlines()
     first = next((line.removeprefix("fatal: ").strip() for line in said if line.strip()), "it gave no reason")
     return f"'git {command}' failed: {first.rstrip('.')}."
+
+
+def _followed(path: str, targets: Mapping[str, str]) -> str:
+    """Where a link leads within a commit, over other links too; `targets` is what each link says."""
+    for _ in range(LINKS_DEEP):
+        names = path.split("/")
+        heads = ("/".join(names[:count]) for count in range(1, len(names) + 1))
+        link = next((one for one in heads if one in targets), None)
+        if link is None:
+            return path
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(link), targets[link], path[len(link) + 1 :]))
+    return ""
 
 
 def _git_dir(dot_git: Path) -> Path | None:

@@ -7,19 +7,15 @@ to get it, never a guess.
 
 from __future__ import annotations
 
-import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Final
 
 from reconciler.core.value import dataclass
 from reconciler.errors import Problem, UsageError
-from reconciler.repo.git import LINK, GitUnusable, Repository
-from reconciler.repo.names import is_spec_path
+from reconciler.repo.git import GitUnusable, Repository
 from reconciler.repo.walk import MAX_FILE_BYTES, printable
 
-#: What a link leads to is followed so often.
-LINKS_DEEP: Final = 5
 #: What to do where a clone does not reach back far enough.
 WHOLE: Final = (
     "get the whole history and all branches with `git fetch --unshallow origin '+refs/heads/*:refs/remotes/origin/*'` "
@@ -118,7 +114,8 @@ def _lacking(commit: str) -> UsageError:
 def _read(repository: Repository, commit: str, known: Committed) -> Committed:
     found = Committed()
     wanted: dict[str, str] = {}
-    for path, blob in _specs(repository, commit):
+    blobs, _ = repository.blobs_read(commit)
+    for path, blob in blobs.items():
         if _is_unicode(path):
             wanted[path] = blob
         else:
@@ -135,48 +132,6 @@ def _read(repository: Repository, commit: str, known: Committed) -> Committed:
     small = {path: blob for path, blob in wanted.items() if sizes[blob] <= MAX_FILE_BYTES}
     found.contents.update(repository.contents(small))
     return found
-
-
-def _specs(repository: Repository, commit: str) -> Iterator[tuple[str, str]]:
-    """Path and blob of each spec file below the root; of a link, those of the file that it leads to within the commit."""
-    entries = dict(_entries(repository.run("ls-tree", "-r", "-z", "--full-tree", commit)))
-    prefix = repository.prefix.encode()
-    for name, (mode, blob) in entries.items():
-        path = name[len(prefix) :].decode("utf-8", "surrogateescape")
-        if not name.startswith(prefix) or not is_spec_path(path):
-            continue
-        if mode == LINK:
-            target = _target(repository, entries, name)
-            if target is not None and not _is_read(target, prefix):
-                yield path, entries[target][1]
-        elif mode.startswith("100"):
-            yield path, blob
-
-
-def _entries(listing: bytes) -> Iterator[tuple[bytes, tuple[str, str]]]:
-    for line in listing.split(b"\0"):
-        about, _, name = line.partition(b"\t")
-        if name:
-            mode, _, blob = about.decode("ascii").split(" ")
-            yield name, (mode, blob)
-
-
-def _target(repository: Repository, entries: Mapping[bytes, tuple[str, str]], name: bytes) -> bytes | None:
-    """The plain file of the commit that a link to a file leads to; None where there is none."""
-    for _ in range(LINKS_DEEP):
-        mode, blob = entries[name]
-        if mode != LINK:
-            return name if mode.startswith("100") else None
-        to = repository.run("cat-file", "blob", blob)
-        name = posixpath.normpath(posixpath.join(posixpath.dirname(name), to))
-        if name not in entries:
-            return None
-    return None
-
-
-def _is_read(name: bytes, prefix: bytes) -> bool:
-    """Whether a file is read under its own name, and so not a second time through a link."""
-    return name.startswith(prefix) and is_spec_path(name[len(prefix) :].decode("utf-8", "surrogateescape"))
 
 
 def _sizes(repository: Repository, commit: str, blobs: Mapping[str, str]) -> dict[str, int]:

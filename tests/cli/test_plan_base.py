@@ -185,6 +185,20 @@ def test_a_link_within_the_tree_is_the_file_that_it_leads_to(repository: World) 
     assert acts(body(repository, "--base", "main")) == [("update", "third")]
 
 
+def test_a_link_to_a_folder_within_the_tree_is_the_files_in_it(repository: World) -> None:
+    (repository.root / ".teams").mkdir()
+    spec = repository.root / ".teams" / "third.yaml"
+    spec.write_text(job_text("third"))
+    os.symlink(".teams", repository.root / "team")
+    commit(repository.folder, "two")
+    git(repository.folder, "branch", "-f", "main")
+    assert repository.run("plan", "--base", "main").out.endswith(f"\n\n{NOTHING}")
+    spec.unlink()
+    commit(repository.folder, "three")
+    assert acts(body(repository, "--base", "main")) == [("delete", "third")]
+    assert acts(body(repository, "--base", "main", "--head", "HEAD")) == [("delete", "third")]
+
+
 def test_two_plans_of_the_same_commits_are_equal_and_cannot_be_applied(repository: World) -> None:
     repository.write("more.yaml", job_text("third"))
     assert repository.run("plan", "--base", "main", "--out", "one.json").code == 0
