@@ -112,8 +112,8 @@ def _texts_sql(table: pa.Table, indices: Sequence[int]) -> dict[int, pa.Array]:
 
 def csv_lines(table: pa.Table, delimiter: str, quote: str) -> pa.ChunkedArray:
     """Each row as a line with its newline. A null is an empty field; a lone empty field is quoted, for an empty line
-    would be no row."""
-    special = "[" + "".join(f"\\x{{{ord(one):x}}}" for one in (delimiter, quote, "\r", "\n")) + "]"
+    would be no row; so is one that begins with U+FEFF, which whoever reads the file would take for its mark."""
+    special = "[" + "".join(f"\\x{{{ord(one):x}}}" for one in (delimiter, quote, "\r", "\n")) + r"]|^\x{feff}"
     twice = sql_string(quote * 2)
     mark = sql_string(quote)
     fields = []

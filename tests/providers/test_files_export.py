@@ -43,6 +43,20 @@ def test_csv_is_written_with_the_delimiter_quote_and_header_asked_for(world: Wor
     assert read(world, "o.csv") == "1;'a;b'\n2;'it''s'\n"
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_columns_come_back_as_they_went_whatever_they_are_called_and_begin_with(world: World, header: bool) -> None:
+    names = ["\ufeffid", "ID", "id", "Id"] if header else ["a", "b", "c", "d"]
+    world.write("a.csv", '"' + '","'.join(names) + '"\n\ufeff1,2,3,\n')
+    world.start("import-csv", IMPORT)
+    assert world.messages("s") == [dict(zip(names, ["\ufeff1", "2", "3", ""], strict=True))]
+    for kind in ("csv", "ndjson", "parquet"):
+        config = {"header": header} if kind == "csv" else {}
+        world.start(f"export-{kind}", {"stream": "s", "path": f"o.{kind}", **config}, job=f"out-{kind}")
+        config |= {"columns": names} if kind == "csv" and not header else {}
+        world.start(f"import-{kind}", {"stream": kind, "path": f"o.{kind}", **config}, job=f"in-{kind}")
+        assert world.messages(kind) == world.messages("s")
+
+
 def test_a_lone_empty_field_is_not_an_empty_line(world: World) -> None:
     world.write("a.csv", 'id\n""\n1\n')
     world.start("import-csv", IMPORT)

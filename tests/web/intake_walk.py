@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import random
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -261,6 +262,16 @@ def json_read(text: str) -> dict[str, Any] | None:
     return value
 
 
+def is_balanced(line: str) -> bool:
+    """Whether a line can be an element of an array, good or bad: none of its quotes and brackets is left open."""
+    rest, depth = re.sub(r'"(\\.|[^"\\])*"', "", line), 0
+    for one in rest:
+        depth += (one in "{[") - (one in "}]")
+        if depth < 0:
+            return False
+    return depth == 0 and '"' not in rest and "," not in re.sub(r"[\[{].*[\]}]", "", rest)
+
+
 def ndjson_meaning(text: str) -> Meant:
     meant = Meant()
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
@@ -373,9 +384,11 @@ class Walk:
     def bulk_json(self) -> None:
         dice = self.dice
         lines = [json_line(dice) for _ in range(dice.choice((0, 1, 3, 10, 40)))]
-        if dice.random() < 0.4 and lines and all(json_read(one) is not None and is_text(one) for one in lines):
-            text = "[" + dice.choice((",", ",\n", " ,\r\n ")).join(lines) + "]"
-            meant = Meant(messages=[json_read(one) or {} for one in lines])
+        if dice.random() < 0.5 and lines and all(map(is_balanced, lines)):
+            text = dice.choice(("", " \n", "\ufeff")) + "[" + dice.choice((",", ",\n", " ,\r\n ")).join(lines) + "]"
+            read = [json_read(one) if is_text(one) else None for one in lines]
+            bad = [number for number, one in enumerate(read, 1) if one is None]
+            meant = Meant(messages=[one for one in read if one is not None], bad=bad)
         else:
             ending = dice.choice(("\n", "\r\n"))
             text = "".join(one + ending + (ending if dice.random() < 0.05 else "") for one in lines)
@@ -414,7 +427,7 @@ class Walk:
             meant.fatal in answer.get("error", ""), lambda: f"expected '{meant.fatal}', was told {answer} of {body!r}"
         )
         if not meant.fatal:
-            lines = [one["line"] for one in said]
+            lines = [one.get("element", one.get("line")) for one in said]
             require(lines == meant.bad[: len(lines)], lambda: f"bad lines {meant.bad}, told {answer} of {body!r}")
             require(bool(lines) == bool(meant.bad), lambda: f"bad lines {meant.bad}, told {answer} of {body!r}")
         if status == 202:
@@ -619,6 +632,26 @@ class FilesWalk:
             for _ in range(self.dice.choice((0, 1, 1, 2))):
                 self.write()
             self.run()
+        if self.kind != "parquet" and self.expected:
+            self.come_back()
+
+    def come_back(self) -> None:
+        """What a stream is exported to, and read from again, is what it holds."""
+        columns = list(dict.fromkeys(name for one in self.expected for name in one))
+        missing: dict[str, Any] = {"csv": "", "parquet": None} if self.kind == "csv" else {}
+        self.world.block_bytes = 1 << 20
+        for kind in ("ndjson", *missing):
+            self.world.start(f"export-{kind}", {"stream": "s", "path": f"o.{kind}"}, job=f"out-{kind}")
+            self.world.start(f"import-{kind}", {"stream": kind, "path": f"o.{kind}"}, job=f"in-{kind}")
+            reader = self.world.reader(kind)
+            texts = [text for _, texts in reader.json_messages(0, reader.end) for text in texts]
+            found = [plain(landed_object(text)) for text in texts]
+            filled = [
+                {name: one.get(name, missing[kind]) for name in columns} if kind in missing else one
+                for one in self.expected
+            ]
+            wanted = [plain(one) for one in filled]
+            require(found == wanted, lambda: f"by {kind}: {difference(wanted, found)}")  # noqa: B023
 
     # --- files
 
