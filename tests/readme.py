@@ -11,6 +11,7 @@ A block stands between `<!-- help:plan -->` and `<!-- /help -->`, and so do the 
     config:PROVIDER JOB-TYPE  the fields of a job type's `config`
     settings:                 the fields of the operator's file
     types:PROVIDER            a provider's job types
+    parameters:               of bulk uploads
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from reconciler.core.operator_file import OperatorFile
 from reconciler.core.schema import json_schema
 from reconciler.core.spec_types import MOMENT
 from reconciler.providers import files, http
+from reconciler.web.describe import DOCUMENT
 
 REPOSITORY: Final = Path(__file__).parents[1]
 README: Final = REPOSITORY / "README.md"
@@ -153,6 +155,12 @@ def _settings_block(_of: str) -> str:
     return _table(schema, schema)
 
 
+def _parameters_block(_of: str) -> str:
+    bulk = DOCUMENT["paths"]["/collect/bulk/csv/{stream}"]["post"]["parameters"]
+    rows = [f"| `{one['name']}` | {_sentence(_clause(one['description']))} |" for one in bulk if one["in"] == "query"]
+    return "\n".join(["| parameter | meaning |", "|---|---|", *rows])
+
+
 def _table(schema: Schema, root: Schema, *, resets: bool = False) -> str:
     rows = ["| field | takes | default | meaning |", "|---|---|---|---|"]
     for path, declared, field, needed in _fields(schema, root, ""):
@@ -261,6 +269,7 @@ _BLOCKS: Final[Mapping[str, Callable[[str], str]]] = {
     "config": _config_block,
     "settings": _settings_block,
     "types": _types_block,
+    "parameters": _parameters_block,
 }
 
 
