@@ -110,7 +110,7 @@ def test_a_credential_in_a_query_is_refused_and_not_shown(tmp_path: Path) -> Non
         "'https://a.example/in?x=1&api_key=***&y=2'"
     ) in said
     assert (
-        "spec.config.params: expected a name of 1 to 200 characters that stands for no credential, found 'access_token'"
+        "spec.config.params.access_token: expected a name of 1 to 200 characters that stands for no credential, found 'access_token'"
     ) in said
     assert "hunter2" not in said
 
@@ -128,7 +128,8 @@ def test_a_header_that_may_not_be_set_is_said_in_words(tmp_path: Path) -> None:
     said = reconcile("validate", "--root", str(tmp_path)).stdout
     assert "spec.config.apiKeyHeader: expected a header that is not reserved, found 'Cookie'" in said
     assert (
-        "spec.config.headers: expected a header that is not reserved and holds no credential, found 'X-Api-Key'" in said
+        "spec.config.headers.X-Api-Key: expected a header that is not reserved and holds no credential, found 'X-Api-Key'"
+        in said
     )
     assert "hunter2" not in said
 
