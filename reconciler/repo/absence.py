@@ -67,14 +67,17 @@ def _judge_in_git(
     look: Look, files: Collection[str], gone: Collection[Gone], trace: Trace, repository: Repository, head: str
 ) -> dict[Gone, Verdict]:
     """`files` are those that are there, by their paths below the root of `trace`."""
-    blobs, submodules = repository.blobs_read(head)
+    read = repository.read(head)
+    blobs = read.blobs
     below = {
         one: verdict
-        for path in submodules
+        for path in read.submodules
         if (inner := [one for one in gone if one.path.startswith(f"{path}/")])
         for one, verdict in _judge_in_submodule(look, files, inner, trace, repository, path).items()
     }
-    suspects = blobs.keys() & ({one.path for one in gone} | repository.differing() | (blobs.keys() - set(files)))
+    differing = repository.differing()
+    linked = {path for path, over in read.over.items() if not differing.isdisjoint(over)}
+    suspects = blobs.keys() & ({one.path for one in gone} | differing | linked | (blobs.keys() - set(files)))
     parsed = trace.declared(repository, {path: blobs[path] for path in sorted(suspects)})
     documents: set[tuple[str, str]] = {(one.kind, one.name) for file in parsed.values() for one in file.documents}
     declared = documents | {(one.kind, one.name) for file in parsed.values() for one in file.problems}
@@ -111,6 +114,6 @@ def _judge_in_submodule(
 def _blobs(repository: Repository, commit: str) -> Mapping[str, str]:
     """The spec files of an earlier commit; none where that commit is gone."""
     try:
-        return repository.blobs_read(commit)[0] if commit else {}
+        return repository.read(commit).blobs if commit else {}
     except GitUnusable:
         return {}

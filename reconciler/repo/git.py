@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 from reconciler.core.value import dataclass
 from reconciler.errors import ReconcileError
-from reconciler.repo.names import is_spec_path
+from reconciler.repo.names import is_hidden, is_ours, is_spec_path
 
 #: One git command may take this long, in seconds.
 GIT_TIMEOUT_S: Final = 120
@@ -53,8 +54,8 @@ _STRANGERS: Final = frozenset({
 #: The modes of a link and of a submodule in a tree, as git writes them.
 LINK: Final = "120000"
 SUBMODULE: Final = "160000"
-#: What a link leads to is followed so often.
-LINKS_DEEP: Final = 5
+#: So many links are followed to find out where one leads; the kernel follows no more either.
+LINKS_DEEP: Final = 40
 #: A whole hash.
 OBJECT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SYMBOLIC_DEPTH: Final = 5
@@ -77,6 +78,19 @@ class Moment:
     busy: str | None
     marks: tuple[int, ...]
     touched_ns: int
+
+
+class Reading(NamedTuple):
+    """What is read of a commit, by paths relative to the root. `blobs` are the specs. `over` are, for each that is read through
+    links, these links and the file: whoever changed one of them changed the spec."""
+
+    blobs: dict[str, str]
+    over: dict[str, tuple[str, ...]]
+    submodules: list[str]
+
+    def add(self, path: str, blob: str, over: tuple[str, ...]) -> None:
+        self.blobs[path] = blob
+        self.over[path] = over
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,34 +215,21 @@ class Repository:
 
     # --- asked of git -----------------------------------------------------------------------------------------------
 
-    def blobs(self, commit: str) -> dict[str, str]:
-        """The spec files of a commit's tree below the root, and links of such names: path to blob id. A commit that is
-        gone raises GitUnusable."""
-        return {path: blob for path, mode, blob in self._listed(commit) if mode != SUBMODULE and is_spec_path(path)}
-
-    def blobs_read(self, commit: str) -> tuple[dict[str, str], list[str]]:
-        """What a walk of the root would read of a commit, path to blob id, and the submodules. A link stands for the file, or
-        the files of the folder, that it leads to, unless these are read without it. One that leads out of the root, or
-        nowhere, stands for nothing."""
+    def read(self, commit: str) -> Reading:
+        """What a walk of the root would read of a commit: its spec files, and what links lead to that is not read without
+        them. Raises GitUnusable for a commit that is gone, and where this clone lacks what a link says."""
         files: dict[str, str] = {}
         links: dict[str, str] = {}
         submodules: dict[str, str] = {}
         for path, mode, blob in self._listed(commit):
             (links if mode == LINK else submodules if mode == SUBMODULE else files)[path] = blob
-        targets = {path: os.fsdecode(target) for path, target in self.contents(links).items()}
-        if len(targets) < len(links):
-            raise GitUnusable(f"Links of commit {commit[:12]} are not in this clone, which is partial (promisor).")
-        found = {path: blob for path, blob in files.items() if is_spec_path(path)}
-        read = set(found)
-        for link in sorted(targets):
-            leads = _followed(link, targets)
-            inner = {link: leads}
-            if leads not in files:
-                inner = {link + one[len(leads) :]: one for one in files if one.startswith(f"{leads}/")}
-            fresh = {path: one for path, one in inner.items() if is_spec_path(path) and one not in read}
-            found |= {path: files[one] for path, one in fresh.items()}
-            read.update(fresh.values())
-        return found, sorted(submodules)
+        found = Reading({path: blob for path, blob in files.items() if is_spec_path(path)}, {}, sorted(submodules))
+        if links:
+            targets = {path: os.fsdecode(target) for path, target in self.contents(links).items()}
+            if len(targets) < len(links):
+                raise GitUnusable(f"Links of commit {commit[:12]} are not in this clone, which is partial (promisor).")
+            _follow(found, files, targets, self.prefix)
+        return found
 
     def _listed(self, commit: str) -> Iterator[tuple[str, str, str]]:
         """The files, links and submodules of a commit's tree below the root: path, mode and id."""
@@ -241,25 +242,17 @@ class Repository:
                 yield path[len(self.prefix) :], mode, blob
 
     def below(self, name: bytes) -> str | None:
-        """A path of git's as one relative to the root, if it is a spec's."""
+        """A path of git's as one relative to the root; None for one that is not below it."""
         path = os.fsdecode(name)
-        if not path.startswith(self.prefix):
-            return None
-        path = path[len(self.prefix) :]
-        return path if is_spec_path(path) else None
+        return path[len(self.prefix) :] if path.startswith(self.prefix) else None
 
     def is_on_disk(self, path: str) -> bool:
         """Whether there is anything at a path of the work tree."""
         return os.path.lexists(self.top / (self.prefix + path))
 
-    def tracked_in_head(self, paths: Iterable[str]) -> set[str]:
-        """Those of `paths` that HEAD holds."""
-        head = self.head()
-        return set(paths) & self.blobs(head).keys() if head else set()
-
     def differing(self, paths: Iterable[str] | None = None) -> set[str]:
-        """The tracked spec files whose content on disk is not that of HEAD, missing ones among them: of `paths`, or
-        of the whole root."""
+        """The tracked files whose content on disk is not that of HEAD, missing ones among them: of `paths`, or of the
+        whole root."""
         some = sorted(set(paths)) if paths is not None else None
         if some is not None and len(some) <= MAX_ARGUMENTS:
             if not some:
@@ -351,16 +344,57 @@ def complaint(command: str, stderr: bytes) -> str:
     return f"'git {command}' failed: {first.rstrip('.')}."
 
 
-def _followed(path: str, targets: Mapping[str, str]) -> str:
-    """Where a link leads within a commit, over other links too; `targets` is what each link says."""
+def _follow(found: Reading, files: Mapping[str, str], targets: Mapping[str, str], prefix: str) -> None:
+    """Adds what links lead to, as `walk` follows them. `files` (path to blob) and `targets` (what each link says) are all
+    below the root, which lies at `prefix`."""
+    names = sorted([*files, *targets])
+    followed: set[str] = set()
+    links: list[tuple[str, str, tuple[str, ...]]]  # as what it is read, where it lies, and the links on the way there
+    links = [(path, path, ()) for path in targets if not (is_ours(path) or _is_hidden_path(path))]
+    while links:
+        onward = []
+        for path, link, before in sorted(links):
+            leads, others = _led(link, targets, prefix)
+            over = (*before, *others)
+            if leads in files:
+                if is_spec_path(path) and not is_spec_path(leads):
+                    found.add(path, files[leads], (*over, leads))
+            elif leads not in followed and _is_hidden_path(leads) and not link.startswith(f"{leads}/"):
+                followed.add(leads)
+                for inner in _within(names, leads):
+                    read = f"{path}/{inner[len(leads) + 1 :]}"
+                    if inner in targets and not (is_ours(read) or _is_hidden_path(read)):
+                        onward.append((read, inner, over))
+                    elif inner in files and is_spec_path(read):
+                        found.add(read, files[inner], (*over, inner))
+        links = onward
+
+
+def _led(path: str, targets: Mapping[str, str], prefix: str) -> tuple[str, list[str]]:
+    """Where a link leads within a commit, and the links on the way; empty where that is out of the root, or nowhere."""
+    over: list[str] = []
     for _ in range(LINKS_DEEP):
         names = path.split("/")
         heads = ("/".join(names[:count]) for count in range(1, len(names) + 1))
         link = next((one for one in heads if one in targets), None)
         if link is None:
-            return path
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(link), targets[link], path[len(link) + 1 :]))
-    return ""
+            return path, over
+        over.append(link)
+        folder = posixpath.dirname(prefix + link)
+        leads = posixpath.normpath(posixpath.join(folder, targets[link], path[len(link) + 1 :]))
+        if not leads.startswith(prefix):
+            break
+        path = leads[len(prefix) :]
+    return "", over
+
+
+def _within(names: Sequence[str], folder: str) -> Sequence[str]:
+    """Those of sorted paths that lie below a folder."""
+    return names[bisect_left(names, f"{folder}/") : bisect_left(names, f"{folder}0")]  # "0" comes after "/"
+
+
+def _is_hidden_path(path: str) -> bool:
+    return is_hidden(path) or "/." in path
 
 
 def _git_dir(dot_git: Path) -> Path | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from reconciler.core.value import dataclass
@@ -22,7 +23,7 @@ CACHE_NAME: Final = "authors.json"
 
 _FORMAT: Final = "--format=%x01%H%x00%aN%x00%aE%x00%ct"
 _HEADER: Final = re.compile(rb"\n?\x01[0-9a-f]{40,64}")
-_CACHE_VERSION: Final = 1
+_CACHE_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class History:
         self._cache = cache_dir / CACHE_NAME if cache_dir is not None else None
         self._head = ""
         self._commits: dict[str, Commit] = {}
+        self._over: Mapping[str, tuple[str, ...]] = {}  # of what is read through links: these, and the file
 
     def authors(self, paths: Iterable[str]) -> Mapping[str, Commit]:
         """The last commit of each of `paths` (relative to the root): of one that is gone, the commit that took it out. A
@@ -64,7 +66,9 @@ class History:
             self._read(head)
         known = wanted & self._commits.keys()
         gone = {path for path in wanted - known if not self._repository.is_on_disk(path)}
-        found = {path: self._commits[path] for path in known - self._repository.differing(known)}
+        over = {path: self._over.get(path, (path,)) for path in known}
+        differing = self._repository.differing(one for some in over.values() for one in some)
+        found = {path: self._commits[path] for path in known if differing.isdisjoint(over[path])}
         found |= self._log(head, gone) if gone else {}
         return {path: found[path] for path in sorted(found)}
 
@@ -74,7 +78,7 @@ class History:
         return is_there and wanted <= self._repository.differing(wanted)
 
     def _read(self, head: str) -> None:
-        blobs = self._repository.blobs(head)
+        blobs, self._over, _ = self._repository.read(head)
         old_head, old = (self._head, self._commits) if self._head else self._load()
         if old_head == head and blobs.keys() <= old.keys():
             commits = old
@@ -94,9 +98,8 @@ class History:
         return self._log(head, wanted)
 
     def _log(self, revisions: str, wanted: set[str]) -> dict[str, Commit]:
-        return _newest(
-            self._repository, revisions, wanted, [self._repository.prefix] if self._repository.prefix else []
-        )
+        scope = [self._repository.prefix] if self._repository.prefix else []
+        return _newest(self._repository, revisions, wanted, scope, self._over)
 
     def _load(self) -> tuple[str, dict[str, Commit]]:
         """What an earlier process read; a cache that is missing, damaged or of another root is none."""
@@ -185,10 +188,18 @@ def newest_commits(repository: Repository, head: str, paths: Iterable[str]) -> d
     return _newest(repository, head, wanted, [one for one in scope if one])
 
 
-def _newest(repository: Repository, revisions: str, wanted: set[str], scope: Sequence[str]) -> dict[str, Commit]:
-    """The newest commit of each path, reading history only until every path has one."""
+def _newest(
+    repository: Repository, revisions: str, wanted: set[str], scope: Sequence[str],
+    over: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+) -> dict[str, Commit]:  # fmt: skip
+    """The newest commit of each path, reading history only until every path has one; of what is read `over` others, the newest
+    of these."""
     if not wanted:
         return {}
+    readers: dict[str, list[str]] = {}
+    for path in over.keys() & wanted:
+        for one in over[path]:
+            readers.setdefault(one, []).append(path)
     pieces = repository.stream(
         "log", "-z", "--no-renames", "--no-ext-diff", "--no-color", "--no-relative", "--encoding=UTF-8", "--name-only",
         _FORMAT, revisions, *(("--", *scope) if scope else ()),
@@ -196,11 +207,12 @@ def _newest(repository: Repository, revisions: str, wanted: set[str], scope: Seq
     found: dict[str, Commit] = {}
     with closing(pieces):
         for commit, name in _changes(pieces, repository.shallow()):
-            path = repository.below(name)
-            if path in wanted and path not in found:
-                found[path] = commit
-                if len(found) == len(wanted):
-                    break
+            changed = repository.below(name) or ""
+            for path in (changed, *readers.get(changed, ())):
+                if path in wanted:
+                    found.setdefault(path, commit)
+            if len(found) == len(wanted):
+                break
     return found
 
 

@@ -136,15 +136,15 @@ def _listed(repository: Repository, answer: bytes) -> Iterator[tuple[str, Entry]
 
 
 def _spec_of(repository: Repository, line: bytes) -> bool:
-    return repository.below(line.partition(b"\t")[2]) is not None
+    path = repository.below(line.partition(b"\t")[2])
+    return path is not None and is_spec_path(path)
 
 
 def _path(repository: Repository, name: bytes, mode: str) -> str | None:
     """A path of git's as one relative to the root, if it is a spec's, or a submodule, of which nothing is known."""
-    path = os.fsdecode(name)
-    if not path.startswith(repository.prefix):
+    path = repository.below(name)
+    if path is None:
         return None
-    path = path[len(repository.prefix) :]
     if mode == SUBMODULE:
         return None if any(map(is_hidden, path.split("/"))) else path
     return path if is_spec_path(path) else None

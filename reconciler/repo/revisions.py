@@ -114,8 +114,7 @@ def _lacking(commit: str) -> UsageError:
 def _read(repository: Repository, commit: str, known: Committed) -> Committed:
     found = Committed()
     wanted: dict[str, str] = {}
-    blobs, _ = repository.blobs_read(commit)
-    for path, blob in blobs.items():
+    for path, blob in repository.read(commit).blobs.items():
         if _is_unicode(path):
             wanted[path] = blob
         else:

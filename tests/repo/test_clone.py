@@ -65,7 +65,7 @@ class Following:
         """The believed specs, read as the controller reads them: without a network."""
         repository = self.clone.repository()
         assert repository is not None
-        return repository.contents(repository.blobs(self.clone.known.commit))
+        return repository.contents(repository.read(self.clone.known.commit).blobs)
 
     def git(self, *arguments: str) -> str:
         command = ["git", "-C", str(self.clone.git_dir), *arguments]

@@ -682,21 +682,35 @@ def test_a_document_that_a_commit_moved_into_a_file_that_is_gone_from_disk_is_in
 
 
 def test_what_a_link_leads_to_is_absent_once_head_lacks_it_and_not_before(work: WorkTree, open_tree: Open) -> None:
-    work.write({".data/one": f"{spec('l')}---\n{spec('m')}", ".data/more/e.yaml": spec("e")})
+    work.write({".data/one": f"{spec('l')}---\n{spec('m')}", ".data/more/e.yaml": spec("e"), ".data/two": spec("n")})
     (work.root / "l.yaml").symlink_to(".data/one")
     (work.root / "more").symlink_to(".data/more")
+    (work.root / ".data/more/n.yaml").symlink_to("../two")
     work.commit()
     tree = open_tree(work.root)
     tree.settle(quiet_look(tree, work.root))
     work.write({".data/one": spec("m")})
     (work.root / "more").unlink()
-    asked = [gone("l.yaml", "l"), gone("more/e.yaml", "e")]
+    asked = [gone("l.yaml", "l"), gone("more/e.yaml", "e"), gone("more/n.yaml", "n")]
     for now in (1000, 5000):
         said = tree.absent(quiet_look(tree, work.root, now), asked)
-        assert [said[one].absence for one in asked] == [Absence.IN_HEAD] * 2
+        assert [said[one].absence for one in asked] == [Absence.IN_HEAD] * 3
     work.commit()
     said = tree.absent(quiet_look(tree, work.root, 5001), asked)
-    assert [said[one].absence for one in asked] == [Absence.ABSENT] * 2
+    assert [said[one].absence for one in asked] == [Absence.ABSENT] * 3
+
+
+def test_what_head_has_moved_to_where_another_link_leads_is_in_head(work: WorkTree, open_tree: Open) -> None:
+    work.write({".data/one": f"{spec('l')}---\n{spec('m')}", ".data/two": spec("n")})
+    (work.root / "l.yaml").symlink_to(".data/one")
+    (work.root / "m.yaml").symlink_to(".data/two")
+    work.commit()
+    tree = open_tree(work.root)
+    tree.settle(quiet_look(tree, work.root))
+    work.write({".data/one": spec("l"), ".data/two": f"{spec('n')}---\n{spec('m')}"})
+    work.commit("moved")
+    work.write({".data/two": spec("n")})
+    assert verdict(tree, quiet_look(tree, work.root, 1000), "l.yaml", "m") is Absence.IN_HEAD
 
 
 def test_what_a_submodule_declares_is_absent_once_its_own_head_lacks_it(
