@@ -16,6 +16,7 @@ from reconciler.errors import Problem
 from reconciler.record.desired import Desired
 from reconciler.record.store import Record
 from reconciler.repo.look import Absence, Gone, Look, Verdict
+from reconciler.repo.tree import STANDING_MS
 
 if TYPE_CHECKING:
     from reconciler.controller.hands import Specs
@@ -40,12 +41,13 @@ PATIENCE_MS: Final = 1_000
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """What a look has brought. `again_ms`: something was left open, look again after so long. `unread` are the files that are
-    being written, so that what they say does not count yet."""
+    being written, so that what they say does not count yet. `is_blind`: nothing could be looked at, so all stays as it was."""
 
     changed: bool
     torn: str | None
     again_ms: int | None
     unread: frozenset[str] = frozenset()
+    is_blind: bool = False
 
     @property
     def unsettled(self) -> str:
@@ -91,15 +93,16 @@ class Observer:
             now.alive_ms, self._tree.settle_ms if self.grace_ms is None else self.grace_ms
         )
         if contents or other_policy or problems != self._desired.problems_of("reading"):
-            if self._take(look, contents):
-                again_ms = again_ms or self._tree.settle_ms
+            if self._take(look, contents):  # once the tree stands still, it is git that something waits for
+                again_ms = again_ms or (STANDING_MS if look.settled else self._tree.settle_ms)
         elif look.touched or look.whole or look.mark != self._record.setting(MARK, ""):
             self._note(look)
             self._tree.settle(look)
         again_ms = min((one for one in (again_ms, self._policing.settles_ms) if one is not None), default=None)
         self.last = Observation(
-            changed=bool(contents) or other_policy, torn=look.torn, again_ms=again_ms, unread=frozenset(look.held)
-        )
+            changed=bool(contents) or other_policy, torn=look.torn, again_ms=again_ms, unread=frozenset(look.held),
+            is_blind=look.unseen,
+        )  # fmt: skip
         return self.last
 
     def observe_until_settled(self, clock: Clock) -> Observation:
@@ -113,8 +116,11 @@ class Observer:
 
     def is_in_doubt(self, job: str) -> bool:
         """Whether no file that could be read declares a job, be it wrongly, and the next look may settle what becomes of it:
-        until then it starts nothing."""
-        return self.last.again_ms is not None and not self._desired.files_of("Job", job) - self.last.unread
+        until then it starts nothing. What is protected stays whatever that look sees."""
+        if self.last.again_ms is None or self.last.is_blind or self._desired.files_of("Job", job) - self.last.unread:
+            return False
+        known = self._record.resources.resource("Job", job)
+        return known is None or known.spec.get("deletionPolicy") != "protect"
 
     def _contents(self, look: Look) -> dict[str, Parsed | None]:
         """What differs: the parsed files by path, None for those that are not there."""

@@ -137,10 +137,12 @@ class Desired:
         return any(row[0] not in paths for row in rows)
 
     def files_of(self, kind: str, name: str) -> set[str]:
-        """The files that declare a document of that name, be it wrongly."""
+        """The files that declare a document of that name, be it wrongly; or may, as they did and cannot be parsed now."""
         rows = self._sql.execute(
             "SELECT path FROM document WHERE kind = ?1 AND name = ?2 AND held = '' UNION "
-            "SELECT path FROM problem WHERE kind = ?1 AND name = ?2",
+            "SELECT path FROM problem WHERE kind = ?1 AND name = ?2 UNION "
+            "SELECT document.path FROM document JOIN problem USING (path) WHERE document.kind = ?1 AND document.name = ?2 "
+            "AND held <> '' AND origin = 'file' AND problem.name = ''",
             (kind, name),
         )
         return {str(row[0]) for row in rows}

@@ -17,8 +17,10 @@ from reconciler.controller.loop import Controller
 from reconciler.controller.settings import Silent
 from reconciler.record.events import Event
 from reconciler.record.store import Record
+from reconciler.repo.tree import STANDING_MS
 from tests.controller.conftest import Shop
 from tests.repo.worktree import WorkTree
+from tests.repo.worktree import spec as stream_text
 
 HOUR_MS = 3_600_000
 
@@ -116,6 +118,47 @@ def test_a_pass_and_its_plan_start_no_run_of_a_job_that_a_commit_took_out_while_
     assert shop.read(lambda record: record.runs.last_id()) == before
     (tree.top / ".git/index.lock").unlink()
     assert shop.go() == {"delete": 1}
+
+
+@pytest.mark.parametrize("is_broken", [True, False])
+def test_a_due_run_starts_while_git_s_lock_stands_of_what_stays_as_it_was_whatever_a_next_look_sees(
+    shop: Shop, committed: tuple[WorkTree, Path], is_broken: bool
+) -> None:
+    """Of a job whose file cannot be parsed, and of one that is protected: a lock or a merge may stand for days."""
+    tree, spec = committed
+    if is_broken:
+        spec.write_text("<<<<<<< HEAD\n" + spec.read_text())
+    else:
+        shop.job("orders", schedule="{every: 100ms}", suspend="false", deletionPolicy="protect")
+        tree.commit("protected")
+        assert shop.go() == {"update": 1}
+        spec.unlink()
+        tree.commit("without it")
+    (tree.top / ".git/index.lock").touch()
+    pause(0.5)
+    before = shop.read(lambda record: record.runs.last_id())
+    assert [one.name for one in preview(Settings(root=shop.root, state=shop.world.state)).plan.runs] == ["orders"]
+    assert shop.go() == {}
+    assert shop.read(lambda record: record.runs.last_id()) == before + 1
+
+
+def test_what_waits_for_git_in_a_submodule_is_looked_for_as_seldom_as_what_waits_for_git_itself(
+    shop: Shop, committed: tuple[WorkTree, Path], tmp_path: Path
+) -> None:
+    tree, _ = committed
+    inner = WorkTree(tmp_path / "inner", ".")
+    inner.write({"t.yaml": stream_text("t")})
+    inner.commit()
+    tree.git("submodule", "-q", "add", str(inner.top), f"{tree.root.name}/team")
+    tree.commit()
+    shop.go()
+    (tree.root / "team/t.yaml").unlink()
+    (tree.top / ".git/modules" / tree.root.name / "team/index.lock").touch()
+
+    def look(controller: Controller) -> int | None:
+        return controller._observer.observe_until_settled(controller._hands.clock).again_ms
+
+    assert shop.world.act(look) == STANDING_MS
 
 
 def test_nothing_that_the_policy_forbids_is_applied_while_its_file_is_away_for_a_moment(shop: Shop) -> None:
