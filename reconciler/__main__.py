@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
@@ -10,6 +11,7 @@ def main() -> int:
     """The exit code. What is loaded stays, so nobody looks for garbage in it: not while it is loaded, nor later, nor in all
     that there is when the process ends."""
     gc.disable()
+    _open_what_is_closed()
     from reconciler.cli.main import entry
 
     gc.freeze()
@@ -17,6 +19,14 @@ def main() -> int:
     code = entry()
     gc.freeze()
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Of the three files of every process: else the next that is opened, as the lock of the record, would be taken for one of
+    them by whatever this process starts."""
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(handle)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ while has threads, handlers of signals, and things in memory that no run is to f
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 _BOOT: Final = "import sys; sys.path[:] = {path!r}; from reconciler.runner.server import main; main({fd}, {state!r})"
 
@@ -35,8 +36,10 @@ class Forked:
         if self.returncode is None:
             handle = os.pidfd_open(self.pid)
             try:
-                if timeout_s is not None and not select.select([handle], [], [], timeout_s)[0]:
-                    raise subprocess.TimeoutExpired("fork", timeout_s)
+                ended = select.poll()
+                ended.register(handle, select.POLLIN)
+                if not ended.poll(None if timeout_s is None else timeout_s * 1000):
+                    raise subprocess.TimeoutExpired("fork", timeout_s or 0.0)
             finally:
                 os.close(handle)
             self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -58,27 +61,53 @@ class Booted(NamedTuple):
 
 def fork(state_dir: Path) -> Booted:
     """A fork server that begins to load, out of this process. Where that has several threads, of which a fork would have but
-    one, in a fresh interpreter. Raises OSError."""
-    if len(os.listdir("/proc/self/task")) > 1:
+    one, or is told of no child's end, in a fresh interpreter. Raises OSError."""
+    if len(os.listdir("/proc/self/task")) > 1 or signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
         return boot(state_dir)
     ours, theirs = _control()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         pid = os.fork()
+        if pid == 0:
+            _become_server(theirs, state_dir, before)
     except OSError:
         ours.close()
-        theirs.close()
         raise
-    if pid == 0:
-        try:
-            from reconciler.runner.server import become
-
-            become(theirs, str(state_dir))
-        except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-        finally:
-            os._exit(70)  # it must not go on as a second controller
-    theirs.close()
+    finally:
+        theirs.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return Booted(Forked(pid), ours)
+
+
+def _become_server(control: socket.socket, state_dir: Path, mask: set[signal.Signals | int]) -> NoReturn:
+    """In the fork: keeps nothing open of the controller, nor what it has not written yet. Whatever happens, it does not go on
+    as a second one."""
+    try:
+        os.setsid()  # a terminal's Ctrl-C is the controller's to handle
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        handle = control.detach()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(2, 1)
+        close_all_but(handle)
+        _ours = sys.stdout, sys.stderr  # kept, because what they hold is the controller's to write
+        sys.stdin = os.fdopen(0, closefd=False)
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+        from reconciler.runner.server import main
+
+        main(handle, str(state_dir))
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    finally:
+        os._exit(70)
+
+
+def close_all_but(handle: int) -> None:
+    """Everything that is open, besides that and the three of every process."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(3, handle)
+    os.closerange(handle + 1, limit if limit != resource.RLIM_INFINITY else 2**20)
 
 
 def boot(state_dir: Path) -> Booted:

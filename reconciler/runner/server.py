@@ -43,6 +43,7 @@ from typing import Any, Final, NoReturn
 
 from reconciler.clock import Clock
 from reconciler.core.backfill import LIVE
+from reconciler.runner.boot import close_all_but
 from reconciler.runner.channel import Channel
 from reconciler.runner.loading import CannotLoad, Loading
 from reconciler.runner.processes import (
@@ -265,7 +266,7 @@ class Server:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             gc.enable()
-            _close_all_but(handle)
+            close_all_but(handle)
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, handle)
             if waits:
                 from reconciler.runner.rehearsal import rehearse, rehearse_thread  # loaded already
@@ -290,26 +291,6 @@ class Server:
 
 def _deadline_s(timeout_s: float | None) -> float | None:
     return None if timeout_s is None else time.monotonic() + timeout_s
-
-
-def _close_all_but(handle: int) -> None:
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    os.closerange(3, handle)
-    os.closerange(handle + 1, limit if limit != resource.RLIM_INFINITY else 2**20)
-
-
-def become(control: socket.socket, state_dir: str) -> NoReturn:
-    """In a fork of a controller: keeps nothing open of it, nor what it has not written yet, and is the server from now on."""
-    os.setsid()  # a terminal's Ctrl-C is the controller's to handle
-    handle = control.detach()
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(2, 1)
-    _close_all_but(handle)
-    _ours = sys.stdout, sys.stderr  # kept, because what they hold is the controller's to write
-    sys.stdin = os.fdopen(0, closefd=False)
-    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
-    main(handle, state_dir)
 
 
 def main(handle: int, state_dir: str) -> NoReturn:

@@ -283,6 +283,16 @@ def test_on_a_terminal_no_thread_draws_before_there_is_something_to_show() -> No
         assert len(set(threading.enumerate()) - before) == 1
 
 
+def test_a_standard_file_that_is_closed_is_no_other_file() -> None:
+    """With standard error closed, runs wrote theirs into the lock of the record, and held it."""
+    program = (
+        "import os, sys\nos.close(0)\nos.close(2)\nfrom reconciler.__main__ import main\nsys.argv[1:] = ['--version']\n"
+        "main()\nprint([os.readlink(f'/proc/self/fd/{number}') for number in (0, 2)])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == str([os.devnull] * 2)
+
+
 @pytest.mark.parametrize("arguments", [("--listen", "nonsense", "--watch"), ("--source", "git:nope")])
 def test_a_usage_error_leaves_nothing_behind(world: World, arguments: tuple[str, ...]) -> None:
     subprocess.run(["git", "init", "-q", str(world.folder)], check=True)

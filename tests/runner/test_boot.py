@@ -71,6 +71,39 @@ def test_a_fork_server_is_ended_and_waited_for_in_one_way_however_it_began(tmp_p
     assert begin(tmp_path, BEGINS[way], LATE)[0][1:] == ["-9"]
 
 
+def test_a_fork_server_is_waited_for_beside_more_open_files_than_select_takes(tmp_path: Path) -> None:
+    many = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096)); kept = [os.dup(0) for _ in range(1100)]"
+    assert begin(tmp_path, many, CLOSED)[0][1:] == ["0 0"]
+
+
+def test_where_nobody_is_told_of_a_child_s_end_a_fork_server_is_no_fork(tmp_path: Path) -> None:
+    ignored = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+    assert begin(tmp_path, ignored, ENDED)[0] == ["once Popen", "0"]
+
+
+def test_ctrl_c_while_a_fork_server_begins_is_its_controller_s_alone(tmp_path: Path) -> None:
+    """Until the fork has a session of its own, a terminal sends it there too."""
+    program = """
+import os, signal, time
+from pathlib import Path
+from reconciler.runner.boot import fork
+def wait():
+    until_s = time.monotonic() + 30
+    while signal.SIGINT not in signal.sigpending() and time.monotonic() < until_s:
+        pass
+os.register_at_fork(after_in_child=lambda: os.killpg(0, signal.SIGINT), after_in_parent=wait)
+os.setpgid(0, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    fork(Path("state"))
+except KeyboardInterrupt:
+    print("interrupted")
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("interrupted\n0\n", "", 0)
+
+
 def test_whatever_happens_to_a_fork_it_does_not_go_on_as_its_controller(tmp_path: Path) -> None:
     breaks = "sys.modules['reconciler.runner.server'] = None"
     program = f"import sys\nfrom pathlib import Path\nfrom reconciler.runner.boot import fork\n{breaks}\nbooted = fork(Path('state'))\nprint(booted.process.wait(60))"
