@@ -58,7 +58,8 @@ def test_what_is_no_time_is_not_guessed(text: str) -> None:
 
 
 def test_a_word_is_no_time_whatever_the_pattern() -> None:
-    assert read(["Jan 2013", "epoch", " Epoch"], "%b %Y") == ([datetime(2013, 1, 1), None, None], [False, True, True])
+    words = ["epoch", " Epoch", "\tepoch\n"]
+    assert read(["Jan 2013", *words], "%b %Y") == ([datetime(2013, 1, 1), *[None] * 3], [False, *[True] * 3])
 
 
 def test_hours_alone_and_a_comma_are_iso_8601_too() -> None:
@@ -103,6 +104,7 @@ def test_nothing_is_no_time_and_no_error() -> None:
     [
         (["0", "1.5", "-1"], "epoch_s", [datetime(1970, 1, 1), datetime(1970, 1, 1, 0, 0, 1, 500000), datetime(1969, 12, 31, 23, 59, 59)]),
         (["1357034400000"], "epoch_ms", [datetime(2013, 1, 1, 10)]),
+        (["13570344000000000000000000e-13", "1.3570344E12"], "epoch_ms", [datetime(2013, 1, 1, 10)] * 2),
         (pa.array([1357034400, None]), "epoch_s", [datetime(2013, 1, 1, 10), None]),
         (pa.array([1357034400.25]), "epoch_s", [datetime(2013, 1, 1, 10, 0, 0, 250000)]),
         (pa.array([Decimal("1357034400.25")]), "epoch_s", [datetime(2013, 1, 1, 10, 0, 0, 250000)]),

@@ -2,8 +2,8 @@
 
 A text is read as DuckDB's TRY_CAST reads it, but for words and spellings that only SQL has (`epoch`, `infinity`, `nan`,
 `1_000`, `0x10`), and with all of ISO 8601 that RFC 3339 and PostgreSQL take too: what does not fit is NULL, and a number
-with more digits than its type has is rounded, half away from zero. A time without an offset is UTC, the session's
-TimeZone; a date is the day that is written, also where a time follows.
+with more digits than its type has is rounded, half away from zero, also where it has an exponent. A time without an
+offset is UTC, the session's TimeZone; a date is the day that is written, also where a time follows.
 """
 
 from __future__ import annotations
@@ -12,11 +12,21 @@ from collections.abc import Callable
 from typing import Final
 
 from reconciler.core.language.results import result_sql
-from reconciler.core.language.types import Type
+from reconciler.core.language.types import MAX_DIGITS, Type, decimal
 
 #: Where a value that is used more than once is named: takes its SQL, returns what stands for it.
 Once = Callable[[str], str]
 
+#: SQL of so many characters is read in place: DuckDB computes most of what stands there several times but once, and what
+#: lambdas hold takes two to five times as long.
+_SHORT: Final = 100
+
+#: A number with an exponent: its sign, its digits before and behind the point, and the exponent.
+_SCALED: Final = r"^[\s\v]*([+-]?)(?:(\d+)\.?(\d*)|\.(\d+))[eE]([+-]?\d+)[\s\v]*$"
+_PARTS: Final = "['sign', 'whole', 'part', 'only', 'exponent']"
+
+#: How a time is written as a number: the type in which it is read, and how many microseconds its unit has.
+_EPOCH: Final = decimal(28, 9)
 _EPOCHS: Final = {"epoch_s": 1_000_000, "epoch_ms": 1_000}
 
 #: ISO 8601's extended format: a date, or a date and a time with or without an offset.
@@ -46,9 +56,12 @@ def in_place(sql: str) -> str:
 
 
 def cast_sql(sql: str, wanted: Type) -> str:
-    """A text, whatever SQL gives it, as a value of a type. Its SQL stands there once."""
+    """A text, whatever SQL gives it, as a value of a type. Its SQL stands there once, unless it is short."""
+    if len(sql) <= _SHORT:
+        return read_sql(f"({sql})", wanted)
     value = f"list_transform([{sql}], lambda given: {_value('given', wanted, in_place)})"
-    return f"list_transform({value}, lambda found: {result_sql('found', wanted)})[1]"
+    checked = result_sql("found", wanted)
+    return f"{value}[1]" if checked == "found" else f"list_transform({value}, lambda found: {checked})[1]"
 
 
 def read_sql(text: str, wanted: Type, once: Once = in_place) -> str:
@@ -59,20 +72,38 @@ def read_sql(text: str, wanted: Type, once: Once = in_place) -> str:
 def _value(text: str, wanted: Type, once: Once) -> str:
     if wanted.kind == "timestamp":
         return f"make_timestamp({iso8601_sql(text, once)})"
-    value = once(f"TRY_CAST({text} AS {wanted.sql})")
-    if wanted.is_number:
-        return f"CASE WHEN {_is_in_digits(text, wanted.kind)} THEN {value} END"
+    if wanted.is_exact:
+        return _exact(text, wanted)
+    value = f"TRY_CAST({text} AS {wanted.sql})"
+    if wanted.kind == "double":
+        return f"CASE WHEN NOT contains({text}, '_') THEN {value} END"
     if wanted.kind != "date":
         return value
+    value = once(value)
     day = f"TRY_CAST(regexp_replace({text}, '{_DAY[0]}', '{_DAY[1]}') AS DATE)"
     by_time = f"CASE WHEN {microseconds_sql('iso8601', text)} IS NOT NULL THEN {day} END"
     return f"coalesce(CASE WHEN {value} <> DATE '1970-01-01' OR {_is_no_word(text)} THEN {value} END, {by_time})"
 
 
-def _is_in_digits(text: str, kind: str) -> str:
-    """DuckDB reads SQL's `1_000` as a number, and as an integer `0x10` and `0b11`."""
-    other = "_xXbB" if kind == "integer" else "_"
-    return " AND ".join(f"NOT contains({text}, '{one}')" for one in other)
+def _exact(text: str, wanted: Type) -> str:
+    """DuckDB reads SQL's `1_000` as a number, and as an integer `0x10` and `0b11`; of a number with an exponent it rounds
+    some wrongly, and refuses others."""
+    is_odd = f"lower({text}) <> upper({text}) OR contains({text}, '_')"
+    odd, even = (f"TRY_CAST({one} AS {wanted.sql})" for one in (_without_exponent(text), text))
+    return f"CASE WHEN {is_odd} THEN {odd} ELSE {even} END"
+
+
+def _without_exponent(text: str) -> str:
+    """A number with an exponent as one without; NULL for every other text. Between so many zeros, the point stands wherever
+    it matters: beyond them, the number is nothing or too large for every type."""
+    room = f"(length({text}) + {MAX_DIGITS + 2})"
+    zeros = f"repeat('0', {room})"
+    digits = f"{zeros} || found.whole || found.part || found.only || {zeros}"
+    moved = f"greatest(least(TRY_CAST(found.exponent AS DOUBLE), {room}), -{room})::BIGINT"
+    point = f"{room} + length(found.whole) + {moved}"
+    plain = f"found.sign || left({digits}, {point}) || '.' || substr({digits}, {point} + 1)"
+    parts = f"regexp_extract({text}, '{_SCALED}', {_PARTS})"
+    return f"list_transform([{parts}], lambda found: CASE WHEN found.exponent <> '' THEN {plain} END)[1]"
 
 
 def _is_no_word(text: str) -> str:
@@ -101,11 +132,12 @@ def microseconds_sql(how: str, text: str) -> str:
             f"WHEN regexp_full_match({text}, '{_RARE}') THEN {_rare(text)} END"
         )
     if how in _EPOCHS:
-        number = f"CASE WHEN {_is_in_digits(text, 'decimal')} THEN TRY_CAST({text} AS DECIMAL(28, 9)) END"
-        return f"TRY_CAST(floor({number} * {_EPOCHS[how]}) AS BIGINT)"
+        return f"TRY_CAST(floor({_exact(text, _EPOCH)} * {_EPOCHS[how]}) AS BIGINT)"
     pattern = how.replace("'", "''")
-    is_no_word = f"lower(trim({text})) <> 'epoch'"  # which DuckDB reads as 1970, whatever the pattern
-    return f"CASE WHEN {is_no_word} THEN epoch_us(try_strptime({text}, '{pattern}')) END"
+    is_word = (
+        rf"regexp_full_match({text}, '(?i)[\s\v]*epoch[\s\v]*')"  # which DuckDB reads as 1970, whatever the pattern
+    )
+    return f"CASE WHEN NOT {is_word} THEN epoch_us(try_strptime({text}, '{pattern}')) END"
 
 
 def _moment(text: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any
 
 from reconciler.core.profile import Attribute, ProfileRules, StreamRules
@@ -33,6 +34,9 @@ NORMALIZE: Mapping[str, Callable[[str], str]] = {
     "digits": lambda text: "".join(filter("0123456789".__contains__, text)),
 }
 
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
+EXACT = Context(prec=1000)
+
 
 def typed(text: str | None, type_: str) -> Any:
     try:
@@ -42,10 +46,22 @@ def typed(text: str | None, type_: str) -> Any:
             return {"true": True, "false": False}.get(text)
         if type_ == "timestamp":
             return datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
-        scale = 0 if type_ == "integer" else int(type_.rstrip(")").partition(",")[2])
-        return Decimal(text).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP)
-    except (ValueError, InvalidOperation):
+    except ValueError:
         return None
+    return number(text, type_)
+
+
+def number(text: str, type_: str) -> Decimal | None:
+    """An exact number."""
+    if not NUMBER.fullmatch(text):
+        return None
+    digits, scale = map(int, type_.removeprefix("decimal(").rstrip(")").split(",")) if type_ != "integer" else (19, 0)
+    try:
+        found = Decimal(text).quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP, EXACT)
+    except InvalidOperation:  # too large
+        return None
+    fits = -(2**63) <= found < 2**63 if type_ == "integer" else abs(found) < 10 ** (digits - scale)
+    return found if fits else None
 
 
 def profiles(

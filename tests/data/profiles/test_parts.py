@@ -13,13 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.core.language.reading import in_place
+from reconciler.core.language import compile_expression
+from reconciler.core.language.reading import in_place, read_sql
+from reconciler.core.language.types import type_of
 from reconciler.core.messages import SegmentRef
 from reconciler.data.engine import EngineError, limit_memory, memory_budget, query, workspace
 from reconciler.data.profiles.columns import WHITE_SPACE, normalized
 from reconciler.data.profiles.components import components
 from reconciler.data.profiles.order import STREAM_SLOTS, Order, order_of
 from reconciler.data.timestamps import FIRST_US, LAST_US
+from tests.data.profiles import reference
 from tests.data.profiles.world import World, rules_of
 
 
@@ -157,3 +160,32 @@ def test_a_workspace_leaves_room_for_what_the_process_holds_and_only_that_can_be
         assert connection.execute("SELECT current_setting('memory_limit')").fetchall() == [("95.3 MiB",)]
         with pytest.raises(EngineError, match="locked"):
             connection.execute("SET threads = 2")
+
+
+DIGITS = st.text("0123456789", max_size=24) | st.text("059", max_size=3)
+NUMBERS = st.builds(
+    "".join,
+    st.tuples(
+        st.sampled_from(["", "-", "+", " ", "\t-"]),
+        DIGITS,
+        st.sampled_from(["", ".", "."]),
+        DIGITS,
+        st.sampled_from(["", "", "e", "E", "e+", "e-", "E-"]),
+        st.integers(0, 45).map(str) | st.sampled_from(["", "1.5", "_1", "99999999999"]),
+        st.sampled_from(["", " ", "\n"]),
+    ),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(NUMBERS | st.text("0159.eE-+_xX \u0663", max_size=9), min_size=1, max_size=100))
+def test_a_number_is_read_as_plain_python_reads_and_rounds_it(texts: list[str]) -> None:
+    rows = pa.table({"t": texts})
+    for kind in ("integer", "decimal(4,1)", "decimal(6,6)", "decimal(18,8)", "decimal(38,0)", "decimal(38,38)"):
+        casts = [compile_expression(f"cast({one} as {kind})", {}).sql for one in ("t", f"concat('', t, '{' ' * 99}')")]
+        found = query(
+            f"SELECT {read_sql('t', type_of(kind))} AS c, {casts[0]} AS d, {casts[1]} AS e FROM given", given=rows
+        )
+        expected = [reference.typed(one, kind) for one in texts]
+        for name in "cde":
+            assert found.column(name).to_pylist() == expected, kind
