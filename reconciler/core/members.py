@@ -9,7 +9,7 @@ written into the ledger. Whatever was sent is said in row numbers of that file, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
@@ -149,6 +149,15 @@ class Difference:
     def count(self, action: Action) -> int:
         """How many such calls are to be made, with those that wait."""
         return sum(one.calls[action] for one in (self, *self.later))
+
+    @property
+    def rest(self) -> Difference:
+        """What waits, as a difference of its own; an empty one where nothing does."""
+        return replace(self.later[0], later=self.later[1:]) if self.later else Difference()
+
+    def is_within(self, other: Difference) -> bool:
+        """Whether it makes no more calls of any kind than another one."""
+        return all(self.count(one) <= other.count(one) for one in ACTIONS)
 
     @property
     def rows(self) -> int:

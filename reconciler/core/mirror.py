@@ -223,13 +223,15 @@ class Plan:
 class Progress:
     """The cursor of an audience export: its ledger, and the plan that is being sent, if any. `retry` asks the next run to
     try omitted members again. `begun`: a run has looked before, even where it found nobody. `wrote`: the file of all members
-    was written once."""
+    was written once. `approved` names what is left of a difference that a person has approved: the run that makes it, and
+    its digest, empty where nothing is."""
 
     ledger: Ledger = field(default_factory=Ledger)
     plan: Plan | None = None
     retry: Retry = ""
     begun: bool = False
     wrote: bool = False
+    approved: tuple[int, str] = (0, "")
 
     @classmethod
     def load(cls, cursor: Json) -> Progress:
@@ -244,17 +246,19 @@ class Progress:
                 retry=cursor["retry"],
                 begun=cursor["begun"],
                 wrote=cursor.get("wrote", False),
+                approved=tuple(cursor.get("approved", (0, ""))),
             )
         except (KeyError, TypeError, ValueError):
             raise Fatal("the cursor is not one of export-audience; change `restart` to begin anew") from None
 
     def cursor(self) -> Json:
         """`{"ledger": {"files": [{"file", "rows"}], "facts": {…}}, "plan": {…} or null, "retry": "",
-        "begun": true}`, and `"wrote": true` once that is so."""
+        "begun": true}`, and `"wrote": true` and `"approved": [run, digest]` where that is so."""
         ledger = {"files": [asdict(one) for one in self.ledger.files], "facts": asdict(self.ledger.facts)}
         plan = None if self.plan is None else {**asdict(self.plan), "exceptions": list(self.plan.exceptions)}
         made = {"ledger": ledger, "plan": plan, "retry": self.retry, "begun": True}
-        return {**made, "wrote": True} if self.wrote else made
+        approved = {"approved": list(self.approved)} if self.approved[1] else {}
+        return {**made, **approved, **({"wrote": True} if self.wrote else {})}
 
     @property
     def files(self) -> tuple[str, ...]:

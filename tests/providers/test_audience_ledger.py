@@ -3,6 +3,8 @@ the destination comes to hold the members, and nothing else that was ever sent."
 
 from __future__ import annotations
 
+import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -522,3 +524,39 @@ def test_why_says_that_one_is_sent_again_whose_address_may_have_been_overwritten
         job.completes()
         assert job.sent[3:] == [("add", ["p3@x.org"]), ("add", ["p2@x.org"])]
         assert job.completes().units == 0
+
+
+def test_removals_that_take_the_place_of_refused_additions_wait_for_the_guard(tmp_path: Path) -> None:
+    def answer(request: Any) -> Play:
+        rows = range(len(request.json["members"]) if job.place.run > 1 and request.json["action"] == "add" else 0)
+        return Play(body=json.dumps({"errors": [{"index": at, "message": "known"} for at in rows]}).encode())
+
+    with bench(tmp_path, people(0, 20), answer, errors={"path": "errors"}, maxRejects=100) as job:
+        job.completes()
+        job.enroll([person(number, email=[f"P{number - 100}@x.org"]) for number in range(100, 120)])  # other profiles
+        error = job.fails(NeedsApproval)
+        assert "It would add 0, change 0 and remove 20. Nothing more was sent; " in str(error)
+        assert len(job.receiver.members) == 20
+        assert job.again().error.digest == error.digest  # type: ignore[union-attr]
+        job.place.approved = {error.digest}
+        assert job.again().how == "completed"
+        assert job.receiver.members == {}
+
+
+def test_what_was_approved_with_the_rest_of_a_difference_needs_no_approval_of_its_own_wherever_the_run_is_cut_off(
+    tmp_path: Path,
+) -> None:
+    for dies_at in itertools.count(1):
+        with bench(tmp_path / str(dies_at), fields=BOTH, guard={"maxRemovePercent": 0}) as job:
+            job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
+            job.enroll([known(1, "a@x.org", "1"), known(2, "b@x.org", "2")], keys=("email", "user"))
+            job.completes()
+            job.enroll([known(2, "a@x.org", "2")], keys=("email", "user"))
+            job.place.approved = {job.fails(NeedsApproval).digest}
+            made = job.again(dies_at=dies_at)
+            if made.how != "completed":
+                assert job.again().how == "completed"
+            assert [action for action, _ in dict(requests(job)).items()] == ["add", "update", "remove"]
+            if made.how == "completed":
+                break
+    assert dies_at > 5

@@ -7,7 +7,8 @@
     plan      staged as a file, committed
     send      additions, changes, then removals
     fold      the outcome into the ledger
-    compare   again where a removal had to wait for a call that takes one of its identifiers over, and send those
+    compare   again where a removal had to wait for a call that takes one of its identifiers over, and send those; the guard
+              judges what goes beyond the difference, because calls were refused
 
 A run that is cut off goes on with its own plan; another run compares anew, after what was left open has its outcome.
 Nothing differs: no unit, no call.
@@ -63,6 +64,7 @@ class _Run:
         self._progress = Progress.load(context.cursor)
         self.is_over = False
         self._is_accepted = False  # every call of the last plan: the ledger is what the comparison has foreseen
+        self._is_approved = False  # by a person, what was judged last
 
     def go_on(self) -> Iterator[Unit]:
         """Brings the plan that the cursor holds to its end, if any: this run's own whole, an older one as far as it was
@@ -79,17 +81,18 @@ class _Run:
 
     def begin(self) -> Iterator[Unit]:
         """A new difference, from the comparison to the ledger that it leaves; then what waited for its outcome, which was
-        judged with it."""
+        judged with it. Where calls were refused, that may be more than was foreseen, and is judged by itself then."""
         now_ms = self._context.now_ms()
         found = self._compared(now_ms)
-        if found.plan:
-            self._guard(found)
+        self._guard(found)
         yield from self._made(found)
         for _ in range(MAX_HALVES):
             if not found.is_half:
                 break
-            was_foreseen = found.later and self._is_accepted
-            found = replace(found.later[0], later=found.later[1:]) if was_foreseen else self._compared(now_ms)
+            foreseen = found.rest
+            found = foreseen if found.later and self._is_accepted else self._compared(now_ms)
+            if not found.is_within(foreseen):
+                self._guard(found, "Nothing more")
             yield from self._made(found)
 
     def _compared(self, now_ms: int) -> Difference:
@@ -100,7 +103,9 @@ class _Run:
         if not found.plan:
             yield from self._nothing(is_first=not self._progress.begun)
             return
-        self._progress = replace(self._progress, plan=Plan.of(found, self._context.run), retry="", begun=True)
+        left = self._context.members.digest(found.rest) if self._is_approved and found.later else ""
+        plan, approved = Plan.of(found, self._context.run), (self._context.run, left)
+        self._progress = replace(self._progress, plan=plan, retry="", begun=True, approved=approved)
         if found.rows:
             yield self._planned(found)
             yield from self._sent(whole=True)
@@ -119,15 +124,17 @@ class _Run:
             files = self._progress.files
             yield Unit(cursor=self._progress.cursor(), moved=False, message="; ".join(messages), keeps=files)
 
-    def _guard(self, found: Difference) -> None:
-        """Raises NeedsApproval for a difference that is over the limits and that nobody has approved."""
+    def _guard(self, found: Difference, nothing: str = "Nothing") -> None:
+        """Raises NeedsApproval for a difference that is over the limits and that nobody has approved, by itself or as what
+        is left of another one."""
         against = objections(self._config.limits(), found, self._progress.ledger.facts)
+        self._is_approved = bool(against)
         if not against:
             return
         digest = self._context.members.digest(found)
-        if digest not in self._context.approved:
+        if digest not in self._context.approved and (self._context.run, digest) != self._progress.approved:
             raise NeedsApproval(
-                f"the guard holds this run: {'; '.join(against)}. It would {would_do(found)}. Nothing was sent; "
+                f"the guard holds this run: {'; '.join(against)}. It would {would_do(found)}. {nothing} was sent; "
                 f"`reconcile approve {self._context.job} {digest}` lets exactly this happen",
                 digest=digest,
             )
