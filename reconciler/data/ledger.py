@@ -5,7 +5,7 @@
     state    what the destination holds of it (`State`)
     payload  the mapped fields that were acknowledged last (or may have arrived), by which it can be removed
     idents   a number for each identifier of the payload; null where that one is missing. Of one that is gone, those by which it
-             was removed
+             was removed, or none once the base holds it; null where it was not removed by a call
     tried    what was refused last: the MD5 of the fields, or `remove`. The same is not tried again by itself. `update`,
              before that or alone, of one of whom nobody knows whether the destination has it (it was sent as updates alone,
              `mode: update-only`), and who is added where additions are made
@@ -159,11 +159,12 @@ def latest_sql(data_dir: Path, files: Sequence[LedgerFile], where: str) -> str:
 
 
 def _removed_sql(data_dir: Path, files: Sequence[LedgerFile]) -> str:
-    """A SELECT of the last of those who were removed by a call, and are not back."""
+    """A SELECT of the last of those who were removed by a call, and are not back; by what they were known is not kept."""
     gone = f"state = {State.GONE:d} AND idents IS NOT NULL"
     ids = " UNION ALL ".join(f"SELECT id FROM {parquet(data_dir, one.file)} WHERE {gone}" for one in files)
     rows = latest_sql(data_dir, files, f"id IN ({ids})")
-    return f"SELECT * FROM (SELECT * FROM ({rows}) WHERE {gone} ORDER BY run DESC, id LIMIT {REMOVED})"
+    bare = "* REPLACE (NULL::VARCHAR AS payload, []::UBIGINT[] AS idents)"
+    return f"SELECT {bare} FROM (SELECT * FROM ({rows}) WHERE {gone} ORDER BY run DESC, id LIMIT {REMOVED})"
 
 
 def facts(db: Any, data_dir: Path, files: Sequence[LedgerFile]) -> Facts:

@@ -560,3 +560,20 @@ def test_what_was_approved_with_the_rest_of_a_difference_needs_no_approval_of_it
             if made.how == "completed":
                 break
     assert dies_at > 5
+
+
+def test_a_ledger_that_was_put_together_says_when_somebody_was_removed_and_not_by_what_they_were_known(
+    tmp_path: Path,
+) -> None:
+    with bench(tmp_path, people(0, 3), guard={"maxRemovePercent": 100}) as job:
+        job.completes()
+        for plan in ("silver", "gold") * 5:
+            job.enroll([person(0, plan)])
+            job.completes()
+        rows = [
+            row
+            for one in job.ledger.cursor["ledger"]["files"]
+            for row in pq.read_table(job.place.data_dir / one["file"]).to_pylist()
+        ]
+        gone = [(int(row["id"], 16), row["run"], row["payload"], row["idents"]) for row in rows if not row["state"]]
+        assert sorted(gone) == [(1, 2, None, []), (2, 2, None, [])]
