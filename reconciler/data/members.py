@@ -431,11 +431,18 @@ class _Comparison:
         return waiting + heirs, made[0]
 
     def _remove_once(self) -> None:
-        """Of removals by the same identifiers one is made."""
+        """A removal by identifiers that are all among those of another one is not made beside that; one of somebody who is
+        forgotten is not left to that of somebody who is not."""
         self.db.execute(
-            f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
-            "(PARTITION BY list_sort(list_filter(idents, lambda i: i IS NOT NULL)) ORDER BY id) AS place "
-            "FROM planned WHERE action = 2) WHERE place > 1)"
+            "CREATE TEMP TABLE removed AS SELECT * FROM (SELECT id, unnest(idents) AS ident FROM planned WHERE action = 2) "
+            "WHERE ident IS NOT NULL;"
+            f"CREATE TEMP TABLE sizes AS SELECT id, count(*) AS size, {among('id', self.forgotten)} AS goes FROM removed "
+            "GROUP BY id;"
+            f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT one.id "
+            "FROM removed one JOIN removed other ON one.ident = other.ident AND one.id <> other.id "
+            "JOIN sizes mine ON one.id = mine.id JOIN sizes theirs ON other.id = theirs.id "
+            "GROUP BY one.id, other.id, mine.size, theirs.size, mine.goes, theirs.goes HAVING count(*) = mine.size AND "
+            "CASE WHEN mine.goes <> theirs.goes THEN theirs.goes ELSE mine.size < theirs.size OR one.id > other.id END)"
         ).fetchall()
 
     def _described(

@@ -577,3 +577,41 @@ def test_a_ledger_that_was_put_together_says_when_somebody_was_removed_and_not_b
         ]
         gone = [(int(row["id"], 16), row["run"], row["payload"], row["idents"]) for row in rows if not row["state"]]
         assert sorted(gone) == [(1, 2, None, []), (2, 2, None, [])]
+
+
+def test_who_left_and_was_known_by_a_part_of_what_another_leaver_was_known_by_is_removed_with_it(
+    tmp_path: Path,
+) -> None:
+    with bench(tmp_path, fields=BOTH, guard={"maxRemovePercent": 100, "emptyAudience": "allow"}) as job:
+        job.receiver._apply = lambda *_: None  # type: ignore[method-assign]
+        for settings, crowd in (
+            ({"mode": "add-only"}, [known(1, "a@x.org", "1")]),
+            ({"mode": "add-only"}, [known(1, "a@x.org", ""), known(2, "", "1")]),
+            (MIRROR, []),
+        ):
+            job.job.settings |= settings
+            job.enroll(crowd, keys=("email", "user"))
+            job.completes()
+        removed = [rows for action, rows in requests(job) if action == "remove"]
+        assert removed == [[{"email": "a@x.org", "user": "1"}]]
+        assert job.facts == dict.fromkeys(job.facts, 0)
+        assert job.completes().units == 0
+
+
+@pytest.mark.parametrize("forgotten", [1, 2])
+def test_the_removal_of_one_who_is_forgotten_is_not_left_to_that_of_another_one(tmp_path: Path, forgotten: int) -> None:
+    def answer(request: Any) -> Play:
+        return Play(400, b"not now") if b"remove" in request.body else Play()
+
+    with bench(tmp_path, answer=answer, guard={"maxRemovePercent": 100, "emptyAudience": "allow"}) as job:
+        for crowd in ([person(1)], [person(1, email=[]), person(2, email=["p1@x.org"])]):
+            job.job.settings["mode"] = "add-only"
+            job.enroll(crowd)
+            job.completes()
+        job.job.settings |= MIRROR
+        job.place.forgotten = (f"{forgotten:032x}",)
+        job.enroll([])
+        job.completes()
+        files = [one["file"] for one in job.ledger.cursor["ledger"]["files"]]
+        assert set(job.receiver.members) == {"p1@x.org"}
+        assert list(held(job.place.data_dir, files, job.place.forgotten)) == [f"{forgotten:032x}"]
