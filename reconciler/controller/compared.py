@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from reconciler.core.members import Difference, Ledger
     from reconciler.core.mirror import Progress
     from reconciler.core.provider import Intent
-    from reconciler.data.members import Selection
+    from reconciler.data.members import MemberHands, Selection
 
 
 #: The run that would make the comparison: one after all that a ledger tells of.
@@ -28,8 +28,8 @@ NEXT_RUN: Final = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """The export of a job: what its spec asks for, how far it has come, which batches have no answer yet, and whom its
-    destination is to forget."""
+    """The export of a job: what its spec asks for, how far it has come, which batches have no answer yet, whom its
+    destination is to forget, and the digests of differences that a person has approved."""
 
     job: str
     config: Any
@@ -38,6 +38,7 @@ class Export:
     memory_mb: int
     open_intents: Sequence[Intent] = ()
     forgotten: Sequence[str] = ()
+    approved: Sequence[str] = ()
 
     @contextmanager
     def scratch(self) -> Iterator[str]:
@@ -47,11 +48,22 @@ class Export:
 
     def difference(self, chosen: Selection, ledger: Ledger, now: Now, scratch: str) -> Difference:
         """What a run would find now, with this audience and this ledger; its plan lies in the scratch folder."""
+        wish = self.config.wish(is_first=not self.progress.begun, retry=self.progress.retry)
+        return self._hands(chosen, scratch).compare(wish, ledger, now_ms=now.wall_ms)
+
+    def objections(self, found: Difference, chosen: Selection, scratch: str) -> list[str]:
+        """Why the guard would hold a difference that was found just now; nothing where a person has approved it."""
+        from reconciler.core.mirror import objections
+
+        against = objections(self.config.limits(), found, self.progress.ledger.facts)
+        if against and self._hands(chosen, scratch).digest(found) in {*self.approved, self.progress.approved[1]}:
+            return []
+        return against
+
+    def _hands(self, chosen: Selection, scratch: str) -> MemberHands:
         from reconciler.data.members import MemberHands
 
-        hands = MemberHands(
+        return MemberHands(
             self.data, job=self.job, audience="", run=NEXT_RUN, name=lambda what: f"{scratch}/{what}", selection=lambda: chosen,
             memory_mb=self.memory_mb, forgotten=self.forgotten,
         )  # fmt: skip
-        wish = self.config.wish(is_first=not self.progress.begun, retry=self.progress.retry)
-        return hands.compare(wish, ledger, now_ms=now.wall_ms)

@@ -3,7 +3,7 @@ over the profiles as they were last built and the specs as they are now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from reconciler.clock import Now
@@ -18,7 +18,6 @@ from reconciler.record.store import Record
 
 if TYPE_CHECKING:
     from reconciler.core.members import Difference
-    from reconciler.core.mirror import Progress
     from reconciler.core.provider import Catalogue, JobType
 
 
@@ -65,14 +64,17 @@ def _planned(
     try:
         config = job_type.config(document.spec.get("config", {}))
         where, cursor = str(declared.spec["where"]), foreseen.cursor(document.name)
-        return _compared(record, settings, document.name, config, audience, where, cursor, now)
+        job = foreseen.job(document.name)
+        approved = () if job is None else record.approvals.approved(job.id)
+        return _compared(record, settings, document.name, config, audience, where, cursor, approved, now)
     except RunError as error:
         return PlannedExport(name=document.name, audience=audience, unknown=str(error))
 
 
 def _compared(
-    record: Record, settings: Settings, name: str, config: Any, audience: str, where: str, cursor: Any, now: Now
-) -> PlannedExport:
+    record: Record, settings: Settings, name: str, config: Any, audience: str, where: str, cursor: Any,
+    approved: Sequence[str], now: Now,
+) -> PlannedExport:  # fmt: skip
     from reconciler.core.mirror import Progress
     from reconciler.data.members import selection
 
@@ -81,30 +83,30 @@ def _compared(
     if not data.is_dir():
         return PlannedExport(name=name, audience=audience, unknown="nothing was imported yet")
     export = Export(
-        job=name, config=config, progress=progress, data=data, memory_mb=settings.memory_mb, forgotten=forgotten
-    )
+        job=name, config=config, progress=progress, data=data, memory_mb=settings.memory_mb, forgotten=forgotten,
+        approved=approved,
+    )  # fmt: skip
     chosen = selection(data, where, record.profiles.rules(), record.profiles.current())
     with export.scratch() as scratch:
         found = export.difference(chosen, progress.ledger, now, scratch)
-    return _described(name, audience, config, found, progress, _behind(record))
+        held = export.objections(found, chosen, scratch)
+    return _described(export, audience, found, held, _behind(record))
 
 
-def _described(
-    name: str, audience: str, config: Any, found: Difference, progress: Progress, behind: int
-) -> PlannedExport:
-    from reconciler.core.mirror import objections, requests
+def _described(export: Export, audience: str, found: Difference, held: Sequence[str], behind: int) -> PlannedExport:
+    from reconciler.core.mirror import requests
 
-    facts = progress.ledger.facts
+    progress = export.progress
     return PlannedExport(
-        name=name,
+        name=export.job,
         audience=audience,
         adds=found.count("add"),
         updates=found.count("update"),
         removes=found.count("remove"),
         omits=tuple(sorted(found.omissions.items())),
-        omitted_before=facts.omitted,
-        requests=requests(found, getattr(config, "batch_size", None)),
-        held=tuple(objections(config.limits(), found, facts)),
+        omitted_before=progress.ledger.facts.omitted,
+        requests=requests(found, getattr(export.config, "batch_size", None)),
+        held=tuple(held),
         unsent=0 if progress.plan is None else progress.plan.rows - progress.plan.done,
         behind=behind,
     )

@@ -17,7 +17,7 @@ from reconciler.controller.compared import Export
 from reconciler.controller.member import judge
 from reconciler.core.mirror import Progress
 from reconciler.data.forget import held
-from reconciler.errors import NeedsApproval, Retriable
+from reconciler.errors import NeedsApproval, RateLimited, Retriable
 from tests.providers.audience_bench import Bench, bench, people, person
 from tests.providers.test_http_audience import naming
 from tests.servers import Play
@@ -45,7 +45,7 @@ def known(number: int, email: str, user: str) -> dict[str, Any]:
 def export(job: Bench) -> Export:
     return Export(
         job="conformance", config=job.job.model(job.place), progress=Progress.load(job.ledger.cursor),
-        data=job.place.data_dir, memory_mb=200,
+        data=job.place.data_dir, memory_mb=200, approved=sorted(job.place.approved),
     )  # fmt: skip
 
 
@@ -615,3 +615,33 @@ def test_the_removal_of_one_who_is_forgotten_is_not_left_to_that_of_another_one(
         files = [one["file"] for one in job.ledger.cursor["ledger"]["files"]]
         assert set(job.receiver.members) == {"p1@x.org"}
         assert list(held(job.place.data_dir, files, job.place.forgotten)) == [f"{forgotten:032x}"]
+
+
+def test_what_a_person_has_approved_is_not_said_to_be_held_also_while_it_waits_for_the_destination(
+    tmp_path: Path,
+) -> None:
+    def answer(request: Any) -> Play:
+        return (
+            Play(429, headers={"Retry-After": "9"}) if b'"p3@x.org"' in request.body and job.place.run > 1 else Play()
+        )
+
+    with bench(tmp_path, people(0, 4), answer, batchSize=1, guard={"maxRemovePercent": 0}) as job:
+        job.completes()
+        job.enroll([person(0)])
+        job.place.approved = {job.fails(NeedsApproval).digest}
+        assert objections(job) == []
+        job.fails(RateLimited, new_run=False)
+        assert job.ledger.cursor["plan"]["done"] == 2
+        assert objections(job) == []
+        job.place.approved = set()
+        assert objections(job) == [
+            "it would remove 3 members, 75 % of the 4 that were sent (guard.maxRemovePercent: 0)"
+        ]
+
+
+def objections(job: Bench) -> list[str]:
+    """What `plan --data` says that the guard holds."""
+    made, chosen = export(job), job.place.selection
+    assert chosen is not None
+    with made.scratch() as scratch:
+        return made.objections(made.difference(chosen, made.progress.ledger, NOW, scratch), chosen, scratch)
