@@ -86,6 +86,8 @@ def foretold(foreseen: Foreseen) -> Iterator[str]:
         yield "  no messages would go"
     for job in foreseen.destinations:
         yield f"  the destination of '{job}' would be told to remove them"
+    for job in foreseen.noted:
+        yield f"  the ledger of '{job}' names them; nothing that it sent of them is at its destination"
     for job in foreseen.sent:
         yield f"  what '{job}' sent before cannot be called back"
     if foreseen.unsearched:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from reconciler.clock import Now, iso
-from reconciler.controller.forgetting import ledgers_of, searched_rules
+from reconciler.controller.forgetting import searched_rules
 from reconciler.controller.people import asked, check_key
 from reconciler.controller.rebuilds import observed_rules
 from reconciler.controller.settings import Settings
@@ -25,8 +26,9 @@ from reconciler.record.store import Record
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Foreseen:
-    """What would go. `messages` are counts by stream, `destinations` the jobs whose ledgers hold the person, `sent` those
-    that have read a stream of theirs, and `unsearched` the streams whose messages say nothing of people."""
+    """What would go. `messages` are counts by stream, `destinations` the jobs that are to remove the person there, `noted`
+    those whose ledgers name them alone, `sent` those that have read a stream of theirs, and `unsearched` the streams whose
+    messages say nothing of people."""
 
     known: bool
     identifiers: tuple[tuple[str, str], ...]
@@ -34,6 +36,7 @@ class Foreseen:
     destinations: tuple[str, ...]
     sent: tuple[str, ...]
     unsearched: tuple[str, ...]
+    noted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +50,7 @@ class Outcome:
 
 def foresee(settings: Settings, key: str, value: str, now: Now) -> Foreseen:
     """As far as profiles are built. Raises UsageError for a key that no stream declares."""
-    from reconciler.data.forget import find, held, identify
+    from reconciler.data.forget import find, identify
     from reconciler.data.profiles.tables import identifier_id
 
     def question(record: Record, profiles: ProfileSet, rules: ProfileRules) -> Foreseen:
@@ -64,16 +67,36 @@ def foresee(settings: Settings, key: str, value: str, now: Now) -> Foreseen:
         found = {name: len(one.positions) for name, one in find(data, searched, segments, sought, memory_mb=memory_mb)}
         ids = [identifier_id(*pair) for pair in identifiers]
         jobs = [(job.name, job.spec) for job in record.jobs.jobs() if job.type == "export"]
+        destinations, noted = _named(record, data, ids)
         return Foreseen(
             known=known,
             identifiers=tuple(identifiers),
             messages=found,
-            destinations=tuple(job for job, files in ledgers_of(record).items() if held(data, files, ids)),
+            destinations=destinations,
+            noted=noted,
             sent=tuple(sorted({job for one in found for job in users_of(installed(), jobs, one, ["reads"])})),
             unsearched=tuple(sorted(record.streams.ends().keys() - segments.keys())),
         )
 
     return asked(settings, question)
+
+
+def _named(record: Record, data: Path, ids: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The jobs whose ledgers name any of these members: those that are to remove one, and those that are not, because they
+    only recorded, left out or have removed them."""
+    from reconciler.data.forget import states
+    from reconciler.data.ledger import State
+
+    found: dict[bool, list[str]] = {True: [], False: []}
+    for name, cursor in record.forgotten.ledgers().items():
+        with suppress(Fatal):  # the cursor of another job type, which has a ledger of its own
+            progress, job = Progress.load(cursor), record.jobs.job(name)
+            plan = "" if progress.plan is None else progress.plan.file
+            said = states(data, [one.file for one in progress.ledger.files], plan, ids)
+            tells_noted = job is not None and job.spec.get("config", {}).get("events") == "exit"
+            if said:
+                found[bool(said & {State.SENT, State.MAYBE, *([State.NOTED] if tells_noted else [])})].append(name)
+    return tuple(found[True]), tuple(found[False])
 
 
 def outcomes(record: Record) -> list[Outcome]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -271,17 +272,27 @@ def held(data_dir: Path, files: Sequence[str], ids: Sequence[str]) -> dict[str, 
     earliest run that wrote one; 0 where that has tried to remove them, or what it did may have arrived. A file that was
     replaced meanwhile is taken to have none."""
     found: dict[str, int] = {}
-    wanted = pa.array(ids, pa.string())
     for file in files:
-        try:
-            with pq.ParquetFile(data_dir / file) as opened:
-                for batch in opened.iter_batches(columns=["id", "run", "state", "tried"], use_threads=False):
-                    whose = pc.replace_substring_regex(batch.column("id"), f"{DEBT}.*", "")
-                    for row in batch.filter(pc.is_in(whose, value_set=wanted)).to_pylist():
-                        was_sent = row["state"] != State.MAYBE and not row["tried"].endswith(REMOVAL)
-                        run = row.get("run", 0) if was_sent else 0
-                        member = row["id"].partition(DEBT)[0]
-                        found[member] = min(run, found.get(member, run))
-        except FileNotFoundError:
-            continue
+        for row in _rows_of(data_dir / file, ids):
+            was_sent = row["state"] != State.MAYBE and not row["tried"].endswith(REMOVAL)
+            run = row.get("run", 0) if was_sent else 0
+            member = row["id"].partition(DEBT)[0]
+            found[member] = min(run, found.get(member, run))
     return dict(sorted(found.items()))
+
+
+def states(data_dir: Path, files: Sequence[str], plan: str, ids: Sequence[str]) -> set[State]:
+    """What the destination holds of these members, by the files of a ledger, the later one winning; where a plan is being
+    sent (else empty) also what they are to be made."""
+    said = {row["id"]: State(row["state"]) for file in files for row in _rows_of(data_dir / file, ids)}
+    planned = _rows_of(data_dir / plan, ids) if plan else ()
+    return {*said.values(), *(State(row["state"]) for row in planned)}
+
+
+def _rows_of(file: Path, ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of these members, and of what they left behind; none where the file was replaced meanwhile."""
+    wanted = pa.array(ids, pa.string())
+    with suppress(FileNotFoundError), pq.ParquetFile(file) as opened:
+        for batch in opened.iter_batches(columns=["id", "run", "state", "tried"], use_threads=False):
+            whose = pc.replace_substring_regex(batch.column("id"), f"{DEBT}.*", "")
+            yield from batch.filter(pc.is_in(whose, value_set=wanted)).to_pylist()

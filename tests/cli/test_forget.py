@@ -159,6 +159,7 @@ def test_what_would_go_is_said_line_by_line() -> None:
         identifiers=(("email", "a"),),
         messages={"visits": 1, "orders": 2000},
         destinations=("crm",),
+        noted=("ads",),
         sent=(),
         unsearched=("raw", "signals"),
     )
@@ -167,5 +168,6 @@ def test_what_would_go_is_said_line_by_line() -> None:
         "  2,000 messages of the stream 'orders' would go",
         "  1 message of the stream 'visits' would go",
         "  the destination of 'crm' would be told to remove them",
+        "  the ledger of 'ads' names them; nothing that it sent of them is at its destination",
         "  not searched, for want of an identity: raw, signals",
     ]

@@ -18,11 +18,12 @@ import pytest
 from reconciler.clock import Clock, pause
 from reconciler.controller.deeds import forget as forget_deed
 from reconciler.controller.deeds import retry, undelete
-from reconciler.controller.forgets import outcomes
+from reconciler.controller.forgets import Foreseen, foresee, outcomes
 from reconciler.controller.forgetting import GONE
 from reconciler.controller.lives import Lives
 from reconciler.controller.loop import Controller
 from reconciler.controller.requests import Desk, Request
+from reconciler.controller.settings import Settings
 from reconciler.core.forgotten import keyed_hash
 from reconciler.core.prune import KEPT_MS
 from reconciler.data.engine import workspace
@@ -129,6 +130,10 @@ class Shop:
             with record.transaction():
                 return forget_deed(desk, request, Clock().now()).message
 
+    def foreseen(self) -> Foreseen:
+        """What `reconcile forget` says before it asks."""
+        return foresee(Settings(root=self.root, state=self.state), "email", ANN[0], Clock().now())
+
     def release(self) -> None:
         """`reconcile rejects crm --release`."""
         with Record.writing(self.state) as record:
@@ -200,6 +205,8 @@ def shop(tmp_path: Path, runner: LocalRunner) -> Iterator[Shop]:
 def test_a_person_is_gone_from_everywhere_and_every_other_stays_as_before(shop: Shop) -> None:
     assert shop.go()
     assert shop.spent() == {"ann@secret.example": 80, "bob@x.com": 20, "carl@x.com": 50}
+    foreseen = shop.foreseen()
+    assert (foreseen.destinations, foreseen.noted) == (("crm",), ())
     assert shop.ask() == "Request 1 to forget is recorded."
     assert shop.go()
     (request,) = shop.requests()
@@ -351,6 +358,8 @@ def test_the_receipt_of_a_destination_that_was_never_sent_a_person_names_no_run_
     shop.texts["mode: mirror"] = "mode: add-only\n    backfill: false"
     shop.write()
     assert shop.go()
+    foreseen = shop.foreseen()
+    assert (foreseen.destinations, foreseen.noted) == ((), ("crm",))
     shop.ask()
     for _ in range(3):
         assert shop.go()
