@@ -175,6 +175,26 @@ def test_a_branch_that_is_gone_keeps_the_last_good_revision_with_exit_code_1(com
     assert committed.run(*MAIN).code == 0
 
 
+def test_a_branch_that_is_gone_holds_back_no_run_of_a_job_whose_deletion_waits(committed: World) -> None:
+    git(committed, "checkout", "-q", "-f", "main")
+    (committed.root / "ghost.yaml").unlink()
+    committed.write("due.yaml", job_text("due", schedule="{every: 1ms}"))
+    commit(committed)
+    assert committed.run(*MAIN).code == 0
+    (committed.root / "due.yaml").unlink()
+    committed.write("broken.yaml", "torn: [")
+    commit(committed, "one out, one broken")
+    assert committed.run(*MAIN).code == 1
+
+    def due() -> list[str]:
+        return [one["name"] for one in json.loads(committed.run("plan", *MAIN, "-o", "json").out)["runs"]]
+
+    assert due() == ["due"], "nothing is deleted while a file cannot be parsed"
+    git(committed, "checkout", "-q", "other")
+    git(committed, "branch", "-D", "main")
+    assert due() == ["due"]
+
+
 def test_a_branch_that_is_gone_is_told_once_and_the_policy_of_the_last_good_revision_holds(committed: World) -> None:
     git(committed, "checkout", "-q", "-f", "main")
     (committed.root / "ghost.yaml").unlink()
