@@ -165,6 +165,7 @@ def facts_about(call: Call, record: Record, found: Preview, name: str) -> Facts:
         other=other,
         uploads=_uploads(record, job, name),
         audience_ms=_audience_ms(record, job, rules),
+        is_in_doubt=name in found.in_doubt,
         again=call.again,
     )
 

@@ -23,13 +23,15 @@ from reconciler.repo.bulk import collection_paused
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What a pass would do. `more` are further fields of its JSON: what it was made from."""
+    """What a pass would do. `more` are further fields of its JSON: what it was made from. `in_doubt` are the jobs that are due,
+    and start nothing until it is certain what has become of their specs."""
 
     root: str
     plan: Plan
     problems: tuple[Problem, ...]
     revision: str
     more: Mapping[str, Any] = field(default_factory=dict)
+    in_doubt: frozenset[str] = frozenset()
 
     @property
     def document(self) -> dict[str, Any]:
@@ -65,7 +67,11 @@ def _preview(settings: Settings, backfills: bool, data: bool, basis: bool) -> Pr
             from reconciler.controller.basis import basis_of  # only where the plan is to be kept
 
             more["basis"] = basis_of(record, settings, plan, policing.digest).to_json(str(settings.root))
-        return Preview(root=str(settings.root), plan=plan, problems=plan.errors, revision=revision, more=more)
+        owing = record.differences.owing(now.wall_ms) if observer.last.again_ms is not None else {}
+        return Preview(
+            root=str(settings.root), plan=plan, problems=plan.errors, revision=revision, more=more,
+            in_doubt=frozenset(filter(observer.is_in_doubt, owing)),
+        )  # fmt: skip
     finally:
         tree.close()
         record.close()

@@ -170,6 +170,14 @@ def _sleeping(facts: Facts, state: JobState) -> Answer:
                 since_ms=state.since_ms,
                 step=f"reconcile auth check {facts.authorization}".rstrip(),
             )
+        case _ if facts.is_in_doubt:
+            return Answer(
+                code=Because.HELD_BACK,
+                because="a run is due, and its spec is gone or has changed; until it is certain what that means, it starts "
+                "nothing.",
+                then="it starts, changes or goes with the first look that can tell.",
+                since_ms=state.owed_since_ms,
+            )
         case _:
             return _by_schedule(facts, state) if state.owed is None else _owing(facts, state, state.owed)
 

@@ -106,7 +106,8 @@ class Facts:
     `paused` is who suspended it, `changed` who changed its spec last, `renamed` what it is called now and who did that,
     `removed` who took it out of its file for good, `deletion` is of one that can be undone, `other` the thing of another
     kind that has the name. `uploads` wait for approval, to the stream of that name or to one that the job writes or reads.
-    `audience_ms` is when the audience that the job exports changes next though nothing arrives.
+    `audience_ms` is when the audience that the job exports changes next though nothing arrives. `is_in_doubt`: a run is due, and
+    starts only once it is certain what has become of the spec.
     `controller` is the pid of the controller at work, None where none is; one was last at work at
     `seen_ms`. `close` is a name like the one asked for. `again` are the options by which a command finds the same record
     and specs, each after a space.
@@ -133,6 +134,7 @@ class Facts:
     other: Other | None = None
     uploads: tuple[HeldUpload, ...] = ()
     audience_ms: int | None = None
+    is_in_doubt: bool = False
     controller: int | None = None
     seen_ms: int | None = None
     close: str = ""

@@ -55,6 +55,18 @@ def sleeping(reason: Reason, **changes: object) -> JobState:
     return replace(JobState(reason=reason, since_ms=AGO, owed=Owed.SCHEDULE, owed_since_ms=AGO), **changes)  # type: ignore[arg-type]
 
 
+def test_a_due_run_of_a_job_in_doubt_waits_for_a_look_and_not_for_a_slot() -> None:
+    answer = why(
+        facts(sleeping(Reason.WAITING_FOR_SLOT), is_in_doubt=True, held=(Held(reason="a merge is in progress"),))
+    )
+    assert answer.code is Because.HELD_BACK
+    assert answer.because == (
+        "a run is due, and its spec is gone or has changed; until it is certain what that means, it starts nothing."
+    )
+    assert answer.then == "it starts, changes or goes with the first look that can tell."
+    assert answer.notes == ("a merge is in progress.",)
+
+
 # --- jobs that are not there ----------------------------------------------------------------------------------------
 
 
