@@ -247,8 +247,17 @@ class Repository:
         return path[len(self.prefix) :] if path.startswith(self.prefix) else None
 
     def is_on_disk(self, path: str) -> bool:
-        """Whether there is anything at a path of the work tree."""
-        return os.path.lexists(self.top / (self.prefix + path))
+        """Whether there is anything at a path of the work tree; a link that leads nowhere is nothing."""
+        return os.path.exists(self.top / (self.prefix + path))
+
+    def ways(self, path: str) -> set[str]:
+        """What the way to a path of the work tree goes over, by its name and as links there lead: also where nothing is at its
+        end. Whoever took away one of these took away the path."""
+        leads = self.below(os.fsencode(os.path.relpath(os.path.realpath(self.top / (self.prefix + path)), self.top)))
+        ends = (path, leads or path)
+        return {
+            "/".join(names[:count]) for names in (end.split("/") for end in ends) for count in range(1, len(names) + 1)
+        }
 
     def differing(self, paths: Iterable[str] | None = None) -> set[str]:
         """The tracked files whose content on disk is not that of HEAD, missing ones among them: of `paths`, or of the

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -65,11 +65,11 @@ class History:
                 return {}
             self._read(head)
         known = wanted & self._commits.keys()
-        gone = {path for path in wanted - known if not self._repository.is_on_disk(path)}
+        gone = {path: self._repository.ways(path) for path in wanted - known if not self._repository.is_on_disk(path)}
         over = {path: self._over.get(path, (path,)) for path in known}
         differing = self._repository.differing(one for some in over.values() for one in some)
         found = {path: self._commits[path] for path in known if differing.isdisjoint(over[path])}
-        found |= self._log(head, gone) if gone else {}
+        found |= self._log(head, set(gone), gone) if gone else {}
         return {path: found[path] for path in sorted(found)}
 
     def _is_work_in_progress(self, wanted: set[str]) -> bool:
@@ -91,15 +91,15 @@ class History:
         """The commits at `head`: those since `old_head` where history went on from there, else all."""
         wanted = set(paths)
         if old_head and self._repository.is_ancestor(old_head, head):
-            fresh = self._log(f"{old_head}..{head}", wanted)
+            fresh = self._log(f"{old_head}..{head}", wanted, self._over)
             carried = {path: old[path] for path in wanted - fresh.keys() if path in old}
             if len(fresh) + len(carried) == len(wanted):
                 return carried | fresh
-        return self._log(head, wanted)
+        return self._log(head, wanted, self._over)
 
-    def _log(self, revisions: str, wanted: set[str]) -> dict[str, Commit]:
+    def _log(self, revisions: str, wanted: set[str], over: Mapping[str, Collection[str]]) -> dict[str, Commit]:
         scope = [self._repository.prefix] if self._repository.prefix else []
-        return _newest(self._repository, revisions, wanted, scope, self._over)
+        return _newest(self._repository, revisions, wanted, scope, over)
 
     def _load(self) -> tuple[str, dict[str, Commit]]:
         """What an earlier process read; a cache that is missing, damaged or of another root is none."""
@@ -190,7 +190,7 @@ def newest_commits(repository: Repository, head: str, paths: Iterable[str]) -> d
 
 def _newest(
     repository: Repository, revisions: str, wanted: set[str], scope: Sequence[str],
-    over: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    over: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[str, Commit]:  # fmt: skip
     """The newest commit of each path, reading history only until every path has one; of what is read `over` others, the newest
     of these."""

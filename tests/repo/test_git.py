@@ -388,3 +388,14 @@ def test_the_author_of_a_removal_is_the_one_who_committed_it(tree: WorkTree) -> 
     removed = history.authors(["a.yaml", "b.yaml", "never.yaml"])
     assert removed.keys() == {"a.yaml", "b.yaml"}
     assert (removed["b.yaml"].hash, removed["b.yaml"].author) == (second, "Bob")
+
+
+@pytest.mark.parametrize("takes", [".data/one", ".data/two/c.yaml", "more", "a.yaml"])
+def test_the_author_of_a_removal_behind_links_is_the_one_who_committed_it(tree: WorkTree, takes: str) -> None:
+    tree.write({".data/one": "1", ".data/two/c.yaml": "1"})
+    link(tree.root, {"a.yaml": ".data/one", "more": ".data/two"})
+    tree.commit(author="Ann", at=1)
+    (tree.root / takes).unlink()
+    tree.commit(author="Bob", at=2)
+    path = "more/c.yaml" if takes in ("more", ".data/two/c.yaml") else "a.yaml"
+    assert History(opened(tree.root), None).authors([path])[path].author == "Bob"
