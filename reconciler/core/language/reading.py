@@ -94,16 +94,17 @@ def _exact(text: str, wanted: Type) -> str:
 
 
 def _without_exponent(text: str) -> str:
-    """A number with an exponent as one without; NULL for every other text. Between so many zeros, the point stands wherever
-    it matters: beyond them, the number is nothing or too large for every type."""
-    room = f"(length({text}) + {MAX_DIGITS + 2})"
-    zeros = f"repeat('0', {room})"
+    """A number with an exponent as one without; NULL for every other text. The point moves no further than matters: beyond
+    that, the number is nothing or too large for every type."""
+    furthest = f"length({text}) + {MAX_DIGITS + 2}"
+    moved = f"greatest(least(TRY_CAST(found.exponent AS DOUBLE), {furthest}), -({furthest}))::BIGINT"
+    zeros = "repeat('0', abs(moved))"
     digits = f"{zeros} || found.whole || found.part || found.only || {zeros}"
-    moved = f"greatest(least(TRY_CAST(found.exponent AS DOUBLE), {room}), -{room})::BIGINT"
-    point = f"{room} + length(found.whole) + {moved}"
-    plain = f"found.sign || left({digits}, {point}) || '.' || substr({digits}, {point} + 1)"
+    point = "abs(moved) + length(found.whole) + moved"
+    made = f"found.sign || left(digits, {point}) || '.' || substr(digits, {point} + 1)"
+    made = f"list_transform([{moved}], lambda moved: list_transform([{digits}], lambda digits: {made})[1])[1]"
     parts = f"regexp_extract({text}, '{_SCALED}', {_PARTS})"
-    return f"list_transform([{parts}], lambda found: CASE WHEN found.exponent <> '' THEN {plain} END)[1]"
+    return f"list_transform([{parts}], lambda found: CASE WHEN found.exponent <> '' THEN {made} END)[1]"
 
 
 def _is_no_word(text: str) -> str:

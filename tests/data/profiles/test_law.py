@@ -80,7 +80,7 @@ USERS: Final = ["u1", "u2", "u3", "u4", 5, None, None]
 COLUMNS: Final = {
     "orders": {
         "email": EMAILS, "user id": USERS, "name": NAMES, "quantity": [1, "2", 2.5, "x", None], "gift": [True, False, "no idea", None],
-        "price": ["1.10", "0.005", 3, "", None], "at": ["2026-01-01T00:00:00Z", "2026-01-01T02:00:00+02:00", "2025-01-01T00:00:00", "soon", None],
+        "price": ["1.10", "0.005", 3, "25E-1", 4.5e-05, "", None], "at": ["2026-01-01T00:00:00Z", "2026-01-01T02:00:00+02:00", "2025-01-01T00:00:00", "soon", None],
     },
     "visits": {"user": USERS, "device": ["D1", "d1", "d2", "d3", None], "page": ["/", "/b", None], "name": NAMES},
     "leads": {"email": EMAILS, "other": EMAILS, "phone": ["+1 2", "12", "3-4", "none", None], "name": NAMES},
