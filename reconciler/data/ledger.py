@@ -133,6 +133,12 @@ def copy(db: Any, data_dir: Path, file: str, sql: str, parameters: Mapping[str, 
     return int(counted[0])
 
 
+def counted(db: Any, counts: str, table: str) -> tuple[int, ...]:
+    """Counts of a table, each as SQL."""
+    (row,) = db.execute(f"SELECT {counts} FROM {table}").fetchall()
+    return tuple(int(one) for one in row)
+
+
 def grown(db: Any, data_dir: Path, ledger: Ledger, delta: LedgerFile, base: str, *, anew: bool = False) -> Ledger:
     """The ledger with one more delta, or written anew as the file `base` where the deltas have grown (or `anew`)."""
     files = (*ledger.files, delta)

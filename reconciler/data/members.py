@@ -37,27 +37,25 @@ from reconciler.core.value import dataclass
 from reconciler.data.decisions import changed_sql, outcome_sql, planned_sql
 from reconciler.data.durable import replaced
 from reconciler.data.engine import EngineError, workspace
-from reconciler.data.heirs import add_unknown, inherit, leave_doubted, left_behind
-from reconciler.data.leavers import among, gone_row, without_doubted
+from reconciler.data.heirs import leave_doubted
+from reconciler.data.leavers import gone_row, without_doubted
 from reconciler.data.ledger import (
     COLUMNS,
-    DEBT,
-    HELD,
     IS_TOLD,
-    LEFT,
-    OWED,
     REFUSED,
     SILENT,
     State,
     copy,
+    counted,
     grown,
     ledger_sql,
     parquet,
 )
-from reconciler.data.mapping import Mapped, identified, mapped, transformed, without_sql
+from reconciler.data.mapping import Mapped, mapped, transformed
 from reconciler.data.names import sql_string
 from reconciler.data.plan_rows import PlanReader
 from reconciler.data.segments import TEMPORARY, job_file
+from reconciler.data.spared import remove_once, spare
 from reconciler.errors import Fatal
 
 #: Cores that a comparison may use.
@@ -242,8 +240,9 @@ class _Comparison:
         waiting = debts = 0
         by_identity = "count(*) FILTER (action = 2 OR previous IS NOT NULL)"
         if self.wish.spares != "never" and self._counted(by_identity, "planned")[0]:
-            waiting, debts = self._spare_identities()
-            self._remove_once()
+            ledger = ledger_sql(self.data_dir, self.ledger.files, list(COLUMNS))
+            waiting, debts = spare(self.db, self.wish, self.forgotten, ledger)
+            remove_once(self.db, self.forgotten)
             if not self._counted("count(*)", "planned")[0]:
                 return self._without_traces(file)
         if known:
@@ -359,92 +358,6 @@ class _Comparison:
             self.parameters,
         ).fetchall()
 
-    def _find_taken(self) -> str:
-        """Makes the tables `left_behind` (the identifiers of those who leave, or were known by others before) and `taken` (whose
-        of them others have, which, and whether that depends on a call of this plan), and `elsewhere`: who has any of them and is
-        not looked at. Returns the SQL of the ledger."""
-        ledger = ledger_sql(self.data_dir, self.ledger.files, list(COLUMNS))
-        is_later = self.wish.spares == "later"
-        # Who is to be known by others may be refused, and stay known by those from before.
-        leaving = (
-            "UNION ALL SELECT id, unnest(former), true, false, true FROM planned WHERE action = 1" if is_later else ""
-        )
-        # What is sent of nobody any more keeps nobody there who is forgotten.
-        stale = f"reason <> '' OR source IN (0, {OWED}, {LEFT})" if self.forgotten else "false"
-        holds = f"NOT (held.stale AND {among('left_behind.id', self.forgotten)})" if self.forgotten else "true"
-        self.db.execute(
-            "CREATE TEMP TABLE left_behind AS SELECT id, unnest(CASE WHEN action = 2 THEN idents ELSE former END) AS ident "
-            "FROM planned WHERE action = 2 OR previous IS NOT NULL; CREATE TEMP TABLE elsewhere AS "
-            f"SELECT id, ident, stale FROM (SELECT id, unnest(idents) AS ident, ({stale}) AS stale FROM ({ledger}) "
-            f"WHERE state IN ({HELD})) l SEMI JOIN left_behind USING (ident) ANTI JOIN changed USING (id);"
-            "CREATE TEMP TABLE taken AS "
-            "SELECT id, bool_or(waits) AS waits, list(ident) AS held, coalesce(list(ident) FILTER (NOT leaves), []) AS kept "
-            "FROM (SELECT left_behind.id, left_behind.ident, bool_and(waits) AS waits, bool_and(leaves) AS leaves "
-            "FROM left_behind JOIN ("
-            f"SELECT id, unnest(idents) AS ident, action < 2 AND {is_later} AS waits, action > 2 AND ({stale}) AS stale, "
-            "false AS leaves "
-            f"FROM planned WHERE action < 2 OR (action = {SILENT} AND state IN ({HELD})) {leaving} UNION ALL "
-            "SELECT id, ident, false, stale, false FROM elsewhere) held "
-            f"ON left_behind.ident = held.ident AND left_behind.id <> held.id AND {holds} "
-            "GROUP BY ALL) GROUP BY id"
-        ).fetchall()
-        return ledger
-
-    def _spare_identities(self) -> tuple[int, int]:
-        """Nobody is removed by identifiers that another member has now (two profiles became one, say), and no update says
-        that its member was known by them before. A removal goes by the identifiers that nobody else has.
-
-        Whoever holds them now may have them by a call of this very plan, which may fail: a removal waits for the next
-        comparison then, and what an update leaves behind gets a row of its own in the ledger (a debt), which leaves with
-        that one. Returned is how many wait for the calls of the plan, or are looked at again, and how many debts are new.
-        """
-        ledger = self._find_taken()
-        if not self._counted("count(*)", "taken")[0]:
-            return 0, 0
-        (waiting,) = self._counted("count(*)", "taken JOIN planned USING (id) WHERE action = 2 AND waits")
-        behind = "false"
-        if self.wish.spares == "later":  # else there is no other comparison in which it could be removed
-            renamed = "taken JOIN planned USING (id) WHERE action = 1"
-            behind = f"action = 1 AND id IN (SELECT id FROM {renamed} AND (waits OR {_leaves_one('kept')}))"
-        self.db.execute(f"INSERT INTO planned BY NAME {left_behind(behind)}").fetchall()
-        # An update names what nobody else has by itself where there is no debt.
-        known_by = "NULL"
-        if self.wish.spares != "later":
-            known_by = f"CASE WHEN {_leaves_one('held')} THEN {without_sql('previous', 'held')} END"
-        self.db.execute(
-            f"UPDATE planned SET previous = {known_by} FROM taken WHERE action < 2 AND planned.id = taken.id"
-        ).fetchall()
-        if self.wish.calls.add:
-            add_unknown(self.db, ledger)
-        self.db.execute(
-            # Who is released, or tried again, and waits is looked at then unasked.
-            f"UPDATE planned SET action = {SILENT}, state = {State.SENT:d}, source = {OWED}, tried = '', reason = '' "
-            "WHERE action = 2 AND id IN (SELECT id FROM taken WHERE waits) AND "
-            f"id IN (SELECT id FROM ({ledger}) WHERE state = {State.MAYBE:d} OR reason <> '');"
-            "DELETE FROM planned WHERE action = 2 AND id IN (SELECT id FROM taken WHERE waits);"
-            f"{_PARTLY_HELD}"
-            f"UPDATE planned SET action = {SILENT}, idents = NULL WHERE action = 2 AND id IN (SELECT id FROM taken)"
-        ).fetchall()
-        heirs = inherit(self.db, ledger, adds=self.wish.calls.add)
-        debts = f"action = {SILENT} AND state = {State.SENT:d} AND contains(id, '{DEBT}')"
-        made = self._counted(f"count(*) FILTER ({debts} AND id NOT IN (SELECT id FROM ({ledger})))", "planned")
-        return waiting + heirs, made[0]
-
-    def _remove_once(self) -> None:
-        """A removal by identifiers that are all among those of another one is not made beside that; one of somebody who is
-        forgotten is not left to that of somebody who is not."""
-        self.db.execute(
-            "CREATE TEMP TABLE removed AS SELECT * FROM (SELECT id, unnest(idents) AS ident FROM planned WHERE action = 2) "
-            "WHERE ident IS NOT NULL;"
-            f"CREATE TEMP TABLE sizes AS SELECT id, count(*) AS size, {among('id', self.forgotten)} AS goes FROM removed "
-            "GROUP BY id;"
-            f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT one.id "
-            "FROM removed one JOIN removed other ON one.ident = other.ident AND one.id <> other.id "
-            "JOIN sizes mine ON one.id = mine.id JOIN sizes theirs ON other.id = theirs.id "
-            "GROUP BY one.id, other.id, mine.size, theirs.size, mine.goes, theirs.goes HAVING count(*) = mine.size AND "
-            "CASE WHEN mine.goes <> theirs.goes THEN theirs.goes ELSE mine.size < theirs.size OR one.id > other.id END)"
-        ).fetchall()
-
     def _described(
         self, file: str, newcomers: int, counted: Mapping[int, int], planned: str = "planned", *, is_half: bool = False
     ) -> Difference:
@@ -466,35 +379,7 @@ class _Comparison:
         )  # fmt: skip
 
     def _counted(self, counts: str, table: str) -> tuple[int, ...]:
-        (row,) = self.db.execute(f"SELECT {counts} FROM {table}").fetchall()
-        return tuple(int(one) for one in row)
-
-
-def _keeps_one(others: str) -> str:
-    """The SQL of whether a row has an identifier that is not among the `others`."""
-    return f"len(list_filter(idents, lambda i: i IS NOT NULL AND NOT list_contains({others}, i))) > 0"
-
-
-def _leaves_one(others: str) -> str:
-    """The SQL of whether a row has left an identifier of before behind that is not among the `others`."""
-    return (
-        f"len(list_filter(former, lambda i: i IS NOT NULL AND NOT list_contains({others}, i) "
-        "AND NOT coalesce(list_contains(idents, i), false))) > 0"
-    )
-
-
-#: A removal by several identifiers, of which others have some: those are null in what is sent, and the row is not `taken` any
-#: more. Where the fields of all that others have cannot be told (they came of another mapping), nothing is sent.
-_PARTLY_HELD: Final = f"""
-    CREATE TEMP TABLE partly AS
-    SELECT id, held, payload, idents FROM planned JOIN taken USING (id) WHERE action = 2;
-    DELETE FROM partly WHERE NOT ({_keeps_one("held")})
-        OR len(list_filter(json_keys(payload), lambda k: {identified("payload", "held", "k")})) <> len(held);
-    UPDATE planned SET idents = list_filter(partly.idents, lambda i: i IS NOT NULL AND NOT list_contains(held, i)),
-        payload = {without_sql("partly.payload", "held")}
-    FROM partly WHERE planned.action = 2 AND planned.id = partly.id;
-    DELETE FROM taken WHERE id IN (SELECT id FROM partly);
-"""
+        return counted(self.db, counts, table)
 
 
 def _timestamp(now_ms: int) -> str:
