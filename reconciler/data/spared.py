@@ -14,6 +14,9 @@ from reconciler.data.leavers import among
 from reconciler.data.ledger import DEBT, HELD, LEFT, OWED, SILENT, State, counted
 from reconciler.data.mapping import identified, without_sql
 
+#: By what a row of the plan names a member.
+_NAMED: Final = "list_filter(idents, lambda i: i IS NOT NULL)"
+
 
 def spare(db: Any, wish: Wish, forgotten: Sequence[str], ledger: str) -> tuple[int, int]:
     """Nobody is removed by identifiers that another member has now (two profiles became one, say), and no update says
@@ -61,15 +64,18 @@ def remove_once(db: Any, forgotten: Sequence[str]) -> None:
     """A removal by identifiers that are all among those of another one is not made beside that; one of somebody who is
     forgotten is not left to that of somebody who is not."""
     db.execute(
-        "CREATE TEMP TABLE removed AS SELECT * FROM (SELECT id, unnest(idents) AS ident FROM planned WHERE action = 2) "
-        "WHERE ident IS NOT NULL;"
-        f"CREATE TEMP TABLE sizes AS SELECT id, count(*) AS size, {among('id', forgotten)} AS goes FROM removed "
-        "GROUP BY id;"
+        f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT id FROM (SELECT id, row_number() OVER "
+        f"(PARTITION BY list_sort({_NAMED}) ORDER BY NOT {among('id', forgotten)}, id) AS place "
+        "FROM planned WHERE action = 2) WHERE place > 1);"
+        f"CREATE TEMP TABLE removed AS SELECT id, {_NAMED} AS named, {among('id', forgotten)} AS goes "
+        "FROM planned WHERE action = 2;"
+        # Whoever names all that one names also names what the fewest name: by that few are compared.
+        "CREATE TEMP TABLE each AS SELECT id, ident, count(*) OVER (PARTITION BY ident) AS holders "
+        "FROM (SELECT id, unnest(named) AS ident FROM removed);"
         f"UPDATE planned SET action = {SILENT} WHERE action = 2 AND id IN (SELECT one.id "
-        "FROM removed one JOIN removed other ON one.ident = other.ident AND one.id <> other.id "
-        "JOIN sizes mine ON one.id = mine.id JOIN sizes theirs ON other.id = theirs.id "
-        "GROUP BY one.id, other.id, mine.size, theirs.size, mine.goes, theirs.goes HAVING count(*) = mine.size AND "
-        "CASE WHEN mine.goes <> theirs.goes THEN theirs.goes ELSE mine.size < theirs.size OR one.id > other.id END)"
+        "FROM (SELECT id, arg_min(ident, holders) AS ident FROM each GROUP BY id HAVING min(holders) > 1) rarest "
+        "JOIN removed one ON rarest.id = one.id JOIN each ON rarest.ident = each.ident JOIN removed other ON each.id = other.id "
+        "WHERE len(one.named) < len(other.named) AND list_has_all(other.named, one.named) AND (other.goes OR NOT one.goes))"
     ).fetchall()
 
 
