@@ -303,6 +303,11 @@ def test_the_sql_grows_as_the_text_does() -> None:
     for _ in range(28):
         text = f"abs({text})"
     assert len(compile_expression(text, COLUMNS).sql) < 20 * len(text)
+    text, sizes = "t", []
+    for _ in range(12):
+        text = f"cast(cast({text} as timestamp) as text)"
+        sizes.append(len(compile_expression(text, COLUMNS).sql))
+    assert sizes[-1] - sizes[-2] == sizes[2] - sizes[1]
 
 
 def test_the_columns_that_are_used_are_named_once_each_in_order() -> None:

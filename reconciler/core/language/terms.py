@@ -1,7 +1,7 @@
 """Parts of an expression that are checked: their DuckDB SQL, their type, and how several of them become comparable.
 
-Every SQL here holds the SQL of its parts once, so that it grows as the text does; and none of it raises for a value:
-what can fail stands in TRY or TRY_CAST, and is NULL.
+Every SQL here holds the SQL of its parts once, but for what is short, so that it grows as the text does; and none of it
+raises for a value: what can fail stands in TRY or TRY_CAST, and is NULL.
 """
 
 from __future__ import annotations
