@@ -317,29 +317,32 @@ class Conductor:
     def _fill_lane(self, lane: str, moment: Now, now: Now) -> list[Order]:
         seen = set(self._pass.started) if self._pass else set()
         orders: list[Order] = []
+        asked = 0
         while not self._stopping and (free := self.idle_slots(lane) - len(orders)) > 0:
-            waiting = self._record.jobs.queue(free, lane, besides=seen)
+            asked = max(free, 2 * asked)  # each time all of the queue is gone through: many may not start
+            waiting = self._record.jobs.queue(asked, lane, besides=seen)
             if not waiting:
                 break
             seen.update(job.id for job in waiting)
-            orders += self._start(list(filter(self._is_ours, waiting)), moment, now)
+            orders += self._start(list(filter(self._is_ours, waiting)), free, moment, now)
         return orders
 
     def _is_ours(self, job: JobRow) -> bool:
         """Whether the pass is for this job; a daemon's every turn is for all."""
         return self._pass is None or self._pass.is_for(job)
 
-    def _start(self, jobs: Sequence[JobRow], moment: Now, now: Now) -> list[Order]:
-        """Starts those that may start."""
+    def _start(self, jobs: Sequence[JobRow], most: int, moment: Now, now: Now) -> list[Order]:
+        """Starts those that may start, the first ones, and so many at most."""
         active = self._runner.active()
-        begun = [
-            self._begin(job, now)
-            for job in jobs
-            if job.state.run not in active  # a last attempt's process may be about to go
-            and not self._observer.is_in_doubt(job.name)
-            and self._weigh(job, moment)
-        ]
-        return [order for order in begun if order is not None]
+        orders: list[Order] = []
+        for job in jobs:
+            if len(orders) == most:
+                break
+            if job.state.run in active or self._observer.is_in_doubt(job.name):
+                continue  # a last attempt's process may be about to go
+            if self._weigh(job, moment) and (order := self._begin(job, now)) is not None:
+                orders.append(order)
+        return orders
 
     def _begin(self, job: JobRow, now: Now) -> Order | None:
         """The run is recorded as started; its order, unless nothing can be ordered."""

@@ -31,8 +31,7 @@ _UNSURE = Verdict(Absence.IN_HEAD, "gone from disk, and HEAD's version of its fi
 @dataclass(frozen=True, slots=True)
 class Trace:
     """Where to look for what is gone. `settled_head` is the commit at the last settled look, empty where none is known.
-    `declared` parses blobs
-    (path to id) of a repository."""
+    `declared` parses blobs (path to id) of a repository."""
 
     root: Path
     settled_head: str

@@ -358,7 +358,9 @@ def _follow(found: Reading, files: Mapping[str, str], targets: Mapping[str, str]
     below the root, which lies at `prefix`."""
     names = sorted([*files, *targets])
     followed: set[str] = set()
-    links: list[tuple[str, str, tuple[str, ...]]]  # as what it is read, where it lies, and the links on the way there
+    links: list[
+        tuple[str, str, tuple[str, ...]]
+    ]  # under which name each is read, where it lies, and the links before it
     links = [(path, path, ()) for path in targets if not (is_ours(path) or _is_hidden_path(path))]
     while links:
         onward = []
