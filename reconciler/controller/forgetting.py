@@ -145,7 +145,7 @@ class Forgetter:
 
     def _find(self, requests: Sequence[ForgetRequest], now: Now) -> bool:
         who = [[one.id, *one.work.identifiers[0]] for one in requests if one.work]
-        self._start("find", requests, now, {"who": who, "ledgers": ledgers_of(self.hands.record)})
+        self._start("find", requests, now, {"who": who, **_ledgers_and_plans(self.hands.record)})
         return True
 
     def _messages(self, requests: Sequence[ForgetRequest], now: Now) -> bool:
@@ -206,7 +206,7 @@ class Forgetter:
         if not ready or self._in_journals(ready):
             return False
         ids = sorted({member for one in ready if one.work for member in one.work.ids})
-        self._start("ledgers", ready, now, {"ids": ids, "ledgers": ledgers_of(self.hands.record)})
+        self._start("ledgers", ready, now, {"ids": ids, **_ledgers_and_plans(self.hands.record)})
         return True
 
     def _in_journals(self, requests: Sequence[ForgetRequest]) -> bool:
@@ -335,7 +335,7 @@ class Forgetter:
             case "messages":
                 return self._cleaned(search, unit.cursor)
             case "ledgers":
-                return self._looked_once_more(search, unit.cursor["held"])
+                return self._looked_once_more(search, unit.cursor)
             case _:
                 return self._looked_after(unit.cursor["held"], now)
 
@@ -350,18 +350,20 @@ class Forgetter:
         hashes = [keyed_hash(secret_key, *pair) for pair in pairs]
         record.forgotten.found(request.id, found["known"], work, hashes, request.at_ms)
         self._untold |= set(self.hands.runner.active())
-        self._note_held([request], found["held"])
+        self._note_held([request], found)
         return True
 
-    def _note_held(self, requests: Iterable[ForgetRequest], held: Mapping[str, Mapping[str, int]]) -> None:
-        """Destinations that hold somebody, who are to be removed there by the next run of the job."""
+    def _note_held(self, requests: Iterable[ForgetRequest], found: Mapping[str, Any]) -> None:
+        """Destinations whose ledgers name somebody, who are to be removed there by the next run of the job, as far as they
+        are there: so many the receipt counts."""
         for request in requests:
             mine = set(request.work.ids) if request.work else set()
-            for job, members in held.items():
+            for job, members in found["held"].items():
                 theirs = tuple(sorted(mine.intersection(members) if mine else members))
                 if theirs:
+                    count = len({*theirs}.intersection(found["there"].get(job, ())))
                     self.hands.record.forgotten.note(
-                        Receipt(request=request.id, what="destination", name=job, members=theirs)
+                        Receipt(request=request.id, what="destination", name=job, count=count, members=theirs)
                     )
 
     def _hollowed(self, search: _Search, found: Mapping[str, Any], new: Staged, now: Now) -> bool:
@@ -397,10 +399,10 @@ class Forgetter:
             note = f"what '{job}' sent before cannot be called back"
             record.forgotten.note(Receipt(request=request, what="sent", name=job, note=note))
 
-    def _looked_once_more(self, search: _Search, held: Mapping[str, Mapping[str, int]]) -> bool:
+    def _looked_once_more(self, search: _Search, found: Mapping[str, Any]) -> bool:
         record = self.hands.record
         requests = [one for one in record.forgotten.under_way() if one.id in search.requests]
-        self._note_held(requests, held)
+        self._note_held(requests, found)
         record.forgotten.advance(search.requests, "wipe")
         return True
 
@@ -415,16 +417,16 @@ class Forgetter:
                 continue
             runs = [run for member, run in held.get(one.name, {}).items() if member in one.members]
             if self._are_since(one.request, runs):
-                note = self._note_of(one.request, job.id, returned=bool(runs))
+                note = self._note_of(one, job.id, returned=bool(runs))
                 record.forgotten.removed(one.request, one.name, note, now.wall_ms)
                 self.hands.listener.notice(f"{one.name}: request {one.request} to forget has reached the destination")
         return True
 
-    def _note_of(self, request: int, job: int, *, returned: bool) -> str:
+    def _note_of(self, receipt: Receipt, job: int, *, returned: bool) -> str:
         """What a destination's receipt says: the newest run may be one that has begun since the removal, and where a person
-        was only recorded none has removed anybody."""
+        was only recorded, or removed before, none has removed them since."""
         record = self.hands.record
-        asked, kept = record.forgotten.request(request), record.runs.history(job, LOOKED_AT)
+        asked, kept = record.forgotten.request(receipt.request), record.runs.history(job, LOOKED_AT)
         since_ms = 0 if asked is None else asked.at_ms
         removers = [
             one.id for one in kept if one.totals.removed and (one.finished_ms is None or one.finished_ms >= since_ms)
@@ -432,7 +434,7 @@ class Forgetter:
         last = kept[0].id if kept else "?"
         if returned:
             return RETURNED.format(run=last)
-        return REMOVED.format(run=removers[0]) if removers else UNTOLD.format(run=last)
+        return REMOVED.format(run=removers[0]) if removers and receipt.count else UNTOLD.format(run=last)
 
     def _are_since(self, request: int, runs: Sequence[int]) -> bool:
         """Whether all these runs began after a request was carried out."""
@@ -468,4 +470,16 @@ def ledgers_of(record: Record, jobs: Iterable[str] | None = None) -> dict[str, l
     for job, cursor in ledgers.items():
         with suppress(Fatal):  # the cursor of another job type, which has a ledger of its own
             found[job] = [file for file in Progress.load(cursor).files if file.endswith(".parquet")]
+    return found
+
+
+def _ledgers_and_plans(record: Record) -> dict[str, Any]:
+    """What a search for people in ledgers reads: the files of each export, and which of them is a plan that is being sent."""
+    found: dict[str, Any] = {"ledgers": ledgers_of(record), "plans": {}}
+    if found["ledgers"]:
+        from reconciler.core.mirror import Progress
+    for job, cursor in record.forgotten.ledgers(found["ledgers"]).items():
+        plan = Progress.load(cursor).plan
+        if plan is not None:
+            found["plans"][job] = plan.file
     return found

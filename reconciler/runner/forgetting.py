@@ -1,11 +1,11 @@
 """What forgetting asks of processes beside the loop: who is meant, segments and bad rows without them, and which
 destinations hold them. Each piece is a unit; what it found is in the unit's cursor.
 
-    find      {"request", "known", "identifiers": [[key, value]], "ids", "held": {job: {id: run}}}, one for each request; the
-              run is the one that wrote of them first
+    find      {"request", "known", "identifiers": [[key, value]], "ids", "held": {job: {id: run}}, "there": {job: [id]}}, one
+              for each request; the run is the one that wrote of them first, `there` are those whom the destination may hold
     messages  {"stream", "old": file, "counts": {request: n}} and the new segment; last {"rejects": {request: n}}
-    ledgers   {"held": {job: {id: run}}}; of those whom a job's ledger has no row of, the bad rows of its runs go too: they
-              tell what was sent since the request
+    ledgers   {"held": {job: {id: run}}, "there": {job: [id]}}; of those whom a job's ledger has no row of, the bad rows of its
+              runs go too: they tell what was sent since the request
 
 Landing is here too: what a run stages passes through it, once anybody is forgotten.
 """
@@ -62,7 +62,7 @@ def forgetting(order: Order, channel: Channel) -> Iterator[Unit]:
         case "ledgers":
             held = _held(order, order.config["ids"])
             _clean_after(order, held)
-            yield Unit(cursor={"held": held}, moved=False)
+            yield Unit(cursor={"held": held, "there": _there(order, held)}, moved=False)
         case other:
             raise AssertionError(f"no task of forgetting is called {other!r}")
 
@@ -79,8 +79,9 @@ def _find(order: Order, channel: Channel) -> Iterator[Unit]:
             Path(order.data_dir), ProfileSet(**fields, files=files), rules, key, value, memory_mb=order.memory_mb
         )
         ids = [identifier_id(*one) for one in identifiers]
-        found = {"request": request, "known": known, "identifiers": identifiers, "ids": ids, "held": _held(order, ids)}
-        yield Unit(cursor=found, moved=False)
+        held = _held(order, ids)
+        found = {"request": request, "known": known, "identifiers": identifiers, "ids": ids}
+        yield Unit(cursor={**found, "held": held, "there": _there(order, held)}, moved=False)
 
 
 def _messages(order: Order) -> Iterator[Unit]:
@@ -132,3 +133,16 @@ def _held(order: Order, ids: Sequence[str]) -> dict[str, dict[str, int]]:
     ledgers: Mapping[str, Any] = order.config["ledgers"]
     found = {job: held(Path(order.data_dir), files, ids) for job, files in ledgers.items()}
     return {job: members for job, members in found.items() if members}
+
+
+def _there(order: Order, held: Mapping[str, Mapping[str, int]]) -> dict[str, list[str]]:
+    """Which of the members in each job's ledger its destination may hold: not those who were left out, or removed before."""
+    from reconciler.data.forget import states
+    from reconciler.data.ledger import State
+
+    data_dir, config, found = Path(order.data_dir), order.config, {}
+    for job, members in held.items():
+        plan = config.get("plans", {}).get(job, "")
+        files = [one for one in config["ledgers"][job] if one != plan]
+        found[job] = [one for one in members if states(data_dir, files, plan, [one]) - {State.GONE, State.OUT}]
+    return found

@@ -367,6 +367,24 @@ def test_the_receipt_of_a_destination_that_was_never_sent_a_person_names_no_run_
     assert shop.receipts()["destination", "crm"].note.endswith("; no removal was needed")
 
 
+def test_the_receipt_of_a_destination_that_had_lost_a_person_before_names_no_run_that_removed_another_one(
+    shop: Shop,
+) -> None:
+    assert shop.go()
+    shop.texts['where: "true"'] = 'where: "spent < 60"'
+    shop.write()
+    for _ in range(2):
+        assert shop.go()
+    assert shop.foreseen().noted == ("crm",)
+    shop.ask()
+    (shop.root / "in" / "2.csv").write_text("email,phone,amount,at\nbob@x.com,,500,2026-01-01T00:00:00Z\n")
+    for _ in range(3):
+        assert shop.go()
+    assert shop.sent()[1:] == [("remove", ["ann@secret.example"]), ("remove", ["bob@x.com"])]
+    assert shop.receipts()["destination", "crm"].note.endswith("; no removal was needed")
+    assert shop.traces(*ANN) == []
+
+
 def test_a_destination_whose_job_is_undeleted_is_told_to_remove_whoever_was_forgotten_meanwhile(shop: Shop) -> None:
     assert shop.go()
     text = (shop.root / "jobs.yaml").read_text()
