@@ -358,9 +358,7 @@ def _follow(found: Reading, files: Mapping[str, str], targets: Mapping[str, str]
     below the root, which lies at `prefix`."""
     names = sorted([*files, *targets])
     followed: set[str] = set()
-    links: list[
-        tuple[str, str, tuple[str, ...]]
-    ]  # under which name each is read, where it lies, and the links before it
+    links: list[tuple[str, str, tuple[str, ...]]]  # the name that is read, where it lies, and the links before it
     links = [(path, path, ()) for path in targets if not (is_ours(path) or _is_hidden_path(path))]
     while links:
         onward = []
