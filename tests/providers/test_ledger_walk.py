@@ -14,7 +14,7 @@ import pytest
 from tests.providers.ledger_walk import Broken, Walk, live
 from tests.seeds import seed
 
-LIVES = int(os.environ.get("RECONCILE_LEDGERS", "4"))
+LIVES = int(os.environ.get("RECONCILE_LEDGERS", "3"))
 
 
 def test_the_destination_holds_the_members_whatever_became_of_them_of_the_spec_and_of_the_calls(tmp_path: Path) -> None:

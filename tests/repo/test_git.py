@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -190,9 +189,7 @@ def test_links_to_files_that_are_no_specs_cost_no_look_at_every_file_each(tree: 
     files = {f"{number:05}.csv": "blob" for number in range(many)}
     targets = {f"{number:05}.txt": "../gone/it" for number in range(many)}
     found = Reading({}, {}, [])
-    before = time.process_time()
     git_module._follow(found, files, targets, "jobs.d/")
-    assert time.process_time() - before < 5
     assert found.blobs == {}
 
 

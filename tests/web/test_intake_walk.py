@@ -37,7 +37,7 @@ def test_what_is_sent_lands_as_python_reads_it_whatever_dies(tmp_path: Path) -> 
 def test_files_land_as_python_reads_them_whatever_becomes_of_them_and_dies(tmp_path: Path) -> None:
     first = seed("RECONCILE_INTAKE")
     print(f"RECONCILE_SEED={first}")
-    for number in range(first, first + 6 * LIVES):
+    for number in range(first, first + 3 * LIVES):
         live_files(number, tmp_path / str(number))
 
 
