@@ -79,29 +79,31 @@ def committed(tmp_path: Path, shop: Shop) -> tuple[WorkTree, Path]:
     return tree, spec
 
 
+def assert_watch_starts_nothing(shop: Shop, until: str) -> None:
+    """A daemon that ends with this event."""
+    before = shop.read(lambda record: record.runs.last_id())
+    with Record.writing(shop.world.state) as record:
+        assert Controller(replace(shop.world._hands(record), listener=Until(until))).watch() == 0
+    assert shop.read(lambda record: record.runs.last_id()) == before
+
+
 def test_a_daemon_starts_no_run_of_a_job_that_a_commit_took_out_before_its_deletion(
     shop: Shop, committed: tuple[WorkTree, Path]
 ) -> None:
     tree, spec = committed
-    before = shop.read(lambda record: record.runs.last_id())
     spec.unlink()
     tree.commit("without it")
-    with Record.writing(shop.world.state) as record:
-        assert Controller(replace(shop.world._hands(record), listener=Until("Deleted"))).watch() == 0
-    assert shop.read(lambda record: record.runs.last_id()) == before
+    assert_watch_starts_nothing(shop, until="Deleted")
 
 
 def test_a_daemon_starts_no_run_of_a_job_whose_file_has_changed_until_it_is_read(
     shop: Shop, committed: tuple[WorkTree, Path]
 ) -> None:
     tree, spec = committed
-    before = shop.read(lambda record: record.runs.last_id())
     spec.write_text(spec.read_text().replace("suspend: false", "suspend: true"))
     tree.commit("suspended")
     (tree.top / ".git/index.lock").touch()
-    with Record.writing(shop.world.state) as record:
-        assert Controller(replace(shop.world._hands(record), listener=Until("Paused"))).watch() == 0
-    assert shop.read(lambda record: record.runs.last_id()) == before
+    assert_watch_starts_nothing(shop, until="Paused")
 
 
 def test_a_pass_and_its_plan_start_no_run_of_a_job_that_a_commit_took_out_while_git_s_lock_stands(

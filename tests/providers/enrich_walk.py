@@ -23,6 +23,7 @@ from reconciler.core.words import DAY_MS
 from reconciler.errors import RunError
 from reconciler.providers.files import PROVIDER as FILES
 from reconciler.providers.http import PROVIDER as HTTP
+from tests.lives import require, telling
 from tests.providers.enrich_world import NOW_MS, STREAM, Crash, World
 from tests.servers import Play, Request, as_json, serving
 
@@ -30,15 +31,6 @@ KEYS: Final = ("n1", "N1", " n1 ", "N2", "N3", "é", "É", "日本", "n 4", 'q"q
 VALUES: Final = ("", "a", "b", "01", "1.0", "é", "two\nlines", "\x00", "null", 'say "hi"', "a,b")
 TIMES: Final = {"2026-01-02": 1767312000, "1970-01-01T00:00:01Z": 1, "": None, "never": None}
 TTL_MS: Final = 2 * DAY_MS
-
-
-class Broken(AssertionError):
-    """A law does not hold."""
-
-
-def require(holds: bool, law: Callable[[], str]) -> None:
-    if not holds:
-        raise Broken(law())
 
 
 def normalized(value: str) -> str:
@@ -321,8 +313,5 @@ def live(kind: type[JoinWalk] | type[LookupWalk], seed: int, folder: Path, steps
     """A life. Raises Broken, with what came before."""
     folder.mkdir(parents=True, exist_ok=True)
     walk = kind(seed, folder)
-    try:
+    with telling(seed, walk.trace):
         walk.live(steps)
-    except Exception as error:
-        past = "\n".join(walk.trace[-12:])
-        raise Broken(f"seed {seed}: {past}\n{type(error).__name__}: {error}") from error

@@ -10,8 +10,8 @@ from typing import Any
 
 from reconciler.providers.files import PROVIDER
 from reconciler.testing import Place, ProviderConformance
+from tests.lives import require
 from tests.providers.ledger_crowd import STRANGERS, Fields, Ident, identifiers
-from tests.providers.ledger_laws import require
 
 #: What is said of a destination that is asked.
 _ASKED = ("replay", "batchSize", "errors")

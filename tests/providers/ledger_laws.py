@@ -18,6 +18,7 @@ from reconciler.data.ledger import DEBT, ledger_sql, omitted
 from reconciler.data.members import MemberHands
 from reconciler.errors import NeedsApproval
 from reconciler.testing import Attempt
+from tests.lives import require
 from tests.providers.ledger_crowd import STRANGERS, Fields, Ident, ident, identifiers, mapped
 
 if TYPE_CHECKING:
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
 NOW = Now(wall_ms=0, alive_ms=0)
 MEMORY_MB = 256
 _SUM = re.compile(r"of (\d+) concerned: (\d+) added, (\d+) changed, (\d+) removed, (\d+) omitted, (\d+) unchanged")
-
-
-class Broken(AssertionError):
-    """A law does not hold."""
-
-
-def require(holds: bool, law: str) -> None:
-    if not holds:
-        raise Broken(law)
 
 
 # --- what is said before a run --------------------------------------------------------------------------------------

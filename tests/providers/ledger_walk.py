@@ -27,17 +27,16 @@ from reconciler.errors import NeedsApproval, Retriable, RunError
 from reconciler.providers.http.client import Answer
 from reconciler.providers.http.export_audience import deliver
 from reconciler.testing import Attempt, Cut, Place, attempt
+from tests.lives import Broken, require
 from tests.providers.audience_bench import Job
 from tests.providers.ledger_crowd import MAPPINGS, STRANGERS, Crowd, Fields, Ident, ident, identifiers, mapped
 from tests.providers.ledger_files import FilesJob, Shelf
 from tests.providers.ledger_laws import (
-    Broken,
     check_listed,
     check_merged,
     check_said,
     check_there,
     foresee,
-    require,
 )
 
 KINDS: Final = (

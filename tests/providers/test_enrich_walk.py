@@ -15,8 +15,9 @@ import pytest
 from reconciler.data.hands import open_data
 from reconciler.providers.files import enrich_join
 from reconciler.providers.http import enrich_lookup
+from tests.lives import Broken
 from tests.providers import enrich_walk, enrich_world
-from tests.providers.enrich_walk import Broken, JoinWalk, LookupWalk, live
+from tests.providers.enrich_walk import JoinWalk, LookupWalk, live
 from tests.seeds import seed
 
 LIVES = int(os.environ.get("RECONCILE_ENRICHMENTS", "3"))

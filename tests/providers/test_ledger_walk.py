@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.providers.ledger_walk import Broken, Walk, live
+from tests.lives import Broken
+from tests.providers.ledger_walk import Walk, live
 from tests.seeds import seed
 
 LIVES = int(os.environ.get("RECONCILE_LEDGERS", "3"))

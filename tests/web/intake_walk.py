@@ -29,6 +29,7 @@ from reconciler.data.fold import Folding, Start
 from reconciler.data.journal import listing
 from reconciler.data.stream import open_stream
 from reconciler.errors import RunError
+from tests.lives import require, telling
 from tests.providers.files_world import World as Files
 from tests.providers.files_world import WorldContext
 from tests.web.served import CSV, HEADERS, NDJSON, Served
@@ -50,15 +51,6 @@ TIMES: Final[Mapping[str, int | None]] = {
     "20260102T030405Z": 1767323045000000, "2026-01-02T03:04:05.25+01:00": 1767319445250000, "yesterday": None, "epoch": None,
     "1700000000": None, "2026-13-01": None, " 2026-01-02": None,
 }  # fmt: skip
-
-
-class Broken(AssertionError):
-    """A law does not hold."""
-
-
-def require(holds: bool, law: Callable[[], str] | str) -> None:
-    if not holds:
-        raise Broken(law if isinstance(law, str) else law())
 
 
 def to_bytes(text: str) -> bytes:
@@ -813,19 +805,13 @@ def live_files(seed: int, folder: Path, steps: int = 8) -> None:
     """A life of files. Raises Broken, with what came before."""
     folder.mkdir(parents=True, exist_ok=True)
     walk = FilesWalk(seed, folder)
-    try:
+    with telling(seed, walk.trace, walk.config):
         walk.live(steps)
-    except Exception as error:
-        past = "\n".join(walk.trace[-12:])
-        raise Broken(f"seed {seed}: {walk.config}: {past}\n{type(error).__name__}: {error}") from error
 
 
 def live(seed: int, folder: Path, steps: int = 40) -> None:
     """A life of a process that listens. Raises Broken, with what came before."""
     folder.mkdir(parents=True, exist_ok=True)
     walk = Walk(seed, folder)
-    try:
+    with telling(seed, walk.trace):
         walk.live(steps)
-    except Exception as error:
-        past = "\n".join(walk.trace[-12:])
-        raise Broken(f"seed {seed}: {past}\n{type(error).__name__}: {error}") from error

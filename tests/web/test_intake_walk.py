@@ -13,8 +13,9 @@ import pytest
 
 from reconciler.data import delimited, fold
 from reconciler.providers.files import imports
+from tests.lives import Broken
 from tests.seeds import seed
-from tests.web.intake_walk import Broken, live, live_files
+from tests.web.intake_walk import live, live_files
 
 LIVES = int(os.environ.get("RECONCILE_INTAKE", "1"))
 
